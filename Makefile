@@ -1,0 +1,92 @@
+# Every target does its own set-up: on a fresh machine `make demo` and `make test` need only
+# Python >= 3.10 and a network (or a local package index that pip is configured for).
+#
+#   make test PYTHON=python3.12        another interpreter
+#   make test PYTEST_ARGS="-k geometry"    part of the tests
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WHEEL_VENV := .venv-wheel
+TINY_BUNDLE := tests/data/tiny.samedge
+PYTEST_ARGS ?=
+
+# Quiet twice: errors only. No warnings about indexes that have nothing for a package.
+PIP := -m pip --disable-pip-version-check --no-input -qq
+INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
+
+.PHONY: help demo test lint format pytest wheel wheel-smoke bench clean python-version
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: $(VENV)/.demo ## a real cine loop, from checkpoint to annotated video, in demo-out/
+	$(BIN)/samedge demo -o demo-out
+
+# The test summary comes last; lint and the wheel are the quicker ones to fail.
+test: lint wheel-smoke pytest ## ruff, mypy, the built wheel in a clean environment, pytest
+
+lint: $(VENV)/.dev ## ruff check, ruff format --check, mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+pytest: $(VENV)/.dev ## the tests, against the checkout
+	$(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
+
+wheel: $(VENV)/.dev ## dist/samedge-*.whl
+	@rm -rf build dist
+	@$(BIN)/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+	@ls dist/*.whl
+
+# Only what the wheel asks for by itself goes in: that a device needs no torch is part of the test.
+wheel-smoke: wheel $(WHEEL_VENV)/.base ## the wheel in an environment of its own
+	@$(WHEEL_VENV)/bin/python $(PIP) install --force-reinstall --no-deps dist/*.whl
+	@found=$$($(WHEEL_VENV)/bin/python -m pip check) || { echo "$$found" >&2; exit 1; }
+	@cd dist && env -u PYTHONPATH ../$(WHEEL_VENV)/bin/python -I \
+	    ../tests/packaging/wheel_smoke.py $(if $(wildcard $(TINY_BUNDLE)),../$(TINY_BUNDLE))
+
+bench: $(VENV)/.demo ## frame latency on this machine, against the eager PyTorch model
+	$(BIN)/python -m samedge bench $(BENCH_ARGS)
+
+clean: ## remove environments, builds and caches
+	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .hypothesis demo-out
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+python-version:
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.version_info >= (3, 10) or sys.exit("samedge needs Python 3.10 or newer, but \"$(PYTHON)\" is Python " + v + ": install a newer one and run make with PYTHON=/path/to/python3")' \
+	    || { echo "make: no usable Python; see the line above" >&2; exit 1; }
+
+$(BIN)/python: | python-version
+	@echo "Creating $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# A stamp is older than pyproject.toml or constraints.txt when they have changed: install again.
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing samedge and what the demo needs into $(VENV) (once, a few minutes) ..."
+	@$(INSTALL) setuptools wheel
+	@$(INSTALL) --no-build-isolation --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo
+	@echo "Installing the test tools into $(VENV) ..."
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(WHEEL_VENV)/.base: pyproject.toml constraints.txt | wheel python-version
+	@echo "Creating $(WHEEL_VENV) with the built wheel and nothing else ..."
+	@rm -rf $(WHEEL_VENV)
+	@$(PYTHON) -m venv $(WHEEL_VENV)
+	@$(WHEEL_VENV)/bin/python $(PIP) install --constraint constraints.txt dist/*.whl
+	@touch $@

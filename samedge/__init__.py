@@ -1,0 +1,40 @@
+"""samedge: from a fine-tuned SAM checkpoint to a live mask on an ultrasound cart.
+
+    checkpoint -> model -> fold -> bundle (ONNX) -> engine -> session -> masks
+
+Importing this package imports neither torch nor an inference engine; the four names below load
+what they need when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from samedge.errors import SamEdgeError
+
+if TYPE_CHECKING:
+    from samedge.checkpoint import open_checkpoint
+    from samedge.export import export
+    from samedge.fold import fold
+    from samedge.runtime import load
+
+__version__ = "0.1.0"
+__all__ = ["SamEdgeError", "__version__", "export", "fold", "load", "open_checkpoint"]
+
+_LAZY = {"open_checkpoint": "samedge.checkpoint", "load": "samedge.runtime"}
+# `samedge.fold` and `samedge.export` are packages as well as functions: the package modules are
+# callable, so that both meanings hold whichever import comes first (see samedge/_callable.py).
+_CALLABLE = ("export", "fold")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    if name in _CALLABLE:
+        return import_module(f"samedge.{name}")
+    raise AttributeError(f"module 'samedge' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,91 @@
+"""Errors a user can meet. Each says what came, what was expected and what to do.
+
+The command line turns them into exit codes; nothing else in samedge calls `sys.exit`.
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 2 | usage (click) |
+| 3 | bad input: a file, a frame, a prompt |
+| 4 | not supported here, with the remedy |
+| 5 | parity failed |
+| 6 | the device, the disk or the engine failed |
+| 130 | cancelled by the user (Ctrl-C) |
+"""
+
+from __future__ import annotations
+
+
+class SamEdgeError(Exception):
+    """Base of all errors that samedge raises on purpose. `exit_code` is what the CLI returns."""
+
+    exit_code: int = 3
+
+
+class CheckpointError(SamEdgeError):
+    """A checkpoint file cannot be read, is not safe to read, or does not fit its family."""
+
+
+class ModelError(SamEdgeError):
+    """A model or FoldedModel was built or called with something that does not fit it."""
+
+
+class FrameError(SamEdgeError):
+    """A frame has the wrong type, shape, size or values."""
+
+
+class PromptError(SamEdgeError):
+    """A point, box, label or mask prompt does not fit the frame or the family."""
+
+
+class SourceError(SamEdgeError):
+    """A file, folder, video or DICOM source cannot be read."""
+
+
+class BundleError(SamEdgeError):
+    """A bundle is missing, damaged, changed, or of another schema."""
+
+
+class NotSupportedError(SamEdgeError):
+    """samedge or this machine cannot do that; the message names the remedy."""
+
+    exit_code = 4
+
+
+class MissingDependencyError(NotSupportedError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        super().__init__(
+            f"{what} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install 'samedge[{extra}]'"
+        )
+        self.package, self.extra = package, extra
+
+
+class ParityError(SamEdgeError):
+    """An engine's results are farther from the float32 reference than its precision allows."""
+
+    exit_code = 5
+
+
+class DeviceError(SamEdgeError):
+    """The device or the inference engine failed."""
+
+    exit_code = 6
+
+
+class OutputError(SamEdgeError):
+    """A result could not be written: disk full, no permission, folder in the way."""
+
+    exit_code = 6
+
+
+class Cancelled(SamEdgeError):
+    """The user stopped the work (Ctrl-C); nothing half-written is left."""
+
+    exit_code = 130
+
+
+class SessionError(SamEdgeError):
+    """A session was used out of order, after `close()`, or by two threads at once."""

@@ -1,0 +1,99 @@
+"""What holds for every test: no shared caches, no unwritten memory, two threads, no surprises."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+try:
+    import torch
+except ModuleNotFoundError:  # the tests of the runtime also run where a cart has no torch
+    torch = None
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY_BUNDLE = ROOT / "tests" / "data" / "tiny.samedge"
+THREADS = 2
+
+# Nothing is timed and nothing is left to chance: a failing example fails on every machine.
+settings.register_profile(
+    "samedge",
+    deadline=None,
+    derandomize=True,
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", parent=settings.get_profile("samedge"), max_examples=500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "samedge"))
+
+
+def pytest_configure() -> None:
+    """Two threads everywhere, before any library reads its settings."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+    if torch is not None:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests marked `gpu` where there is no NVIDIA GPU."""
+    if torch is not None and torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs an NVIDIA GPU")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def samedge_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of its own for the whole run: tests neither read nor fill the user's."""
+    path = tmp_path_factory.mktemp("samedge-cache")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("SAMEDGE_CACHE", str(path))
+    yield path
+    patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def poison_torch_memory() -> Iterator[None]:
+    """Fill every `torch.empty` with NaN, so that an output nobody wrote fails its test.
+
+    After tests/conftest.py of flash-linear-attention (MIT).
+    """
+    if torch is None:
+        yield
+        return
+    # `with torch.device(...)` knows the constructors by identity, from its first use on: let it
+    # meet the real ones, or models meant for the meta device take real memory.
+    with torch.device("meta"):
+        torch.empty(0)
+    patch = pytest.MonkeyPatch()
+    for name in ("empty", "empty_like", "empty_strided"):
+        patch.setattr(torch, name, _poisoned(getattr(torch, name)))
+    patch.setattr(torch.Tensor, "new_empty", _poisoned(torch.Tensor.new_empty))
+    yield
+    patch.undo()
+
+
+def _poisoned(allocate):
+    def poisoned(*args, **kwargs):
+        tensor = allocate(*args, **kwargs)
+        # Only real memory: fake and meta tensors (torch.export, torch.compile) have none.
+        if type(tensor) is torch.Tensor and tensor.is_floating_point() and not tensor.is_meta:
+            with torch.no_grad():
+                tensor.fill_(float("nan"))
+        return tensor
+
+    poisoned.__wrapped__ = allocate
+    return poisoned
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle() -> Path:
+    """The prebuilt bundle of a very small model; read-only."""
+    if not TINY_BUNDLE.exists():
+        pytest.skip("tests/data/tiny.samedge is not there")
+    return TINY_BUNDLE

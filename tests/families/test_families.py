@@ -1,0 +1,68 @@
+"""Family records: through JSON and back, and what their fields must agree on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from samedge.bundle.manifest import family_record
+from samedge.errors import BundleError
+from samedge.families import FAMILIES, RESIZE_RULES, ROUNDINGS, SAM, SAMUS, Family
+
+families = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+
+
+@families
+def test_round_trip(family: Family) -> None:
+    again = Family.from_json(json.loads(json.dumps(family.to_json())))
+    assert again == family
+    assert hash(again) == hash(family)
+    assert family_record({"family": family.to_json()}) == family
+
+
+@families
+def test_fields_agree(family: Family) -> None:
+    assert FAMILIES[family.name] is family
+    assert family.resize in RESIZE_RULES
+    assert family.rounding in ROUNDINGS
+    assert len(family.mean) == len(family.std) == family.channels
+    assert family.input_size % family.stride == 0
+    assert family.upscale_size % family.stride == 0
+    assert set(family.prompts) <= {"point", "box", "mask"}
+    assert family.single_mask not in family.multi_masks
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        SAM.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Family)])
+def test_a_missing_field_is_named(field: str) -> None:
+    data = SAMUS.to_json()
+    del data[field]
+    with pytest.raises(BundleError, match=field):
+        Family.from_json(data)
+
+
+def test_an_unknown_field_is_named() -> None:
+    with pytest.raises(BundleError, match="gamma"):
+        Family.from_json({**SAM.to_json(), "gamma": 2.2})
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(Family)])
+@pytest.mark.parametrize("value", [None, [], {}, -1, "", [None], [["x"]], float("nan")])
+def test_a_wrong_value_is_a_bundle_error(field: str, value: Any) -> None:
+    data = {**SAM.to_json(), field: value}
+    fine = (field in ("prompts", "multi_masks") and value == []) or (field, value) == (
+        "threshold",
+        -1,
+    )
+    if fine:
+        assert family_record({"family": data}).to_json() == data
+        return
+    with pytest.raises(BundleError, match=f"family.{field}"):
+        family_record({"family": data})

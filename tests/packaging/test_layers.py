@@ -1,0 +1,145 @@
+"""Imports point to lower layers only, and heavy packages stay where they belong.
+
+Every import statement counts, also inside a function or under `if TYPE_CHECKING`.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.tree import modules as find_modules
+
+MODULES = find_modules()
+
+# Lowest first; a unit imports itself and anything in a line above its own.
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "_callable"),
+    ("_optional", "colour", "families", "progress", "tolerances"),
+    ("geometry", "bundle"),
+    ("frame_inputs",),
+    ("checkpoint", "kernels"),
+    ("models",),
+    ("fold",),
+    ("export",),
+    ("runtime",),
+    ("stream",),
+    ("bench", "train"),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {unit: rank for rank, line in enumerate(LAYERS) for unit in line}
+
+# Steps up that are meant to be there, each with its reason.
+UPWARD = {
+    ("checkpoint", "models"): "Checkpoint.build() is the public way from a file to a model",
+    ("export", "runtime"): "the parity gate runs the new bundle as a device would",
+}
+# `samedge` itself offers the public names; test_light_import.py watches over what that loads.
+EXEMPT = {"samedge"}
+
+# Third-party package -> units that may import it. What is not listed is free.
+EXPORT_SIDE = {"checkpoint", "kernels", "models", "fold", "export", "train"}
+EAGER = {"bench"}  # compares with eager PyTorch and its plain ONNX export
+THIRD_PARTY: dict[str, set[str]] = {
+    "torch": EXPORT_SIDE | EAGER,
+    "safetensors": EXPORT_SIDE,
+    "onnx": {"export"} | EAGER,
+    "onnxscript": {"export"},
+    "onnxruntime": EAGER,
+    "PIL": set(),
+    "segment_anything": set(),
+    "torchvision": set(),
+    "openvino": {"runtime", "bench", "cli"},
+    "pydicom": {"stream", "cli"},
+    "av": {"stream"},
+    "click": {"cli"},
+    "rich": {"cli", "bench", "progress"},
+}
+# A cart runs bundles and nothing else: these are lower layers, but not for the runtime.
+NOT_FOR_RUNTIME = {"checkpoint", "models", "fold", "export", "kernels"}
+
+
+def unit_of(module: str) -> str:
+    """`samedge.fold.layers` -> `fold`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports_of(path: Path) -> list[tuple[int, str]]:
+    """(line, module) of every import in a file; `from samedge import x` gives `samedge.x`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            if node.module == "samedge":
+                found += [(node.lineno, f"samedge.{alias.name}") for alias in node.names]
+            else:
+                found.append((node.lineno, node.module or ""))
+        elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "require"):
+            found += [(node.lineno, str(a.value)) for a in node.args if isinstance(a, ast.Constant)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append((node.lineno, _module_in_table(node.value)))
+    return [(line, target) for line, target in found if target]
+
+
+def _module_in_table(text: str) -> str:
+    """Tables name modules as text ("samedge.x.y" or "samedge.x.y:object"); that counts, too."""
+    module = text.partition(":")[0]
+    return module if module in MODULES else ""
+
+
+def _name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+# What `samedge` offers lazily -> where it lives.
+PUBLIC = {
+    "samedge.load": "samedge.runtime",
+    "samedge.open_checkpoint": "samedge.checkpoint",
+    "samedge.SamEdgeError": "samedge.errors",
+    "samedge.__version__": "samedge.errors",
+}
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - EXEMPT))
+def test_imports_point_down(module: str) -> None:
+    unit, path = unit_of(module), MODULES[module]
+    assert unit in RANK, f"{module}: a new unit needs its place in LAYERS"
+    wrong = []
+    for line, target in imports_of(path):
+        if target.split(".")[0] != "samedge":
+            continue
+        other = unit_of(PUBLIC.get(target, target))
+        if other in (unit, ""):
+            continue
+        assert other in RANK, f"{path}:{line}: {target} is in no layer"
+        banned = unit == "runtime" and other in NOT_FOR_RUNTIME
+        if banned or (RANK[other] >= RANK[unit] and (unit, other) not in UPWARD):
+            wrong.append(f"{path}:{line}: {unit} imports {target}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_heavy_packages_stay_where_they_belong(module: str) -> None:
+    path, unit = MODULES[module], unit_of(module)
+    wrong = [
+        f"{path}:{line}: {unit or 'samedge'} imports {target}"
+        for line, target in imports_of(path)
+        if unit not in THIRD_PARTY.get(target.split(".")[0], {unit})
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_exceptions_are_still_needed() -> None:
+    used = {
+        (unit_of(module), unit_of(target))
+        for module, path in MODULES.items()
+        for _, target in imports_of(path)
+        if target.startswith("samedge.")
+    }
+    assert set(UPWARD) <= used

@@ -1,0 +1,40 @@
+"""samedge/_optional.py: the package, or the extra that brings it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from samedge._optional import require
+from samedge.errors import MissingDependencyError, NotSupportedError
+
+
+def test_what_is_there_is_returned() -> None:
+    assert require("json", extra="export", what="a test") is json
+    assert require("json.decoder", extra="export", what="a test").__name__ == "json.decoder"
+
+
+@pytest.mark.parametrize("name", ["no_such_package", "no_such_package.part"])
+def test_what_is_missing_names_the_extra(name: str) -> None:
+    with pytest.raises(MissingDependencyError) as caught:
+        require(name, extra="stream", what="reading DICOM")
+    assert str(caught.value) == (
+        "reading DICOM needs the package 'no_such_package', which is not installed. "
+        "Install it with: pip install 'samedge[stream]'"
+    )
+    assert isinstance(caught.value, NotSupportedError | ImportError)
+    assert (caught.value.package, caught.value.extra) == ("no_such_package", "stream")
+    assert caught.value.exit_code == 4
+
+
+def test_a_fault_inside_a_package_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_installed.py").write_text("import its_own_missing_part\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError) as caught:
+        require("half_installed", extra="export", what="a test")
+    assert not isinstance(caught.value, MissingDependencyError)
+    assert caught.value.name == "its_own_missing_part"

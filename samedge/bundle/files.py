@@ -1,0 +1,106 @@
+"""Names, hashes and kinds of the files inside a bundle."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+from samedge.errors import BundleError, OutputError
+
+ENGINES = "engines"
+MAX_DEPTH = 4
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
+_CHUNK = 1 << 20
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CANNOT_WRITE = _NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG}
+
+
+def is_safe_name(name: object) -> bool:
+    """Whether `name` is a relative file name that cannot leave the bundle's folder.
+
+    Parts of ASCII letters, digits and `._+-` that do not start with a dot, joined by `/`: no
+    absolute names, no `..`, no drive letters, no backslashes, no hidden files.
+    """
+    if not isinstance(name, str):
+        return False
+    parts = name.split("/")
+    return len(parts) <= MAX_DEPTH and all(_PART.fullmatch(part) for part in parts)
+
+
+def checked_name(name: object) -> str:
+    """`name`, if `is_safe_name`.
+
+    Raises:
+        BundleError: it is not.
+    """
+    if not is_safe_name(name):
+        raise BundleError(
+            f"unsafe file name in a bundle: {name!r}; expected a relative name of letters, "
+            "digits and ._+- with / between folders. The bundle is damaged or was tampered with: "
+            "export it again"
+        )
+    assert isinstance(name, str)
+    return name
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    view = memoryview(bytearray(_CHUNK))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(view):
+            digest.update(view[:count])
+    return digest.hexdigest()
+
+
+def regular_file(root: Path, name: str) -> os.stat_result:
+    """Stat of the file `name` below `root`.
+
+    Raises:
+        BundleError: it is missing, cannot be reached, or it or a folder on the way is a symlink or
+            something else than a plain file or folder.
+    """
+    path = root
+    parts = checked_name(name).split("/")
+    for position, part in enumerate(parts, start=1):
+        path = path / part
+        try:
+            info = path.lstat()
+        except FileNotFoundError:
+            raise BundleError(
+                f"{root.name}: the file {name} is missing; copy the bundle again, or export it "
+                "again"
+            ) from None
+        except OSError as error:
+            raise BundleError(
+                f"{root.name}: {name} cannot be read: {error.strerror or error}"
+            ) from error
+        wanted = stat.S_ISREG if position == len(parts) else stat.S_ISDIR
+        if not wanted(info.st_mode):
+            raise BundleError(
+                f"{root.name}: {name} is not a plain file (a link, a device or a folder); "
+                "a bundle holds plain files only: replace it by a copy"
+            )
+    return info
+
+
+def is_disk_error(error: BaseException | None) -> bool:
+    """Whether an error says that something cannot be written: disk full, no permission, ..."""
+    return isinstance(error, OSError) and error.errno in _CANNOT_WRITE
+
+
+def output_error(error: OSError, target: Path) -> OutputError:
+    """What an OSError while writing `target` means, in words for the user."""
+    if error.errno in _NO_SPACE:
+        return OutputError(
+            f"no space left for {target.name} ({error.strerror}); nothing was written. Free some "
+            "space or choose another disk"
+        )
+    return OutputError(
+        f"{target.name} cannot be written: {error.strerror or error}; nothing was written. Check "
+        "the folder's permissions or choose another folder"
+    )

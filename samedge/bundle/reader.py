@@ -1,0 +1,157 @@
+"""Reading a bundle: nothing in it is used before it was checked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from samedge.bundle.archive import unpacked
+from samedge.bundle.files import regular_file, sha256_file
+from samedge.bundle.manifest import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    family_record,
+    parse_manifest,
+)
+from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
+from samedge.errors import BundleError
+from samedge.families import Family
+
+
+class Bundle:
+    """An open bundle.
+
+    Opening checks the manifest, and that every file is there, plain, and of the right size. The
+    hash of a file is checked when it is asked for.
+
+    Attributes:
+        path: the bundle as the user named it, a folder or a zip file.
+        root: the folder its files are in; for a zip file, a private copy.
+        manifest: the validated manifest.
+        family: the manifest's Family.
+    """
+
+    def __init__(self, path: Path, root: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.root = root
+        self.manifest = manifest
+        self.family: Family = family_record(manifest)
+        self._verified: dict[str, tuple[int, int]] = {}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Open a bundle folder or a zipped bundle.
+
+        Raises:
+            BundleError: missing, not a bundle, of another schema, incomplete or unsafe.
+            OutputError: a zipped bundle cannot be unpacked into the cache.
+        """
+        given = Path(path)
+        root = given
+        if given.is_file():
+            root = unpacked(given)
+        elif not given.is_dir():
+            raise BundleError(
+                f"there is no bundle at '{given}'; make one with: samedge export CHECKPOINT -o "
+                "NAME.samedge"
+            )
+        return cls(given, root, _read_manifest(root))
+
+    def verify_file(self, name: str) -> Path:
+        """Path of the file `name` (relative, as in the manifest), after checking its hash.
+
+        A file that did not change since (size and time of modification) is not read again.
+
+        Raises:
+            BundleError: not in the manifest, missing, a link, or changed since the export.
+        """
+        entry = self.manifest["files"].get(name)
+        if entry is None:
+            raise BundleError(
+                f"{self.path.name}: its manifest lists no file {name!r}; export the bundle again"
+            )
+        info = regular_file(self.root, name)
+        state = (info.st_size, info.st_mtime_ns)
+        file = self.root / name
+        if self._verified.get(name) == state:
+            return file
+        try:
+            same = info.st_size == entry["bytes"] and sha256_file(file) == entry["sha256"]
+        except OSError as error:
+            raise BundleError(
+                f"{self.path.name}: {name} cannot be read: {error.strerror or error}"
+            ) from error
+        if not same:
+            raise BundleError(
+                f"{self.path.name}: {name} was changed or damaged since the bundle was exported "
+                f"(its SHA-256 is not the manifest's) and is not loaded; {self._remedy()}"
+            )
+        self._verified[name] = state
+        return file
+
+    def _remedy(self) -> str:
+        if self.root != self.path:
+            return f"remove the unpacked copy '{self.root}' and try again"
+        return "copy the bundle again, or export it again"
+
+    def graph(self, name: str, precision: str) -> Path:
+        """Path of the ONNX file of graph `name` ("encoder", "decoder"), hashes checked.
+
+        The file with its weights (NAME.onnx.data), if it has one, lies beside it and is checked,
+        too.
+
+        Raises:
+            BundleError: the bundle has no such graph, or a file was changed.
+        """
+        graphs = self.manifest["graphs"]
+        if precision not in graphs.get(name, {}):
+            there = ", ".join(f"{g} {p}" for g in graphs for p in graphs[g])
+            raise BundleError(
+                f"{self.path.name} holds no {precision} {name}, only: {there}; export it with "
+                f"--precision {precision}"
+            )
+        file: str = graphs[name][precision]["file"]
+        if f"{file}.data" in self.manifest["files"]:
+            self.verify_file(f"{file}.data")
+        return self.verify_file(file)
+
+    def selftest(self) -> list[SelfTest]:
+        """All self-test frames, hashes checked, sorted by name.
+
+        Raises:
+            BundleError: a file was changed or cannot be read.
+        """
+        tests = []
+        for name in sorted(self.manifest["files"]):
+            if name.startswith(f"{FOLDER}/") and name.endswith(SUFFIX):
+                data = self.verify_file(name).read_bytes()
+                stem = name.removeprefix(f"{FOLDER}/").removesuffix(SUFFIX)
+                tests.append(SelfTest.from_bytes(stem, data))
+        return tests
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    """The validated manifest of a folder whose files are all there with the right sizes."""
+    if not os.path.lexists(root / MANIFEST):
+        raise BundleError(
+            f"'{root}' is a folder but no bundle: it has no {MANIFEST}; make a bundle with: "
+            "samedge export CHECKPOINT -o NAME.samedge"
+        )
+    if regular_file(root, MANIFEST).st_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{root.name}: {MANIFEST} is too large; export the bundle again")
+    try:
+        data = (root / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{root.name}: {MANIFEST} cannot be read: {error.strerror or error}"
+        ) from error
+    manifest = parse_manifest(data)
+    for name, entry in manifest["files"].items():
+        size = regular_file(root, name).st_size
+        if size != entry["bytes"]:
+            raise BundleError(
+                f"{root.name}: {name} has {size} bytes, the manifest says {entry['bytes']}; copy "
+                "the bundle again, or export it again"
+            )
+    return manifest

@@ -1,0 +1,248 @@
+"""Writing a bundle: all of it or nothing."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import samedge
+from samedge.bundle.archive import write_zip
+from samedge.bundle.files import checked_name, is_disk_error, output_error, sha256_file
+from samedge.bundle.manifest import MANIFEST, SCHEMA, dump_manifest, parse_manifest, strings
+from samedge.bundle.reader import Bundle
+from samedge.bundle.selftest import SelfTest
+from samedge.bundle.workfolder import WorkFolder
+from samedge.errors import BundleError, OutputError, SamEdgeError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+class BundleWriter:
+    """Builds a bundle in a hidden folder beside its final place and moves it there when done.
+
+        with BundleWriter("samus.samedge") as writer:
+            onnx.save(encoder, writer.new_file("encoder.fp32.onnx"))
+            writer.add_selftest(test)
+            bundle = writer.commit(manifest)
+
+    Leaving the block without `commit`, by an error, Ctrl-C or a full disk, leaves nothing behind.
+    What a killed process leaves is hidden, and the next writer in that folder removes it.
+
+    Args:
+        path: where the bundle goes; its parent folder must exist.
+        overwrite: replace a bundle that stands there. Anything else is never replaced.
+        zip: write one zip file instead of a folder.
+
+    Raises:
+        OutputError: something is in the way, or the folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        zip: bool = False,  # noqa: A002 (the word that users know)
+    ) -> None:
+        self.path = Path(path)
+        self._overwrite, self._zip = overwrite, zip
+        self._check_target()
+        try:
+            self._work = WorkFolder(self.path.absolute().parent)
+        except OSError as error:
+            raise output_error(error, self.path) from error
+        # One level down: the lock of the work folder must not move with the bundle.
+        self._folder = self._work.path / "bundle"
+
+    def __enter__(self) -> BundleWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._work.remove()
+        if isinstance(error, OSError) and is_disk_error(error):
+            raise output_error(error, self.path) from error
+
+    def new_file(self, name: str) -> Path:
+        """Where to write the file `name` yourself; its folder exists. `commit` takes it along.
+
+        Raises:
+            BundleError: the name is unsafe, or the manifest's.
+        """
+        if checked_name(name).lower() == MANIFEST:
+            raise BundleError(f"{MANIFEST} is written by commit, not as a file of its own")
+        target = self._folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+    def add_file(self, name: str, source: str | os.PathLike[str]) -> None:
+        """Copy the file `source` into the bundle as `name`."""
+        shutil.copyfile(source, self.new_file(name))
+
+    def add_bytes(self, name: str, data: bytes) -> None:
+        """Write `data` as the file `name`."""
+        self.new_file(name).write_bytes(data)
+
+    def add_selftest(self, test: SelfTest) -> None:
+        """Store a self-test frame under its own name."""
+        self.add_bytes(test.file, test.to_bytes())
+
+    def draft(self, manifest: dict[str, Any]) -> Bundle:
+        """The unfinished bundle, opened where it is, for the parity gate before `commit`.
+
+        It is gone when the block is left.
+
+        Raises:
+            BundleError: the manifest is incomplete.
+        """
+        self._write_manifest(manifest)
+        return Bundle.open(self._folder)
+
+    def commit(self, manifest: dict[str, Any]) -> Bundle:
+        """Hash everything, write the manifest, and move the bundle to its place in one step.
+
+        Args:
+            manifest: all keys but `schema`, `samedge`, `files` and the `sha256` of the graphs,
+                which are filled in here.
+
+        Raises:
+            BundleError: the manifest is incomplete, or names a path of this machine.
+            OutputError: the disk is full, or something else appeared at the target meanwhile.
+        """
+        try:
+            names = [MANIFEST, *self._write_manifest(manifest)]
+            result = self._folder
+            if self._zip:
+                result = self._work.path / "bundle.zip"
+                write_zip(self._folder, names, result)
+            _flush(result)
+            self._check_target()
+            _move(result, self.path, self._work.path / "old")
+            _sync(self.path.absolute().parent)
+        except OSError as error:
+            raise output_error(error, self.path) from error
+        return Bundle.open(self.path)
+
+    def _write_manifest(self, manifest: dict[str, Any]) -> list[str]:
+        """Write the manifest; the names of the files it lists."""
+        self._folder.mkdir(exist_ok=True)
+        entries = {
+            name: {"sha256": sha256_file(self._folder / name), "bytes": size}
+            for name, size in _listing(self._folder)
+        }
+        graphs = json.loads(json.dumps(manifest.get("graphs", {})))
+        for graph in graphs.values():
+            for entry in graph.values():
+                entry["sha256"] = entries.get(entry.get("file"), {}).get("sha256")
+        head = {"schema": SCHEMA, "samedge": samedge.__version__}
+        full = {**head, **manifest, **head, "graphs": graphs, "files": entries}
+        data = dump_manifest(full)
+        _check_privacy(parse_manifest(data), self.path)
+        (self._folder / MANIFEST).write_bytes(data)
+        return list(entries)
+
+    def _check_target(self) -> None:
+        path = self.path
+        if not path.absolute().parent.is_dir():
+            raise OutputError(
+                f"there is no folder '{path.parent}' to write {path.name} into; make it first"
+            )
+        if not os.path.lexists(path):
+            return
+        if not self._overwrite:
+            raise OutputError(
+                f"'{path}' exists already; choose another name, or allow to replace it (--force)"
+            )
+        if not _is_bundle(path):
+            raise OutputError(
+                f"'{path}' exists and is not a samedge bundle, so it is not replaced; remove it "
+                "yourself or choose another name"
+            )
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether what stands at `path` is a bundle, of any schema, even a damaged one."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return (path / MANIFEST).is_file()
+    try:
+        Bundle.open(path)
+    except SamEdgeError:
+        return False
+    return True
+
+
+def _listing(folder: Path) -> list[tuple[str, int]]:
+    """(name, bytes) of all files below `folder` but the manifest, sorted."""
+    files = sorted(p for p in folder.rglob("*") if not p.is_dir())
+    names = [(p.relative_to(folder).as_posix(), p.stat().st_size) for p in files]
+    return [(name, size) for name, size in names if name != MANIFEST]
+
+
+def _check_privacy(manifest: dict[str, Any], target: Path) -> None:
+    """Refuse a manifest that carries folders of this machine to others."""
+    here = os.path.expanduser("~"), os.getcwd(), tempfile.gettempdir(), target.absolute().parent
+    folders = "|".join(re.escape(str(folder)) for folder in here if len(str(folder)) > 1)
+    path = re.compile(rf"(?<![\w./-])({folders})(?![\w.-])")
+    for text in strings(manifest):
+        if folders and path.search(text):
+            raise BundleError(
+                f"the manifest would tell a path of this machine: {text[:80]!r}; store file "
+                "names without folders"
+            )
+
+
+def _flush(path: Path) -> None:
+    """Ask the system to put a file, or a folder and all in it, on the disk now."""
+    for inner in path.rglob("*") if path.is_dir() else ():
+        _sync(inner)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _move(new: Path, target: Path, old: Path) -> None:
+    """Put `new` at `target` in one step; a bundle that stood there ends up inside the work folder.
+
+    Where the disk cannot exchange two names in one step there is a moment with neither, and a
+    failure in it puts the old bundle back.
+    """
+    if not os.path.lexists(target):
+        new.rename(target)
+    elif not _exchange(new, target):
+        try:
+            target.rename(old)
+            new.rename(target)
+        except BaseException:
+            if os.path.lexists(old) and not os.path.lexists(target):
+                old.rename(target)
+            raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names by Linux's renameat2; False where system or disk cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    failed = renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    return int(failed) == 0

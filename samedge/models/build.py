@@ -1,0 +1,154 @@
+"""The only composer: config (and tensors) -> model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from samedge.errors import CheckpointError
+from samedge.models.config import SamConfig, SamusConfig, sam_config, samus_config
+from samedge.models.sam import PromptableModel, Sam, initialise
+from samedge.models.samus import Samus
+
+_NAMED = 4  # tensors named in an error message
+_Config = TypeVar("_Config", bound=SamConfig)
+_Model = TypeVar("_Model", bound=PromptableModel)
+
+
+def build_sam(config: SamConfig, tensors: Mapping[str, Tensor] | None = None) -> Sam:
+    """SAM in eager float32, eval mode.
+
+    Args:
+        config: all sizes.
+        tensors: official state dict, loaded strictly; None: fresh weights, for training.
+
+    Raises:
+        CheckpointError: missing, unexpected or misshapen tensors.
+    """
+    return _build(Sam, config, tensors)
+
+
+def build_samus(config: SamusConfig, tensors: Mapping[str, Tensor] | None = None) -> Samus:
+    """SAMUS in eager float32, eval mode; arguments and errors as `build_sam`."""
+    return _build(Samus, config, tensors)
+
+
+def _build(
+    model_type: Callable[[_Config], _Model], config: _Config, tensors: Mapping[str, Tensor] | None
+) -> _Model:
+    if tensors is not None:
+        return load_strictly(_skeleton(model_type, config), tensors)
+    model = model_type(config)
+    initialise(model)
+    return model.eval()
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """On the meta device random numbers mean nothing, but cost seconds of imports inside torch."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs)
+
+
+def _skeleton(model_type: Callable[[_Config], _Model], config: _Config) -> _Model:
+    """The model without memory for its tensors."""
+    with torch.device("meta"), _NoRandomNumbers():
+        return model_type(config)
+
+
+@dataclass(frozen=True)
+class FamilyBuilder(Generic[_Config, _Model]):
+    """How one family is built from what `samedge.checkpoint` found in a file.
+
+    Attributes:
+        config_type: SamConfig or a subclass.
+        preset: ("vit_b" and so on) -> config of the official checkpoint of that size.
+        model_type: config -> model.
+    """
+
+    config_type: type[_Config]
+    preset: Callable[[str], _Config]
+    model_type: Callable[[_Config], _Model]
+
+    def config(self, fields: Mapping[str, Any]) -> _Config:
+        """The config with these fields; ModelError if they do not fit each other."""
+        return self.config_type(**fields)
+
+    def shapes(self, fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of all tensors of the model with these config fields."""
+        return self._shapes(self.config(fields))
+
+    def preset_shapes(self, vit: str) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the official checkpoint of size `vit`."""
+        return self._shapes(self.preset(vit))
+
+    def names(self, fields: Mapping[str, Any]) -> list[str]:
+        """Tensor names of a model of these sizes; fields that the family lacks are left out."""
+        known = {f.name for f in dataclass_fields(self.config_type)}
+        return list(self.shapes({key: value for key, value in fields.items() if key in known}))
+
+    def build(self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> _Model:
+        """The model with these config fields and tensors; errors as `build_sam`."""
+        return _build(self.model_type, self.config(fields), tensors)
+
+    def _shapes(self, config: _Config) -> dict[str, tuple[int, ...]]:
+        state = _skeleton(self.model_type, config).state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+SAM_BUILDER = FamilyBuilder(SamConfig, sam_config, Sam)
+SAMUS_BUILDER = FamilyBuilder(SamusConfig, samus_config, Samus)
+
+
+def load_strictly(model: _Model, tensors: Mapping[str, Tensor]) -> _Model:
+    """Put `tensors` (float32) into `model`: every name and shape must fit. Returns it in eval mode.
+
+    The model may live on the meta device. It gets its own copies, so that training it changes
+    neither the checkpoint's tensors nor another model built from them.
+
+    Raises:
+        CheckpointError: names the first missing, unexpected and misshapen tensors.
+    """
+    expected = model.state_dict()
+    missing = [k for k in expected if k not in tensors]
+    extra = [k for k in tensors if k not in expected]
+    wrong = [
+        f"{k} {list(tensors[k].shape)} instead of {list(v.shape)}"
+        for k, v in expected.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    problems = [
+        _first("missing", missing),
+        _first("not part of the model", extra),
+        _first("of another shape", wrong),
+    ]
+    if any(problems):
+        raise CheckpointError(
+            f"the tensors do not fit {model.family.title} ({model.config.vit}): "
+            + "; ".join(p for p in problems if p)
+        )
+    copies = {k: v.detach().to(torch.float32, copy=True) for k, v in tensors.items()}
+    model.load_state_dict(copies, strict=True, assign=True)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    return model.eval()
+
+
+def _first(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{what}: {', '.join(names[:_NAMED])}{more}"

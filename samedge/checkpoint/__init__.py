@@ -1,0 +1,25 @@
+"""Files -> Checkpoint: family, sizes and tensors, detected from tensor names and shapes.
+
+    checkpoint = open_checkpoint("samus.pth")
+    print(checkpoint.describe())
+    model = checkpoint.build()
+
+`reader` opens files, `records` tells families and sizes apart, `pour` combines two checkpoints.
+"""
+
+from __future__ import annotations
+
+from samedge.errors import MissingDependencyError
+
+try:
+    import torch as _torch
+except ModuleNotFoundError as error:
+    raise MissingDependencyError("torch", "export", "reading checkpoints") from error
+
+from samedge.checkpoint.checkpoint import Checkpoint, checkpoint_from_tensors, open_checkpoint
+from samedge.checkpoint.reader import SourceFile
+from samedge.checkpoint.records import Variant
+
+__all__ = ["Checkpoint", "SourceFile", "Variant", "checkpoint_from_tensors", "open_checkpoint"]
+
+del _torch

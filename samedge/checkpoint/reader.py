@@ -1,0 +1,308 @@
+"""Checkpoint files -> named tensors in float32. Nothing in a file is ever executed.
+
+Reads what torch.save writes (zip and legacy; `weights_only`, memory-mapped where possible) and
+safetensors; finds the state dict in a training checkpoint; strips the prefixes that wrappers
+leave on every name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from samedge.checkpoint.torch_files import load_legacy, load_zip, one_line
+from samedge.errors import CheckpointError, MissingDependencyError
+
+# Where training scripts keep the model's tensors, most specific first.
+WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "weights")
+# What data-parallel training and torch.compile put before every name.
+PREFIXES = ("module.", "_orig_mod.")
+CONFIG_ENTRY = "samedge_config"  # sizes that shapes do not show, as written by samedge's trainer
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """What one file held and how it was read.
+
+    Attributes:
+        name: file name, without its folder.
+        sha256: hex digest of the whole file.
+        size: bytes.
+        format: "torch", "torch (legacy)" or "safetensors".
+        tensors: float32, on the CPU; names without wrapper prefixes. Memory-mapped where the file
+            allows: do not change the file in place while they are in use.
+        wrapper: entries that led to the tensors ("state_dict"), outermost first.
+        prefixes: prefixes that were stripped from names.
+        ignored: other entries of the file (optimizer state, epoch, ...).
+        converted: number of tensors by their dtype before conversion to float32.
+        config: sizes recorded by samedge's trainer; usually empty.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    format: str
+    tensors: dict[str, Tensor]
+    wrapper: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    converted: dict[str, int] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def read_file(path: str | PathLike[str]) -> SourceFile:
+    """Read one checkpoint file.
+
+    Raises:
+        CheckpointError: missing, not a file, empty, truncated, no checkpoint, wants to run code,
+            holds no tensors, or holds tensors that are not finite floating-point numbers.
+    """
+    file = Path(fspath(path))
+    try:
+        return _read(file)
+    except OSError as error:
+        raise CheckpointError(f"{file.name}: cannot be read: {error.strerror or error}") from error
+
+
+def _read(file: Path) -> SourceFile:
+    kind = sniff(file)
+    load = {"safetensors": _load_safetensors, "torch": load_zip, "torch (legacy)": load_legacy}
+    content = load[kind](file)
+    config = content.get(CONFIG_ENTRY) if isinstance(content, Mapping) else None
+    found = find_tensors(content, file.name)
+    tensors, prefixes = strip_prefixes(found.tensors, file.name)
+    tensors, converted = to_float32(tensors, file.name)
+    return SourceFile(
+        name=file.name,
+        sha256=sha256(file),
+        size=file.stat().st_size,
+        format=kind,
+        tensors=tensors,
+        wrapper=found.wrapper,
+        prefixes=prefixes,
+        ignored=tuple(i for i in found.ignored if i != CONFIG_ENTRY),
+        converted=converted,
+        config=dict(config) if isinstance(config, Mapping) else {},
+    )
+
+
+def source_from_tensors(tensors: Mapping[str, Tensor], name: str) -> SourceFile:
+    """The same for tensors that are in memory already: names, types and values are checked.
+
+    Raises:
+        CheckpointError: as `read_file`.
+    """
+    found = find_tensors(tensors, name)
+    stripped, prefixes = strip_prefixes(found.tensors, name)
+    floats, converted = to_float32({k: v.detach().cpu() for k, v in stripped.items()}, name)
+    return SourceFile(
+        name=name,
+        sha256="",
+        size=0,
+        format="memory",
+        tensors=floats,
+        wrapper=found.wrapper,
+        prefixes=prefixes,
+        ignored=found.ignored,
+        converted=converted,
+    )
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sniff(file: Path) -> str:
+    """ "torch", "torch (legacy)" or "safetensors", by content and not by suffix.
+
+    Raises:
+        CheckpointError: anything else; says what it looks like.
+    """
+    if file.is_dir():
+        raise CheckpointError(
+            f"{file.name}: is a folder; expected a .pth, .pt or .safetensors file"
+        )
+    if not file.exists():
+        raise CheckpointError(f"{file.name}: no such file")
+    if not file.is_file():
+        raise CheckpointError(f"{file.name}: is not a regular file")
+    size = file.stat().st_size
+    if size == 0:
+        raise CheckpointError(f"{file.name}: is empty; expected a checkpoint")
+    with file.open("rb") as stream:
+        head = stream.read(256)
+    if head[:4] == b"PK\x03\x04":
+        return "torch"
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
+        return "safetensors"
+    if head[:1] == b"\x80" and len(head) > 1 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL:
+        return "torch (legacy)"
+    raise CheckpointError(
+        f"{file.name}: is not a checkpoint ({_looks_like(head, file.suffix)}); expected a file "
+        "written by torch.save or safetensors, whole"
+    )
+
+
+def _looks_like(head: bytes, suffix: str) -> str:
+    for magic, what in (
+        (b"\x89PNG", "it is a PNG image"),
+        (b"\xff\xd8\xff", "it is a JPEG image"),
+        (b"\x1f\x8b", "it is gzip-compressed: unpack it first"),
+        (b"version https://git-lfs", "it is a Git LFS pointer: fetch the file itself"),
+        (b"\x08", "it may be an ONNX graph, which holds no training checkpoint"),
+    ):
+        if head.startswith(magic):
+            return what
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "it is a web page, as a failed download leaves it: download it again"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        return "it is a text file"
+    if suffix.lower() == ".safetensors":
+        return "a .safetensors file that is damaged or cut short"
+    return f"it begins with the bytes {head[:8].hex(' ')}"
+
+
+def _load_safetensors(file: Path) -> dict[str, Any]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError("safetensors", "export", f"reading {file.name}") from error
+    try:
+        with safe_open(file, framework="pt", device="cpu") as archive:
+            content: dict[str, Any] = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
+            recorded = (archive.metadata() or {}).get(CONFIG_ENTRY)
+        if recorded is not None:
+            content[CONFIG_ENTRY] = json.loads(recorded)
+    except OSError:
+        raise
+    except (SafetensorError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file.name}: is a damaged or truncated safetensors file ({one_line(error)}); "
+            "copy or download it again"
+        ) from error
+    return content
+
+
+@dataclass(frozen=True)
+class _Found:
+    tensors: dict[str, Tensor]
+    wrapper: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Found:
+    """The state dict inside what a file held; looks into the usual wrappers.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{name}: holds a {type(content).__name__}; expected a dictionary of tensors"
+        )
+    for entry in WRAPPERS:
+        inner = content.get(entry)
+        if isinstance(inner, Mapping) and len(wrapper) < 3 and _has_tensors(inner):
+            found = find_tensors(inner, name, (*wrapper, entry))
+            others = tuple(str(k) for k in content if k != entry)
+            return _Found(found.tensors, found.wrapper, others + found.ignored)
+    tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    if not tensors:
+        entries = ", ".join(str(k) for k in list(content)[:8]) or "nothing"
+        raise CheckpointError(
+            f"{name}: holds no tensors where a model's are expected; it holds: {entries}. Expected "
+            f"tensors at the top level or under one of: {', '.join(WRAPPERS)}"
+        )
+    ignored = tuple(str(k) for k in content if k not in tensors)
+    return _Found(tensors, wrapper, ignored)
+
+
+def _has_tensors(content: Mapping[Any, Any]) -> bool:
+    inner = [v for k, v in content.items() if k in WRAPPERS and isinstance(v, Mapping)]
+    return any(isinstance(v, Tensor) for v in content.values()) or any(map(_has_tensors, inner))
+
+
+def strip_prefixes(
+    tensors: dict[str, Tensor], name: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Names without `module.` and the like, wherever a name has them, and what was stripped.
+
+    Raises:
+        CheckpointError: two names become one.
+    """
+    stripped: list[str] = []
+    for _ in range(len(PREFIXES)):
+        for prefix in PREFIXES:
+            if not any(k.startswith(prefix) for k in tensors):
+                continue
+            shorter = {k.removeprefix(prefix): v for k, v in tensors.items()}
+            if len(shorter) != len(tensors):
+                raise CheckpointError(
+                    f"{name}: holds tensors both with and without '{prefix}' before their names; "
+                    "cannot tell which are meant"
+                )
+            tensors = shorter
+            stripped.append(prefix)
+    return tensors, tuple(stripped)
+
+
+def to_float32(
+    tensors: Mapping[str, Tensor], name: str
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """All tensors in float32, checked to be finite; and how many came in another dtype.
+
+    Raises:
+        CheckpointError: a tensor that is no plain floating-point array, or is not finite.
+    """
+    converted: dict[str, int] = {}
+    out: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        _check_plain(key, tensor, name)
+        if tensor.dtype != torch.float32:
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            converted[dtype] = converted.get(dtype, 0) + 1
+        value = tensor.detach().to(torch.float32).contiguous()
+        # The extremes are NaN or infinite exactly if some value is; no mask is allocated.
+        if value.numel() and not torch.stack(torch.aminmax(value)).isfinite().all():
+            count = int((~value.isfinite()).sum())
+            raise CheckpointError(
+                f"{name}: tensor '{key}' has {count} values that are NaN or infinite; the training "
+                "run diverged or the file is damaged: use an earlier checkpoint"
+            )
+        out[key] = value
+    return out, converted
+
+
+def _check_plain(key: str, tensor: Tensor, name: str) -> None:
+    checks: tuple[tuple[bool, Callable[[], str]], ...] = (
+        (tensor.layout != torch.strided, lambda: f"is sparse ({tensor.layout})"),
+        (tensor.is_quantized, lambda: "is quantised"),
+        (tensor.device.type != "cpu", lambda: f"has no data (device '{tensor.device}')"),
+        (not tensor.is_floating_point(), lambda: f"is of type {tensor.dtype}"),
+    )
+    for failed, what in checks:
+        if failed:
+            raise CheckpointError(
+                f"{name}: tensor '{key}' {what()}; expected plain floating-point numbers"
+            )
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise CheckpointError(
+            f"{name}: tensor '{key}' claims {tensor.numel()} values but stores fewer: the file is "
+            "damaged"
+        )

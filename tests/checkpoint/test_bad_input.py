@@ -1,0 +1,220 @@
+"""Files that are no checkpoint, or not the one asked for: a clear error, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from samedge import open_checkpoint
+from samedge.checkpoint import checkpoint_from_tensors
+from samedge.errors import CheckpointError
+
+StateDict = dict[str, Tensor]
+Save = Callable[..., Path]
+POS = "image_encoder.pos_embed"
+
+
+def refused(path: Path, match: str, **options: Any) -> str:
+    with pytest.raises(CheckpointError, match=match) as caught:
+        open_checkpoint(path, **options)
+    assert caught.value.exit_code == 3
+    message = str(caught.value)
+    assert str(path.parent) not in message
+    return message
+
+
+def test_missing(tmp_path: Path) -> None:
+    refused(tmp_path / "nothing.pth", "nothing.pth: no such file")
+
+
+def test_folder(tmp_path: Path) -> None:
+    refused(tmp_path, "is a folder; expected a .pth")
+
+
+def test_empty(tmp_path: Path) -> None:
+    path = tmp_path / "empty.pth"
+    path.touch()
+    refused(path, "is empty")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable(samus_tensors: StateDict, saved: Save) -> None:
+    path = saved(samus_tensors)
+    path.chmod(0)
+    refused(path, "cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"just some notes\nabout weights\n", "a text file"),
+        (b"<!DOCTYPE html><html>404</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(20), "a PNG image"),
+        (b"\x00\x01\x02\x03" * 10, "it begins with the bytes 00 01 02 03"),
+    ],
+)
+def test_other_files(content: bytes, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "samus.pth"
+    path.write_bytes(content)
+    refused(path, f"is not a checkpoint .*{what}")
+
+
+def test_other_archives(tmp_path: Path) -> None:
+    path = tmp_path / "things.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    refused(path, "another zip archive")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("samus.samedge/manifest.json", "{}")
+    refused(path, "a samedge bundle")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_truncated(share: float, kind: str, samus_tensors: StateDict, tmp_path: Path) -> None:
+    path = tmp_path / "samus.pth"
+    if kind == "safetensors":
+        save_file(samus_tensors, path)
+    else:
+        torch.save(samus_tensors, path, _use_new_zipfile_serialization=kind == "zip")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    refused(path, "truncated|damaged|not a checkpoint")
+
+
+class RunsCode:
+    """A pickle of this writes a file when it is opened carelessly."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, (f"touch {self.trace}",))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_bare_pickle_that_wants_to_run_code(protocol: int, tmp_path: Path) -> None:
+    path, trace = tmp_path / "evil.pth", tmp_path / "trace"
+    path.write_bytes(pickle.dumps({"a": RunsCode(trace)}, protocol=protocol))
+    refused(path, r"wants to run code \('posix.system'\).*it was not run.*state_dict")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_checkpoint_that_wants_to_run_code(
+    zipped: bool, samus_tensors: StateDict, saved: Save, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    content = {"state_dict": samus_tensors, "hook": RunsCode(trace)}
+    path = saved(content, _use_new_zipfile_serialization=zipped)
+    refused(path, "wants to run code .*posix.system")
+    assert not trace.exists()
+
+
+def test_pickled_objects_are_named(samus_tensors: StateDict, saved: Save) -> None:
+    path = saved({"model": samus_tensors, "args": argparse.Namespace(lr=0.1)})
+    refused(path, r"'argparse.Namespace'.*save only the tensors")
+    refused(saved(torch.nn.Linear(2, 2)), "torch.nn.modules.linear.Linear")
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ([1, 2], "holds a list; expected a dictionary"),
+        ({}, "holds nothing|it holds: nothing"),
+        ({"epoch": 3, "lr": 0.1}, "holds no tensors .* it holds: epoch, lr"),
+        ({"conv.weight": torch.zeros(2)}, "none of which samedge knows; it can load: samus, sam"),
+        (torch.zeros(3), "holds a Tensor"),
+    ],
+)
+def test_no_model_inside(content: Any, match: str, saved: Save) -> None:
+    refused(saved(content), match)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_not_finite(value: float, samus_tensors: StateDict, saved: Save) -> None:
+    broken = samus_tensors[POS].clone()
+    broken[0, 1, 2, 3] = value
+    refused(saved({**samus_tensors, POS: broken}), f"tensor '{POS}' has 1 values that are NaN")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "match"),
+    [
+        (torch.zeros(4, dtype=torch.int64), "is of type torch.int64"),
+        (torch.zeros(4, 4).to_sparse(), "is sparse"),
+        (torch.zeros(2, 2, dtype=torch.complex64), "is of type torch.complex64"),
+    ],
+)
+def test_odd_tensors(tensor: Tensor, match: str, samus_tensors: StateDict, saved: Save) -> None:
+    refused(saved({**samus_tensors, POS: tensor}), f"tensor '{POS}' {match}")
+
+
+def test_tensor_that_claims_more_than_it_stores(samus_tensors: StateDict, saved: Save) -> None:
+    huge = torch.zeros(1).expand(10**7, 10**7)
+    refused(saved({**samus_tensors, POS: huge}), "stores fewer")
+
+
+def test_missing_and_extra(samus_tensors: StateDict, saved: Save) -> None:
+    tensors = dict(samus_tensors)
+    del tensors["mask_decoder.iou_token.weight"]
+    tensors["mask_decoder.surprise"] = torch.zeros(1)
+    message = refused(saved(tensors), r"looks like SAMUS .*250 of its 251")
+    assert "missing: mask_decoder.iou_token.weight" in message
+    assert "extra: mask_decoder.surprise" in message
+
+
+def test_misshapen(samus_tensors: StateDict, saved: Save) -> None:
+    name = "mask_decoder.iou_token.weight"
+    refused(saved({**samus_tensors, name: torch.zeros(2, 32)}), rf"{name} \[2, 32\] instead of")
+
+
+def test_sizes_that_do_not_fit_each_other(samus_tensors: StateDict, saved: Save) -> None:
+    name = "image_encoder.blocks.0.attn.rel_pos_h"
+    refused(saved({**samus_tensors, name: torch.zeros(9, 7)}), "of another shape: .*blocks")
+    refused(saved({**samus_tensors, name: torch.zeros(9, 5)}), "num_heads must divide embed_dim")
+    refused(saved({**samus_tensors, name: torch.zeros(0, 0)}), "no size can be read")
+    refused(saved({**samus_tensors, POS: torch.zeros(3)}), "looks like SAMUS, but")
+
+
+def test_half_a_checkpoint(samus_tensors: StateDict, saved: Save) -> None:
+    half = {k: v for k, v in samus_tensors.items() if k.startswith("image_encoder.")}
+    refused(saved(half), "tensor .* is missing, which shows a size")
+
+
+def test_sam_passed_as_samus(sam_tensors: StateDict, saved: Save) -> None:
+    message = refused(saved(sam_tensors), "is Segment Anything .*, not SAMUS", family="samus")
+    assert "missing: image_encoder.input_Adapter.D_fc1.weight" in message
+    assert "open_checkpoint(samus_file, sam_file)" in message
+
+
+def test_samus_passed_as_sam(samus_tensors: StateDict, saved: Save) -> None:
+    message = refused(saved(samus_tensors), "is SAMUS .*, not Segment Anything", family="sam")
+    assert "extra: image_encoder.input_Adapter" in message
+    assert "family='samus'" in message
+
+
+def test_nearest_family_is_named(samus_tensors: StateDict, saved: Save) -> None:
+    part = {k: v for k, v in samus_tensors.items() if k.startswith("prompt_encoder.")}
+    refused(saved(part), "The nearest is Segment Anything, with 17 of 314 names in common")
+
+
+def test_names_with_and_without_prefix(samus_tensors: StateDict, saved: Save) -> None:
+    tensors = {**samus_tensors, f"module.{POS}": samus_tensors[POS]}
+    refused(saved(tensors), "both with and without 'module.'")
+
+
+def test_live_tensors_are_checked(samus_tensors: StateDict) -> None:
+    with pytest.raises(CheckpointError, match="NaN"):
+        checkpoint_from_tensors({**samus_tensors, POS: samus_tensors[POS] * float("nan")})

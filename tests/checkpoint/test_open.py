@@ -1,0 +1,211 @@
+"""What `open_checkpoint` finds in files that are in order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from samedge import models, open_checkpoint
+from samedge.checkpoint import checkpoint_from_tensors
+from samedge.checkpoint.records import RECORDS
+from samedge.errors import CheckpointError, NotSupportedError
+from samedge.families import SAM, SAMUS
+from samedge.models.build import SAM_BUILDER, SAMUS_BUILDER
+
+MANIFESTS = Path(__file__).parents[1] / "golden" / "vectors" / "manifests"
+StateDict = dict[str, Tensor]
+Save = Callable[..., Path]
+
+
+def manifest_shapes(name: str) -> dict[str, tuple[int, ...]]:
+    document = json.loads((MANIFESTS / f"{name}.json").read_text())
+    return {key: tuple(entry["shape"]) for key, entry in document["tensors"].items()}
+
+
+def assert_same(got: StateDict, expected: StateDict) -> None:
+    assert set(got) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(got[name], tensor), name
+
+
+def test_samus(samus_tensors: StateDict, saved: Save) -> None:
+    path = saved(samus_tensors)
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.family.name == "samus"
+    assert checkpoint.family.input_size == 64
+    assert checkpoint.variant.adapter == "samus"
+    assert checkpoint.variant.ranks == {"input": 8, "mlp": 8}
+    assert checkpoint.sha256 == [hashlib.sha256(path.read_bytes()).hexdigest()]
+    assert_same(checkpoint.tensors, samus_tensors)
+    model = checkpoint.build()
+    assert model.config == models.tiny_samus_config()
+    assert not model.training
+    assert_same(dict(model.state_dict()), samus_tensors)
+
+
+def test_sam(sam_tensors: StateDict, saved: Save) -> None:
+    checkpoint = open_checkpoint(saved(sam_tensors), family="sam")
+    assert checkpoint.family.name == "sam"
+    assert (checkpoint.variant.grid, checkpoint.variant.low_res) == (16, 64)
+    assert checkpoint.build().config == models.tiny_sam_config(img_size=256)
+
+
+def test_the_model_has_its_own_copies(samus_tensors: StateDict, saved: Save) -> None:
+    checkpoint = open_checkpoint(saved(samus_tensors))
+    model = checkpoint.build()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert_same(checkpoint.tensors, samus_tensors)
+    assert_same(dict(checkpoint.build().state_dict()), samus_tensors)
+
+
+def test_safetensors(samus_tensors: StateDict, tmp_path: Path) -> None:
+    path = tmp_path / "samus.safetensors"
+    save_file(samus_tensors, path)
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.files[0].format == "safetensors"
+    assert_same(checkpoint.tensors, samus_tensors)
+
+
+def test_the_format_is_told_by_content(samus_tensors: StateDict, tmp_path: Path) -> None:
+    path = tmp_path / "samus.pth"
+    save_file(samus_tensors, path)
+    assert open_checkpoint(path).files[0].format == "safetensors"
+
+
+def test_legacy_file(samus_tensors: StateDict, saved: Save) -> None:
+    path = saved(samus_tensors, _use_new_zipfile_serialization=False)
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.files[0].format == "torch (legacy)"
+    assert_same(checkpoint.tensors, samus_tensors)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_state_dict", "net"])
+def test_training_checkpoint(wrapper: str, samus_tensors: StateDict, saved: Save) -> None:
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": []}
+    content = {"epoch": 7, "optimizer": optimizer, wrapper: samus_tensors}
+    checkpoint = open_checkpoint(saved(content))
+    assert_same(checkpoint.tensors, samus_tensors)
+    assert checkpoint.files[0].ignored == ("epoch", "optimizer")
+    assert "optimizer" in checkpoint.describe()
+
+
+def test_wrapper_in_a_wrapper(samus_tensors: StateDict, saved: Save) -> None:
+    checkpoint = open_checkpoint(saved({"model": {"state_dict": samus_tensors, "epoch": 1}}))
+    assert checkpoint.files[0].wrapper == ("model", "state_dict")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
+)
+def test_prefixes(prefix: str, samus_tensors: StateDict, saved: Save) -> None:
+    checkpoint = open_checkpoint(saved({prefix + k: v for k, v in samus_tensors.items()}))
+    assert_same(checkpoint.tensors, samus_tensors)
+    assert "stripped" in checkpoint.describe()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_converted(
+    dtype: torch.dtype, samus_tensors: StateDict, saved: Save
+) -> None:
+    checkpoint = open_checkpoint(saved({k: v.to(dtype) for k, v in samus_tensors.items()}))
+    assert_same(checkpoint.tensors, {k: v.to(dtype).float() for k, v in samus_tensors.items()})
+    assert f"{len(samus_tensors)} tensors converted from" in checkpoint.describe()
+
+
+def test_constants_that_some_files_carry(sam_tensors: StateDict, saved: Save) -> None:
+    checkpoint = open_checkpoint(saved({**sam_tensors, "pixel_mean": torch.zeros(3, 1, 1)}))
+    assert_same(checkpoint.tensors, sam_tensors)
+    assert "pixel_mean" in checkpoint.describe()
+
+
+def test_recorded_heads(saved: Save) -> None:
+    config = models.tiny_samus_config(decoder_heads=4)
+    tensors = models.build_samus(config).state_dict()
+    content = {"state_dict": tensors, "samedge_config": {"decoder_heads": 4}}
+    checkpoint = open_checkpoint(saved(content))
+    assert checkpoint.build().config == config
+    assert checkpoint.files[0].ignored == ()
+
+
+def test_tables_of_another_size(saved: Save) -> None:
+    config = models.tiny_samus_config(rel_pos_grid=16)
+    checkpoint = open_checkpoint(saved(models.build_samus(config).state_dict()))
+    assert checkpoint.build().config == config
+
+
+def test_summary_is_json(samus_tensors: StateDict, saved: Save, tmp_path: Path) -> None:
+    summary = json.loads(json.dumps(open_checkpoint(saved(samus_tensors)).summary()))
+    assert summary["family"] == "samus"
+    assert summary["variant"]["vit"] == "custom"
+    assert summary["tensors"] == len(samus_tensors)
+    assert str(tmp_path) not in json.dumps(summary)
+
+
+def test_from_a_live_model(sam_tensors: StateDict) -> None:
+    model = models.build_sam(models.tiny_sam_config(img_size=256), sam_tensors)
+    checkpoint = checkpoint_from_tensors(model.state_dict())
+    assert_same(checkpoint.tensors, sam_tensors)
+    assert checkpoint.sha256 == []
+
+
+@pytest.mark.parametrize("vit", ["vit_b", "vit_l", "vit_h"])
+@pytest.mark.parametrize(
+    ("builder", "family"), [(SAM_BUILDER, SAM), (SAMUS_BUILDER, SAMUS)], ids=["sam", "samus"]
+)
+def test_official_sizes_are_detected(builder, family, vit: str) -> None:
+    shapes = builder.preset_shapes(vit)
+    record = next(r for r in RECORDS if r.fits(shapes))
+    assert record.family == family
+    variant = record.variant(shapes, {})
+    assert variant.vit == vit
+    assert builder.config(variant.config) == builder.preset(vit)
+    assert builder.preset(vit).family == family
+
+
+@pytest.mark.parametrize(
+    ("manifest", "family"),
+    [
+        ("sam_vit_b", "sam"),
+        ("medsam_vit_b", "sam"),
+        ("samus_vit_b", "samus"),
+        ("autosamus_vit_b", "autosamus"),
+        ("msa_vit_b_256", "msa"),
+        ("msa_vit_b_1024", "msa"),
+        ("samed_lora_vit_b_r4_c8", "samed"),
+        ("samed_s_lora_vit_b_r4_c8", "samed_s"),
+    ],
+)
+def test_families_of_the_official_files(manifest: str, family: str) -> None:
+    shapes = manifest_shapes(manifest)
+    record = next(r for r in RECORDS if r.fits(shapes))
+    assert record.name == family
+    if record.builder:
+        variant = record.variant(shapes, {})
+        assert variant.vit == "vit_b"
+        assert record.load_builder().shapes(variant.config) == shapes
+
+
+@pytest.mark.parametrize("manifest", ["autosamus_vit_b", "msa_vit_b_256", "samed_lora_vit_b_r4_c8"])
+def test_recognised_but_not_loadable(manifest: str, saved: Save) -> None:
+    tensors = {k: torch.zeros(1) for k in manifest_shapes(manifest)}
+    with pytest.raises(NotSupportedError, match="recognised, but samedge cannot load it yet"):
+        open_checkpoint(saved(tensors))
+
+
+def test_medsam_is_named_not_detected(sam_tensors: StateDict, saved: Save) -> None:
+    with pytest.raises(NotSupportedError, match="MedSAM is recognised"):
+        open_checkpoint(saved(sam_tensors), family="medsam")
+
+
+def test_unknown_family_name(sam_tensors: StateDict, saved: Save) -> None:
+    with pytest.raises(CheckpointError, match=r"unknown family 'yolo'; known: .*samus"):
+        open_checkpoint(saved(sam_tensors), family="yolo")

@@ -1,0 +1,174 @@
+"""Torch references of the fused operations that a FoldedModel is made of.
+
+They are the oracle of every faster version and what a FoldedModel runs on a CPU. Shapes:
+T tokens on a g x g grid, D channels, h heads of d channels. Queries arrive already scaled by
+1/sqrt(d), and the relative position tables divided by it, so that `q k^T + q R` needs no factor.
+
+The padding of windows needs no constants: folding drops the key bias (softmax does not see it)
+and moves the value bias behind the attention, after which a padding token's key and value are
+zero. See docs/folding.md.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def layer_norm(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """`(x - mean) / sqrt(var + eps) * weight + bias` over the last axis; x [..., D]."""
+    return F.layer_norm(x, (x.shape[-1],), weight, bias, eps)
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
+    """`x / sqrt(mean(x^2) + eps) * weight + bias` over the last axis; x [..., D].
+
+    What a LayerNorm becomes behind a linear map whose output already has mean zero.
+    """
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + eps) * weight + bias
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """`x @ weight + bias`; x [..., K], weight [K, N], bias [N]."""
+    y = x @ weight
+    return y if bias is None else y + bias
+
+
+def mlp(
+    x: torch.Tensor,
+    w1: torch.Tensor,
+    b1: torch.Tensor | None,
+    w2: torch.Tensor,
+    b2: torch.Tensor | None,
+) -> torch.Tensor:
+    """`gelu(x w1 + b1) w2 + b2` with the exact (erf) GELU; x [..., D], w1 [D, M], w2 [M, D]."""
+    return linear(F.gelu(linear(x, w1, b1)), w2, b2)
+
+
+def split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """[B, T, h*d] -> [B, h, T, d]."""
+    b, t, c = x.shape
+    return x.reshape(b, t, heads, c // heads).transpose(1, 2)
+
+
+def merge_heads(x: torch.Tensor) -> torch.Tensor:
+    """[B, h, T, d] -> [B, T, h*d]."""
+    b, h, t, d = x.shape
+    return x.transpose(1, 2).reshape(b, t, h * d)
+
+
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> torch.Tensor:
+    """Plain attention; q [B, T, h*d], k [B, S, h*d], v [B, S, h*e] -> [B, T, h*e].
+
+    A batch of 1 on either side is shared by all of the other.
+    """
+    q, k, v = (split_heads(x, heads) for x in (q, k, v))
+    return merge_heads(torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v)
+
+
+def relative_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    rel_h: torch.Tensor,
+    rel_w: torch.Tensor,
+    heads: int,
+) -> torch.Tensor:
+    """Attention with decomposed relative positions; the queries may be a corner of the keys' grid.
+
+    Args:
+        q: [B, m*n, h*d], a grid of m rows and n columns, at the keys' upper left corner.
+        k, v: [B, w*w, h*d].
+        rel_h: [m, d, w], entry [i, :, j] for query row i and key row j.
+        rel_w: [n, d, w], the same for columns.
+
+    Returns:
+        [B, m*n, h*d].
+    """
+    m, n, w = rel_h.shape[0], rel_w.shape[0], rel_h.shape[2]
+    q, k, v = (split_heads(x, heads) for x in (q, k, v))
+    b, h, t, d = q.shape
+    grid = q.reshape(b, h, m, n, d)
+    bias_h = grid @ rel_h  # [B, h, y, x, w]
+    bias_w = (grid.transpose(2, 3) @ rel_w).transpose(2, 3)
+    bias = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(b, h, t, w * w)
+    return merge_heads(torch.softmax(q @ k.transpose(-1, -2) + bias, dim=-1) @ v)
+
+
+def window_parts(grid: int, window: int) -> list[tuple[int, int, int]]:
+    """(first token, windows, tokens of each): the whole windows, then the one that sticks out."""
+    whole, rest = divmod(grid, window)
+    parts = [(0, whole, window)] if whole else []
+    return parts + ([(whole * window, 1, rest)] if rest else [])
+
+
+def windows(x: torch.Tensor, rows: tuple[int, int], cols: tuple[int, int]) -> torch.Tensor:
+    """[B, ny*m, nx*n, C] -> [B*ny*nx, m*n, C], for rows = (ny, m) and cols = (nx, n)."""
+    (ny, m), (nx, n) = rows, cols
+    x = x.reshape(-1, ny, m, nx, n, x.shape[-1]).transpose(2, 3)
+    return x.reshape(-1, m * n, x.shape[-1])
+
+
+def unwindows(x: torch.Tensor, rows: tuple[int, int], cols: tuple[int, int]) -> torch.Tensor:
+    """The way back of `windows`: [B*ny*nx, m*n, C] -> [B, ny*m, nx*n, C]."""
+    (ny, m), (nx, n) = rows, cols
+    x = x.reshape(-1, ny, nx, m, n, x.shape[-1]).transpose(2, 3)
+    return x.reshape(-1, ny * m, nx * n, x.shape[-1])
+
+
+def window_attention(
+    qkv: torch.Tensor, rel_h: torch.Tensor, rel_w: torch.Tensor, heads: int, grid: int
+) -> torch.Tensor:
+    """`relative_attention` in w x w windows of a g x g grid.
+
+    Padding keys and values are zero and attended; padding queries are not computed, so windows
+    that stick out are handled apart from the whole ones.
+
+    Args:
+        qkv: [B, g*g, 3*h*d], real tokens only.
+        rel_h, rel_w: [w, d, w].
+
+    Returns:
+        [B, g*g, h*d].
+    """
+    w = rel_h.shape[0]
+    b, _, c = qkv.shape
+    pad = -grid % w
+    x = F.pad(qkv.reshape(b, grid, grid, c), (0, 0, 0, pad, 0, pad))
+    bands = []
+    for y0, ny, m in window_parts(grid, w):
+        band = []
+        for x0, nx, n in window_parts(grid, w):
+            block = x[:, y0 : y0 + ny * w, x0 : x0 + nx * w]
+            _, k, v = windows(block, (ny, w), (nx, w)).chunk(3, dim=-1)
+            q = windows(block[:, : ny * m, : nx * n, : c // 3], (ny, m), (nx, n))
+            y = relative_attention(q, k, v, rel_h[:m], rel_w[:n], heads)
+            band.append(unwindows(y, (ny, m), (nx, n)))
+        bands.append(torch.cat(band, 2))
+    return torch.cat(bands, 1).reshape(b, grid * grid, c // 3)
+
+
+def conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """3x3 convolution with zero padding, channels last: x [B, y, x, I], weight [O, I, 3, 3]."""
+    return F.conv2d(x.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1)
+
+
+def resize_exact(frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    """PIL's 8-bit bilinear resize by float32 matrix products, bit for bit (docs/geometry.md).
+
+    Args:
+        frame: float32 [C, H, W] with integer values 0..255.
+        rows, cols: float32 [2, S, H] and [2, S, W], the two planes of the coefficients.
+
+    Returns:
+        float32 [C, S, S] with integer values 0..255.
+    """
+    x = _resize_pass(frame[:, None] @ cols.transpose(-1, -2))  # [C, H, S]
+    return _resize_pass(rows @ x[:, None])
+
+
+def _resize_pass(planes: torch.Tensor) -> torch.Tensor:
+    high, low = planes[:, 0], planes[:, 1]
+    return ((high + (low / 2048).floor() + 1024) / 2048).floor()

@@ -1,0 +1,96 @@
+"""FoldedModel: the one inference network that every family ends in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from samedge.bundle import SelfTest
+from samedge.families import Family
+from samedge.fold.decoder import FoldedDecoder
+from samedge.fold.layers import FoldedEncoder
+from samedge.fold.report import FoldReport
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Sizes that the outside needs; everything else is in the weights.
+
+    Attributes:
+        vit: "vit_b", "vit_l", "vit_h" or "custom".
+        input_size: side of the network input, px.
+        grid: side of the image embedding, tokens.
+        low_res: side of the low-res logits.
+        channels: of the frame that the network sees.
+        prompt_dim: channels of the image embedding.
+    """
+
+    vit: str
+    input_size: int
+    grid: int
+    low_res: int
+    channels: int
+    prompt_dim: int
+
+
+class FoldedModel(nn.Module):
+    """Folded encoder and decoder in float32, for inference only.
+
+    Attributes:
+        family: record of the family, as folded (channels, sizes).
+        variant: sizes.
+        report: what was folded, and the error against the unfolded model.
+        selftests: synthetic frames, prompts, and what the unfolded float32 model makes of them.
+        source: hashes and format of the checkpoint, for a manifest.
+        no_mask: [P] the no-mask embedding that `encode` has added to its result.
+    """
+
+    report: FoldReport
+    selftests: list[SelfTest]
+    source: dict[str, Any]
+    no_mask: torch.Tensor
+
+    def __init__(
+        self,
+        family: Family,
+        variant: Variant,
+        encoder: FoldedEncoder,
+        decoder: FoldedDecoder,
+        no_mask: torch.Tensor,
+    ) -> None:
+        super().__init__()
+        self.family, self.variant = family, variant
+        self.encoder, self.decoder = encoder, decoder
+        self.register_buffer("no_mask", no_mask.detach().to(torch.float32).reshape(-1))
+        self.eval()
+
+    @torch.no_grad()
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Image embedding.
+
+        Args:
+            pixels: float32 [B, C, S, S] with the grey levels of the resized frame, 0..255; for a
+                family with a mean, less that mean inside the valid area (zero on padding). The
+                value scale and the standard deviation are part of the weights.
+
+        Returns:
+            [B, P, g, g], with the no-mask embedding already added.
+        """
+        out: torch.Tensor = self.encoder(pixels)
+        return out
+
+    @torch.no_grad()
+    def decode(
+        self,
+        embedding: torch.Tensor,
+        coords: torch.Tensor,
+        labels: torch.Tensor,
+        mask: torch.Tensor | None = None,
+        has_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Low-res logits [N, K, L, L] and scores [N, K]; see FoldedDecoder.forward."""
+        logits, scores = self.decoder(embedding, coords, labels, mask, has_mask)
+        return logits, scores

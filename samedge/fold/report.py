@@ -1,0 +1,73 @@
+"""What folding did: notes, parameters, FLOPs and the error on a probe."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+class Notes:
+    """Collects what was folded; equal notes are counted."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def add(self, kind: str, text: str) -> None:
+        """Record one application of a rule."""
+        self._counts[kind, text] = self._counts.get((kind, text), 0) + 1
+
+    def lines(self) -> list[tuple[str, str, int]]:
+        """(kind, text, times), in the order of first use."""
+        return [(kind, text, n) for (kind, text), n in self._counts.items()]
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """Before and after.
+
+    Attributes:
+        folded: (kind, what, times).
+        kept: what could not be folded, and why.
+        parameters_before, parameters_after: number of weights that inference reads.
+        flops_before, flops_after: of one image through the encoder (2 per multiply-add; matrix
+            products and convolutions, as counted by torch's FlopCounterMode).
+        decoder_flops_before, decoder_flops_after: one single-point prompt.
+        embedding_error: largest absolute difference of the embedding on the self-test frames.
+        embedding_max: largest absolute value of the unfolded embedding there.
+        logit_error: the same for low-res logits of one point prompt.
+    """
+
+    folded: list[tuple[str, str, int]]
+    kept: list[str]
+    parameters_before: int
+    parameters_after: int
+    flops_before: int
+    flops_after: int
+    decoder_flops_before: int
+    decoder_flops_after: int
+    embedding_error: float
+    embedding_max: float
+    logit_error: float
+    probe: str = field(default="self-test frames, synthetic speckle")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, for a manifest."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"  {kind:<24} {text}" + (f"  (x{n})" if n > 1 else "")
+                 for kind, text, n in self.folded]  # fmt: skip
+        lines += [f"  {'kept':<24} {text}" for text in self.kept]
+        giga = 1e-9
+        lines += [
+            f"  {'encoder':<24} {self.flops_before * giga:.1f} -> "
+            f"{self.flops_after * giga:.1f} GFLOP",
+            f"  {'decoder':<24} {self.decoder_flops_before * giga:.2f} -> "
+            f"{self.decoder_flops_after * giga:.2f} GFLOP",
+            f"  {'parameters':<24} {self.parameters_before * 1e-6:.2f} -> "
+            f"{self.parameters_after * 1e-6:.2f} M",
+            f"  {'embedding error':<24} {self.embedding_error:.1e} (embedding maximum "
+            f"{self.embedding_max:.2f}; {self.probe})",
+            f"  {'logit error':<24} {self.logit_error:.1e}",
+        ]
+        return "\n".join(["What was folded:", *lines])

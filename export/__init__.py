@@ -1,0 +1,21 @@
+"""FoldedModel -> ONNX graphs -> bundle."""
+
+from __future__ import annotations
+
+if __name__ == "export":
+    raise ImportError(
+        "this folder is the package samedge.export: import it under that name "
+        "(and keep the repository root off sys.path)"
+    )
+
+from samedge._callable import make_callable
+from samedge._optional import require
+
+require("torch", extra="export", what="samedge.export")
+require("onnx", extra="export", what="samedge.export")
+
+from samedge.export.exporting import export  # noqa: E402
+
+__all__ = ["export"]
+
+make_callable(__name__)

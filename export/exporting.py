@@ -1,0 +1,147 @@
+"""`samedge.export`: FoldedModel -> bundle, behind a parity gate."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from samedge.bundle import INTENDED_USE, Bundle, BundleWriter
+from samedge.errors import ModelError, NotSupportedError, ParityError
+from samedge.export.decoder_graph import decoder_graph
+from samedge.export.encoder_graph import encoder_graph
+from samedge.export.graph import save
+from samedge.fold.model import FoldedModel
+from samedge.runtime.verify import verify
+
+PRECISIONS = ("fp32",)
+_TOOLS = ("torch", "onnx", "numpy", "openvino")
+_DTYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.INT64: "int64",
+}
+
+
+def export(
+    folded: FoldedModel,
+    path: str | os.PathLike[str],
+    precisions: Sequence[str] = ("fp32",),
+    *,
+    overwrite: bool = False,
+    zip: bool = False,  # noqa: A002 (the word that users know)
+    progress: Callable[[str], None] | None = None,
+) -> Bundle:
+    """Write a bundle: graphs, self-test frames, manifest; all of it or nothing.
+
+    Before the bundle gets its name it is run on this machine and compared with the unfolded
+    float32 model (the parity gate), in every precision that the CPU has natively. The float32
+    result must pass; what the other precisions reach is recorded, and `precision="auto"` only
+    takes one that passed.
+
+    Args:
+        folded: from `samedge.fold`.
+        path: of the new bundle, by custom `NAME.samedge`.
+        precisions: of the graphs; this version writes "fp32".
+        overwrite: replace a bundle of that name.
+        zip: write one file instead of a folder.
+        progress: called with the name of each step.
+
+    Returns:
+        The finished bundle, open.
+
+    Raises:
+        NotSupportedError: a precision that this version does not write.
+        ModelError: `folded` is no FoldedModel.
+        ParityError: the engine's results are too far from the reference; nothing is written.
+        OutputError: the disk is full, or something is in the way.
+    """
+    step = progress or (lambda _name: None)
+    _check(folded, precisions)
+    with BundleWriter(path, overwrite=overwrite, zip=zip) as writer:
+        graphs: dict[str, Any] = {}
+        for name, build in (("encoder", encoder_graph), ("decoder", decoder_graph)):
+            step(f"writing the {name} graph")
+            file = f"{name}.fp32.onnx"
+            graphs[name] = {"fp32": _write(build(folded), writer.new_file(file))}
+        for test in folded.selftests:
+            writer.add_selftest(test)
+        manifest = _manifest(folded, graphs)
+        step("parity gate: running the bundle on its self-test frames")
+        manifest["parity"] = gate(writer.draft(manifest))
+        step("hashing and moving into place")
+        return writer.commit(manifest)
+
+
+def _check(folded: object, precisions: Sequence[str]) -> None:
+    if not isinstance(folded, FoldedModel):
+        raise ModelError(
+            f"samedge.export got a {type(folded).__name__}; expected the result of "
+            "samedge.fold(model)"
+        )
+    unknown = [p for p in precisions if p not in PRECISIONS]
+    if unknown or not precisions:
+        raise NotSupportedError(
+            f"this version writes graphs in {', '.join(PRECISIONS)}; got "
+            f"{', '.join(unknown) or 'none'}. bf16 needs no graph of its own: choose it when the "
+            "bundle is loaded, samedge.load(path, precision='bf16')"
+        )
+
+
+def _write(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+    """Save and check a graph; its entry in the manifest."""
+    save(model, path)
+    onnx.checker.check_model(str(path), full_check=True)
+    return {
+        "file": path.name,
+        "inputs": [_value(v) for v in model.graph.input],
+        "outputs": [_value(v) for v in model.graph.output],
+    }
+
+
+def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+    return {"name": value.name, "dtype": _DTYPES[tensor.elem_type], "shape": shape}
+
+
+def _manifest(folded: FoldedModel, graphs: dict[str, Any]) -> dict[str, Any]:
+    v = folded.variant
+    sizes = {name: getattr(v, name) for name in
+             ("vit", "input_size", "grid", "low_res", "channels", "prompt_dim")}  # fmt: skip
+    return {
+        "title": f"{folded.family.title} {v.vit}",
+        "family": folded.family.to_json(),
+        "variant": sizes,
+        "graphs": graphs,
+        "source": folded.source,
+        "tools": {"python": platform.python_version(), **{t: version(t) for t in _TOOLS}},
+        "fold_report": folded.report.to_json(),
+        "parity": [],
+        "calibration": None,
+        "intended_use": INTENDED_USE,
+    }
+
+
+def gate(bundle: Bundle) -> list[dict[str, Any]]:
+    """Verify every native precision; float32 has to pass.
+
+    Raises:
+        ParityError: it does not.
+    """
+    rows = verify(bundle, backend="openvino", cache=False)
+    for row in rows:
+        if row["precision"] == "fp32" and not row["passed"]:
+            raise ParityError(
+                f"parity failed: in OpenVINO fp32 the logits differ by {row['max_logit_error']:.2e}"
+                f" (limit {row['limit']:.0e}) and {row['flipped']:.2%} of the mask pixels flip "
+                f"(limit {row['flipped_limit']:.2%}); nothing was written. Please report this with "
+                "the output of `samedge doctor`"
+            )
+    return rows

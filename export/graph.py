@@ -1,0 +1,145 @@
+"""A small builder of ONNX graphs with readable names.
+
+A value is known by the name of the node that makes it, a node by the module path it belongs to
+and its operation (`encoder.blocks.0.attn.qkv/MatMul`), an initialiser by its key in FoldedModel's
+state dict. Layer reports, INT8 placement and the torch backend all speak of the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+EXTERNAL_ABOVE = 1_900_000_000  # bytes
+OPSET = 20  # the first with Gelu; TensorRT 10.3, OpenVINO and ONNX Runtime all read it
+IR_VERSION = 10
+
+_DTYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32,
+           "int64": TensorProto.INT64}  # fmt: skip
+
+Array = NDArray[Any]
+
+
+class Graph:
+    """One ONNX graph under construction."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._nodes: list[onnx.NodeProto] = []
+        self._arrays: dict[str, Array] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._used: dict[str, int] = {}
+
+    def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
+        """Declare a graph input; names in the shape are dynamic sizes."""
+        self._inputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)))
+        return name
+
+    def output(self, value: str, name: str, dtype: str, shape: Sequence[int | str]) -> None:
+        """Declare `value` as the graph output `name`."""
+        self.identity(value, name)
+        self._outputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)))
+
+    def weight(self, key: str, array: Array) -> str:
+        """An initialiser under a state-dict key; the same key twice is the same initialiser."""
+        known = self._arrays.get(key)
+        assert known is None or known is array or np.array_equal(known, array), key
+        self._arrays[key] = np.ascontiguousarray(array)
+        return key
+
+    def const(self, array: Array | np.generic | Sequence[int], hint: str) -> str:
+        """A small constant (shape, axis, index); integers become int64."""
+        value = np.asarray(array)
+        if value.dtype.kind == "i":
+            value = value.astype(np.int64)
+        key = f"const/{hint}"
+        while key in self._arrays and not _same(self._arrays[key], value):
+            key += "'"
+        self._arrays[key] = value
+        return key
+
+    def op(
+        self, kind: str, inputs: Sequence[str], path: str, outputs: int = 1, **attrs: Any
+    ) -> Any:
+        """Add a node; returns its output name, or a list of them where `outputs` > 1."""
+        base = f"{path}/{kind}"
+        count = self._used[base] = self._used.get(base, 0) + 1
+        name = base if count == 1 else f"{base}_{count}"
+        names = [name] if outputs == 1 else [f"{name}:{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attrs))
+        return names[0] if outputs == 1 else names
+
+    def identity(self, value: str, name: str) -> str:
+        """Give `value` a second name that reports and engines can refer to."""
+        self._nodes.append(
+            helper.make_node("Identity", [value], [name], name=f"{self.name}.{name}")
+        )
+        return name
+
+    # Shorthands of what the networks use all the time ------------------------------------------
+
+    def reshape(self, x: str, shape: Sequence[int], path: str) -> str:
+        """Reshape; 0 keeps a size, -1 is inferred."""
+        hint = "shape_" + "_".join(map(str, shape))
+        return str(self.op("Reshape", [x, self.const(list(shape), hint)], path))
+
+    def transpose(self, x: str, perm: Sequence[int], path: str) -> str:
+        """Transpose to the axis order `perm`."""
+        return str(self.op("Transpose", [x], path, perm=list(perm)))
+
+    def add(self, a: str, b: str, path: str) -> str:
+        """Elementwise a + b."""
+        return str(self.op("Add", [a, b], path))
+
+    def mul(self, a: str, b: str, path: str) -> str:
+        """Elementwise a * b."""
+        return str(self.op("Mul", [a, b], path))
+
+    def matmul(self, a: str, b: str, path: str) -> str:
+        """Matrix product over the last two axes."""
+        return str(self.op("MatMul", [a, b], path))
+
+    def gelu(self, x: str, path: str) -> str:
+        """Exact (erf) GELU."""
+        return str(self.op("Gelu", [x], path))
+
+    def model(self) -> onnx.ModelProto:
+        """The finished model, with initialisers inside (below the 2 GB limit of a protobuf)."""
+        proto = helper.make_graph(
+            self._nodes, self.name, self._inputs, self._outputs,
+            [numpy_helper.from_array(a, k) for k, a in self._arrays.items()],
+        )  # fmt: skip
+        model = helper.make_model(
+            proto,
+            producer_name="samedge",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+        )
+        model.ir_version = IR_VERSION
+        return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model; weights beyond a protobuf's 2 GB limit go to `NAME.onnx.data` beside it."""
+    size = sum(len(t.raw_data) for t in model.graph.initializer)
+    if size < EXTERNAL_ABOVE:
+        onnx.save(model, str(path))
+        return
+    onnx.save_model(
+        model,
+        str(path),
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=f"{path.name}.data",
+        size_threshold=1 << 16,
+    )
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b)

@@ -1,0 +1,10 @@
+"""A bundle on a device: `load` gives a `Session`, which turns frames and prompts into masks."""
+
+from __future__ import annotations
+
+from samedge.runtime.loading import load
+from samedge.runtime.result import Result
+from samedge.runtime.session import Session
+from samedge.runtime.verify import verify
+
+__all__ = ["Result", "Session", "load", "verify"]

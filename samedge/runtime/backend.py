@@ -1,0 +1,164 @@
+"""What every inference engine has to offer, and the choice between them.
+
+A backend is one engine running one graph of a bundle. `auto` takes the first backend that works
+on this machine and says which and why; a backend that was asked for by name and is not there is an
+error with the remedy, never a fallback to something slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from samedge.bundle import Bundle
+from samedge.errors import NotSupportedError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a graph; a dimension is an int, or a name if it is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class GraphIO:
+    """Inputs and outputs of one graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def output(self, name: str) -> TensorSpec:
+        """The output called `name`."""
+        return next(spec for spec in self.outputs if spec.name == name)
+
+    def has_input(self, name: str) -> bool:
+        """Whether the graph takes an input called `name`."""
+        return any(spec.name == name for spec in self.inputs)
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to load a graph.
+
+    Attributes:
+        precision: "fp32" or "bf16".
+        threads: CPU threads for inference.
+        device: number of the device, for machines with several.
+        cache: keep the compiled engine on disk for the next start.
+        profile: count time per layer (slower; see `samedge.bench.layers`).
+    """
+
+    precision: str = "fp32"
+    threads: int = 1
+    device: int = 0
+    cache: bool = True
+    profile: bool = False
+
+
+class Backend(Protocol):
+    """One engine with one graph of a bundle loaded."""
+
+    name: str
+    precision: str
+    device_name: str
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why this backend cannot run here, with the remedy; None if it can."""
+
+    @classmethod
+    def precisions(cls) -> tuple[str, ...]:
+        """Precisions this machine computes natively, best known first."""
+
+    @classmethod
+    def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> Backend:
+        """Load `graph` ("encoder" or "decoder") of `bundle`; its file's hash is checked first."""
+
+    @property
+    def io(self) -> GraphIO:
+        """Inputs and outputs of the loaded graph."""
+
+    @property
+    def stage_ms(self) -> Mapping[str, float]:
+        """Milliseconds of each part of the last run, where the backend runs a graph in parts."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened while loading that a user should know (a damaged cache, for example)."""
+
+    def run(self, inputs: Arrays, outputs: Arrays) -> None:
+        """Compute `outputs` in place from `inputs`.
+
+        Arrays are used where they lie, without a copy, and kept referenced until another array
+        takes their place: hand in the same array object again and nothing is set up anew.
+
+        Raises:
+            DeviceError: the engine failed, or its result does not have the shape of the array.
+        """
+
+    def close(self) -> None:
+        """Free the engine. Calling it twice is harmless."""
+
+
+# Name -> module and class, in the order in which `auto` tries them.
+BACKENDS: dict[str, tuple[str, str]] = {
+    "openvino": ("samedge.runtime.openvino_backend", "OpenVinoBackend"),
+}
+# Names that users know from the documentation, and what this version can say about them.
+LATER = ("tensorrt", "tensorrt_rtx", "torch")
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The backend called `name`, checked to run on this machine.
+
+    Raises:
+        NotSupportedError: unknown, not in this version, or not usable here; with the remedy.
+    """
+    if name in LATER:
+        raise NotSupportedError(
+            f"the backend '{name}' is not in this version of samedge; "
+            f"use backend='openvino' (any CPU), or a later version of samedge"
+        )
+    if name not in BACKENDS:
+        raise NotSupportedError(
+            f"there is no backend '{name}'; expected one of: auto, {', '.join(BACKENDS)}"
+        )
+    cls = _import(name)
+    reason = cls.unavailable()
+    if reason is not None:
+        raise NotSupportedError(f"the backend '{name}' does not run here: {reason}")
+    return cls
+
+
+def choose_backend(name: str) -> tuple[type[Backend], str]:
+    """The backend to use for `name` ("auto" or a backend's name), and why it was taken.
+
+    Raises:
+        NotSupportedError: none works here; every reason and its remedy is listed.
+    """
+    if name != "auto":
+        return backend_class(name), "asked for"
+    refused: list[str] = []
+    for candidate in BACKENDS:
+        cls = _import(candidate)
+        reason = cls.unavailable()
+        if reason is None:
+            why = "first backend that works here"
+            return cls, why + (f" ({'; '.join(refused)})" if refused else "")
+        refused.append(f"{candidate}: {reason}")
+    raise NotSupportedError("no backend works on this machine:\n  " + "\n  ".join(refused))
+
+
+def _import(name: str) -> type[Backend]:
+    module, cls = BACKENDS[name]
+    backend: type[Backend] = getattr(import_module(module), cls)
+    return backend

@@ -1,0 +1,136 @@
+"""Arrays that a session hands to its engines, allocated once per frame size or prompt size.
+
+Engines bind these arrays themselves, without a copy, so the same array object must come back for
+the same size; `Recent` keeps the last few.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.errors import BundleError
+from samedge.families import Family
+from samedge.frame_inputs import encoder_inputs
+from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.runtime.backend import GraphIO
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """The `limit` values that were used last."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._items: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The value of `key`, made if it is not there."""
+        if key not in self._items:
+            self._items[key] = make()
+        self._items.move_to_end(key)
+        value = self._items[key]
+        while len(self._items) > self._limit:
+            self._items.popitem(last=False)
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class FrameBuffers:
+    """What the engines need for frames of one size and crop.
+
+    Attributes:
+        geometry: the matrices' source, and the coordinate map of prompts.
+        frame: uint8 [H, W, C], filled anew for every frame; a view of the input of that name.
+        inputs: all inputs of the encoder, `frame` among them.
+        mask_rows, mask_cols: float32 [H, L] and [W, L], for the decoder.
+    """
+
+    geometry: FrameGeometry
+    frame: NDArray[np.uint8]
+    inputs: dict[str, NDArray[Any]]
+    mask_rows: NDArray[np.float32]
+    mask_cols: NDArray[np.float32]
+
+    @classmethod
+    def for_frame(
+        cls,
+        family: Family,
+        shape: tuple[int, ...],
+        crop: tuple[int, int, int, int] | None,
+        input_size: int,
+        low_res: int,
+        io: GraphIO,
+    ) -> FrameBuffers:
+        """Buffers for frames of `shape` [H, W, C].
+
+        Raises:
+            FrameError: the size or the crop cannot be served.
+            BundleError: the encoder has an input that is none of ours.
+        """
+        geometry = frame_geometry(family, shape[0], shape[1], crop, input_size, low_res)
+        # Fresh arrays: engines want writable memory, and geometries are shared and read-only.
+        known, frame = encoder_inputs(family, geometry, shape[2])
+        foreign = [spec.name for spec in io.inputs if spec.name not in known]
+        if foreign:
+            raise BundleError(
+                f"the encoder wants inputs that this version of samedge does not know: "
+                f"{', '.join(foreign)}; use the version that wrote the bundle, or export it again"
+            )
+        inputs = {spec.name: known[spec.name] for spec in io.inputs}
+        return cls(geometry, frame, inputs, geometry.mask_rows.copy(), geometry.mask_cols.copy())
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderBuffers:
+    """Inputs (besides the embedding and the matrices) and outputs of the decoder for one size."""
+
+    inputs: dict[str, NDArray[Any]]
+    outputs: dict[str, NDArray[Any]]
+
+    @classmethod
+    def allocate(
+        cls,
+        io: GraphIO,
+        objects: int,
+        length: int,
+        masks: int,
+        tokens: tuple[int, ...],
+        size: tuple[int, int],
+        low_res: int,
+    ) -> DecoderBuffers:
+        """Buffers for `objects` objects of `length` tokens, `masks` mask prompts, frame `size`."""
+        count = len(tokens)
+        known: dict[str, NDArray[Any]] = {
+            "point_coords": np.zeros((objects, length, 2), np.float32),
+            "point_labels": np.zeros((objects, length), np.int32),
+            "mask_input": np.zeros((masks, 1, low_res, low_res), np.float32),
+            "has_mask": np.zeros(masks, np.float32),
+            "mask_index": np.array(tokens, np.int64),
+        }
+        outputs: dict[str, NDArray[Any]] = {
+            "masks": np.zeros((objects, count, *size), np.uint8),
+            "scores": np.zeros((objects, count), np.float32),
+            "low_res_logits": np.zeros((objects, count, low_res, low_res), np.float32),
+        }
+        inputs = {name: array for name, array in known.items() if io.has_input(name)}
+        return cls(inputs, outputs)
+
+    def fill(
+        self,
+        coords: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        masks: NDArray[np.float32] | None,
+    ) -> None:
+        """Put one group's prompts into the inputs."""
+        np.copyto(self.inputs["point_coords"], coords)
+        np.copyto(self.inputs["point_labels"], labels)
+        if "mask_input" in self.inputs:
+            self.inputs["mask_input"][...] = 0.0 if masks is None else masks
+            self.inputs["has_mask"][...] = 0.0 if masks is None else 1.0

@@ -1,0 +1,64 @@
+"""What the runtime has to know about the processor: its cores, and how to give memory back."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import os
+import sys
+from pathlib import Path
+
+_CPUS = Path("/sys/devices/system/cpu")
+_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cpus() -> list[int]:
+    """Logical processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def physical_cores() -> int:
+    """Cores this process may use: hyper-threads count once, a container's quota is respected."""
+    cpus = usable_cpus()
+    cores = set()
+    for cpu in cpus:
+        topology = _CPUS / f"cpu{cpu}" / "topology"
+        try:
+            package = (topology / "physical_package_id").read_text().strip()
+            core = (topology / "core_id").read_text().strip()
+        except OSError:  # not Linux, or a container that hides it: every processor is a core
+            return _within_quota(len(cpus))
+        cores.add((package, core))
+    return _within_quota(len(cores))
+
+
+def _within_quota(cores: int) -> int:
+    """`cores`, or fewer where the container's CPU quota (cgroup v2) is smaller."""
+    try:
+        quota, period = _CGROUP_QUOTA.read_text().split()
+        limit = cores if quota == "max" else math.ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no cgroup v2 here: no quota to respect
+        limit = cores
+    return max(1, min(cores, limit))
+
+
+def release_memory() -> None:
+    """Give freed heap pages back to the system (glibc keeps them otherwise)."""
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except (AttributeError, OSError):  # musl has no malloc_trim; it returns pages by itself
+            return
+
+
+def resident_mb() -> float | None:
+    """Resident memory of this process in MB (10^6 bytes); None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,0 +1,208 @@
+"""What this machine is and has: for `samedge doctor`, bench reports and error messages.
+
+Nothing here fails because something is absent: what cannot be found out is None or missing. Host
+and user names are never read.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from samedge.runtime.cpu import physical_cores, usable_cpus
+
+# Extra -> (what for, packages by their names on the package index). A test compares the packages
+# with pyproject.toml; "" is what samedge always brings.
+EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "": (
+        "run a bundle on a CPU",
+        ("click", "numpy", "opencv-python-headless", "openvino", "rich"),
+    ),
+    "export": (
+        "open checkpoints, fold, write bundles",
+        ("onnx", "onnxscript", "safetensors", "torch"),
+    ),
+    "stream": ("video files and DICOM", ("av", "pillow", "pydicom")),
+}
+
+# Flag in /proc/cpuinfo (x86, ARM) -> name to print; what inference can make use of.
+FEATURES: dict[str, str] = {
+    "avx2": "avx2",
+    "fma": "fma",
+    "f16c": "f16c",
+    "avx512f": "avx512",
+    "avx512_vnni": "avx512_vnni",
+    "avx_vnni": "avx_vnni",
+    "avx512_bf16": "avx512_bf16",
+    "avx512_fp16": "avx512_fp16",
+    "amx_tile": "amx",
+    "amx_bf16": "amx_bf16",
+    "amx_int8": "amx_int8",
+    "asimd": "neon",
+    "asimdhp": "neon_fp16",
+    "asimddp": "neon_dotprod",
+    "i8mm": "i8mm",
+    "bf16": "bf16",
+    "sve": "sve",
+}
+
+_CPUINFO = Path("/proc/cpuinfo")
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
+_BOARD = Path("/proc/device-tree/model")
+_NVIDIA_QUERY = "name,driver_version,memory.total,compute_cap"
+
+
+def machine() -> dict[str, Any]:
+    """Everything, as plain JSON values: the keys are those of the functions below."""
+    return {
+        "python": python(),
+        "system": system(),
+        "cpu": cpu(),
+        "memory": memory(),
+        "packages": packages(),
+        "openvino": openvino_devices(),
+        "nvidia": nvidia(),
+    }
+
+
+def python() -> dict[str, str]:
+    """Version and implementation of the running interpreter."""
+    return {
+        "version": platform.python_version(),
+        "implementation": platform.python_implementation(),
+    }
+
+
+def system() -> dict[str, str | None]:
+    """Operating system, kernel, architecture, and the board where there is one (a Jetson)."""
+    try:
+        name = platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:  # not Linux, or a minimal container
+        name = None
+    return {
+        "os": name or platform.system(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "board": (_read(_BOARD) or "").strip("\0\n ") or None,
+    }
+
+
+def cpu() -> dict[str, Any]:
+    """Model, instruction sets of use to inference, cores this process may run on."""
+    fields = _cpuinfo()
+    flags = set((fields.get("flags") or fields.get("Features") or "").split())
+    return {
+        "model": fields.get("model name") or platform.processor() or platform.machine(),
+        "features": [name for flag, name in FEATURES.items() if flag in flags],
+        "physical_cores": physical_cores(),
+        "logical_cores": len(usable_cpus()),
+    }
+
+
+def memory() -> dict[str, int | None]:
+    """Memory in MB (10^6 bytes): of the machine, free now, and a container's limit if set."""
+    found: dict[str, int] = {}
+    for line in (_read(_MEMINFO) or "").splitlines():
+        key, _, rest = line.partition(":")
+        if rest.strip().endswith("kB"):
+            found[key] = int(rest.split()[0]) * 1024 // 10**6
+    limit = (_read(_CGROUP_MEMORY) or "").strip()
+    return {
+        "total_mb": found.get("MemTotal"),
+        "available_mb": found.get("MemAvailable"),
+        "limit_mb": int(limit) // 10**6 if limit.isdigit() else None,
+    }
+
+
+def packages() -> dict[str, dict[str, str | None]]:
+    """Extra -> package -> installed version; None if it is not installed."""
+    return {
+        extra: {name: installed_version(name) for name in names}
+        for extra, (_, names) in EXTRAS.items()
+    }
+
+
+def installed_version(package: str) -> str | None:
+    """Version of an installed package, without importing it."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        # OpenCV comes in four packages with one module; any of them will do.
+        if package == "opencv-python-headless":
+            return installed_version("opencv-python")
+        return None
+
+
+def openvino_devices() -> dict[str, Any]:
+    """Devices that OpenVINO sees, with the precisions they compute natively.
+
+    Returns:
+        {"version", "devices": [{"device", "name", "native"}]}, or {"error"} with the reason.
+    """
+    try:
+        import openvino
+
+        core = openvino.Core()
+        devices = [_openvino_device(core, name) for name in core.available_devices]
+    except ImportError as error:
+        return {"error": f"cannot be imported: {error}"}
+    except RuntimeError as error:  # a broken plugin or driver
+        return {"error": str(error).strip().splitlines()[0]}
+    return {"version": openvino.__version__, "devices": devices}
+
+
+def _openvino_device(core: Any, device: str) -> dict[str, Any]:
+    capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    native = [name for name in ("FP32", "BF16", "FP16", "INT8") if name in capabilities]
+    full_name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
+    return {"device": device, "name": full_name, "native": [name.lower() for name in native]}
+
+
+def nvidia() -> dict[str, Any]:
+    """NVIDIA GPUs and the driver, as the driver's own tool tells.
+
+    Returns:
+        {"gpus": [{"name", "driver", "memory", "compute_capability"}]}; "note" says why the list
+        is empty although there are signs of a GPU.
+    """
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        present = Path("/proc/driver/nvidia").exists() or Path("/dev/nvhost-gpu").exists()
+        return {"gpus": [], **({"note": "driver loaded, nvidia-smi missing"} if present else {})}
+    command = [tool, f"--query-gpu={_NVIDIA_QUERY}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"gpus": [], "note": f"nvidia-smi does not answer: {type(error).__name__}"}
+    if done.returncode != 0:
+        lines = (done.stdout or done.stderr).strip().splitlines()
+        return {"gpus": [], "note": lines[0] if lines else "nvidia-smi failed"}
+    keys = ("name", "driver", "memory", "compute_capability")
+    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
+    return {"gpus": [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]}
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The fields of the first processor in /proc/cpuinfo; empty where there is none."""
+    fields: dict[str, str] = {}
+    for line in (_read(_CPUINFO) or "").splitlines():
+        key, separator, value = line.partition(":")
+        if separator:
+            fields.setdefault(key.strip(), value.strip())
+    if not fields and sys.platform == "darwin" and os.uname().machine == "arm64":
+        fields["model name"] = "Apple silicon"
+    return fields
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,182 @@
+"""Does this device compute what the float32 reference computed? Run before serving.
+
+The reference are the bundle's self-test frames: raw frame, prompts, and the results of the eager
+model. Every row reports its margin, not only pass or fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.bundle import Bundle, SelfTest
+from samedge.errors import BundleError
+from samedge.geometry import FrameGeometry, frame_geometry, mask_logits
+from samedge.runtime.backend import choose_backend
+from samedge.runtime.loading import load
+from samedge.runtime.result import Result
+from samedge.runtime.session import Session
+from samedge.tolerances import LIMITS, Limit
+
+Row = dict[str, Any]
+# Stands for an error that is NaN or infinite: a manifest is JSON and can hold neither.
+BROKEN = 1e30
+
+
+def verify(
+    bundle: str | os.PathLike[str] | Bundle,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    device: int = 0,
+    cache: bool = True,
+) -> list[Row]:
+    """Run a bundle's self-test on this device.
+
+    Args:
+        bundle: folder, zip, or open Bundle.
+        backend: "auto" or a backend's name.
+        precision: one precision, or "auto" for all that this device computes natively.
+        threads, device, cache: as for `samedge.load`.
+
+    Returns:
+        One row per precision: backend, precision, frames, max_logit_error, limit, rms_ratio, dice,
+        flipped, flipped_limit, margin, passed. See `compare`.
+
+    Raises:
+        BundleError: damaged, changed, or without self-test frames.
+        NotSupportedError: backend or precision are not available here.
+    """
+    opened = Bundle.open(Path(bundle)) if isinstance(bundle, (str, os.PathLike)) else bundle
+    cls, _ = choose_backend(backend)
+    chosen = cls.precisions() if precision == "auto" else (precision,)
+    rows = []
+    for name in chosen:
+        with load(opened, cls.name, name, threads, device, cache) as session:
+            rows.append(verify_session(session, opened.selftest()))
+    return rows
+
+
+def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
+    """Run self-test frames through a session and compare with what they should give.
+
+    Raises:
+        BundleError: there are no frames.
+    """
+    pairs = []
+    for test in tests:
+        several = len(test.low_res_logits) > len(test.points)
+        result = session.segment(
+            test.frame, points=test.points, labels=test.labels, box=test.box, multimask=several
+        )
+        pairs.append((result, test))
+    about, variant = session.describe(), session.manifest["variant"]
+
+    def geometry(test: SelfTest) -> FrameGeometry:
+        height, width = test.frame.shape[:2]
+        sizes = variant["input_size"], variant["low_res"]
+        return frame_geometry(session.family, height, width, None, *sizes)
+
+    return compare(pairs, about["backend"], about["precision"], geometry)
+
+
+def compare(
+    pairs: list[tuple[Result, SelfTest]],
+    backend: str,
+    precision: str,
+    geometry: Callable[[SelfTest], FrameGeometry] | None = None,
+) -> Row:
+    """Compare results with their references under the limits of `precision`.
+
+    Row entries, each the worst over all frames:
+        max_logit_error: largest absolute difference of the low-res logits; `limit` bounds it.
+        rms_ratio: RMS of that difference over RMS of the reference.
+        dice: overlap of the masks at frame size (1 if both are empty).
+        flipped: share of mask pixels that differ; `flipped_limit` bounds it.
+        flipped_far: number of those where the reference is far from the threshold (`near_zero` of
+            the limits); must be 0. Counted if `geometry` tells how a frame's logits come about.
+        score_error: largest absolute difference of the scores.
+        margin: the smallest of limit / value over both bounds; above 1 is a pass.
+
+    Raises:
+        BundleError: there is nothing to compare, or shapes do not fit.
+    """
+    if not pairs:
+        raise BundleError(
+            "the bundle has no self-test frames, so nothing can be verified; export it again"
+        )
+    limit = LIMITS[precision]
+    worst = [_compare_one(result, test) for result, test in pairs]
+    far = sum(_flipped_far(*pair, geometry(pair[1]), limit) for pair in pairs) if geometry else 0
+    error = max(row["max_logit_error"] for row in worst)
+    flipped = max(row["flipped"] for row in worst)
+    margins = [limit.logits / max(error, 1e-30), limit.flipped / max(flipped, 1e-30)]
+    return {
+        "backend": backend,
+        "precision": precision,
+        "frames": len(pairs),
+        "max_logit_error": error,
+        "limit": limit.logits,
+        "rms_ratio": max(row["rms_ratio"] for row in worst),
+        "dice": min(row["dice"] for row in worst),
+        "flipped": flipped,
+        "flipped_limit": limit.flipped,
+        "flipped_far": far,
+        "score_error": max(row["score_error"] for row in worst),
+        "margin": min(margins),
+        "passed": error <= limit.logits and flipped <= limit.flipped and far == 0,
+    }
+
+
+def _flipped_far(result: Result, test: SelfTest, geometry: FrameGeometry, limit: Limit) -> int:
+    """Mask pixels that differ although the reference logit is not near zero."""
+    flipped = result.masks != test.masks
+    if not np.isfinite(limit.near_zero) or not flipped.any():
+        return 0
+    distance = np.abs(mask_logits(test.low_res_logits, geometry))
+    return int(np.count_nonzero(flipped & (distance > limit.near_zero)))
+
+
+def _compare_one(result: Result, test: SelfTest) -> dict[str, float]:
+    pairs = (
+        (result.low_res_logits, test.low_res_logits),
+        (result.masks, test.masks),
+        (result.scores, test.scores),
+    )
+    for got, expected in pairs:
+        if got.shape != expected.shape:
+            raise BundleError(
+                f"self-test '{test.name}' expects an array of shape {list(expected.shape)}, the "
+                f"engine gave {list(got.shape)}; export the bundle again"
+            )
+    reference = test.low_res_logits.astype(np.float64)
+    difference = result.low_res_logits - reference
+    return {
+        "max_logit_error": _largest(difference),
+        "rms_ratio": _rms(difference) / max(_rms(reference), 1e-30),
+        "dice": min(map(_dice, result.masks, test.masks)),
+        "flipped": float(np.mean(result.masks != test.masks)),
+        "score_error": _largest(result.scores.astype(np.float64) - test.scores),
+    }
+
+
+def _largest(difference: NDArray[np.float64]) -> float:
+    """Largest absolute value. NaN counts as `BROKEN`, so that it never passes."""
+    value = float(np.abs(difference).max())
+    return value if np.isfinite(value) else BROKEN
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    value = float(np.sqrt(np.mean(values**2)))
+    return value if np.isfinite(value) else BROKEN
+
+
+def _dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
+    total = int(np.count_nonzero(mask)) + int(np.count_nonzero(reference))
+    both = int(np.count_nonzero(mask & reference))
+    return 2.0 * both / total if total else 1.0

@@ -1,0 +1,102 @@
+"""What counts as a frame, and what the error says otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samedge.errors import FrameError, NotSupportedError
+from samedge.runtime.frames import as_frame
+
+IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
+
+
+@pytest.mark.parametrize(
+    ("frame", "shape"),
+    [
+        (IMAGE[:, :, 0], (20, 30, 1)),
+        (IMAGE[:, :, :1], (20, 30, 1)),
+        (IMAGE, (20, 30, 3)),
+        (IMAGE[::-1, ::2], (20, 15, 3)),
+        (IMAGE.tolist(), None),
+    ],
+)
+def test_accepted_shapes(frame: Any, shape: tuple[int, ...] | None) -> None:
+    if shape is None:
+        with pytest.raises(FrameError, match="int64"):
+            as_frame(frame)
+        return
+    array = as_frame(frame)
+    assert array.shape == shape
+    assert array.dtype == np.uint8
+    assert np.shares_memory(array, frame)
+
+
+def test_read_only_frames_are_accepted() -> None:
+    frame = IMAGE.copy()
+    frame.setflags(write=False)
+    assert as_frame(frame).shape == (20, 30, 3)
+
+
+def test_objects_with_array_protocol_are_accepted() -> None:
+    class Image:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return IMAGE
+
+    assert as_frame(Image()).shape == (20, 30, 3)
+
+
+def test_dlpack_on_the_cpu_is_accepted() -> None:
+    class Tensor:
+        def __dlpack__(self, **options: Any) -> Any:
+            return IMAGE.__dlpack__(**options)
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return IMAGE.__dlpack_device__()
+
+    assert np.shares_memory(as_frame(Tensor()), IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        (IMAGE.astype(np.float32) / 255, "scale it to 0..255"),
+        (np.full((20, 30), np.nan), "NaN"),
+        (IMAGE.astype(np.uint16), "window it"),
+        (IMAGE > 3, "multiply it by 255"),
+        (np.zeros((20, 30, 4), np.uint8), "drop the alpha channel"),
+        (np.zeros((20, 30, 2), np.uint8), "2 channels"),
+        (np.zeros((3, 20, 30), np.uint8), "move the channels last"),
+        (np.zeros((5, 20, 30, 3), np.uint8), "one frame at a time"),
+        (np.zeros((0, 30), np.uint8), "empty"),
+        (np.zeros(30, np.uint8), r"shape \[30\]"),
+        ("image.png", "samedge segment"),
+        (None, "NoneType"),
+        (np.array([["a"]]), "convert it to uint8"),
+    ],
+)
+def test_refused_frames_say_what_to_do(frame: Any, words: str) -> None:
+    with pytest.raises(FrameError, match=words):
+        as_frame(frame)
+
+
+def test_ragged_lists_are_refused() -> None:
+    with pytest.raises(FrameError, match="cannot be read as an array"):
+        as_frame([[1, 2], [3]])
+
+
+class _Cuda:
+    __cuda_array_interface__ = ((20, 30), "|u1")
+
+
+class _Rocm:
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 10, 0
+
+
+@pytest.mark.parametrize("frame", [_Cuda(), _Rocm()])
+def test_gpu_frames_name_the_way_over(frame: Any) -> None:
+    with pytest.raises(NotSupportedError, match="asnumpy"):
+        as_frame(frame)

@@ -1,0 +1,139 @@
+"""Verification on the self-test frames: margins, and red where it must be red."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from samedge.bundle import SelfTest
+from samedge.errors import BundleError
+from samedge.families import SAMUS
+from samedge.geometry import frame_geometry
+from samedge.runtime import load, verify
+from samedge.runtime.result import Result
+from samedge.runtime.verify import BROKEN, compare
+from samedge.tolerances import LIMITS
+
+
+def selftest(result: Result, frame: Any, points: Any, **changes: Any) -> SelfTest:
+    fields: dict[str, Any] = {
+        "name": "first",
+        "frame": frame,
+        "points": np.asarray(points, float).reshape(1, -1, 2),
+        "labels": np.ones((1, len(points)), int),
+        "box": None,
+        "low_res_logits": result.low_res_logits,
+        "masks": result.masks,
+        "scores": result.scores,
+    }
+    return SelfTest(**fields | changes)
+
+
+def reference(bundle: Any, frame: Any, **prompts: Any) -> Result:
+    with load(bundle, precision="fp32", threads=1) as session:
+        return session.segment(frame, **prompts)
+
+
+def test_a_good_engine_passes_with_its_margin(samus_toy: Any, frame: Any) -> None:
+    result = reference(samus_toy, frame, points=[(3, 4)])
+    samus_toy.tests = [selftest(result, frame, [(3, 4)])]
+    (row,) = verify(samus_toy, backend="openvino", precision="fp32", threads=1)
+    assert row["passed"]
+    assert row["frames"] == 1
+    assert (row["backend"], row["precision"]) == ("openvino", "fp32")
+    assert row["max_logit_error"] == 0
+    assert row["dice"] == 1
+    assert row["margin"] > 1
+    assert row["limit"] == LIMITS["fp32"].logits
+
+
+def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None:
+    from samedge.runtime.openvino_backend import OpenVinoBackend
+
+    result = reference(samus_toy, frame, points=[(3, 4)])
+    samus_toy.tests = [selftest(result, frame, [(3, 4)])]
+    rows = verify(samus_toy, threads=1)
+    assert tuple(row["precision"] for row in rows) == OpenVinoBackend.precisions()
+
+
+def test_multimask_frames_are_recognised(sam_toy: Any, frame: Any) -> None:
+    result = reference(sam_toy, frame, points=[(3, 4)], multimask=True)
+    sam_toy.tests = [selftest(result, frame, [(3, 4)])]
+    (row,) = verify(sam_toy, precision="fp32", threads=1)
+    assert row["passed"]
+
+
+def pair(**changes: Any) -> tuple[Result, SelfTest]:
+    masks = np.zeros((1, 10, 20), np.uint8)
+    masks[:, :5] = 1
+    logits = np.linspace(-2, 2, 16, dtype=np.float32).reshape(1, 4, 4)
+    scores = np.array([0.5], np.float32)
+    test = selftest(Result(masks, scores, logits, np.zeros(1, np.int64), {}), None, [(1, 2)])
+    fields: dict[str, Any] = {"masks": masks, "scores": scores, "low_res_logits": logits}
+    fields |= changes
+    return Result(object_index=np.zeros(1, np.int64), timing_ms={}, **fields), test
+
+
+def test_numbers_of_the_comparison() -> None:
+    _, test = pair()
+    masks = test.masks.copy()
+    masks[0, 0, :2] = 0
+    result, _ = pair(masks=masks, low_res_logits=test.low_res_logits + np.float32(0.01))
+    row = compare([(result, test)], "openvino", "fp32")
+    assert row["max_logit_error"] == pytest.approx(0.01, rel=1e-4)
+    assert row["flipped"] == pytest.approx(2 / 200)
+    assert row["dice"] == pytest.approx(2 * 98 / 198)
+    assert row["rms_ratio"] == pytest.approx(
+        0.01 / np.sqrt((test.low_res_logits**2).mean()), rel=1e-3
+    )
+    assert row["margin"] == pytest.approx(0.01, rel=1e-3)
+    assert not row["passed"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_never_passes(value: float) -> None:
+    _, test = pair()
+    logits = test.low_res_logits.copy()
+    logits[0, 0, 0] = value
+    result, _ = pair(low_res_logits=logits)
+    row = compare([(result, test)], "openvino", "bf16")
+    assert not row["passed"]
+    assert row["max_logit_error"] == BROKEN
+    assert row["margin"] < 1
+
+
+def test_the_worst_frame_counts() -> None:
+    good = pair()
+    bad = pair(low_res_logits=good[1].low_res_logits + np.float32(0.1))
+    assert compare([good, bad], "openvino", "bf16")["max_logit_error"] == pytest.approx(
+        0.1, rel=1e-3
+    )
+
+
+def test_nothing_to_verify_is_an_error(samus_toy: Any) -> None:
+    with pytest.raises(BundleError, match="no self-test frames"):
+        verify(samus_toy, precision="fp32", threads=1)
+
+
+def test_other_shapes_are_an_error() -> None:
+    result, test = pair(scores=np.zeros(3, np.float32))
+    with pytest.raises(BundleError, match="shape"):
+        compare([(result, test)], "openvino", "fp32")
+
+
+def test_pixels_far_from_the_threshold_must_not_flip() -> None:
+    geometry = frame_geometry(SAMUS, 64, 64, None, 64, 32)
+    logits = np.full((1, 32, 32), 0.5, np.float32)
+    masks = np.ones((1, 64, 64), np.uint8)
+    wrong = masks.copy()
+    wrong[0, 3, 3] = 0
+    scores = np.zeros(1, np.float32)
+    result = Result(wrong, scores, logits, np.zeros(1, np.int64), {})
+    test = selftest(Result(masks, scores, logits, result.object_index, {}), None, [(1, 2)])
+    bf16 = compare([(result, test)], "openvino", "bf16", lambda _: geometry)
+    assert bf16["passed"]
+    row = compare([(result, test)], "openvino", "fp32", lambda _: geometry)
+    assert row["flipped_far"] == 1
+    assert not row["passed"]

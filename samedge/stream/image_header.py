@@ -1,0 +1,131 @@
+"""What cv2 does not say about an image file: is it whole, how large, how is it turned?
+
+cv2 decodes with the alpha channel only where it ignores the EXIF orientation, answers a truncated
+file with an empty result or with grey rows, and allocates before it looks at the size. So the
+headers are read here first.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """Size in px as stored (None: not found), EXIF orientation 1..8, pages, and what is wrong."""
+
+    width: int | None = None
+    height: int | None = None
+    orientation: int = 1
+    pages: int = 1
+    problem: str | None = None
+
+
+def read_header(kind: str, data: bytes) -> ImageHeader:
+    """Read the header of a "PNG", "JPEG", "BMP" or "TIFF" file. Never raises on damaged data."""
+    reader = {"PNG": _png, "JPEG": _jpeg, "BMP": _bmp, "TIFF": _tiff}[kind]
+    try:
+        return reader(data)
+    except (struct.error, IndexError):
+        return ImageHeader(problem="its header is cut off")
+
+
+def _png(data: bytes) -> ImageHeader:
+    width, height = struct.unpack(">II", data[16:24])
+    orientation, at = 1, 8
+    while at + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        name, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        end = at + 12 + length
+        if end > len(data):
+            break
+        (checksum,) = struct.unpack(">I", data[end - 4 : end])
+        if zlib.crc32(name + body) != checksum:
+            return ImageHeader(width, height, problem="a checksum in it does not match")
+        if name == b"eXIf":
+            orientation = exif_orientation(body)
+        if name == b"IEND":
+            return ImageHeader(width, height, orientation)
+        at = end
+    return ImageHeader(width, height, orientation, problem="it ends in the middle (truncated)")
+
+
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def _jpeg(data: bytes) -> ImageHeader:
+    size: tuple[int | None, int | None] = (None, None)
+    orientation, at = 1, 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return ImageHeader(*size, orientation, problem="its segments are damaged")
+        marker = data[at + 1]
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # fill byte, no payload
+            at += 1 if marker == 0xFF else 2
+            continue
+        (length,) = struct.unpack(">H", data[at + 2 : at + 4])
+        body = data[at + 4 : at + 2 + length]
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack(">HH", body[1:5])
+            size = (width, height)
+        if marker == 0xE1 and body.startswith(b"Exif\0\0"):
+            orientation = exif_orientation(body[6:])
+        if marker == 0xDA:  # the scan: everything after it is pixels up to the end mark
+            whole = data.rfind(b"\xff\xd9") > at
+            return ImageHeader(
+                *size, orientation, problem=None if whole else "it ends in the middle (truncated)"
+            )
+        at += 2 + max(length, 2)
+    return ImageHeader(*size, orientation, problem="it ends in the middle (truncated)")
+
+
+def _bmp(data: bytes) -> ImageHeader:
+    (size, _, offset, dib) = struct.unpack("<IIII", data[2:18])
+    if dib == 12:
+        width, height, _, bits = struct.unpack("<HHHH", data[18:26])
+        compression = 0
+    else:
+        width, height, _, bits, compression = struct.unpack("<iiHHI", data[18:34])
+    height = abs(height)
+    needed = offset + (width * bits + 31) // 32 * 4 * height if compression in (0, 3) else size
+    problem = "it ends in the middle (truncated)" if len(data) < needed else None
+    return ImageHeader(width, height, problem=problem)
+
+
+def _tiff(data: bytes) -> ImageHeader:
+    tags, following = _ifd(data, 0)
+    pages, seen = 1, set()
+    while following and following not in seen and following + 2 <= len(data) and pages < 10_000:
+        seen.add(following)
+        pages += 1
+        following = _ifd(data, 0, following)[1]
+    # cv2 turns TIFF images by itself, so their orientation stays 1 here.
+    return ImageHeader(tags.get(256), tags.get(257), pages=pages)
+
+
+def exif_orientation(block: bytes) -> int:
+    """Orientation 1..8 of an EXIF block (a TIFF structure); 1 if it has none or is damaged."""
+    try:
+        value = _ifd(block, 0)[0].get(274, 1)
+    except (struct.error, IndexError):
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _ifd(data: bytes, base: int, at: int | None = None) -> tuple[dict[int, int], int]:
+    """Short and long single values of one TIFF directory, and where the next one starts."""
+    order = "<" if data[base : base + 2] == b"II" else ">"
+    if at is None:
+        (at,) = struct.unpack(order + "I", data[base + 4 : base + 8])
+    (count,) = struct.unpack(order + "H", data[at : at + 2])
+    tags: dict[int, int] = {}
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind, number = struct.unpack(order + "HHI", data[entry : entry + 8])
+        if number == 1 and kind in (3, 4):
+            code = order + ("H" if kind == 3 else "I")
+            (tags[tag],) = struct.unpack(code, data[entry + 8 : entry + (10 if kind == 3 else 12)])
+    tail = at + 2 + 12 * count
+    (following,) = struct.unpack(order + "I", data[tail : tail + 4])
+    return tags, following

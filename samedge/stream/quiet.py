@@ -1,0 +1,42 @@
+"""Keep the libraries below from writing to the terminal or to a log.
+
+cv2 and FFmpeg print their own lines about damaged files, beside the error that samedge raises.
+pydicom's warnings quote the values of tags, which may be a patient's: those must reach no log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+
+
+@contextmanager
+def quiet_cv2() -> Iterator[None]:
+    """No messages from cv2 while the block runs; FFmpeg inside cv2 is quiet from here on."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, at FFmpeg's first use
+    log = cv2.utils.logging
+    level = log.getLogLevel()
+    log.setLogLevel(log.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        log.setLogLevel(level)
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """No log lines and no warnings from pydicom while the block runs."""
+    logger = logging.getLogger("pydicom")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before

@@ -1,0 +1,89 @@
+"""Parts of test files, and a session that needs no engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from samedge.families import SAMUS, Family
+from samedge.runtime.result import Result
+
+PATIENT = "Doe^Secret^Jane"
+
+
+def region(x0: int, y0: int, x1: int, y1: int, delta_cm: float = 0.05) -> pydicom.Dataset:
+    """An item of the ultrasound region sequence; the corners are inclusive."""
+    item = pydicom.Dataset()
+    item.RegionSpatialFormat, item.RegionDataType, item.RegionFlags = 1, 1, 0
+    item.RegionLocationMinX0, item.RegionLocationMinY0 = x0, y0
+    item.RegionLocationMaxX1, item.RegionLocationMaxY1 = x1, y1
+    item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = 3
+    item.PhysicalDeltaX, item.PhysicalDeltaY = delta_cm, 2 * delta_cm
+    return item
+
+
+@dataclass
+class FakeSession:
+    """Segments what is brighter than the middle grey; remembers what it was asked.
+
+    Each object gets the whole bright area, cut to 20 px around its first point or to its box.
+    """
+
+    family: Family = SAMUS
+    per_object: int = 1
+    manifest: dict[str, Any] = field(
+        default_factory=lambda: {"title": "Fake", "source": {"sha256": ["ab" * 32]}}
+    )
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def segment(
+        self,
+        frame: Any,
+        points: Any = None,
+        labels: Any = None,
+        box: Any = None,
+        mask: Any = None,
+        multimask: bool = False,
+        crop: Any = None,
+    ) -> Result:
+        self.asked.append(
+            {"points": points, "labels": labels, "box": box, "mask": mask, "crop": crop}
+        )
+        grey = frame if frame.ndim == 2 else frame.mean(axis=2)
+        rows, columns = np.mgrid[: grey.shape[0], : grey.shape[1]]
+        count = len(points) if points is not None else len(box) if box is not None else 1
+        masks = []
+        for i in range(count):
+            inside = grey > 127
+            if points is not None:
+                x, y = points[i][0]
+                inside = inside & (abs(columns - x) <= 20) & (abs(rows - y) <= 20)
+            masks += [inside] * self.per_object
+        total = count * self.per_object
+        return Result(
+            masks=np.stack(masks).astype(np.uint8),
+            scores=np.linspace(0.5, 0.9, total, dtype=np.float32),
+            low_res_logits=np.zeros((total, 8, 8), np.float32) + np.arange(total)[:, None, None],
+            object_index=np.repeat(np.arange(count), self.per_object),
+            timing_ms={"preprocess": 1.0, "encode": 2.0, "prompt": 3.0, "decode": 4.0, "total": 10},
+        )
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "backend": "fake",
+            "precision": "fp32",
+            "device": "CPU",
+            "why": "a test",
+            "threads": 1,
+            "family": self.family.name,
+            "title": "Fake",
+        }
+
+    def __enter__(self) -> FakeSession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -1,0 +1,202 @@
+"""`samedge demo`: the whole way from weights to masks, on a real cardiac loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from samedge._optional import require
+from samedge.cli.printing import Printer, common_options
+from samedge.cli.steps import Steps
+from samedge.errors import BundleError, PromptError
+
+if TYPE_CHECKING:
+    from samedge.bundle import Bundle
+
+NOTICE = "Untrained weights: these masks mean nothing."
+SYNTHETIC = "synthetic"  # in file names
+CHAMBER = "178,95"  # px; inside the left ventricle in the first frame of the example loop
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("samedge-demo"),
+    show_default=True,
+    help="Folder for pictures, results and the bundle.",
+)
+@click.option(
+    "--checkpoint", type=click.Path(path_type=Path), help="Trained weights to use instead."
+)
+@click.option("--bundle", type=click.Path(path_type=Path), help="A finished bundle to use instead.")
+@click.option(
+    "--point", default=CHAMBER, show_default=True, metavar="X,Y", help="Start of the tracking, px."
+)
+@click.option("--frames", type=click.IntRange(1), help="Only the first so many of the 30 frames.")
+@click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
+@click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="CPU threads.  [default: the physical cores]"
+)
+@common_options
+def command(
+    output: Path,
+    checkpoint: Path | None,
+    bundle: Path | None,
+    point: str,
+    frames: int | None,
+    backend: str,
+    precision: str,
+    threads: int | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Make a bundle and follow a heart chamber through a real ultrasound loop.
+
+    The loop is pydicom's example (30 frames, inside its package: nothing is downloaded). Without
+    --checkpoint or --bundle the weights come from a formula: everything runs as it would with
+    trained ones, but the masks mean nothing, and the pictures say so. A bundle that is already in
+    the folder and intact is used again.
+    """
+    from samedge.stream.prompts import PromptPlan, parse_point
+    from samedge.stream.segmenting import Options
+
+    if checkpoint is not None and bundle is not None:
+        raise click.UsageError("give --checkpoint or --bundle, not both")
+    try:
+        plan = PromptPlan([parse_point(point)])
+    except PromptError as error:
+        raise click.UsageError(str(error)) from error
+    printer = Printer(quiet, as_json)
+    options = Options(track=True, limit=frames)
+    engine = {"backend": backend, "precision": precision, "threads": threads}
+    report = _run(output, checkpoint, bundle, plan, options, engine, printer)
+    printer.json(report)
+    _print(report, output, printer)
+
+
+def _run(
+    output: Path,
+    checkpoint: Path | None,
+    bundle_path: Path | None,
+    plan: Any,
+    options: Any,
+    engine: dict[str, Any],
+    printer: Printer,
+) -> dict[str, Any]:
+    from samedge.bundle import Bundle
+    from samedge.cli.segmenting import segment_into
+    from samedge.runtime import load
+    from samedge.stream.report import header
+    from samedge.stream.sinks import OutputFolder, Wanted
+    from samedge.stream.sources import open_source
+    from samedge.stream.writing import make_folder
+
+    loop = example_loop()
+    make_folder(output)
+    with Steps(printer) as step:
+        if bundle_path is not None:
+            bundle = Bundle.open(bundle_path)
+        elif checkpoint is not None:
+            bundle = _from_checkpoint(checkpoint, output, step)
+        else:
+            bundle = _from_formula(output, step)
+        plan.check(bundle.family)
+        step("starting the engine")
+        session = load(bundle, **engine)
+    notice = NOTICE if f"-{SYNTHETIC}-" in bundle.path.name else ""
+    with session, open_source(loop) as source:
+        about = session.describe()
+        printer.line(f"\n{about['title']} on {about['device']} ({about['why']})")
+        if notice:
+            printer.line(NOTICE)
+        head = header(bundle.path.name, session.manifest, about, options, notice)
+        title = f"{about['title']} ({about['backend']} {about['precision']})"
+        folder = OutputFolder(output, head, Wanted(notice=notice.rstrip("."), title=title))
+        return segment_into(folder, session, [source], plan, options, printer)
+
+
+def example_loop() -> Path:
+    """Path of pydicom's ultrasound cine example, a cardiac loop of 30 frames.
+
+    Raises:
+        MissingDependencyError: pydicom is not installed.
+    """
+    examples = require("pydicom.examples", "stream", "samedge demo")
+    return Path(examples.get_path("ybr_color"))
+
+
+def _from_checkpoint(path: Path, output: Path, step: Steps) -> Bundle:
+    """The bundle of a checkpoint: the one in the folder if it has these very weights, or new."""
+    from samedge.checkpoint import open_checkpoint
+
+    step("reading the checkpoint")
+    checkpoint = open_checkpoint(path)
+    target = output / f"{path.stem}-{checkpoint.sha256[0][:12]}.samedge"
+    return _reused(target, step) or _exported(checkpoint.build, target, step)
+
+
+def _from_formula(output: Path, step: Steps) -> Bundle:
+    """The bundle of synthetic SAMUS ViT-B weights: the one in the folder, or new."""
+    from samedge.models.synthetic_samus import SyntheticSamus
+
+    weights = SyntheticSamus()
+    target = output / f"samus_vit_b-{SYNTHETIC}-{weights.digest()[:12]}.samedge"
+    return _reused(target, step) or _exported(weights.build, target, step)
+
+
+def _reused(target: Path, step: Steps) -> Bundle | None:
+    """The bundle at `target` if it is there and every file in it is intact."""
+    from samedge.bundle import Bundle
+
+    if not target.exists():
+        return None
+    step(f"checking {target.name}, left by an earlier run")
+    try:
+        bundle = Bundle.open(target)
+        for name in bundle.manifest["files"]:
+            bundle.verify_file(name)
+    except BundleError as error:
+        step(f"making it again, since {error}")
+        return None
+    return bundle
+
+
+def _exported(build: Any, target: Path, step: Steps) -> Bundle:
+    """Build, fold, export: the way of every checkpoint."""
+    from samedge.export import export
+    from samedge.fold import fold
+
+    step("building the model")
+    model = build()
+    folded = fold(model, on_step=step)
+    del model  # 400 MB that the export does not need
+    bundle: Bundle = export(folded, target, overwrite=True, progress=step)
+    return bundle
+
+
+def _print(report: dict[str, Any], output: Path, printer: Printer) -> None:
+    from samedge.cli.segmenting import areas, latency_rows, print_warnings, scores
+
+    (record,) = report["sources"]
+    total = record["latency_ms"]["total"]["p50"]
+    lost = sum(bool(frame["lost"]) for frame in record["results"])
+    rows = [
+        ("frames", str(record["frames"])),
+        ("frames per second (median)", f"{1000 / max(total, 1e-3):.2f}"),
+        ("area", areas(record)),
+        ("score", scores(record)),
+        ("frames without a mask to follow", str(lost)),
+    ]
+    printer.table(record["name"], ("", ""), rows)
+    printer.table("Latency, ms", ("stage", "median", "p95"), latency_rows(record))
+    print_warnings(report, printer)
+    outputs = record["outputs"]
+    printer.line(f"\n{report['notice']}")
+    printer.line("Look at:")
+    for name in (outputs["contact_sheet"], outputs["video"], "results.json", outputs["masks"]):
+        printer.line(f"  {output / name}")

@@ -1,0 +1,147 @@
+"""`samedge export`: checkpoint -> model -> fold -> bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from samedge.cli.filetype import size_text
+from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
+from samedge.cli.printing import Printer, common_options
+from samedge.cli.steps import Steps
+from samedge.errors import NotSupportedError
+from samedge.families import FAMILIES
+
+if TYPE_CHECKING:
+    from samedge.fold import FoldedModel
+
+PRECISIONS = ("fp32",)
+_FLOAT_BYTES = 4
+
+
+def _precisions(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    unknown = [name for name in names if name not in ("fp32", "fp16", "bf16", "int8")]
+    if unknown or not names:
+        raise click.BadParameter(f"'{value}': expected fp32")
+    later = [name for name in names if name not in PRECISIONS]
+    if later:
+        raise NotSupportedError(
+            f"{', '.join(later)} bundles are not available in this version: fp32 only. "
+            "bf16 needs no bundle of its own: it is chosen at run time with --precision bf16"
+        )
+    return names
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint2", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write."
+)
+@click.option(
+    "--family",
+    type=click.Choice(list(FAMILIES)),
+    help="What the checkpoint is, where its tensors do not tell.",
+)
+@click.option("--precision", default="fp32", show_default=True, callback=_precisions, help="fp32.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--zip", "as_zip", is_flag=True, help="Write one file instead of a folder.")
+@click.option("--dry-run", is_flag=True, help="Fold and report, but write nothing.")
+@common_options
+def command(
+    checkpoint: Path,
+    checkpoint2: Path | None,
+    output: Path,
+    family: str | None,
+    precision: tuple[str, ...],
+    force: bool,
+    as_zip: bool,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Fold CHECKPOINT and write it as a bundle that runs without PyTorch.
+
+    A second file completes the first, for instance SAM weights poured into a SAMUS model. The
+    bundle is compared with the unfolded model before it gets its name: if it differs too much the
+    command ends with exit code 5 and leaves nothing behind.
+    """
+    from samedge.checkpoint import open_checkpoint
+    from samedge.fold import fold
+
+    printer = Printer(quiet, as_json)
+    if not dry_run:
+        _check_output(output, force)
+    files = [checkpoint] if checkpoint2 is None else [checkpoint, checkpoint2]
+    with Steps(printer) as step:
+        step("reading the checkpoint")
+        opened = open_checkpoint(*files, family=family)
+        printer.line(opened.describe())
+        step("building the model")
+        model = opened.build()
+        folded = fold(model, on_step=step)
+        del model
+        if dry_run:
+            bundle = None
+        else:
+            bundle = _write(folded, output, precision, force, as_zip, step)
+    printer.line(f"\n{folded.report}\n")
+    if bundle is None:
+        _print_plan(printer, folded, output, precision)
+        return
+    manifest = bundle.manifest
+    total = sum(f["bytes"] for f in manifest["files"].values())
+    printer.json({"bundle": str(output), "bytes": total, **manifest})
+    printer.table(
+        "Parity with the float32 reference", PARITY_COLUMNS, parity_rows(manifest["parity"])
+    )
+    printer.line(f"Wrote {output} ({size_text(total)}). Next: samedge verify {output}")
+
+
+def _check_output(output: Path, force: bool) -> None:
+    """Find out before the work, not after it, that the result has no place to go."""
+    from samedge.bundle import BundleWriter
+
+    with BundleWriter(output, overwrite=force):
+        pass
+
+
+def _write(
+    folded: FoldedModel,
+    output: Path,
+    precisions: tuple[str, ...],
+    force: bool,
+    as_zip: bool,
+    step: Steps,
+) -> Any:
+    from samedge.export import export
+
+    return export(
+        folded,
+        output,
+        precisions=precisions,
+        overwrite=force,
+        zip=as_zip,
+        progress=step,
+    )
+
+
+def _print_plan(
+    printer: Printer, folded: FoldedModel, output: Path, precisions: tuple[str, ...]
+) -> None:
+    report = folded.report
+    sizes = {
+        f"{name}.{precision}.onnx": _FLOAT_BYTES * sum(p.numel() for p in part.parameters())
+        for precision in precisions
+        for name, part in (("encoder", folded.encoder), ("decoder", folded.decoder))
+    }
+    printer.json(
+        {"dry_run": True, "bundle": str(output), "files": sizes, "fold_report": report.to_json()}
+    )
+    rows = [(name, f"about {size_text(size)}") for name, size in sizes.items()]
+    rows += [("selftest/", "a few frames, prompts and results"), ("manifest.json", "a few kB")]
+    printer.table(f"Would write {output}", ("file", "size"), rows)
+    printer.line("Dry run: nothing was written.")

@@ -1,0 +1,147 @@
+"""`samedge inspect`: what is this file?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from samedge.cli.filetype import BUNDLE, CHECKPOINT, kind_of, one_line, size_text
+from samedge.cli.printing import Printer, common_options
+from samedge.errors import SourceError
+
+# What to do with a file that is neither a checkpoint nor a bundle.
+_ADVICE = {
+    "image": "a frame: samedge segment BUNDLE {path} --point X,Y -o DIR",
+    "video": "frames: samedge segment BUNDLE {path} --point X,Y -o DIR",
+    "DICOM": "frames: samedge segment BUNDLE {path} --point X,Y -o DIR",
+    "folder with": "a folder of images can be a source: samedge segment BUNDLE {path} -o DIR",
+    "ONNX": "samedge runs bundles, which hold two ONNX graphs and a manifest; "
+    "export one from the checkpoint: samedge export CKPT -o OUT",
+    "TensorRT": "engines belong into a bundle and are built from it on the device",
+}
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("more", nargs=-1, type=click.Path(path_type=Path))
+@common_options
+def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool) -> None:
+    """Tell what PATH is: a checkpoint, a bundle, something else.
+
+    A checkpoint is recognised by its tensors' names and shapes; code in it is never run. Give the
+    files of a checkpoint that comes in several together. A bundle's files are checked against
+    their hashes.
+    """
+    printer = Printer(quiet, as_json)
+    kind = kind_of(path)
+    if kind == CHECKPOINT or more:
+        _checkpoint(printer, path, more)
+    elif kind == BUNDLE:
+        _bundle(printer, path)
+    else:
+        advice = next((text for key, text in _ADVICE.items() if key in kind), None)
+        if advice is None:
+            raise SourceError(
+                f"'{path}' is {kind}; expected a checkpoint (.pth, .pt, .safetensors), a bundle "
+                "(.samedge), or frames (PNG, JPEG, video, DICOM)"
+            )
+        printer.json({"kind": kind, "advice": advice.format(path=path)})
+        printer.line(f"{path} is {kind}\n  {advice.format(path=path)}")
+
+
+def _checkpoint(printer: Printer, path: Path, more: tuple[Path, ...]) -> None:
+    from samedge.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(path, *more)
+    printer.json(checkpoint.summary())
+    printer.line(checkpoint.describe())
+
+
+def _bundle(printer: Printer, path: Path) -> None:
+    from samedge.bundle import Bundle
+
+    bundle = Bundle.open(path)
+    for name in bundle.manifest["files"]:
+        bundle.verify_file(name)
+    manifest = bundle.manifest
+    printer.json({"kind": BUNDLE, **manifest})
+    printer.table(f"{manifest['title']}: a samedge bundle", ("", ""), _about(manifest))
+    printer.table("Graphs", ("graph", "input / output", "type", "shape"), _ports(manifest))
+    parity = manifest.get("parity", [])
+    if parity:
+        printer.table("Parity with the float32 reference", PARITY_COLUMNS, parity_rows(parity))
+    files = [(name, size_text(f["bytes"]), f["sha256"][:16]) for name, f in _files(manifest)]
+    printer.table("Files, all as their hashes say", ("file", "size", "sha256 (begins)"), files)
+    printer.line(manifest["intended_use"])
+
+
+def _files(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return sorted(manifest["files"].items())
+
+
+def _about(manifest: dict[str, Any]) -> list[tuple[str, str]]:
+    family = manifest["family"]
+    total = sum(f["bytes"] for _, f in _files(manifest))
+    rows = [
+        ("family", f"{family['title']} ({family['name']})"),
+        ("prompts", ", ".join(family["prompts"]) or "none"),
+        *((key.replace("_", " "), one_line(v)) for key, v in manifest["variant"].items()),
+        ("precisions", ", ".join(sorted(manifest["graphs"]["encoder"]))),
+        ("written by", f"samedge {manifest['samedge']}, bundle schema {manifest['schema']}"),
+        ("size", size_text(total)),
+    ]
+    digests = manifest.get("source", {}).get("sha256", [])
+    rows += [("checkpoint sha256", digest) for digest in digests]
+    tools = manifest.get("tools", {})
+    if tools:
+        rows.append(("tools", ", ".join(f"{name} {v}" for name, v in tools.items())))
+    return rows
+
+
+def _ports(manifest: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    rows = []
+    for graph, precisions in manifest["graphs"].items():
+        first = next(iter(precisions.values()))
+        for direction, mark in (("inputs", "in"), ("outputs", "out")):
+            for port in first[direction]:
+                shape = " x ".join(str(n) for n in port["shape"])
+                rows.append((graph, f"{mark:<4}{port['name']}", port["dtype"], shape))
+    return rows
+
+
+PARITY_COLUMNS = (
+    "backend", "precision", "max logit error", "limit", "margin", "RMS ratio", "Dice",
+    "flipped pixels", "passed",
+)  # fmt: skip
+
+
+def parity_rows(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Cells of a parity table, for `inspect`, `export` and `verify`; "-" for what is not known."""
+
+    return [
+        (
+            str(row["backend"]),
+            str(row["precision"]),
+            _number(row.get("max_logit_error"), "{:.2e}"),
+            _number(row.get("limit"), "{:.0e}"),
+            _margin(row.get("margin")),
+            _number(row.get("rms_ratio"), "{:.1e}"),
+            _number(row.get("dice"), "{:.5f}"),
+            _number(row.get("flipped"), "{:.4%}"),
+            "yes" if row["passed"] else "NO",
+        )
+        for row in rows
+    ]
+
+
+def _margin(value: object) -> str:
+    # An error of exactly zero has no margin in numbers.
+    if isinstance(value, int | float) and value > 1e6:
+        return "> 1e6 x"
+    return _number(value, "{:.3g} x")
+
+
+def _number(value: object, style: str) -> str:
+    return style.format(value) if isinstance(value, int | float) else "-"

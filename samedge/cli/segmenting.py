@@ -1,0 +1,113 @@
+"""What `segment` and `demo` share: run sources through a session, progress, summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from samedge.cli.printing import Printer
+from samedge.stream.frame import Source
+from samedge.stream.prompts import PromptPlan
+from samedge.stream.segmenting import Options, Segmenter, segment_source
+from samedge.stream.sinks import OutputFolder
+
+STAGES = ("read", "preprocess", "encode", "prompt", "decode", "total")
+
+
+def segment_into(
+    folder: OutputFolder,
+    session: Segmenter,
+    sources: Sequence[Source],
+    plan: PromptPlan,
+    options: Options,
+    printer: Printer,
+) -> dict[str, Any]:
+    """Segment all sources into a folder and write `results.json`; returns its content.
+
+    Raises:
+        SamEdgeError: of the source, the prompt, the engine or the disk. Files that were complete by
+            then stay; `results.json` is not written.
+    """
+    for source in sources:
+        total = source.total
+        if total is not None and options.limit is not None:
+            total = min(total, options.limit)
+        with (
+            source,
+            folder.source(source) as sink,
+            frame_progress(source.name, total, printer) as advance,
+        ):
+            for item in segment_source(session, source, plan, options):
+                sink.write(item)
+                advance()
+    return folder.finish()
+
+
+@contextmanager
+def frame_progress(title: str, total: int | None, printer: Printer) -> Iterator[Callable[[], None]]:
+    """A bar with the frames done and the time left, on a terminal; nothing elsewhere."""
+    if not printer.progress_wanted or total == 1:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("frames, left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(escape(title), total=total)
+        yield lambda: progress.advance(task)
+
+
+def print_warnings(report: Mapping[str, Any], printer: Printer, most: int = 8) -> None:
+    """Warnings of all sources, one line each."""
+    warnings = [w for source in report["sources"] for w in source["warnings"]]
+    for warning in warnings[:most]:
+        printer.line(f"note: {warning}")
+    if len(warnings) > most:
+        printer.line(f"note: {len(warnings) - most} more notes are in results.json")
+
+
+def areas(record: Mapping[str, Any]) -> str:
+    """Range of the areas of a source's best masks, in words; mm2 where they are known."""
+    masks = [m for frame in record["results"] for m in frame["masks"] if m["best"]]
+    known = [m["area_mm2"] for m in masks if m["area_mm2"] is not None]
+    if known and len(known) == len(masks):
+        return _range(known, "mm2", 1)
+    return _range([m["area_px"] for m in masks], "px", 0)
+
+
+def scores(record: Mapping[str, Any]) -> str:
+    """Range of the scores of a source's best masks."""
+    return _range([m["score"] for f in record["results"] for m in f["masks"] if m["best"]], "", 2)
+
+
+def _range(values: Sequence[float], unit: str, digits: int) -> str:
+    if not values:
+        return "-"
+    low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
+    return f"{low if low == high else f'{low} to {high}'} {unit}".strip()
+
+
+def latency_rows(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Stage, median and 95th percentile in ms."""
+    names = {"read": "read the source", "total": "session, total"}
+    table = record["latency_ms"]
+    return [
+        (names.get(stage, stage), f"{table[stage]['p50']:.1f}", f"{table[stage]['p95']:.1f}")
+        for stage in (*STAGES, *(s for s in table if s not in STAGES))
+        if stage in table
+    ]

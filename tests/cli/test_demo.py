@@ -1,0 +1,120 @@
+"""`samedge demo`: pydicom's loop with a session that needs no engine, or with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+
+import samedge.bundle
+import samedge.runtime
+from samedge.bundle import Bundle
+from samedge.cli import demo, run
+from samedge.families import SAMUS
+from tests.stream.media import FakeSession
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    """Any bundle loads as this session."""
+
+    class FakeBundle:
+        def __init__(self, path: Path) -> None:
+            self.path, self.family, self.manifest = path, SAMUS, FakeSession().manifest
+
+    made = FakeSession()
+    monkeypatch.setattr(samedge.bundle.Bundle, "open", lambda path: FakeBundle(Path(path)))
+    monkeypatch.setattr(samedge.runtime, "load", lambda _bundle, **_engine: made)
+    return made
+
+
+def test_the_loop_is_inside_pydicom() -> None:
+    assert demo.example_loop().is_file()
+
+
+def test_a_given_bundle(
+    session: FakeSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo"
+    assert run(["demo", "-o", str(out), "--bundle", "trained.samedge", "--frames", "5"]) == 0
+    text = capsys.readouterr().out
+    assert "mean nothing" not in text
+    assert "frames per second" in text
+    assert "p95" in text
+    names = ("examples_ybr_color_contact.png", "examples_ybr_color.mp4", "results.json")
+    for name in names:
+        assert str(out / name) in text
+        assert (out / name).is_file()
+    report = json.loads((out / "results.json").read_text())
+    assert report["options"]["track"]
+    assert len(report["sources"][0]["results"]) == 5
+    assert session.asked[0]["points"].tolist() == [[[178, 95]]]
+    assert "exceeds the frame" in report["sources"][0]["warnings"][0]
+
+
+@pytest.mark.usefixtures("session")
+def test_json_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["demo", "-o", str(tmp_path / "d"), "--bundle", "b", "--frames", "1", "-q"]
+    assert run([*arguments, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["schema"] == 1
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    "options", [["--bundle", "b", "--checkpoint", "c"], ["--point", "x"], ["--frames", "0"]]
+)
+def test_usage(options: list[str], tmp_path: Path) -> None:
+    assert run(["demo", "-o", str(tmp_path / "d"), *options]) == 2
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's formula fills a tiny SAMUS instead of ViT-B."""
+    from samedge.models import synthetic_samus, tiny_samus_config
+
+    monkeypatch.setattr(synthetic_samus, "samus_config", lambda _vit: tiny_samus_config())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_whole_way_and_the_bundle_used_again(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "demo"
+    arguments = ["demo", "-o", str(out), "--frames", "4", "--precision", "fp32", "--threads", "1"]
+    assert run(arguments) == 0
+    text = capsys.readouterr().out
+    assert "Untrained weights: these masks mean nothing." in text
+    report = json.loads((out / "results.json").read_text())
+    assert "mean nothing" in report["notice"]
+    (bundle,) = out.glob("samus_vit_b-synthetic-*.samedge")
+    assert Bundle.open(bundle).family.name == "samus"
+    picture = cv2.imread(str(out / "examples_ybr_color_contact.png"))
+    assert picture.shape[1] == 1600
+
+    monkeypatch.setattr(demo, "_exported", lambda *_: pytest.fail("it was made again"))
+    assert run(arguments) == 0
+    assert "left by an earlier run" in capsys.readouterr().err
+    again = json.loads((out / "results.json").read_text())
+    areas = [[m["area_px"] for f in r["sources"][0]["results"] for m in f["masks"]]
+             for r in (report, again)]  # fmt: skip
+    assert areas[0] == areas[1]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_damaged_bundle_is_made_again(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    arguments = ["demo", "-o", str(out), "--frames", "1", "-q", "--threads", "1"]
+    assert run(arguments) == 0
+    (bundle,) = out.glob("*.samedge")
+    graph = bundle / "decoder.fp32.onnx"
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+    assert run(arguments) == 0
+    Bundle.open(bundle).graph("decoder", "fp32")

@@ -1,0 +1,241 @@
+"""`samedge segment`, with a session that needs no engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import samedge.bundle
+import samedge.runtime
+from samedge.cli import run
+from samedge.families import SAM, SAMUS, Family
+from tests.stream.media import FakeSession
+
+
+class FakeBundle:
+    def __init__(self, path: Path, family: Family) -> None:
+        self.path, self.family, self.manifest = path, family, FakeSession().manifest
+
+
+@pytest.fixture(autouse=True)
+def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
+    """The session that every command of this test gets; set its family as needed."""
+    made = FakeSession()
+
+    def load(_bundle: object, **engine: object) -> FakeSession:
+        made.engine = engine  # type: ignore[attr-defined]
+        return made
+
+    monkeypatch.setattr(samedge.runtime, "load", load)
+    monkeypatch.setattr(
+        samedge.bundle.Bundle, "open", lambda path: FakeBundle(Path(path), made.family)
+    )
+    return made
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A bright square on black, 80 x 60 px."""
+    pixels = np.zeros((60, 80), np.uint8)
+    pixels[20:40, 30:50] = 220
+    path = tmp_path / "square.png"
+    cv2.imwrite(str(path), pixels)
+    return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A bright square that moves right, as a video."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
+    for i in range(4):
+        pixels = np.zeros((64, 96, 3), np.uint8)
+        pixels[20:36, 16 + 8 * i : 32 + 8 * i] = 255
+        writer.write(pixels)
+    writer.release()
+    return path
+
+
+def test_an_image(
+    session: FakeSession, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(["segment", "x.samedge", str(picture), "--point", "40,30", "-o", str(out)]) == 0
+    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.*")) == [
+        "masks/square.png",
+        "overlays/square.png",
+        "results.json",
+    ]
+    text = capsys.readouterr().out
+    assert "square.png" in text
+    assert "400 px" in text
+    assert "Research use only" in text
+    assert session.asked[0]["points"].tolist() == [[[40, 30]]]
+
+
+def test_json_on_stdout_is_the_report(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["segment", "b", str(picture), "--point", "center", "-o", str(out), "--json"]
+    assert run(arguments) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "results.json").read_text())
+
+
+def test_quiet_prints_nothing(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["segment", "b", str(picture), "--point", "40,30", "-o", str(tmp_path / "o"), "-q"]
+    assert run(arguments) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_several_sources_objects_and_tracking(picture: Path, clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    points = ["--point", "24,28", "--point", "40,30", "--objects", "--track"]
+    assert run(["segment", "b", str(clip), str(picture), *points, "-o", str(out)]) == 0
+    report = json.loads((out / "results.json").read_text())
+    assert [s["kind"] for s in report["sources"]] == ["video", "image"]
+    tracked = [f["prompts"][0]["points"][0][0] for f in report["sources"][0]["results"]]
+    assert tracked[1:] == [23.0, 31.0, 39.0]  # 8 px a frame
+    assert report["sources"][1]["results"][0]["prompts"][0]["points"] == [[24.0, 28.0]]
+    assert (out / "clip.mp4").exists()
+    assert (out / "clip_contact.png").exists()
+    assert (out / "masks" / "clip_00003_object2.png").exists()
+
+
+def test_options_reach_the_session(session: FakeSession, picture: Path, tmp_path: Path) -> None:
+    session.family = SAM
+    options = ["--point", "40,30", "--point", "1,1", "--label", "1", "--label", "0"]
+    options += ["--box", "10,10,70,50", "--crop", "0,0,72,56", "--no-masks", "--no-overlays"]
+    options += ["--backend", "openvino", "--precision", "fp32", "--threads", "1"]
+    out = tmp_path / "out"
+    assert run(["segment", "b", str(picture), *options, "-o", str(out)]) == 0
+    asked = session.asked[0]
+    assert asked["points"].tolist() == [[[40, 30], [1, 1]]]
+    assert asked["labels"].tolist() == [[1, 0]]
+    assert asked["box"].tolist() == [[10, 10, 70, 50]]
+    assert asked["crop"] == (0, 0, 72, 56)
+    assert session.engine == {  # type: ignore[attr-defined]
+        "backend": "openvino", "precision": "fp32", "threads": 1
+    }  # fmt: skip
+    assert [p.name for p in out.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--point 120,80"),
+        (["--point", "12"], "a point is X,Y"),
+        (["--box", "1,2,3"], "a box is X0,Y0,X1,Y1"),
+        (["--crop", "1.5,0,40,40", "--point", "1,1"], "whole pixels"),
+        (["--point", "1,1", "--label", "2"], "0<=x<=1"),
+        (["--point", "1,1", "--label", "1", "--label", "0"], "1 points but 2 labels"),
+        (["--point", "1,1", "--frames", "0"], "x>=1"),
+    ],
+)
+def test_usage_errors(
+    picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    words: str,
+) -> None:
+    out = tmp_path / "out"
+    assert run(["segment", "b", str(picture), *options, "-o", str(out)]) == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
+
+
+def test_a_box_for_a_family_without(
+    session: FakeSession, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert session.family is SAMUS
+    arguments = ["segment", "b", str(picture), "--box", "1,1,20,20", "-o", str(tmp_path / "o")]
+    assert run(arguments) == 3
+    assert "not trained with box prompts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("scan.png", b"just words", "scan.png is a text file"),
+        ("cut.png", b"\x89PNG\r\n\x1a\n" + bytes(40), "damaged PNG"),
+        ("none.png", None, "no file or folder none.png"),
+    ],
+)
+def test_bad_sources_end_in_exit_code_3(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: bytes | None,
+    words: str,
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    out = tmp_path / "out"
+    assert run(["segment", "b", str(path), "--point", "center", "-o", str(out)]) == 3
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+    assert not (out / "results.json").exists()
+
+
+def test_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments = ["segment", "b", str(tmp_path / "empty"), "--point", "1,1"]
+    assert run([*arguments, "-o", str(tmp_path / "o")]) == 3
+    assert "is empty" in capsys.readouterr().err
+
+
+def test_output_that_is_a_file(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "o").write_text("x")
+    arguments = ["segment", "b", str(picture), "--point", "1,1", "-o", str(tmp_path / "o")]
+    assert run(arguments) == 6
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_warnings_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((40, 40), 900, np.uint16))
+    arguments = ["segment", "b", str(tmp_path / "deep.png"), "--point", "9,9"]
+    assert run([*arguments, "-o", str(tmp_path / "o")]) == 0
+    assert "note: deep.png has 16 bits" in capsys.readouterr().out
+
+
+def test_ctrl_c_leaves_no_half_video(
+    session: FakeSession, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = session.segment
+
+    def interrupted(*args: object, **kwargs: object) -> object:
+        if len(session.asked) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(session, "segment", interrupted)
+    out = tmp_path / "out"
+    assert run(["segment", "b", str(clip), "--point", "24,28", "-o", str(out)]) == 130
+    left = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert left == ["masks/clip_00000.png", "masks/clip_00001.png"]  # whole files only
+
+
+@given(text=st.text(max_size=12).filter(lambda t: "\0" not in t))
+def test_any_point_text_is_usage_or_works(picture: Path, tmp_path: Path, text: str) -> None:
+    arguments = ["segment", "b", str(picture), f"--point={text}", "-o", str(tmp_path / "o")]
+    assert run([*arguments, "-q", "--no-overlays", "--no-masks"]) in (0, 2)
+
+
+def test_help_documents_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["segment", "--help"]) == 0
+    text = capsys.readouterr().out
+    for words in ("results.json", "NAME_object1_mask1.png", "two objects", "auto: the ultrasound"):
+        assert words in " ".join(text.split())

@@ -1,0 +1,114 @@
+"""`samedge verify` and `samedge bench`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samedge import bench
+from samedge.cli import run
+
+
+def test_verify(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(exported), "--precision", "fp32"]) == 0
+    text = capsys.readouterr().out
+    for word in ("openvino", "fp32", "margin", "Dice", "yes"):
+        assert word in text
+
+
+def test_verify_json(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(exported), "--precision", "fp32", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"] is True
+    assert report["rows"][0]["precision"] == "fp32"
+
+
+def failing_row() -> dict[str, Any]:
+    """What `verify` returns for an engine that is silently wrong."""
+    return {
+        "backend": "openvino",
+        "precision": "bf16",
+        "max_logit_error": 3.5,
+        "limit": 0.2,
+        "rms_ratio": 0.5,
+        "dice": 0.1,
+        "flipped": 0.4,
+        "passed": False,
+    }
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_wrong_engine_is_5(
+    as_json: bool,
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # The package offers the function under the module's name, so the module is found this way.
+    module = importlib.import_module("samedge.runtime.verify")
+    monkeypatch.setattr(module, "verify", lambda *_args, **_options: [failing_row()])
+    assert run(["verify", str(exported), *(["--json"] if as_json else [])]) == 5
+    captured = capsys.readouterr()
+    assert "openvino bf16" in captured.err
+    if as_json:
+        assert json.loads(captured.out)["passed"] is False
+    else:
+        assert "NO" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [(["--backend", "tensorrt"], 4), (["--backend", "nonsense"], 4), (["--precision", "int8"], 4)],
+)
+def test_what_does_not_run_here(
+    options: list[str], code: int, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verify", str(exported), *options]) == code
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("command", ["verify", "bench"])
+def test_no_bundle(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, str(tmp_path / "nothing.samedge")]) == 3
+    assert "there is no bundle" in capsys.readouterr().err
+
+
+def test_bench(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "report.json"
+    options = ["--frames", "3", "--warmup", "1", "--precision", "fp32", "-o", str(target)]
+    assert run(["bench", str(exported), *options]) == 0
+    text = capsys.readouterr().out
+    assert "p50" in text
+    report = json.loads(target.read_text())
+    assert run(["bench", str(exported), *options, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == set(report)
+
+
+def test_bench_hands_over_its_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def fake(bundle: Path, **options: Any) -> dict[str, Any]:
+        seen.update(options, bundle=bundle)
+        return {"frames": options["frames"]}
+
+    monkeypatch.setattr(bench, "run", fake, raising=False)
+    monkeypatch.setattr(bench, "render", lambda report: f"rendered {report}", raising=False)
+    arguments = ["b.samedge", "--backend", "openvino", "--precision", "bf16", "--threads", "1"]
+    assert run(["bench", *arguments, "--frames", "7", "--eager", "x.pth"]) == 0
+    assert seen["bundle"] == Path("b.samedge")
+    assert (seen["backend"], seen["precision"], seen["threads"]) == ("openvino", "bf16", 1)
+    assert (seen["frames"], seen["warmup"], seen["eager_checkpoint"]) == (7, 5, Path("x.pth"))
+    assert capsys.readouterr().out == "rendered {'frames': 7}\n"
+
+
+def test_a_report_that_cannot_be_written_is_6(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "run", lambda *_args, **_options: {}, raising=False)
+    assert run(["bench", "b.samedge", "-o", str(tmp_path / "no" / "report.json")]) == 6

@@ -119,7 +119,7 @@ class _Models:
         if self._graph != "encoder":
             return {self._graph: model}
         preprocess, encoder = split_encoder(model)
-        encoder = openvino_rewrites.optimise(encoder)
+        encoder = openvino_rewrites.optimise(encoder, self._precision)
         if self._precision == "bf16":
             halve_weights(encoder)
         return {"preprocess": preprocess, "encoder": encoder}

@@ -1,0 +1,21 @@
+"""Honest latency: frames through a session, against the eager PyTorch model in the same run.
+
+    python -m samedge.bench.encoder     SAMUS ViT-B encoder: eager, plain export, samedge
+    python -m samedge.bench.startup     session start and resident memory
+    python -m samedge.bench.layers      where the encoder's time goes, layer by layer
+
+Nothing is timed before it was shown to compute the right thing.
+"""
+
+from __future__ import annotations
+
+if __name__ == "bench":
+    raise ImportError(
+        "this folder is the package samedge.bench: import it under that name "
+        "(and keep the repository root off sys.path)"
+    )
+
+from samedge.bench.report import render, svg
+from samedge.bench.session import run
+
+__all__ = ["render", "run", "svg"]

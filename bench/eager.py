@@ -1,0 +1,109 @@
+"""The eager PyTorch model to compare with: the original network, float32, same threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.errors import CheckpointError, MissingDependencyError
+from samedge.families import Family
+from samedge.frame_inputs import to_network_colours
+from samedge.geometry import FrameGeometry, resize_exact
+
+if TYPE_CHECKING:
+    import torch
+
+SEED = 1
+
+
+def require_torch() -> Any:
+    """The torch module.
+
+    Raises:
+        MissingDependencyError: it is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependencyError("torch", "export", "comparing with eager PyTorch") from error
+    return torch
+
+
+def eager_model(checkpoint: Any, manifest: dict[str, Any]) -> torch.nn.Module:
+    """The eager model behind a bundle.
+
+    Args:
+        checkpoint: path, or several, that `samedge.open_checkpoint` takes.
+        manifest: the bundle's.
+
+    Raises:
+        CheckpointError: unreadable, or not the checkpoint that the bundle was made from.
+        MissingDependencyError: torch is not installed.
+    """
+    require_torch()
+    from samedge.checkpoint import open_checkpoint
+
+    several = isinstance(checkpoint, Sequence) and not isinstance(checkpoint, str)
+    paths = list(checkpoint) if several else [checkpoint]
+    opened = open_checkpoint(*(Path(path) for path in paths))
+    expected = list(manifest.get("source", {}).get("sha256", []))
+    if list(opened.sha256) != expected:
+        raise CheckpointError(
+            f"{', '.join(Path(path).name for path in paths)} is not what this bundle was made "
+            "from (its sha256 differs), so a ratio would compare two models; give the checkpoint "
+            "that was exported"
+        )
+    return opened.build()
+
+
+def synthetic_samus(vit: str = "vit_b", seed: int = SEED) -> torch.nn.Module:
+    """SAMUS of size `vit` ("vit_b", "vit_l", "vit_h", or "tiny" for a quick look at the tool).
+
+    Its weights come from the formula of the reference vectors.
+
+    Raises:
+        ModelError: there is no such size.
+    """
+    torch = require_torch()
+    from samedge.models.build import SAMUS_BUILDER, build_samus
+    from samedge.models.config import samus_config, tiny_samus_config
+    from samedge.models.synthetic import synthetic_tensor
+
+    config = tiny_samus_config() if vit == "tiny" else samus_config(vit)
+    shapes = SAMUS_BUILDER.shapes(asdict(config))
+    tensors = {k: torch.from_numpy(synthetic_tensor(k, s, seed)) for k, s in shapes.items()}
+    return build_samus(config, tensors)
+
+
+def network_input(frame: NDArray[np.uint8], geometry: FrameGeometry, family: Family) -> Any:
+    """The tensor that the eager encoder takes, torch float32 [1, C, S, S]."""
+    torch = require_torch()
+    small = resize_exact(to_network_colours(frame, family), geometry).astype(np.float32)
+    valid = np.outer(geometry.valid_rows, geometry.valid_cols)[:, :, None]
+    mean, std = np.array(family.mean, np.float32), np.array(family.std, np.float32)
+    scaled = (small / np.float32(family.value_scale) - mean * valid) / std
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1))[None])
+
+
+def eager_frame(
+    model: Any, x: torch.Tensor, xy: NDArray[np.float32], threads: int
+) -> Callable[[], None]:
+    """A call that encodes `x` and decodes one point, as the original does it.
+
+    Reading, resizing and drawing are not in it: the comparison is in the eager model's favour.
+    """
+    torch = require_torch()
+    coords = torch.from_numpy(np.asarray(xy, np.float32).reshape(1, 1, 2))
+    labels = torch.ones((1, 1), dtype=torch.int64)
+
+    def call() -> None:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            model.decode(model.encode(x), coords, labels)
+
+    return call

@@ -1,0 +1,71 @@
+"""Frames and prompts to measure with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.errors import SourceError
+
+MAX_FRAMES = 64  # kept in memory, then repeated from the first
+
+
+@dataclass(frozen=True)
+class Footage:
+    """What is sent through a session again and again.
+
+    Attributes:
+        frames: uint8 arrays, [H, W] or [H, W, 3].
+        crop: (x0, y0, x1, y1), the ultrasound image inside the frame, or None.
+        about: where they are from, for the report.
+    """
+
+    frames: list[NDArray[np.uint8]]
+    crop: tuple[int, int, int, int] | None
+    about: str
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """Frame number `index`, counted round."""
+        return self.frames[index % len(self.frames)]
+
+    def point(self) -> tuple[float, float]:
+        """A prompt in the middle of what the network sees, (x, y) in frame px."""
+        height, width = self.frames[0].shape[:2]
+        x0, y0, x1, y1 = self.crop or (0, 0, width, height)
+        return (x0 + x1) / 2, (y0 + y1) / 2
+
+
+def footage(source: Any = None) -> Footage:
+    """Frames of `source`: a path (image, folder, video, DICOM), or None for synthetic speckle.
+
+    Raises:
+        SourceError: there is no frame in it.
+    """
+    if source is None:
+        return Footage(speckle(8), None, "synthetic speckle, 640 x 480 px, grey")
+    from samedge.stream.sources import open_source
+
+    with open_source(Path(source)) as opened:
+        items = [item for item, _ in zip(opened, range(MAX_FRAMES), strict=False)]
+    if not items:
+        raise SourceError(f"{Path(source).name} holds no frame to measure with")
+    first = items[0]
+    same = [item.pixels for item in items if item.pixels.shape == first.pixels.shape]
+    channels = "grey" if first.pixels.ndim == 2 else "RGB"
+    about = f"{len(same)} frames of {first.width} x {first.height} px, {channels}"
+    return Footage(same, first.region, about)
+
+
+def speckle(count: int, height: int = 480, width: int = 640) -> list[NDArray[np.uint8]]:
+    """`count` grey frames of compressed Rayleigh noise: what an empty B-mode image looks like."""
+    random = np.random.default_rng(0)
+    frames = []
+    for _ in range(count):
+        amplitude = random.rayleigh(1.0, (height, width))
+        decibel = 20 * np.log10(np.maximum(amplitude, 1e-3))
+        frames.append(np.clip((decibel + 40) / 50 * 255, 0, 255).astype(np.uint8))
+    return frames

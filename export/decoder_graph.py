@@ -43,8 +43,8 @@ def decoder_graph(folded: FoldedModel) -> onnx.ModelProto:
         x, keys = _layer(g, x, keys, code, layer, i)
     x = _final(g, x, keys, code, d.final)
     logits, scores = _head(g, x, keys, d, v.grid)
-    _to_frame(g, logits, v.low_res, folded.family.threshold)
     count: int | str = "masks" if len(d.masks) > 1 else 1
+    _to_frame(g, logits, count, v.low_res, folded.family.threshold)
     g.output(scores, "scores", "float32", ("objects", count))
     g.output(logits, "low_res_logits", "float32", ("objects", count, v.low_res, v.low_res))
     return g.model()
@@ -173,7 +173,7 @@ def _head(g: Graph, x: str, keys: str, d: fd.FoldedDecoder, grid: int) -> tuple[
     return g.reshape(y, (0, -1, 4 * grid, 4 * grid), path), scores
 
 
-def _to_frame(g: Graph, logits: str, low_res: int, threshold: float) -> None:
+def _to_frame(g: Graph, logits: str, count: int | str, low_res: int, threshold: float) -> None:
     """Both enlargements and the crop, as one matrix per direction; then the decision."""
     path = "postprocess"
     rows = g.input("mask_rows", "float32", ("height", low_res))
@@ -181,4 +181,4 @@ def _to_frame(g: Graph, logits: str, low_res: int, threshold: float) -> None:
     y = g.matmul(g.matmul(rows, logits, f"{path}.rows"), g.transpose(cols, (1, 0), path), path)
     y = str(g.op("Greater", [y, g.const(np.float32(threshold), "threshold")], path))
     y = str(g.op("Cast", [y], path, to=onnx.TensorProto.UINT8))
-    g.output(y, "masks", "uint8", ("objects", "masks", "height", "width"))
+    g.output(y, "masks", "uint8", ("objects", count, "height", "width"))

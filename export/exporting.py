@@ -63,7 +63,7 @@ def export(
         OutputError: the disk is full, or something is in the way.
     """
     step = progress or (lambda _name: None)
-    _check(folded, precisions)
+    _check(folded, (precisions,) if isinstance(precisions, str) else precisions)
     with BundleWriter(path, overwrite=overwrite, zip=zip) as writer:
         graphs: dict[str, Any] = {}
         for name, build in (("encoder", encoder_graph), ("decoder", decoder_graph)):
@@ -140,8 +140,9 @@ def gate(bundle: Bundle) -> list[dict[str, Any]]:
         if row["precision"] == "fp32" and not row["passed"]:
             raise ParityError(
                 f"parity failed: in OpenVINO fp32 the logits differ by {row['max_logit_error']:.2e}"
-                f" (limit {row['limit']:.0e}) and {row['flipped']:.2%} of the mask pixels flip "
-                f"(limit {row['flipped_limit']:.2%}); nothing was written. Please report this with "
-                "the output of `samedge doctor`"
+                f" and the scores by {row['score_error']:.2e} (limit {row['limit']:.0e}), and "
+                f"{row['flipped']:.2%} of the mask pixels flip (limit {row['flipped_limit']:.2%}, "
+                f"{row['flipped_far']} of them far from the threshold); nothing was written. "
+                "Please report this with the output of `samedge doctor`"
             )
     return rows

@@ -256,7 +256,10 @@ def fold_decoder(
     total = t["mask_tokens.weight"].shape[0]
     if len(spec.masks) < total:
         notes.add("decoder", f"hypernetworks: {len(spec.masks)} of {total} masks")
+    notes.add("decoder", "px of the network input into the position code's frequencies")
     mask_prompt = _mask_prompt(p) if spec.mask_prompt else None
+    if mask_prompt is None:
+        notes.add("decoder", "mask-prompt branch left out: the family takes no mask prompts")
     tokens = torch.cat([t["iou_token.weight"], t["mask_tokens.weight"]])[None]
     return FoldedDecoder(
         _prompt(p, gauss, spec.input_size),

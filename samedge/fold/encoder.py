@@ -108,6 +108,7 @@ def _first_conv(weight: torch.Tensor, family: Family, notes: Notes, what: str) -
     if family.channels == 1 and weight.shape[1] == 3:
         weight = weight.sum(1, keepdim=True)
         notes.add("grey input", f"{what}: its three input channels are summed")
+    notes.add("normalisation", f"{what}: value scale and standard deviation into its weights")
     std = torch.tensor(family.std, dtype=torch.float64).reshape(1, -1, 1, 1)
     return weight / (std * family.value_scale)
 
@@ -263,6 +264,9 @@ def _attention(t: Tree, window: int, grid: int, heads: int, notes: Notes) -> Rel
     qkv_bias = torch.cat([q.bias, torch.zeros(2 * dim)])
     scale = (dim // heads) ** -0.5
     notes.add("softmax scale", "into the query weights, tables divided by it")
+    stored = t["rel_pos_h"].shape[0]
+    if stored != 2 * window - 1:
+        notes.add("constants", f"position table of {stored} rows resized to {2 * window - 1}")
     notes.add("attention biases", "key bias dropped (softmax does not see it), value bias moved "
               "behind the attention")  # fmt: skip
     if grid != window and grid % window:

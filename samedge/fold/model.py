@@ -64,7 +64,7 @@ class FoldedModel(nn.Module):
         super().__init__()
         self.family, self.variant = family, variant
         self.encoder, self.decoder = encoder, decoder
-        self.register_buffer("no_mask", no_mask.detach().to(torch.float32).reshape(-1))
+        self.register_buffer("no_mask", no_mask.detach().to(torch.float32).reshape(-1).clone())
         self.eval()
 
     @torch.no_grad()

@@ -52,22 +52,30 @@ class FoldReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, for a manifest."""
-        return asdict(self)
+        return {**asdict(self), "folded": [list(line) for line in self.folded]}
 
     def __str__(self) -> str:
-        lines = [f"  {kind:<24} {text}" + (f"  (x{n})" if n > 1 else "")
-                 for kind, text, n in self.folded]  # fmt: skip
-        lines += [f"  {'kept':<24} {text}" for text in self.kept]
-        giga = 1e-9
-        lines += [
-            f"  {'encoder':<24} {self.flops_before * giga:.1f} -> "
-            f"{self.flops_after * giga:.1f} GFLOP",
-            f"  {'decoder':<24} {self.decoder_flops_before * giga:.2f} -> "
-            f"{self.decoder_flops_after * giga:.2f} GFLOP",
-            f"  {'parameters':<24} {self.parameters_before * 1e-6:.2f} -> "
-            f"{self.parameters_after * 1e-6:.2f} M",
-            f"  {'embedding error':<24} {self.embedding_error:.1e} (embedding maximum "
-            f"{self.embedding_max:.2f}; {self.probe})",
-            f"  {'logit error':<24} {self.logit_error:.1e}",
+        rows = [
+            (kind, text + (f"  (x{times})" if times > 1 else ""))
+            for kind, text, times in self.folded
         ]
-        return "\n".join(["What was folded:", *lines])
+        rows += [("kept", text) for text in self.kept]
+        rows += [
+            ("encoder", f"{_giga(self.flops_before, self.flops_after)} GFLOP"),
+            ("decoder", f"{_giga(self.decoder_flops_before, self.decoder_flops_after)} GFLOP"),
+            (
+                "parameters",
+                f"{self.parameters_before * 1e-6:.4g} -> {self.parameters_after * 1e-6:.4g} M",
+            ),
+            (
+                "embedding error",
+                f"{self.embedding_error:.1e} (embedding maximum {self.embedding_max:.2f}; "
+                f"{self.probe})",
+            ),
+            ("logit error", f"{self.logit_error:.1e}"),
+        ]
+        return "\n".join(["What was folded:", *(f"  {name:<24} {text}" for name, text in rows)])
+
+
+def _giga(before: int, after: int) -> str:
+    return f"{before * 1e-9:.4g} -> {after * 1e-9:.4g}"

@@ -6,6 +6,7 @@ on its own representation, when a model is compiled. docs/performance.md says wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,13 +27,16 @@ Array = NDArray[np.float32]
 
 def optimise(model: Any, precision: str) -> Any:
     """Apply what helps at `precision` to an encoder (an ov.Model, changed in place); return it."""
-    split_linear(model)
-    winograd(model)
-    model.validate_nodes_and_infer_types()
-    if precision == "fp32":
-        linear_as_convolution(model)
-    model.validate_nodes_and_infer_types()
+    for rewrite in steps(precision):
+        rewrite(model)
+        model.validate_nodes_and_infer_types()
     return model
+
+
+def steps(precision: str) -> list[Callable[[Any], int]]:
+    """The rewrites for "fp32" or "bf16", in their order; each returns how often it applied."""
+    common: list[Callable[[Any], int]] = [split_linear, winograd]
+    return [*common, linear_as_convolution] if precision == "fp32" else common
 
 
 class _Linear(NamedTuple):

@@ -46,7 +46,7 @@ def test_a_good_engine_passes_with_its_margin(samus_toy: Any, frame: Any) -> Non
     assert row["max_logit_error"] == 0
     assert row["dice"] == 1
     assert row["margin"] > 1
-    assert row["limit"] == LIMITS["fp32"].logits
+    assert row["limit"] == pytest.approx(LIMITS["fp32"].logits, rel=1e-3)
 
 
 def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None:
@@ -137,3 +137,17 @@ def test_pixels_far_from_the_threshold_must_not_flip() -> None:
     row = compare([(result, test)], "openvino", "fp32", lambda _: geometry)
     assert row["flipped_far"] == 1
     assert not row["passed"]
+
+
+@pytest.mark.parametrize(("size", "passes"), [(1.0, False), (10.0, True)])
+def test_limits_grow_with_large_logits_only(size: float, passes: bool) -> None:
+    """An error of 5e-4 is rounding among logits of 10, and a fault among logits of 1."""
+    logits = np.full((1, 8, 8), size, np.float32)
+    frame = np.zeros((16, 16), np.uint8)
+    masks, scores = np.ones((1, 16, 16), np.uint8), np.zeros(1, np.float32)
+    index = np.zeros(1, np.int64)
+    expected = Result(masks, scores, logits, index, {})
+    got = Result(masks, scores, logits + np.float32(5e-4), index, {})
+    row = compare([(got, selftest(expected, frame, [(3, 4)]))], "openvino", "fp32")
+    assert row["passed"] is passes
+    assert row["limit"] == pytest.approx(LIMITS["fp32"].logits * size)

@@ -1,0 +1,32 @@
+"""Fixtures: the models of `tests.export.engine`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from samedge.export.decoder_graph import decoder_graph
+from samedge.export.encoder_graph import encoder_graph
+from samedge.fold import FoldedModel
+from tests.export.engine import Engine, folded_model, open_graph
+
+
+@pytest.fixture(scope="session")
+def engines() -> Callable[[str], Engine]:
+    """Name of a model -> its engine, made once."""
+    made: dict[str, Engine] = {}
+
+    def get(name: str) -> Engine:
+        if name not in made:
+            folded = folded_model(name)
+            graphs = encoder_graph(folded), decoder_graph(folded)
+            made[name] = Engine(folded, *map(open_graph, graphs))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(params=["sam", "samus"])
+def folded(request: pytest.FixtureRequest) -> FoldedModel:
+    return folded_model(request.param)

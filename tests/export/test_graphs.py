@@ -1,0 +1,216 @@
+"""What stands in the ONNX files: valid graphs, readable names, nothing about this machine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from samedge.export import graph as graph_module
+from samedge.export.decoder_graph import decoder_graph
+from samedge.export.encoder_graph import NETWORK_INPUT, encoder_graph
+from samedge.export.graph import Graph, save
+from samedge.fold import FoldedModel
+from tests.export.engine import MODELS, folded_model, open_graph
+
+BUILDERS: dict[str, Callable[[FoldedModel], onnx.ModelProto]] = {
+    "encoder": encoder_graph,
+    "decoder": decoder_graph,
+}
+# Stored [in, out] like all linear layers, but a 1x1 convolution [out, in, 1, 1] in the graph.
+TRANSPOSED = {"encoder.neck.lin.weight"}
+# Not weights of a layer: what the runtime gets for free with the embedding.
+NOT_IN_GRAPHS = {"no_mask"}
+
+
+def graphs(folded: FoldedModel) -> dict[str, onnx.ModelProto]:
+    return {name: build(folded) for name, build in BUILDERS.items()}
+
+
+def weights(folded: FoldedModel) -> Iterator[tuple[str, np.ndarray]]:
+    """Initialisers of both graphs that are no constants of the graph itself."""
+    for model in graphs(folded).values():
+        for tensor in model.graph.initializer:
+            if not tensor.name.startswith("const/"):
+                yield tensor.name, numpy_helper.to_array(tensor)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_checker(name: str) -> None:
+    """Full check: shapes are inferred through every node."""
+    for model in graphs(folded_model(name)).values():
+        onnx.checker.check_model(model, full_check=True)
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", graph_module.OPSET)]
+        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+        assert inferred.graph.value_info
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_initialisers_carry_the_state_dict_keys(name: str) -> None:
+    folded = folded_model(name)
+    state = {k: v.numpy() for k, v in folded.state_dict().items()}
+    found = dict(weights(folded))
+    assert set(found) == set(state) - NOT_IN_GRAPHS
+    for key, value in found.items():
+        kept = state[key]
+        assert value.dtype == kept.dtype == np.float32
+        expected = kept.T if key in TRANSPOSED else kept
+        np.testing.assert_array_equal(value.squeeze(), expected.squeeze(), err_msg=key)
+
+
+def test_constants_are_small(folded: FoldedModel) -> None:
+    """Weights belong under their keys; only the transposed enlargement is there twice."""
+    for model in graphs(folded).values():
+        for tensor in model.graph.initializer:
+            if tensor.name.startswith("const/") and "resize_transposed" not in tensor.name:
+                assert np.prod(tensor.dims, dtype=int) <= 8, tensor.name
+
+
+def modules(folded: FoldedModel) -> set[str]:
+    return {name for name, _ in folded.named_modules()} | {"preprocess", "postprocess"}
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_node_names_are_unique_and_tell_the_module(name: str) -> None:
+    folded = folded_model(name)
+    known = modules(folded) | set(folded.state_dict())
+    for model in graphs(folded).values():
+        names = [node.name for node in model.graph.node]
+        assert len(set(names)) == len(names)
+        for node in names:
+            path = node.split("/")[0]
+            parent = path.rpartition(".")[0]
+            assert path in known or parent in known, node
+            assert parent or path in ("preprocess", "postprocess"), node
+
+
+def test_every_layer_with_weights_has_a_node_of_its_name(folded: FoldedModel) -> None:
+    """A layer report speaks of the module; blocks are not all called the same."""
+    found = {n.name.split("/")[0] for m in graphs(folded).values() for n in m.graph.node}
+    for name, module in folded.named_modules():
+        if list(module.parameters(recurse=False)):
+            assert name in found or any(path.startswith(f"{name}.") for path in found), name
+
+
+def test_values_are_known_by_their_node(folded: FoldedModel) -> None:
+    for model in graphs(folded).values():
+        outputs = {value.name for value in model.graph.output} | {NETWORK_INPUT}
+        for node in model.graph.node:
+            for i, value in enumerate(node.output):
+                own = node.name if len(node.output) == 1 else f"{node.name}:{i}"
+                assert value == own or value in outputs
+
+
+def test_every_initialiser_and_input_is_used(folded: FoldedModel) -> None:
+    for model in graphs(folded).values():
+        used = {name for node in model.graph.node for name in node.input}
+        assert {t.name for t in model.graph.initializer} <= used
+        assert {v.name for v in model.graph.input} <= used
+
+
+def test_the_network_behind_the_cut_has_static_shapes(folded: FoldedModel) -> None:
+    model = onnx.shape_inference.infer_shapes(encoder_graph(folded), data_prop=True)
+    v = folded.variant
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in [*model.graph.value_info, *model.graph.output]
+    }
+    assert shapes[NETWORK_INPUT] == [1, v.channels, v.input_size, v.input_size]
+    for name, shape in shapes.items():
+        if name.startswith("encoder."):
+            assert all(isinstance(side, int) and side > 0 for side in shape), (name, shape)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_only_the_inputs_that_the_family_needs(name: str) -> None:
+    folded = folded_model(name)
+    found = {n: [v.name for v in m.graph.input] for n, m in graphs(folded).items()}
+    masks = ["mask_input", "has_mask", "mask_index"] if "mask" in folded.family.prompts else []
+    valid = ["valid_rows", "valid_cols"] if any(folded.family.mean) else []
+    encoder = ["frame", "colour", "rows", "cols", "rows_first", *valid]
+    assert sorted(found["encoder"]) == sorted(encoder)
+    decoder = ["image_embedding", "point_coords", "point_labels", *masks]
+    assert sorted(found["decoder"]) == sorted([*decoder, "mask_rows", "mask_cols"])
+
+
+@pytest.mark.parametrize("builder", list(BUILDERS))
+def test_nothing_about_this_machine(builder: str, folded: FoldedModel) -> None:
+    model = BUILDERS[builder](folded)
+    assert model.producer_name == "samedge"
+    texts = [model.doc_string, model.producer_version, model.domain, model.graph.doc_string]
+    parts: list[Any] = [*model.graph.node, *model.graph.initializer]
+    parts += [*model.graph.input, *model.graph.output]
+    texts += [part.doc_string for part in parts]
+    assert not any(texts)
+    assert not model.metadata_props
+    assert not model.graph.metadata_props
+    assert not any(len(part.metadata_props) for part in parts)
+    data = model.SerializeToString()
+    here = {socket.gethostname(), os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir()}
+    for text in here | {f"/{getpass.getuser()}/", __file__}:
+        assert len(text) < 3 or text.encode() not in data, text
+
+
+def test_the_same_model_gives_the_same_bytes(folded: FoldedModel) -> None:
+    first, second = graphs(folded), graphs(folded)
+    for name in BUILDERS:
+        assert first[name].SerializeToString() == second[name].SerializeToString()
+
+
+def test_weights_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a protobuf's limit; the file names its neighbour without a folder."""
+    folded = folded_model("sam")
+    inside, outside = tmp_path / "inside.onnx", tmp_path / "outside.onnx"
+    save(encoder_graph(folded), inside)
+    monkeypatch.setattr(graph_module, "EXTERNAL_ABOVE", 0)
+    save(encoder_graph(folded), outside)
+    assert (tmp_path / "outside.onnx.data").stat().st_size > 64 << 10
+    onnx.checker.check_model(str(outside), full_check=True)
+    proto = onnx.load(outside, load_external_data=False)
+    places = {
+        entry.value
+        for tensor in proto.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    assert places == {"outside.onnx.data"}
+    names = [value.name for value in open_graph(inside).get_inputs()]
+    assert [value.name for value in open_graph(outside).get_inputs()] == names
+    for ours, theirs in zip(
+        onnx.load(inside).graph.initializer, onnx.load(outside).graph.initializer, strict=True
+    ):
+        np.testing.assert_array_equal(numpy_helper.to_array(ours), numpy_helper.to_array(theirs))
+
+
+def test_builder_shares_equal_constants() -> None:
+    g = Graph("test")
+    one = g.const([1, 2], "shape")
+    assert g.const(np.array([1, 2], np.int32), "shape") == one
+    other = g.const([3], "shape")
+    assert other != one
+    assert g.const([3], "shape") == other
+    assert g.const(np.float32(1), "one") != g.const([1], "one")
+
+
+def test_builder_numbers_equal_names() -> None:
+    g = Graph("test")
+    x = g.input("x", "float32", ("n",))
+    assert [g.add(x, x, "a"), g.add(x, x, "a"), g.mul(x, x, "a")] == ["a/Add", "a/Add_2", "a/Mul"]
+    assert g.op("Split", [x], "a", outputs=2, axis=0) == ["a/Split:0", "a/Split:1"]
+
+
+def test_builder_refuses_one_key_for_two_weights() -> None:
+    g = Graph("test")
+    g.weight("a.weight", np.zeros(2, np.float32))
+    assert g.weight("a.weight", np.zeros(2, np.float32)) == "a.weight"
+    with pytest.raises(AssertionError):
+        g.weight("a.weight", np.ones(2, np.float32))

@@ -1,0 +1,141 @@
+"""Live models of other libraries are folded by their state dict."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import samedge
+from samedge.errors import CheckpointError
+from samedge.models import SamConfig, tiny_sam_config
+from samedge.tolerances import LIMITS
+from tests.fold.oracle import random_model
+
+# What shapes cannot show is as in every published checkpoint: 8 heads in the decoder.
+CONFIG = tiny_sam_config()
+
+
+class Foreign(nn.Module):
+    """The state dict of `segment_anything.Sam`, constants included, and nothing else."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        for key, tensor in tensors.items():
+            *path, name = key.split(".")
+            owner: nn.Module = self
+            for part in path:
+                if part not in owner._modules:
+                    owner.add_module(part, nn.Module())
+                owner = owner._modules[part]
+            owner.register_parameter(name, nn.Parameter(tensor.clone()))
+        self.register_buffer("pixel_mean", torch.tensor([123.675, 116.28, 103.53]))
+        self.register_buffer("pixel_std", torch.tensor([58.395, 57.12, 57.375]))
+
+
+def test_a_foreign_module_with_sams_state_dict() -> None:
+    model = random_model(CONFIG)
+    expected = samedge.fold(model)
+    folded = samedge.fold(Foreign(model.state_dict()))
+    assert folded.family == expected.family
+    assert folded.source["sha256"] == []
+    for key, value in folded.state_dict().items():
+        assert torch.equal(value, expected.state_dict()[key]), key
+
+
+def test_a_foreign_module_that_lacks_a_tensor() -> None:
+    tensors = random_model(CONFIG).state_dict()
+    del tensors["mask_decoder.iou_token.weight"]
+    with pytest.raises(CheckpointError, match=r"mask_decoder\.iou_token\.weight"):
+        samedge.fold(Foreign(tensors))
+
+
+@pytest.fixture
+def segment_anything(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The original package. It imports torchvision for functions that are not called here."""
+    wanted = {
+        "torchvision": (),
+        "torchvision.ops": (),
+        "torchvision.ops.boxes": ("batched_nms", "box_area"),
+        "torchvision.transforms": (),
+        "torchvision.transforms.functional": ("resize", "to_pil_image"),
+    }
+    before = set(sys.modules)
+    if "torchvision" not in sys.modules:
+        for module_name, functions in wanted.items():
+            stub = ModuleType(module_name)
+            for function in functions:
+                setattr(stub, function, None)
+            monkeypatch.setitem(sys.modules, module_name, stub)
+    yield pytest.importorskip("segment_anything")
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] == "segment_anything":
+            del sys.modules[name]
+
+
+def original_sam(package: Any, config: SamConfig) -> nn.Module:
+    """`segment_anything.modeling.Sam` with the sizes of a config."""
+    parts = package.modeling
+    encoder = parts.ImageEncoderViT(
+        img_size=config.img_size,
+        patch_size=config.patch_size,
+        embed_dim=config.embed_dim,
+        depth=config.depth,
+        num_heads=config.num_heads,
+        mlp_ratio=config.mlp_ratio,
+        out_chans=config.prompt_dim,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=config.window_size,
+        global_attn_indexes=config.global_blocks,
+    )
+    prompt = parts.PromptEncoder(
+        embed_dim=config.prompt_dim,
+        image_embedding_size=(config.grid, config.grid),
+        input_image_size=(config.img_size, config.img_size),
+        mask_in_chans=config.mask_channels,
+    )
+    decoder = parts.MaskDecoder(
+        transformer_dim=config.prompt_dim,
+        transformer=parts.TwoWayTransformer(
+            depth=config.decoder_depth,
+            embedding_dim=config.prompt_dim,
+            num_heads=config.decoder_heads,
+            mlp_dim=config.decoder_mlp_dim,
+        ),
+        num_multimask_outputs=config.num_mask_tokens - 1,
+        iou_head_depth=config.iou_depth,
+        iou_head_hidden_dim=config.iou_hidden_dim,
+    )
+    return parts.Sam(encoder, prompt, decoder)
+
+
+def test_a_live_segment_anything_model(segment_anything: Any) -> None:
+    """Not only its weights: the original's own results, computed by its own code."""
+    original = original_sam(segment_anything, CONFIG)
+    original.load_state_dict(random_model(CONFIG).state_dict(), strict=False)
+    folded = samedge.fold(original)
+    limit = LIMITS["fp32"]
+    side = CONFIG.img_size
+    levels = torch.randint(0, 256, (1, 3, side, side)).float()
+    points = torch.tensor([[[20.0, 50.0], [99.0, 31.0]], [[64.5, 3.0], [7.0, 120.0]]])
+    labels = torch.tensor([[1, 0], [1, 1]])
+    with torch.no_grad():
+        expected = original.image_encoder(original.preprocess(levels[0])[None])
+        sparse, dense = original.prompt_encoder((points, labels), None, None)
+        code = original.prompt_encoder.get_dense_pe()
+        logits, scores = original.mask_decoder(expected, code, sparse, dense, True)
+        padding = torch.zeros(2, 1, 2), torch.full((2, 1), -1)
+        embedding = folded.encode(levels - original.pixel_mean)
+        prompt = [torch.cat(pair, 1) for pair in ((points, padding[0]), (labels, padding[1]))]
+        got, got_scores = folded.decode(embedding, *prompt)
+    error = float((embedding - folded.no_mask.reshape(1, -1, 1, 1) - expected).abs().max())
+    assert error <= limit.embedding, error
+    for ours, theirs in ((got, logits), (got_scores, scores)):
+        error = float((ours[:, 1:] - theirs).abs().max())
+        assert error <= limit.logits, error

@@ -113,7 +113,25 @@ def _adopt(model: nn.Module) -> PromptableModel:
         )
     native = checkpoint_from_tensors(model.state_dict()).build()
     assert isinstance(native, PromptableModel)
+    _check_heads(model, native)
     return native
+
+
+def _check_heads(model: nn.Module, native: PromptableModel) -> None:
+    """Numbers of heads do not show in any tensor's shape: compare what the live object says.
+
+    Raises:
+        ModelError: it has others than the model that its tensors look like.
+    """
+    ours = {name: getattr(module, "num_heads", None) for name, module in native.named_modules()}
+    for name, module in model.named_modules():
+        theirs, expected = getattr(module, "num_heads", None), ours.get(name)
+        if isinstance(theirs, int) and expected is not None and theirs != expected:
+            raise ModelError(
+                f"the model's {name} has {theirs} attention heads; by its tensors it looks like "
+                f"{native.family.title}, which has {expected} there. Build it with samedge.models "
+                "and the right config, load the tensors, and fold that"
+            )
 
 
 def _with_channels(family: Family, channels: int | None) -> Family:

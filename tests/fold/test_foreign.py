@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import samedge
-from samedge.errors import CheckpointError
+from samedge.errors import CheckpointError, ModelError
 from samedge.models import SamConfig, tiny_sam_config
 from samedge.tolerances import LIMITS
 from tests.fold.oracle import random_model
@@ -53,6 +53,14 @@ def test_a_foreign_module_that_lacks_a_tensor() -> None:
     del tensors["mask_decoder.iou_token.weight"]
     with pytest.raises(CheckpointError, match=r"mask_decoder\.iou_token\.weight"):
         samedge.fold(Foreign(tensors))
+
+
+def test_heads_that_shapes_do_not_show_are_compared() -> None:
+    foreign = Foreign(random_model(CONFIG).state_dict())
+    attention = foreign.get_submodule("mask_decoder.transformer.final_attn_token_to_image")
+    attention.num_heads = 4  # type: ignore[assignment]
+    with pytest.raises(ModelError, match=r"has 4 attention heads.*has 8 there"):
+        samedge.fold(foreign)
 
 
 @pytest.fixture

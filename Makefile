@@ -56,8 +56,8 @@ wheel-smoke: wheel $(WHEEL_VENV)/.base ## the wheel in an environment of its own
 	@cd dist && env -u PYTHONPATH ../$(WHEEL_VENV)/bin/python -I \
 	    ../tests/packaging/wheel_smoke.py $(if $(wildcard $(TINY_BUNDLE)),../$(TINY_BUNDLE))
 
-bench: $(VENV)/.demo ## frame latency on this machine, against the eager PyTorch model
-	$(BIN)/python -m samedge bench $(BENCH_ARGS)
+bench: $(VENV)/.dev ## the SAMUS encoder against eager PyTorch and its plain export (5 minutes)
+	$(BIN)/python -m samedge.bench.encoder $(BENCH_ARGS)
 
 clean: ## remove environments, builds and caches
 	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,10 +1,10 @@
 """How fast this machine multiplies matrices: the ceiling of every encoder here.
 
-    python -m samedge.bench.peak [--threads 2] [--gflop 255]
+    python -m samedge.bench.peak [--threads 2] [--gflop 260]
 
 Prints GFLOP/s of large square products in PyTorch, and how long `--gflop` of work would take at
-that rate. SAMUS ViT-B has 282 GFLOP after folding, 255 after OpenVINO's rewrites. An encoder that
-came close to this bound has nothing left to gain but fewer operations.
+that rate. The SAMUS ViT-B encoder has about 260 GFLOP as OpenVINO runs it (docs/performance.md). An
+encoder that came close to this bound has nothing left to gain but fewer operations.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m samedge.bench.peak", description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--gflop", type=float, default=255.0)
+    parser.add_argument("--gflop", type=float, default=260.0)
     options = parser.parse_args(arguments)
     for precision in DTYPES:
         rate = peak_gflops(precision, options.threads)

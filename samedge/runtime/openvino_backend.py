@@ -162,6 +162,7 @@ class _Part:
         self._bound[name] = (array, tensor)
 
     def run(self, inputs: Arrays, outputs: Arrays) -> None:
+        """Bind what this part takes and gives, compute, and check what shapes came out."""
         for name in self.inputs:
             if name in inputs:
                 self.bind(name, inputs[name])

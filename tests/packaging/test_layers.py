@@ -17,7 +17,7 @@ MODULES = find_modules()
 # Lowest first; a unit imports itself and anything in a line above its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_callable"),
-    ("_optional", "colour", "families", "progress", "tolerances"),
+    ("_optional", "families", "tolerances"),
     ("geometry", "bundle"),
     ("frame_inputs",),
     ("checkpoint", "kernels"),
@@ -56,7 +56,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pydicom": {"stream", "cli"},
     "av": {"stream"},
     "click": {"cli"},
-    "rich": {"cli", "bench", "progress"},
+    "rich": {"cli", "bench"},
 }
 # A cart runs bundles and nothing else: these are lower layers, but not for the runtime.
 NOT_FOR_RUNTIME = {"checkpoint", "models", "fold", "export", "kernels"}

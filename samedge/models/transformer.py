@@ -58,7 +58,7 @@ class TwoWayAttentionBlock(nn.Module):
     def forward(
         self, tokens: Tensor, image: Tensor, tokens_pe: Tensor, image_pe: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Tokens `[N, T, D]` and image `[N, g*g, D]` exchange; each comes with its position code."""
+        """Tokens `[N, T, D]` and image `[N, g*g, D]` exchange; each comes with its code."""
         if self.first:  # no position code, and the result replaces the tokens: no residual
             tokens = self.self_attn(tokens, tokens, tokens)
         else:

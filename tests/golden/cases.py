@@ -8,6 +8,7 @@ only read to compare.
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -74,7 +75,16 @@ class Case:
     @property
     def prompts(self) -> dict[str, NDArray[Any]]:
         """The prompt arrays stored with the case."""
-        return {name: self.reference[name] for name in PROMPTS if name in self.arrays}
+        return {n: self.reference[n] for n in PROMPTS if n in self.arrays and n in self.reference}
+
+    @property
+    def trace_names(self) -> list[str]:
+        """Modules whose outputs are wanted; the usual ones if the file holds prompts only."""
+        if "trace_names" not in self.arrays:
+            return []
+        if "trace_names" in self.reference:
+            return [str(name) for name in self.reference["trace_names"]]
+        return _usual_traces(self.system, self.arrays["trace_names"][0], self.arrays)
 
     @property
     def kind(self) -> str:
@@ -113,6 +123,20 @@ class CaseImage:
     network_input: NDArray[np.float32]
     frame: NDArray[np.uint8] | None
     geometry: FrameGeometry | None
+
+
+def _usual_traces(system: str, count: int, arrays: Container[str]) -> list[str]:
+    """What the reference vectors trace, for an encoder of the depth that `count` tells."""
+    decoder = ["mask_decoder.transformer[0]", "mask_decoder.transformer[1]"]
+    encoder = "image_encoder."
+    if system == "sam":
+        if "image_embedding" not in arrays:
+            return decoder
+        blocks = [f"{encoder}blocks.{i}" for i in range(count - 2)]
+        return [f"{encoder}patch_embed", *blocks, f"{encoder}neck"]
+    parts = ("cnn_embed", "patch_embed", "input_Adapter", "post_pos_embed")
+    blocks = [f"{encoder}blocks.{i}[{j}]" for i in range((count - 7) // 2) for j in (0, 1)]
+    return [*(encoder + part for part in parts), *blocks, f"{encoder}neck", *decoder]
 
 
 def read_cases(folder: Path) -> list[Case]:

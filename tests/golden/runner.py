@@ -64,9 +64,7 @@ class CaseRunner:
     def __init__(self, engine: Engine, checkpoint: Checkpoint, cases: list[Case]) -> None:
         self.engine, self.checkpoint = engine, checkpoint
         self._embeddings: dict[str, tuple[NDArray[np.float32], Arrays]] = {}
-        traced = [case for case in cases if "trace_names" in case.arrays]
-        names = {str(name) for case in traced for name in case.reference["trace_names"]}
-        engine.watch(sorted(names))
+        engine.watch(sorted({name for case in cases for name in case.trace_names}))
 
     def run(self, case: Case) -> Arrays:
         """All arrays of a case under their names.
@@ -99,11 +97,11 @@ class CaseRunner:
         return embedding
 
     def _traces(self, case: Case) -> Arrays:
-        if "trace_names" not in case.arrays or not self.engine.traces:
+        names = case.trace_names
+        if not names or not self.engine.traces:
             return {}
-        names = case.reference["trace_names"]
-        values = np.stack([self.engine.traces[str(name)] for name in names])
-        return {"trace_names": names, "trace_values": values}
+        values = np.stack([self.engine.traces[name] for name in names])
+        return {"trace_names": np.array(names), "trace_values": values}
 
     def _sam_modules(self, case: Case, images: list[CaseImage]) -> Arrays:
         """Encoder, and prompts in the network's own frame."""

@@ -22,6 +22,9 @@ def written_shapes(out: Path, file: str) -> dict[str, tuple[int, ...]]:
         return {name: arrays[name].shape for name in arrays.files}
 
 
+VECTORS = Path(__file__).with_name("vectors")
+
+
 class TinyFolder:
     """A folder of reference vectors for tiny models, filled case by case; outputs are ours."""
 
@@ -176,6 +179,15 @@ def test_one_changed_value_fails(
     np.savez(path, **arrays)
     assert main([str(reference.root), str(tmp_path), "--compare", "--case", "objects"]) == 5
     assert "1 of 2 arrays fail: eager objects/low_res_logits" in capsys.readouterr().err
+
+
+def test_files_that_hold_prompts_only_are_traced_as_usual() -> None:
+    traced = [case for case in read_cases(VECTORS) if "trace_names" in case.arrays]
+    assert traced
+    for case in traced:
+        stored = case.trace_names
+        case.__dict__["reference"] = case.prompts  # as if the outputs were not there
+        assert case.trace_names == stored
 
 
 @pytest.mark.parametrize("stage", ["eager", "folded", "onnx"])

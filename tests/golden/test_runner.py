@@ -182,7 +182,8 @@ def test_one_changed_value_fails(
 
 
 def test_files_that_hold_prompts_only_are_traced_as_usual() -> None:
-    traced = [case for case in read_cases(VECTORS) if "trace_names" in case.arrays]
+    supported = [case for case in read_cases(VECTORS) if case.system in ("sam", "samus")]
+    traced = [case for case in supported if "trace_names" in case.arrays]
     assert traced
     for case in traced:
         stored = case.trace_names

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import CheckpointError, MissingDependencyError
 from samedge.families import Family
-from samedge.frame_inputs import to_network_colours
-from samedge.geometry import FrameGeometry, resize_exact
+from samedge.geometry import FrameGeometry
 
 if TYPE_CHECKING:
     import torch
@@ -69,25 +67,20 @@ def synthetic_samus(vit: str = "vit_b", seed: int = SEED) -> torch.nn.Module:
     Raises:
         ModelError: there is no such size.
     """
-    torch = require_torch()
-    from samedge.models.build import SAMUS_BUILDER, build_samus
+    require_torch()
     from samedge.models.config import samus_config, tiny_samus_config
-    from samedge.models.synthetic import synthetic_tensor
+    from samedge.models.synthetic_samus import SyntheticSamus
 
     config = tiny_samus_config() if vit == "tiny" else samus_config(vit)
-    shapes = SAMUS_BUILDER.shapes(asdict(config))
-    tensors = {k: torch.from_numpy(synthetic_tensor(k, s, seed)) for k, s in shapes.items()}
-    return build_samus(config, tensors)
+    return SyntheticSamus(config, seed).build()
 
 
 def network_input(frame: NDArray[np.uint8], geometry: FrameGeometry, family: Family) -> Any:
     """The tensor that the eager encoder takes, torch float32 [1, C, S, S]."""
-    torch = require_torch()
-    small = resize_exact(to_network_colours(frame, family), geometry).astype(np.float32)
-    valid = np.outer(geometry.valid_rows, geometry.valid_cols)[:, :, None]
-    mean, std = np.array(family.mean, np.float32), np.array(family.std, np.float32)
-    scaled = (small / np.float32(family.value_scale) - mean * valid) / std
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1))[None])
+    require_torch()
+    from samedge.fold.probes import eager_input, network_pixels
+
+    return eager_input(network_pixels(frame, family, geometry), family)
 
 
 def eager_frame(

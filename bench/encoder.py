@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from samedge.bench.contenders import Contenders
 from samedge.bench.eager import require_torch, synthetic_samus
+from samedge.bench.entry import run
 from samedge.bench.latency import alternate, speed_ratio, summarise
 from samedge.bench.report import render, svg
 from samedge.bench.startup import measure_startup
-from samedge.errors import OutputError, ParityError, SamEdgeError
+from samedge.errors import OutputError, ParityError
 
 SCHEMA = 1
 PAUSE_S = 0.05
@@ -165,8 +166,4 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except SamEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run(main)

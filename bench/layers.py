@@ -9,7 +9,6 @@ Counting slows a network down a little: use these numbers to compare layers with
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from samedge.bench.entry import run
 from samedge.bench.frames import footage
 from samedge.bench.report import table
 from samedge.bundle import Bundle
-from samedge.errors import SamEdgeError
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.buffers import FrameBuffers
 from samedge.runtime.openvino_backend import OpenVinoBackend
@@ -90,8 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except SamEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run(main)

@@ -10,12 +10,11 @@ encoder that came close to this bound has nothing left to gain but fewer operati
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 from samedge.bench.eager import require_torch
-from samedge.errors import SamEdgeError
+from samedge.bench.entry import run
 
 SIDE = 2048
 DTYPES = {"fp32": "float32", "bf16": "bfloat16"}
@@ -66,8 +65,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except SamEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run(main)

@@ -8,16 +8,15 @@ The first row is the encoder as it stands in the ONNX file, the next ones add on
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from samedge.bench.entry import run
 from samedge.bench.latency import Contender, alternate, speed_ratio, summarise
 from samedge.bundle import Bundle
-from samedge.errors import SamEdgeError
 from samedge.runtime.backend import LoadOptions
 
 
@@ -98,8 +97,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except SamEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run(main)

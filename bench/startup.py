@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from samedge.bench.entry import run
 from samedge.bench.frames import footage
-from samedge.errors import DeviceError, SamEdgeError
+from samedge.errors import DeviceError
 from samedge.runtime import load
 from samedge.runtime.cpu import resident_mb
 
@@ -105,8 +106,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except SamEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    run(main)

@@ -13,6 +13,7 @@ from samedge.export.layers import (
     linear,
     norm,
     relu_mlp,
+    split,
 )
 from samedge.fold import decoder as fd
 from samedge.fold import layers as fl
@@ -84,11 +85,6 @@ def _mask_prompt(g: Graph, layer: fd.MaskPrompt, low_res: int) -> str:
     return g.mul(x, g.reshape(has, (-1, 1, 1), path), path)
 
 
-def _attend(g: Graph, q: str, k: str, v: str, heads: int, weight: torch.Tensor, path: str) -> str:
-    """Attention whose width is that of `weight`'s rows, the projection behind it."""
-    return attention(g, q, k, v, heads, weight.shape[0], path)
-
-
 def _layer(
     g: Graph, x: str, keys: str, code: str, layer: fd.DecoderLayer, index: int
 ) -> tuple[str, str]:
@@ -96,15 +92,17 @@ def _layer(
     here = f"{path}.self_attn"
     s = layer.self_attn
     qk = linear(g, x if index == 0 else g.add(x, code, here), s.qk, f"{here}.qk")
-    q, k = _split(g, qk, 2, s.proj.weight.shape[0], here)
+    q, k = split(g, qk, 2, s.proj.weight.shape[0], here)
     v = linear(g, x, s.v, f"{here}.v")
-    y = linear(g, _attend(g, q, k, v, s.heads, s.proj.weight, here), s.proj, f"{here}.proj")
+    y = linear(
+        g, attention(g, q, k, v, s.heads, s.proj.weight.shape[0], here), s.proj, f"{here}.proj"
+    )
     x = norm(g, y if index == 0 else g.add(x, y, here), layer.norm1, f"{path}.norm1")
 
     here = f"{path}.to_image"
     k, v, image_q = _image(g, keys, layer.image, layer.image_code, 3, path)
     q = linear(g, g.add(x, code, here), layer.to_image_q, f"{path}.to_image_q")
-    y = _attend(g, q, k, v, layer.heads, layer.to_image_proj.weight, here)
+    y = attention(g, q, k, v, layer.heads, layer.to_image_proj.weight.shape[0], here)
     y = g.add(x, linear(g, y, layer.to_image_proj, f"{path}.to_image_proj"), here)
     x = norm(g, y, layer.norm2, f"{path}.norm2")
 
@@ -115,7 +113,7 @@ def _layer(
     here = f"{path}.from_image"
     k = linear(g, g.add(x, code, here), layer.from_image_k, f"{path}.from_image_k")
     v = linear(g, x, layer.from_image_v, f"{path}.from_image_v")
-    y = _attend(g, image_q, k, v, layer.heads, layer.from_image_proj.weight, here)
+    y = attention(g, image_q, k, v, layer.heads, layer.from_image_proj.weight.shape[0], here)
     y = g.add(keys, linear(g, y, layer.from_image_proj, f"{path}.from_image_proj"), here)
     return x, norm(g, y, layer.norm4, f"{path}.norm4")
 
@@ -126,19 +124,14 @@ def _image(
     """The image's keys, values (and queries), position code added."""
     y = linear(g, keys, layer, f"{path}.image")
     y = g.add(y, g.weight(f"{path}.image_code", array(code)), f"{path}.image_code")
-    return _split(g, y, parts, layer.weight.shape[1] // parts, f"{path}.image")
-
-
-def _split(g: Graph, x: str, parts: int, width: int, path: str) -> list[str]:
-    sizes = g.const([width] * parts, f"split_{width}_{parts}")
-    return [str(y) for y in g.op("Split", [x, sizes], path, outputs=parts, axis=-1)]
+    return split(g, y, parts, layer.weight.shape[1] // parts, f"{path}.image")
 
 
 def _final(g: Graph, x: str, keys: str, code: str, layer: fd.FinalAttention) -> str:
     path = "decoder.final"
     k, v = _image(g, keys, layer.image, layer.image_code, 2, path)
     q = linear(g, g.add(x, code, path), layer.q, f"{path}.q")
-    y = _attend(g, q, k, v, layer.heads, layer.proj.weight, path)
+    y = attention(g, q, k, v, layer.heads, layer.proj.weight.shape[0], path)
     return norm(g, g.add(x, linear(g, y, layer.proj, f"{path}.proj"), path), layer.norm,
                 f"{path}.norm")  # fmt: skip
 

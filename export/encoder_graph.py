@@ -11,6 +11,7 @@ from samedge.export.layers import (
     attention,
     conv_norm,
     heads,
+    key_heads,
     linear,
     merge,
     mlp,
@@ -18,6 +19,7 @@ from samedge.export.layers import (
     relative_bias,
     rms_norm,
     softmax_value,
+    split,
 )
 from samedge.families import Family
 from samedge.fold import layers as fl
@@ -122,8 +124,8 @@ def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, grid: int) -> str:
     pos = g.weight(f"{path}.pos_embed", array(layer.pos_embed))
     if layer.adapter is None or layer.adapter_bias is None:
         return g.add(x, pos, path)
-    split = g.const([dim, total - dim], "patch_embed_split")
-    x, hidden = g.op("Split", [x, split], path, outputs=2, axis=-1)
+    widths = g.const([dim, total - dim], "patch_embed_split")
+    x, hidden = g.op("Split", [x, widths], path, outputs=2, axis=-1)
     hidden = g.add(hidden, g.weight(f"{path}.adapter_bias", array(layer.adapter_bias)), path)
     y = linear(g, g.gelu(hidden, path), layer.adapter, f"{path}.adapter")
     return g.add(g.add(x, pos, path), y, path)
@@ -173,7 +175,7 @@ def _cross(g: Graph, x: str, branch: str, layer: fl.CrossAttention, grid: int, p
     dim = layer.q.weight.shape[1]
     tokens = g.reshape(g.transpose(branch, (0, 2, 3, 1), path), (1, grid * grid, -1), path)
     kv = linear(g, tokens, layer.kv, f"{path}.kv")
-    k, v = g.op("Split", [kv, g.const([dim, dim], f"split_{dim}_2")], path, outputs=2, axis=-1)
+    k, v = split(g, kv, 2, dim, path)
     y = attention(g, linear(g, x, layer.q, f"{path}.q"), k, v, layer.heads, dim, path)
     return linear(g, y, layer.proj, f"{path}.proj")
 
@@ -191,17 +193,12 @@ def _tables(g: Graph, layer: fl.RelativeAttention, path: str) -> tuple[str, str]
     )
 
 
-def _split3(g: Graph, qkv: str, dim: int, path: str) -> list[str]:
-    parts = g.op("Split", [qkv, g.const([dim] * 3, f"split_{dim}_3")], path, outputs=3, axis=-1)
-    return [str(p) for p in parts]
-
-
 def _global_attention(g: Graph, qkv: str, layer: fl.RelativeAttention, path: str) -> str:
     h, n = layer.heads, layer.grid
     dim = layer.qkv.weight.shape[0]
-    q, k, v = _split3(g, qkv, dim, path)
+    q, k, v = split(g, qkv, 3, dim, path)
     q, v = heads(g, q, h, dim, path), heads(g, v, h, dim, path)
-    kt = g.transpose(g.reshape(k, (0, -1, h, dim // h), path), (0, 2, 3, 1), path)
+    kt = key_heads(g, k, h, dim, path)
     bias = relative_bias(g, q, (h, n, n, dim // h), _tables(g, layer, path), path)
     bias = g.reshape(bias, (1, h, n * n, n * n), path)
     return merge(g, softmax_value(g, g.add(g.matmul(q, kt, path), bias, path), v, path), dim, path)
@@ -213,7 +210,7 @@ def _window_attention(g: Graph, qkv: str, layer: fl.RelativeAttention, path: str
     d, pad, count = dim // h, -n % w, -(-n // w)
     side = n + pad
     parts = []
-    for part in _split3(g, qkv, dim, path):
+    for part in split(g, qkv, 3, dim, path):
         x = g.reshape(part, (1, n, n, dim), path)
         if pad:
             x = str(g.op("Pad", [x, g.const([0, 0, 0, 0, 0, pad, pad, 0], f"pad_{pad}")], path))

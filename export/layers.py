@@ -59,6 +59,17 @@ def heads(g: Graph, x: str, count: int, dim: int, path: str) -> str:
     return g.transpose(g.reshape(x, (0, -1, count, dim // count), path), (0, 2, 1, 3), path)
 
 
+def key_heads(g: Graph, x: str, count: int, dim: int, path: str) -> str:
+    """[B, T, h*d] -> [B, h, d, T], ready to be multiplied by queries."""
+    return g.transpose(g.reshape(x, (0, -1, count, dim // count), path), (0, 2, 3, 1), path)
+
+
+def split(g: Graph, x: str, parts: int, width: int, path: str) -> list[str]:
+    """The last axis in `parts` equal parts of `width`."""
+    sizes = g.const([width] * parts, f"split_{width}_{parts}")
+    return [str(y) for y in g.op("Split", [x, sizes], path, outputs=parts, axis=-1)]
+
+
 def softmax_value(g: Graph, scores: str, v: str, path: str) -> str:
     """softmax(scores) @ v."""
     return g.matmul(str(g.op("Softmax", [scores], path, axis=-1)), v, path)
@@ -72,7 +83,7 @@ def merge(g: Graph, x: str, dim: int, path: str) -> str:
 def attention(g: Graph, q: str, k: str, v: str, count: int, dim: int, path: str) -> str:
     """Plain attention of [B, T, dim] queries, keys and values."""
     qh, vh = heads(g, q, count, dim, path), heads(g, v, count, dim, path)
-    kt = g.transpose(g.reshape(k, (0, -1, count, dim // count), path), (0, 2, 3, 1), path)
+    kt = key_heads(g, k, count, dim, path)
     return merge(g, softmax_value(g, g.matmul(qh, kt, path), vh, path), dim, path)
 
 

@@ -22,9 +22,11 @@ class SyntheticSamus:
 
     Args:
         config: sizes; None: SAMUS ViT-B.
+        seed: of the formula.
     """
 
-    def __init__(self, config: SamusConfig | None = None) -> None:
+    def __init__(self, config: SamusConfig | None = None, seed: int = SEED) -> None:
+        self._seed = seed
         self._config = config or samus_config("vit_b")
         self._shapes = SAMUS_BUILDER.shapes(asdict(self._config))
 
@@ -34,14 +36,14 @@ class SyntheticSamus:
         Every rule of the formula has small tensors or scales them by their shape, so this changes
         with the formula, and takes no time; all 100 million values would take seconds.
         """
-        digest = hashlib.sha256(f"seed {SEED}".encode())
+        digest = hashlib.sha256(f"seed {self._seed}".encode())
         for name, shape in self._shapes.items():
             digest.update(f"{name} {shape}".encode())
             if math.prod(shape) <= _SMALL:
-                digest.update(synthetic_tensor(name, shape, SEED).tobytes())
+                digest.update(synthetic_tensor(name, shape, self._seed).tobytes())
         return digest.hexdigest()
 
     def build(self) -> Samus:
         """The torch model, in eval mode."""
-        arrays = synthetic_state_dict(self._shapes, SEED)
+        arrays = synthetic_state_dict(self._shapes, self._seed)
         return build_samus(self._config, {k: torch.from_numpy(v) for k, v in arrays.items()})

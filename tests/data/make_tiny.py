@@ -10,21 +10,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from samedge.export import export
 from samedge.fold import fold
-from samedge.models import build_samus, tiny_samus_config
-from samedge.models.synthetic import synthetic_tensor
+from samedge.models import tiny_samus_config
+from samedge.models.synthetic_samus import SyntheticSamus
 
 TARGET = Path(__file__).with_name("tiny.samedge")
 
 
 def main() -> None:
-    config = tiny_samus_config()
-    shapes = {name: tuple(t.shape) for name, t in build_samus(config).state_dict().items()}
-    tensors = {name: torch.from_numpy(synthetic_tensor(name, s, 1)) for name, s in shapes.items()}
-    bundle = export(fold(build_samus(config, tensors)), TARGET, overwrite=True)
+    model = SyntheticSamus(tiny_samus_config()).build()
+    bundle = export(fold(model), TARGET, overwrite=True)
     print(f"wrote {TARGET.name}: {bundle.manifest['title']}")
 
 

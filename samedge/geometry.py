@@ -309,9 +309,9 @@ def _resize_planes(
     """[planes, S, side]: samples start..stop of an axis onto the first `valid` of S samples."""
     valid, size = target
     start, stop, side = span
-    if family.rounding != "pil":
+    if family.interpolation != "pil":
         raise NotSupportedError(
-            f"family '{family.name}' wants the resize rounding '{family.rounding}', which this "
+            f"family '{family.name}' wants the interpolation '{family.interpolation}', which this "
             "version of samedge does not have; use a newer one"
         )
     planes = split_planes(pil_coefficients(valid, stop - start))

@@ -10,7 +10,15 @@ from typing import Any, NoReturn
 
 from samedge.bundle.files import ENGINES, checked_name
 from samedge.errors import BundleError
-from samedge.families import RESIZE_RULES, ROUNDINGS, Family
+from samedge.families import (
+    INTERPOLATIONS,
+    MASK_INTERPOLATIONS,
+    MASK_VALUES,
+    NORMALISATIONS,
+    PROMPTS,
+    RESIZE_RULES,
+    Family,
+)
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -27,6 +35,15 @@ _TOKEN = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
 _DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
 _NO_DIGEST = b'"digest": "' + b"0" * 64 + b'"'
 _MAX_SIDE = 1 << 16
+_MAX_SLICES = 4096
+_CHOICES: dict[str, tuple[str, ...]] = {  # fields of a family record
+    "resize": RESIZE_RULES,
+    "interpolation": INTERPOLATIONS,
+    "normalisation": NORMALISATIONS,
+    "mask_values": MASK_VALUES,
+    "mask_interpolation": MASK_INTERPOLATIONS,
+    "pad_point": ("always", "no_box"),
+}
 _AGAIN = "; the bundle is damaged or was changed: export it again"
 
 
@@ -118,23 +135,32 @@ def family_record(manifest: dict[str, Any]) -> Family:
         node.text(key)
     for key in ("input_size", "upscale_size", "stride"):
         node.count(key, 1, _MAX_SIDE)
+    node.count("via", 0, _MAX_SIDE)
     node.count("single_mask", 0, 255)
+    node.count("slices", 1, _MAX_SLICES)
     node.choice("channels", (1, 3))
-    node.choice("resize", RESIZE_RULES)
-    node.choice("rounding", ROUNDINGS)
-    node.choice("pad_point", ("always", "no_box"))
+    for key, choices in _CHOICES.items():
+        node.choice(key, choices)
+    for key in ("exclusive", "whole_volume"):
+        node.need(type(node.data.get(key)) is bool, key, "true or false", node.data.get(key))
     for key in ("value_scale", "threshold"):
         node.need(_is_number(node.data.get(key)), key, "a number", node.data.get(key))
     for key in ("mean", "std"):
         values = node.items(key)
-        fits = len(values) == node.data["channels"] and all(map(_is_number, values))
+        fits = len(values) in (node.data["channels"], 3) and all(map(_is_number, values))
         node.need(fits, key, "one number per channel", values)
     node.need(node.data["value_scale"] > 0, "value_scale", "a positive number")
     node.need(all(v > 0 for v in node.data["std"]), "std", "positive numbers")
     for prompt in node.items("prompts"):
-        node.need(prompt in ("point", "box", "mask"), "prompts", "point, box or mask", prompt)
+        node.need(prompt in PROMPTS, "prompts", "point, box or mask", prompt)
     for mask in node.items("multi_masks"):
         node.need(type(mask) is int and 0 <= mask < 256, "multi_masks", "mask numbers", mask)
+    names = node.items("classes")
+    node.need(len(names) <= 256, "classes", "at most 256 names", f"{len(names)} names")
+    for name in names:
+        fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100
+        node.need(fits, "classes", "printable names", name)
+    node.need(len(names) > 1 or not node.data["exclusive"], "exclusive", "false without classes")
     return Family.from_json(node.data)
 
 

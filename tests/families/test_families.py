@@ -10,7 +10,19 @@ import pytest
 
 from samedge.bundle.manifest import family_record
 from samedge.errors import BundleError
-from samedge.families import FAMILIES, RESIZE_RULES, ROUNDINGS, SAM, SAMUS, Family
+from samedge.families import (
+    FAMILIES,
+    INTERPOLATIONS,
+    MASK_INTERPOLATIONS,
+    MASK_VALUES,
+    NORMALISATIONS,
+    PROMPTS,
+    RESIZE_RULES,
+    SAM,
+    SAMED,
+    SAMUS,
+    Family,
+)
 
 families = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 
@@ -27,12 +39,26 @@ def test_round_trip(family: Family) -> None:
 def test_fields_agree(family: Family) -> None:
     assert FAMILIES[family.name] is family
     assert family.resize in RESIZE_RULES
-    assert family.rounding in ROUNDINGS
-    assert len(family.mean) == len(family.std) == family.channels
+    assert family.interpolation in INTERPOLATIONS
+    assert family.normalisation in NORMALISATIONS
+    assert family.mask_values in MASK_VALUES
+    assert family.mask_interpolation in MASK_INTERPOLATIONS
+    assert len(family.mean) == len(family.std)
+    assert len(family.mean) in (family.channels, 3)
+    # A mean of several channels of a grey frame goes into a bias, which padding would not have.
+    assert len(family.mean) == family.channels or not family.padded
+    assert not family.exclusive or family.classes
+    assert not family.whole_volume or family.slices > 1
     assert family.input_size % family.stride == 0
     assert family.upscale_size % family.stride == 0
-    assert set(family.prompts) <= {"point", "box", "mask"}
+    assert set(family.prompts) <= set(PROMPTS)
     assert family.single_mask not in family.multi_masks
+
+
+def test_mask_tokens() -> None:
+    assert SAM.mask_tokens() == (0,)
+    assert SAM.mask_tokens(multimask=True) == (1, 2, 3)
+    assert SAMED.mask_tokens() == SAMED.mask_tokens(multimask=True) == tuple(range(9))
 
 
 def test_records_are_frozen() -> None:
@@ -57,10 +83,8 @@ def test_an_unknown_field_is_named() -> None:
 @pytest.mark.parametrize("value", [None, [], {}, -1, "", [None], [["x"]], float("nan")])
 def test_a_wrong_value_is_a_bundle_error(field: str, value: Any) -> None:
     data = {**SAM.to_json(), field: value}
-    fine = (field in ("prompts", "multi_masks") and value == []) or (field, value) == (
-        "threshold",
-        -1,
-    )
+    empty = field in ("prompts", "multi_masks", "classes") and value == []
+    fine = empty or (field, value) == ("threshold", -1)
     if fine:
         assert family_record({"family": data}).to_json() == data
         return

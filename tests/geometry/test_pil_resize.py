@@ -188,6 +188,6 @@ def test_frame_that_does_not_fit_the_geometry() -> None:
 
 
 def test_unknown_rounding_is_named() -> None:
-    family = dataclasses.replace(SAMUS, rounding="none")
+    family = dataclasses.replace(SAMUS, interpolation="none")
     with pytest.raises(NotSupportedError, match="'none'"):
         frame_geometry(family, 100, 100)

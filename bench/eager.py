@@ -68,7 +68,7 @@ def synthetic_samus(vit: str = "vit_b", seed: int = SEED) -> torch.nn.Module:
         ModelError: there is no such size.
     """
     require_torch()
-    from samedge.models.config import samus_config, tiny_samus_config
+    from samedge.models.presets import samus_config, tiny_samus_config
     from samedge.models.synthetic_samus import SyntheticSamus
 
     config = tiny_samus_config() if vit == "tiny" else samus_config(vit)

@@ -5,22 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from samedge.export.attention_graph import self_attention
 from samedge.export.graph import Graph
-from samedge.export.layers import (
-    array,
-    attention,
-    conv_norm,
-    heads,
-    key_heads,
-    linear,
-    merge,
-    mlp,
-    norm,
-    relative_bias,
-    rms_norm,
-    softmax_value,
-    split,
-)
+from samedge.export.layers import array, attention, conv_norm, linear, mlp, norm, rms_norm, split
 from samedge.families import Family
 from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
@@ -42,18 +29,18 @@ def encoder_graph(folded: FoldedModel) -> onnx.ModelProto:
     shapes): an engine may cut there.
     """
     g = Graph("encoder")
-    v = folded.variant
+    v, batch = folded.variant, folded.family.slices
     x = _preprocess(g, folded.family, v.input_size)
     e = folded.encoder
-    tokens = _patch_embed(g, x, e.patch_embed, v.grid)
+    tokens = _patch_embed(g, x, e.patch_embed, batch, v.grid)
     branch = None
     if e.cnn is not None:
         branch = _cnn(g, x, e.cnn)
     for i, block in enumerate(e.blocks):
         assert isinstance(block, fl.Block)
-        tokens, branch = _block(g, tokens, branch, block, v.grid, f"encoder.blocks.{i}")
-    x = _neck(g, tokens, branch, e, v.grid)
-    g.output(x, "image_embedding", "float32", (1, v.prompt_dim, v.grid, v.grid))
+        tokens, branch = _block(g, tokens, branch, block, batch, v.grid, f"encoder.blocks.{i}")
+    x = _neck(g, tokens, branch, e, batch, v.grid)
+    g.output(x, "image_embedding", "float32", (batch, v.prompt_dim, v.grid, v.grid))
     return g.model()
 
 
@@ -108,7 +95,7 @@ def _subtract_mean(g: Graph, x: str, family: Family, size: int) -> str:
     return str(g.op("Sub", [x, g.mul(valid, g.const(mean, "mean"), path)], path))
 
 
-def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, grid: int) -> str:
+def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, batch: int, grid: int) -> str:
     path = "encoder.patch_embed"
     if layer.resize is not None:
         left = g.weight(f"{path}.resize", array(layer.resize))
@@ -119,7 +106,7 @@ def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, grid: int) -> str:
     x = str(g.op("Conv", [x, weight], path, kernel_shape=[size, size], strides=[stride, stride]))
     x = g.transpose(x, (0, 2, 3, 1), path)
     total = layer.weight.shape[0]
-    x = g.reshape(x, (1, grid * grid, total), path)
+    x = g.reshape(x, (batch, grid * grid, total), path)
     dim = layer.pos_embed.shape[-1]
     pos = g.weight(f"{path}.pos_embed", array(layer.pos_embed))
     if layer.adapter is None or layer.adapter_bias is None:
@@ -142,9 +129,11 @@ def _cnn(g: Graph, x: str, layer: fl.CnnBranch) -> str:
     return x
 
 
-def _neck(g: Graph, tokens: str, branch: str | None, e: fl.FoldedEncoder, grid: int) -> str:
+def _neck(
+    g: Graph, tokens: str, branch: str | None, e: fl.FoldedEncoder, batch: int, grid: int
+) -> str:
     path = "encoder.neck"
-    x = g.transpose(g.reshape(tokens, (1, grid, grid, -1), path), (0, 3, 1, 2), path)
+    x = g.transpose(g.reshape(tokens, (batch, grid, grid, -1), path), (0, 3, 1, 2), path)
     if branch is not None:
         scale = g.const(np.float32(e.branch_scale), "branch_scale")
         x = g.add(x, g.mul(branch, scale, "encoder.branch"), "encoder.branch")
@@ -160,71 +149,30 @@ def _neck(g: Graph, tokens: str, branch: str | None, e: fl.FoldedEncoder, grid: 
 
 
 def _block(
-    g: Graph, x: str, branch: str | None, block: fl.Block, grid: int, path: str
+    g: Graph, x: str, branch: str | None, block: fl.Block, batch: int, grid: int, path: str
 ) -> tuple[str, str | None]:
     y = norm(g, x, block.norm1, f"{path}.norm1")
     if block.cross is not None and block.refine is not None and branch is not None:
-        y = g.add(y, _cross(g, y, branch, block.cross, grid, f"{path}.cross"), f"{path}.cross")
+        z = _cross(g, y, branch, block.cross, batch, grid, f"{path}.cross")
+        y = g.add(y, z, f"{path}.cross")
         branch = conv_norm(g, branch, block.refine, f"{path}.refine")
-    x = g.add(x, _self_attention(g, y, block.attn, f"{path}.attn"), f"{path}.attn")
+    x = g.add(x, self_attention(g, y, block.attn, batch, f"{path}.attn"), f"{path}.attn")
     y = mlp(g, norm(g, x, block.norm2, f"{path}.norm2"), block.mlp, f"{path}.mlp")
     return g.add(x, y, f"{path}.mlp"), branch
 
 
-def _cross(g: Graph, x: str, branch: str, layer: fl.CrossAttention, grid: int, path: str) -> str:
+def _cross(
+    g: Graph,
+    x: str,
+    branch: str,
+    layer: fl.CrossAttention,
+    batch: int,
+    grid: int,
+    path: str,
+) -> str:
     dim = layer.q.weight.shape[1]
-    tokens = g.reshape(g.transpose(branch, (0, 2, 3, 1), path), (1, grid * grid, -1), path)
+    tokens = g.reshape(g.transpose(branch, (0, 2, 3, 1), path), (batch, grid * grid, -1), path)
     kv = linear(g, tokens, layer.kv, f"{path}.kv")
     k, v = split(g, kv, 2, dim, path)
     y = attention(g, linear(g, x, layer.q, f"{path}.q"), k, v, layer.heads, dim, path)
     return linear(g, y, layer.proj, f"{path}.proj")
-
-
-def _self_attention(g: Graph, x: str, layer: fl.RelativeAttention, path: str) -> str:
-    qkv = linear(g, x, layer.qkv, f"{path}.qkv")
-    inner = _window_attention if layer.windowed else _global_attention
-    return linear(g, inner(g, qkv, layer, path), layer.proj, f"{path}.proj")
-
-
-def _tables(g: Graph, layer: fl.RelativeAttention, path: str) -> tuple[str, str]:
-    return (
-        g.weight(f"{path}.rel_h", array(layer.rel_h)),
-        g.weight(f"{path}.rel_w", array(layer.rel_w)),
-    )
-
-
-def _global_attention(g: Graph, qkv: str, layer: fl.RelativeAttention, path: str) -> str:
-    h, n = layer.heads, layer.grid
-    dim = layer.qkv.weight.shape[0]
-    q, k, v = split(g, qkv, 3, dim, path)
-    q, v = heads(g, q, h, dim, path), heads(g, v, h, dim, path)
-    kt = key_heads(g, k, h, dim, path)
-    bias = relative_bias(g, q, (h, n, n, dim // h), _tables(g, layer, path), path)
-    bias = g.reshape(bias, (1, h, n * n, n * n), path)
-    return merge(g, softmax_value(g, g.add(g.matmul(q, kt, path), bias, path), v, path), dim, path)
-
-
-def _window_attention(g: Graph, qkv: str, layer: fl.RelativeAttention, path: str) -> str:
-    h, w, n = layer.heads, layer.window, layer.grid
-    dim = layer.qkv.weight.shape[0]
-    d, pad, count = dim // h, -n % w, -(-n // w)
-    side = n + pad
-    parts = []
-    for part in split(g, qkv, 3, dim, path):
-        x = g.reshape(part, (1, n, n, dim), path)
-        if pad:
-            x = str(g.op("Pad", [x, g.const([0, 0, 0, 0, 0, pad, pad, 0], f"pad_{pad}")], path))
-        x = g.reshape(x, (count, w, count, w, h, d), path)
-        x = g.transpose(x, (0, 2, 4, 1, 3, 5), path)
-        parts.append(g.reshape(x, (count * count, h, w * w, d), path))
-    q, k, v = parts
-    bias = relative_bias(g, q, (h, w, w, d), _tables(g, layer, path), path)
-    bias = g.reshape(bias, (count * count, h, w * w, w * w), path)
-    scores = g.add(g.matmul(q, g.transpose(k, (0, 1, 3, 2), path), path), bias, path)
-    y = g.reshape(softmax_value(g, scores, v, path), (count, count, h, w, w, d), path)
-    y = g.transpose(y, (0, 3, 1, 4, 2, 5), path)
-    y = g.reshape(y, (1, side, side, dim), path)
-    if pad:
-        bounds = [g.const([0, 0], "slice_from"), g.const([n, n], f"slice_to_{n}")]
-        y = str(g.op("Slice", [y, *bounds, g.const([1, 2], "slice_axes")], path))
-    return g.reshape(y, (1, n * n, dim), path)

@@ -68,6 +68,19 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int) -> 
     return merge_heads(torch.softmax(q @ k.transpose(-1, -2), dim=-1) @ v)
 
 
+def one_more_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int
+) -> torch.Tensor:
+    """`attention` with one more in the softmax: `exp(s - max s) / (1 + sum exp(s - max s))`.
+
+    Shapes as `attention`.
+    """
+    q, k, v = (split_heads(x, heads) for x in (q, k, v))
+    scores = q @ k.transpose(-1, -2)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    return merge_heads(weights @ v / (1 + weights.sum(-1, keepdim=True)))
+
+
 def relative_attention(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -80,20 +93,20 @@ def relative_attention(
 
     Args:
         q: [B, m*n, h*d], a grid of m rows and n columns, at the keys' upper left corner.
-        k, v: [B, w*w, h*d].
-        rel_h: [m, d, w], entry [i, :, j] for query row i and key row j.
+        k, v: [B, u*w, h*d], a grid of u rows and w columns.
+        rel_h: [m, d, u], entry [i, :, j] for query row i and key row j.
         rel_w: [n, d, w], the same for columns.
 
     Returns:
         [B, m*n, h*d].
     """
-    m, n, w = rel_h.shape[0], rel_w.shape[0], rel_h.shape[2]
+    m, n, keys = rel_h.shape[0], rel_w.shape[0], rel_h.shape[2] * rel_w.shape[2]
     q, k, v = (split_heads(x, heads) for x in (q, k, v))
     b, h, t, d = q.shape
     grid = q.reshape(b, h, m, n, d)
-    bias_h = grid @ rel_h  # [B, h, y, x, w]
+    bias_h = grid @ rel_h  # [B, h, y, x, key rows]
     bias_w = (grid.transpose(2, 3) @ rel_w).transpose(2, 3)
-    bias = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(b, h, t, w * w)
+    bias = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(b, h, t, keys)
     return merge_heads(torch.softmax(q @ k.transpose(-1, -2) + bias, dim=-1) @ v)
 
 
@@ -148,6 +161,42 @@ def window_attention(
             band.append(unwindows(y, (ny, m), (nx, n)))
         bands.append(torch.cat(band, 2))
     return torch.cat(bands, 1).reshape(b, grid * grid, c // 3)
+
+
+def depth_attention(
+    qkv: torch.Tensor,
+    rel_h: torch.Tensor,
+    rel_w: torch.Tensor,
+    heads: int,
+    grid: int,
+    window: int,
+    depth: int,
+) -> torch.Tensor:
+    """`relative_attention` along the batch axis, for every place in a window (or in the grid).
+
+    The windows of all images stand behind each other, those of one image next to each other; every
+    `depth` of them form a group, which is laid out as a small grid. Padding keys and values are
+    zero and attended.
+
+    Args:
+        qkv: [B, g*g, 3*h*d], real tokens only.
+        rel_h, rel_w: [m, d, m] and [n, d, n] with m*n = depth.
+        window: side of a window, or the grid's where there are none.
+
+    Returns:
+        [B, g*g, h*d].
+    """
+    b, _, c = qkv.shape
+    pad, count = -grid % window, -(-grid // window)
+    side = (count, window)
+    x = windows(F.pad(qkv.reshape(b, grid, grid, c), (0, 0, 0, pad, 0, pad)), side, side)
+    places = window * window
+    x = x.reshape(-1, depth, places, c).transpose(1, 2).reshape(-1, depth, c)
+    q, k, v = x.chunk(3, dim=-1)
+    y = relative_attention(q, k, v, rel_h, rel_w, heads)
+    y = y.reshape(-1, places, depth, c // 3).transpose(1, 2).reshape(-1, places, c // 3)
+    y = unwindows(y, side, side)[:, :grid, :grid]
+    return y.reshape(b, grid * grid, c // 3)
 
 
 def conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ SUFFIX = ".npz"
 MAX_BYTES = 512 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _FIELDS = ("frame", "points", "labels", "low_res_logits", "masks", "scores")
+_FLAGS = ("multimask", "stack")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,13 +31,15 @@ class SelfTest:
 
     Attributes:
         name: letters, digits and `._+-`; also the file's name.
-        frame: uint8 [H, W] or [H, W, 3] (RGB).
-        points: float64 [N, P, 2], (x, y) in frame px; P may be 0.
+        frame: uint8 [H, W] or [H, W, 3] (RGB); [D, H, W], the slices of a volume, for a stack.
+        points: float64 [N, P, 2], (x, y) in frame px; P may be 0. One object per slice of a stack.
         labels: int64 [N, P], 1 foreground, 0 background.
         box: float64 [N, 4], (x0, y0, x1, y1) in frame px, or None.
-        low_res_logits: float32 [K, L, L].
+        low_res_logits: float32 [K, L, L]; all masks of the first object (or slice) come first.
         masks: uint8 [K, H, W], 0 or 1.
         scores: float32 [K], predicted IoU.
+        multimask: the family's several answers were asked for.
+        stack: the frame is a stack of slices.
     """
 
     name: str
@@ -47,6 +50,8 @@ class SelfTest:
     low_res_logits: NDArray[np.float32]
     masks: NDArray[np.uint8]
     scores: NDArray[np.float32]
+    multimask: bool = False
+    stack: bool = False
 
     @property
     def file(self) -> str:
@@ -64,6 +69,9 @@ class SelfTest:
         arrays["masks"] = np.packbits(test.masks, axis=-1)
         if test.box is not None:
             arrays["box"] = test.box
+        for flag in _FLAGS:
+            if getattr(test, flag):
+                arrays[flag] = np.array(True)
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
             for name, array in arrays.items():
@@ -87,10 +95,12 @@ class SelfTest:
                     raise ValueError(f"it holds more than {MAX_BYTES} bytes")
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
-            width = arrays["frame"].shape[1]
+            flags = {flag: bool(arrays.get(flag, False)) for flag in _FLAGS}
+            width = arrays["frame"].shape[2 if flags["stack"] else 1]
             arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width)
             box = arrays.get("box")
-            return _checked(cls(name=name, box=box, **{key: arrays[key] for key in _FIELDS}))
+            fields = {key: arrays[key] for key in _FIELDS}
+            return _checked(cls(name=name, box=box, **fields, **flags))
         except BundleError:
             raise
         except Exception as error:  # zipfile, zlib and numpy raise a dozen types on bad data
@@ -109,17 +119,23 @@ def _checked(test: SelfTest) -> SelfTest:
     box = None if test.box is None else _array(test, "box", np.float64)
     logits = _array(test, "low_res_logits", np.float32)
     masks, scores = _array(test, "masks", np.uint8), _array(test, "scores", np.float32)
-    _need(test, "frame", frame.ndim == 2 or frame.shape[2:] == (3,), "[H, W] or [H, W, 3]")
+    size = frame.shape[1:3] if test.stack else frame.shape[:2]
+    if test.stack:
+        _need(test, "frame", frame.ndim == 3 and len(frame) == len(points), "[D, H, W]")
+    else:
+        _need(test, "frame", frame.ndim == 2 or frame.shape[2:] == (3,), "[H, W] or [H, W, 3]")
     _need(test, "points", points.ndim == 3 and points.shape[2] == 2, "[N, P, 2]")
     _need(test, "labels", labels.shape == points.shape[:2], "[N, P] like the points")
     if box is not None:
         _need(test, "box", box.shape == (len(points), 4), "[N, 4] like the points")
     side = logits.shape[-1] if logits.ndim else 0
     _need(test, "low_res_logits", logits.shape[1:] == (side, side), "[K, L, L]")
-    _need(test, "masks", masks.shape == (len(logits), *frame.shape[:2]), "[K, H, W]")
+    _need(test, "masks", masks.shape == (len(logits), *size), "[K, H, W]")
     _need(test, "masks", masks.max(initial=0) <= 1, "0 or 1 everywhere")
     _need(test, "scores", scores.shape == (len(logits),), "[K]")
-    return SelfTest(test.name, frame, points, labels, box, logits, masks, scores)
+    return SelfTest(
+        test.name, frame, points, labels, box, logits, masks, scores, test.multimask, test.stack
+    )
 
 
 def _array(test: SelfTest, field: str, dtype: type[np.generic]) -> NDArray[Any]:

@@ -4,7 +4,7 @@
     print(checkpoint.describe())
     model = checkpoint.build()
 
-`reader` opens files, `records` tells families and sizes apart, `pour` combines two checkpoints.
+`reader` opens files, `records` tells families and sizes apart, `opening` checks and combines.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingDependencyError("torch", "export", "reading checkpoints") from error
 
-from samedge.checkpoint.checkpoint import Checkpoint, checkpoint_from_tensors, open_checkpoint
+from samedge.checkpoint.checkpoint import Checkpoint
+from samedge.checkpoint.opening import checkpoint_from_tensors, open_checkpoint
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import Variant
 

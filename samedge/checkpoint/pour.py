@@ -1,8 +1,8 @@
-"""Two checkpoints into one: SAM weights poured into a SAMUS model."""
+"""SAM weights for other networks: poured into a SAMUS model, resized for another input."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch.nn.functional as F
@@ -15,6 +15,41 @@ def resize_image_table(table: Tensor, rows: int) -> Tensor:
     """Relative-position table `[n, c]` -> `[rows, c]` as an image, bilinear; columns stay."""
     size = (rows, table.shape[1])
     return F.interpolate(table[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def resize_position_tables(
+    sam: Mapping[str, Tensor], global_blocks: Sequence[int], grid: int
+) -> tuple[dict[str, Tensor], list[str]]:
+    """SAM's tensors for another grid of tokens.
+
+    The position table and the tables of the global blocks are resized bilinearly as images; those
+    of windows stay. Source: SAMed's `build_sam.load_from`, with the real list of global blocks
+    instead of its test for digits in the name, which is right for ViT-B only.
+
+    Args:
+        sam: all tensors.
+        global_blocks: of the encoder.
+        grid: side of the new grid, tokens.
+
+    Returns:
+        the tensors, and notes for the user.
+    """
+    key = "image_encoder.pos_embed"
+    old = sam[key].shape[1]
+    if old == grid:
+        return dict(sam), []
+    tensors = dict(sam)
+    image = sam[key].permute(0, 3, 1, 2)
+    image = F.interpolate(image, size=(grid, grid), mode="bilinear", align_corners=False)
+    tensors[key] = image.permute(0, 2, 3, 1).contiguous()
+    for name in global_tables(global_blocks):
+        tensors[name] = resize_image_table(sam[name], 2 * grid - 1)
+    return tensors, [f"position tables resized from a grid of {old} to {grid} tokens"]
+
+
+def global_tables(global_blocks: Sequence[int]) -> list[str]:
+    """Names of the relative-position tables of global blocks."""
+    return [f"image_encoder.blocks.{i}.attn.rel_pos_{axis}" for i in global_blocks for axis in "hw"]
 
 
 def pour_sam_into_samus(
@@ -38,11 +73,7 @@ def pour_sam_into_samus(
     Raises:
         CheckpointError: a SAM tensor of another shape.
     """
-    tables = {
-        f"image_encoder.blocks.{i}.attn.rel_pos_{axis}"
-        for i in config["global_blocks"]
-        for axis in "hw"
-    }
+    tables = global_tables(config["global_blocks"])
     poured, resized = dict(samus), []
     for name, tensor in sam.items():
         if name not in samus:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
+from samedge.checkpoint import sizes
+from samedge.checkpoint.options import Options
+from samedge.checkpoint.sizes import Shapes
 from samedge.errors import CheckpointError
-from samedge.families import SAM, SAMUS, Family
+from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -91,23 +92,38 @@ class Record:
     Attributes:
         name, title: for `family=` and for messages.
         markers: regular expressions; each must be found in at least one tensor name.
+        about: one sentence on what the family is.
         family: the family record, once samedge can run the family.
+        also: further names for `family=` that this record serves.
+        same_as: its tensors are those of this other record, so only `family=` tells.
         sizes: (names and shapes) -> fields of the family's model config.
-        builder: name of its `Builder` in `samedge.models.build`; empty: not loadable yet.
+        builder: name of its `Builder` in `samedge.models.build`; empty: not loadable.
         adapter: kind of its adapter.
         ranks: (names and shapes) -> hidden widths of the adapter's parts.
-        note: what else to say about a family that cannot be loaded yet.
+        configure: (config fields, what the user said) -> config fields with that in them.
+        options: what a user may say, besides what the tensors show.
+        base: record of the checkpoint that it completes; its files hold no whole network.
     """
 
     name: str
     title: str
     markers: tuple[str, ...]
+    about: str = ""
     family: Family | None = None
+    also: tuple[str, ...] = ()
+    same_as: str = ""
     sizes: Callable[[Shapes], dict[str, Any]] | None = None
     builder: str = ""
     adapter: str = "none"
     ranks: Callable[[Shapes], dict[str, int]] | None = None
-    note: str = ""
+    configure: Callable[[dict[str, Any], Options], dict[str, Any]] | None = None
+    options: tuple[str, ...] = ()
+    base: str = ""
+
+    @property
+    def loadable(self) -> bool:
+        """Whether samedge can open it, alone or with its base."""
+        return bool(self.builder)
 
     def fits(self, names: Mapping[str, Any]) -> bool:
         """Whether all markers are found."""
@@ -118,21 +134,30 @@ class Record:
         builder: Builder = getattr(import_module("samedge.models.build"), self.builder)
         return builder
 
-    def variant(self, shapes: Shapes, recorded: Mapping[str, Any]) -> Variant:
+    def variant(self, shapes: Shapes, recorded: Mapping[str, Any], said: Options) -> Variant:
         """Sizes of a checkpoint of this family.
 
         Args:
             shapes: its tensor names and shapes.
             recorded: config fields that the file recorded; used for what shapes do not show.
+            said: by the user.
 
         Raises:
-            CheckpointError: a tensor that shows a size is missing or of the wrong rank.
+            CheckpointError: a tensor that shows a size is missing or of the wrong rank, or the user
+                said something that does not fit.
             ModelError: sizes that do not fit each other.
         """
         assert self.sizes is not None, self.name
         config = self.sizes(shapes)
-        config.update({k: recorded[k] for k in _NOT_IN_SHAPES if k in recorded})
+        config.update({k: _field(recorded[k]) for k in NOT_IN_SHAPES if k in recorded})
+        return self.settled(config, said, self.ranks(shapes) if self.ranks else {})
+
+    def settled(self, config: dict[str, Any], said: Options, ranks: dict[str, int]) -> Variant:
+        """The variant behind config fields, with what the user said in them; errors as above."""
+        if self.configure is not None:
+            config = self.configure(config, said)
         made = self.load_builder().config(config)
+        self._check_options(made, said)
         return Variant(
             vit=made.vit,
             input_size=made.img_size,
@@ -140,134 +165,125 @@ class Record:
             low_res=made.low_res,
             masks=made.num_mask_tokens,
             adapter=self.adapter,
-            ranks=self.ranks(shapes) if self.ranks else {},
-            classes=1,
+            ranks=ranks,
+            classes=max(len(made.family.classes) - made.family.exclusive, 1),
             config=config,
         )
 
+    def _check_options(self, made: Config, said: Options) -> None:
+        given = said.given()
+        if given.get("input_size", made.img_size) != made.img_size:
+            raise CheckpointError(
+                f"its tensors are for an input of {made.img_size} px, not "
+                f"input_size={given['input_size']}; leave it out"
+            )
+        given.pop("input_size", None)
+        odd = [name for name in given if name not in self.options]
+        if odd:
+            takes = f"it takes: {', '.join(self.options)}" if self.options else "leave it out"
+            raise CheckpointError(f"{self.title} has nothing to choose as '{odd[0]}'; {takes}")
 
-_NOT_IN_SHAPES = ("decoder_heads",)
+
+# What a file written by samedge's trainer records, where shapes do not show it.
+NOT_IN_SHAPES = (
+    "decoder_heads",
+    "generator_heads",
+    "generator_head_dim",
+    "classes",
+    "slices",
+    "chunk",
+)
 
 
-def dimension(shapes: Shapes, key: str, axis: int) -> int:
-    """One dimension of one tensor; CheckpointError if it is not there."""
-    if key not in shapes:
-        raise CheckpointError(f"tensor '{key}' is missing, which shows a size of the network")
-    if not -len(shapes[key]) <= axis < len(shapes[key]) or not all(shapes[key]):
+def _field(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def configure_msa(config: dict[str, Any], said: Options) -> dict[str, Any]:
+    """Structures and slices of Medical SAM Adapter, which no tensor shows."""
+    config = dict(config)
+    if said.classes is not None:
+        config["classes"] = said.names or tuple(f"structure {i + 1}" for i in range(said.classes))
+        if said.classes == 1:
+            config["classes"] = ()
+    if said.slices is not None or said.chunk is not None:
+        slices = said.slices if said.slices is not None else said.chunk
+        config |= {"slices": slices, "chunk": said.chunk or 0}
+        if slices == 1:
+            config["chunk"] = 0
+    if said.family == MSA_3D.name and config.get("slices", 1) < 2:
         raise CheckpointError(
-            f"tensor '{key}' has shape {list(shapes[key])}, from which no size can be read"
+            "for volumes say how many slices are encoded together: chunk=4 (as it was trained, a "
+            "volume then has any multiple of that), or slices=N for whole volumes of N slices"
         )
-    return shapes[key][axis]
-
-
-def count(shapes: Shapes, pattern: str) -> int:
-    """Number of different indices that the first group of `pattern` takes over all names.
-
-    Not the largest index: a stray name must not make the network a million blocks deep.
-    """
-    found = (re.match(pattern, name) for name in shapes)
-    return len({m.group(1) for m in found if m})
-
-
-def vit_sizes(shapes: Shapes) -> dict[str, Any]:
-    """Config fields of everything that all families share, but the input size and the blocks."""
-    encoder, decoder = "image_encoder.", "mask_decoder."
-    dim = dimension(shapes, encoder + "pos_embed", -1)
-    head_dim = dimension(shapes, encoder + "blocks.0.attn.rel_pos_h", 1)
-    prompt_dim = dimension(shapes, encoder + "neck.0.weight", 0)
-    cross = decoder + "transformer.layers.0.cross_attn_token_to_image.q_proj.weight"
-    head = decoder + "iou_prediction_head.layers."
-    return {
-        "patch_size": dimension(shapes, encoder + "patch_embed.proj.weight", 2),
-        "in_channels": dimension(shapes, encoder + "patch_embed.proj.weight", 1),
-        "embed_dim": dim,
-        "depth": count(shapes, r"image_encoder\.blocks\.(\d+)\."),
-        "num_heads": max(dim // head_dim, 1),
-        "mlp_ratio": dimension(shapes, encoder + "blocks.0.mlp.lin1.weight", 0) / dim,
-        "prompt_dim": prompt_dim,
-        "mask_channels": dimension(shapes, "prompt_encoder.mask_downscaling.3.weight", 0),
-        "num_mask_tokens": dimension(shapes, decoder + "mask_tokens.weight", 0),
-        "decoder_depth": count(shapes, r"mask_decoder\.transformer\.layers\.(\d+)\."),
-        "decoder_mlp_dim": dimension(shapes, decoder + "transformer.layers.0.mlp.lin1.weight", 0),
-        "decoder_downsample": max(prompt_dim // dimension(shapes, cross, 0), 1),
-        "iou_hidden_dim": dimension(shapes, head + "0.weight", 0),
-        "iou_depth": count(shapes, r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."),
-    }
-
-
-def table_rows(shapes: Shapes, depth: int) -> list[int]:
-    """Rows of every block's relative-position table."""
-    key = "image_encoder.blocks.{}.attn.rel_pos_h"
-    return [dimension(shapes, key.format(i), 0) for i in range(depth)]
-
-
-def block_sizes(rows: list[int], global_blocks: list[int], grid: int) -> dict[str, Any]:
-    """Config fields that follow from the tables, once it is known which blocks are global."""
-    windows = [n for i, n in enumerate(rows) if i not in global_blocks]
-    stored = (rows[global_blocks[-1]] + 1) // 2 if global_blocks else grid
-    return {
-        "global_blocks": tuple(global_blocks),
-        "window_size": (windows[0] + 1) // 2 if windows else 14,
-        "rel_pos_grid": None if stored == grid else stored,
-    }
-
-
-def sam_sizes(shapes: Shapes) -> dict[str, Any]:
-    """Config fields of a SAM checkpoint.
-
-    The last block of these encoders is always global; the others with as long a table are, too. (A
-    window as large as the grid makes no difference.)
-    """
-    sizes = vit_sizes(shapes)
-    grid = dimension(shapes, "image_encoder.pos_embed", 1)
-    rows = table_rows(shapes, sizes["depth"])
-    global_blocks = [i for i, n in enumerate(rows) if n == rows[-1]]
-    blocks = block_sizes(rows, global_blocks, grid)
-    return {**sizes, **blocks, "img_size": grid * sizes["patch_size"]}
-
-
-def samus_sizes(shapes: Shapes) -> dict[str, Any]:
-    """Config fields of a SAMUS checkpoint: the stored position table is twice the grid."""
-    sizes = vit_sizes(shapes)
-    encoder = "image_encoder."
-    grid = max(dimension(shapes, encoder + "pos_embed", 1) // 2, 1)
-    downs = count(shapes, r"image_encoder\.cnn_embed\.downs\.(\d+)\.")
-    widths = [dimension(shapes, encoder + "cnn_embed.inc.conv.0.weight", 0)]
-    for i in range(downs - 1):
-        key = f"{encoder}cnn_embed.downs.{i}.maxpool_conv.1.weight"
-        widths.append(dimension(shapes, key, 0))
-    rows = table_rows(shapes, sizes["depth"])
-    adapted = re.compile(r"image_encoder\.blocks\.(\d+)\.Space_Adapter\.")
-    global_blocks = sorted({int(m.group(1)) for k in shapes if (m := adapted.match(k))})
-    hidden = dimension(shapes, encoder + "input_Adapter.D_fc1.weight", 0)
-    return {
-        **sizes,
-        **block_sizes(rows, global_blocks, grid),
-        "img_size": grid * 2 ** len(widths),
-        "cnn_channels": tuple(widths),
-        "adapter_ratio": hidden / sizes["embed_dim"],
-    }
-
-
-def samus_ranks(shapes: Shapes) -> dict[str, int]:
-    """Hidden widths of SAMUS's adapters."""
-    ranks = {"input": dimension(shapes, "image_encoder.input_Adapter.D_fc1.weight", 0)}
-    for name in shapes:
-        if name.endswith("MLP_Adapter.D_fc1.weight"):
-            ranks["mlp"] = dimension(shapes, name, 0)
-    return ranks
+    return config
 
 
 _SAM_LIKE = (r"^image_encoder\.blocks\.\d+\.", r"^mask_decoder\.transformer\.")
+_MSA_LIKE = (r"\.attn\.rel_h$", r"^mask_decoder\.transformer\.layers\.\d+\.mlp\.layers\.")
+_SAMUS_LIKE = r"^image_encoder\.(cnn_embed|post_pos_embed|input_Adapter)\."
 
 RECORDS: tuple[Record, ...] = (
-    Record("autosamus", "AutoSAMUS", (r"^prompt_generator\.", r"^feature_adapter\.")),
-    Record("samed_s", "SAMed_s", (r"^w_a_\d+$", r"^(sa|cti|cit)_a_\d+$")),
-    Record("samed", "SAMed", (r"^w_a_\d+$",), note="it will be opened together with its SAM base"),
+    Record(
+        "autosamus",
+        "AutoSAMUS",
+        (r"^prompt_generator\.", r"^feature_adapter\."),
+        about="SAMUS that makes its own prompt: ultrasound frames in, one object's mask out",
+        family=AUTOSAMUS,
+        sizes=sizes.autosamus_sizes,
+        builder="AUTOSAMUS_BUILDER",
+        adapter="samus",
+        ranks=sizes.samus_ranks,
+    ),
+    Record(
+        "samed_s",
+        "SAMed_s",
+        (r"^w_a_\d+$", r"^(sa|cti|cit)_a_\d+$"),
+        about="SAMed with low-rank branches in the mask decoder as well",
+        family=SAMED,
+        builder="SAMED_BUILDER",
+        adapter="lora (encoder and decoder)",
+        options=("classes", "rank", "input_size"),
+        base="sam",
+    ),
+    Record(
+        "samed",
+        "SAMed",
+        (r"^w_a_\d+$",),
+        about="SAM with low-rank branches and one mask per class: an image in, a class map out",
+        family=SAMED,
+        builder="SAMED_BUILDER",
+        adapter="lora (encoder)",
+        options=("classes", "rank", "input_size"),
+        base="sam",
+    ),
+    Record(
+        "msa_lora",
+        "Medical SAM Adapter (LoRA)",
+        (r"^image_encoder\.blocks\.\d+\..+\.lora_A$", *_MSA_LIKE),
+        about="Medical SAM Adapter's variant with low-rank branches instead of adapters",
+        family=MSA,
+        also=(MSA.name,),
+        sizes=sizes.msa_lora_sizes,
+        builder="MSA_BUILDER",
+        adapter="lora (encoder, loralib)",
+        ranks=sizes.msa_lora_ranks,
+        configure=configure_msa,
+        options=("classes",),
+    ),
     Record(
         "msa",
         "Medical SAM Adapter",
-        (r"\.attn\.rel_h$", r"\.Space_Adapter\.D_fc1\.weight$"),
+        (r"\.Space_Adapter\.D_fc1\.weight$", *_MSA_LIKE),
+        about="SAM with adapters in every block: images, or volumes as stacks of slices",
+        family=MSA,
+        also=(MSA_3D.name,),
+        sizes=sizes.msa_adapter_sizes,
+        builder="MSA_BUILDER",
+        adapter="msa",
+        ranks=sizes.msa_ranks,
+        configure=configure_msa,
+        options=("classes", "slices", "chunk"),
     ),
     Record("hq_sam", "HQ-SAM", (*_SAM_LIKE, r"^mask_decoder\.hf_token\.")),
     Record("mobile_sam", "MobileSAM", (r"^image_encoder\.layers\.\d+\.", _SAM_LIKE[1])),
@@ -275,26 +291,61 @@ RECORDS: tuple[Record, ...] = (
     Record(
         "samus",
         "SAMUS",
-        (r"^image_encoder\.(cnn_embed|post_pos_embed|input_Adapter)\.",),
+        (_SAMUS_LIKE,),
+        about="SAM for ultrasound: a CNN branch and adapters, grey frames at 256 px",
         family=SAMUS,
-        sizes=samus_sizes,
+        sizes=sizes.samus_sizes,
         builder="SAMUS_BUILDER",
         adapter="samus",
-        ranks=samus_ranks,
+        ranks=sizes.samus_ranks,
+    ),
+    Record(
+        "medsam",
+        "MedSAM",
+        _SAM_LIKE,
+        about="SAM fine-tuned on medical images, with its own way to prepare them; boxes",
+        family=MEDSAM,
+        same_as="sam",
+        sizes=sizes.sam_sizes,
+        builder="MEDSAM_BUILDER",
     ),
     Record(
         "sam",
         "Segment Anything",
         _SAM_LIKE,
+        about="SAM itself: points, boxes and masks as prompts",
         family=SAM,
-        sizes=sam_sizes,
+        sizes=sizes.sam_sizes,
         builder="SAM_BUILDER",
     ),
-    # Its keys are SAM's, so it is never detected: only `family="medsam"` names it.
-    Record("medsam", "MedSAM", (r"^$",), note="its tensors are SAM's, its preprocessing is not"),
 )
+
+
+def record(name: str) -> Record:
+    """The record called `name`."""
+    return next(r for r in RECORDS if r.name == name)
+
+
+def recognised(names: Mapping[str, Any], family: str | None = None) -> Record | None:
+    """The record that tensor names fit, or None.
+
+    Args:
+        names: of the tensors.
+        family: as the user said; decides between records of the same tensors.
+    """
+    found = next((r for r in RECORDS if not r.same_as and r.fits(names)), None)
+    asked = next((r for r in RECORDS if r.name == family), None)
+    if found is not None and asked is not None and asked.same_as == found.name:
+        return asked
+    return found
+
+
+def serves(name: str) -> Record | None:
+    """The record behind a name that a user may give as `family`."""
+    own = next((r for r in RECORDS if r.name == name), None)
+    return own or next((r for r in RECORDS if name in r.also), None)
 
 
 def loadable() -> str:
     """Names of the families that samedge can load, for messages."""
-    return ", ".join(r.name for r in RECORDS if r.builder)
+    return ", ".join(r.name for r in RECORDS if r.loadable)

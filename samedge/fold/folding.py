@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,9 +16,11 @@ from samedge.errors import ModelError
 from samedge.families import Family
 from samedge.fold.decoder import DecoderSpec, fold_decoder
 from samedge.fold.encoder import EncoderSpec, fold_encoder
+from samedge.fold.layers import Block
 from samedge.fold.model import FoldedModel, Variant
 from samedge.fold.probes import (
     Frame,
+    decode_unfolded,
     eager_input,
     geometry_of,
     network_pixels,
@@ -28,13 +29,20 @@ from samedge.fold.probes import (
 )
 from samedge.fold.report import FoldReport, Notes
 from samedge.geometry import FrameGeometry
-from samedge.models import PromptableModel, SamusConfig
+from samedge.models import AutosamusConfig, MsaConfig, PromptableModel, SamusConfig
+from samedge.models.image_encoder import Attention
+from samedge.models.msa import MsaAttention
+from samedge.prompt_inputs import prompt_tokens
 
 Step = Callable[[str], None]
 
 
 def fold(
-    model: nn.Module, *, channels: int | None = None, on_step: Step | None = None
+    model: nn.Module,
+    *,
+    channels: int | None = None,
+    family: str | None = None,
+    on_step: Step | None = None,
 ) -> FoldedModel:
     """Fold a model into its inference network.
 
@@ -47,6 +55,7 @@ def fold(
             type; or a live `segment_anything.Sam` (taken by its state dict). It is not changed.
         channels: colour channels of the frames to come; default: the family's own (SAMUS: 1, grey,
             with the repetition to RGB folded away). 3 keeps three different channels.
+        family: what a foreign module is, where its tensors do not tell ("medsam").
         on_step: called with the name of each step, for a progress display.
 
     Returns:
@@ -58,26 +67,26 @@ def fold(
         CheckpointError: a foreign model whose state dict fits no family.
     """
     step: Step = on_step or (lambda _name: None)
-    native = _on_cpu(model) if isinstance(model, PromptableModel) else _adopt(model)
-    family = _with_channels(native.family, channels)
+    native = _on_cpu(model) if isinstance(model, PromptableModel) else _adopt(model, family)
+    record = _with_channels(_checked_family(native, family), channels)
     tensors = {k: v.detach() for k, v in native.state_dict().items()}
     _check_finite(tensors)
     notes = Notes()
     step("folding the image encoder")
-    encoder = fold_encoder(tensors, family, encoder_spec(native), notes)
+    no_mask = no_mask_embedding(native)
+    encoder = fold_encoder(tensors, record, encoder_spec(native), no_mask, notes)
     step("folding the decoder")
-    decoder = fold_decoder(tensors, decoder_spec(native, family), notes)
+    decoder = fold_decoder(tensors, decoder_spec(native, record), notes)
     config = native.config
     variant = Variant(
         vit=config.vit,
         input_size=config.img_size,
         grid=config.grid,
         low_res=config.low_res,
-        channels=family.channels,
+        channels=record.channels,
         prompt_dim=config.prompt_dim,
     )
-    no_mask = tensors["prompt_encoder.no_mask_embed.weight"]
-    folded = FoldedModel(family, variant, encoder, decoder, no_mask)
+    folded = FoldedModel(record, variant, encoder, decoder, no_mask)
     folded.source = native.source
     step("comparing with the unfolded model")
     folded.report = measure(native, folded, notes)
@@ -102,7 +111,16 @@ def _check_finite(tensors: dict[str, torch.Tensor]) -> None:
         )
 
 
-def _adopt(model: nn.Module) -> PromptableModel:
+def _checked_family(model: PromptableModel, family: str | None) -> Family:
+    if family is not None and family != model.family.name:
+        raise ModelError(
+            f"the model is {model.family.title}, not '{family}'; leave family out, or open the "
+            f"checkpoint as that: open_checkpoint(path, family='{family}')"
+        )
+    return model.family
+
+
+def _adopt(model: nn.Module, family: str | None) -> PromptableModel:
     """A foreign module (segment_anything.Sam, say) by its state dict."""
     from samedge.checkpoint import checkpoint_from_tensors
 
@@ -111,7 +129,7 @@ def _adopt(model: nn.Module) -> PromptableModel:
             f"samedge.fold got a {type(model).__name__}; expected a torch module, such as the "
             "result of samedge.open_checkpoint(...).build()"
         )
-    native = checkpoint_from_tensors(model.state_dict()).build()
+    native = checkpoint_from_tensors(model.state_dict(), family=family).build()
     assert isinstance(native, PromptableModel)
     _check_heads(model, native)
     return native
@@ -138,7 +156,8 @@ def _with_channels(family: Family, channels: int | None) -> Family:
     if channels is None or channels == family.channels:
         return family
     if channels == 3 and family.channels == 1:
-        return replace(family, channels=3, mean=family.mean * 3, std=family.std * 3)
+        spread = 3 // len(family.mean)
+        return replace(family, channels=3, mean=family.mean * spread, std=family.std * spread)
     raise ModelError(
         f"channels={channels} does not fit {family.title}, which is folded for "
         f"{family.channels} channel(s)" + (" or 3" if family.channels == 1 else "")
@@ -155,14 +174,32 @@ def encoder_spec(model: PromptableModel) -> EncoderSpec:
         heads=c.num_heads,
         window=c.window_size,
         global_blocks=tuple(c.global_blocks),
+        tables=MsaAttention.tables if isinstance(c, MsaConfig) else Attention.tables,
+        norm_inside=isinstance(c, MsaConfig) and not c.lora_rank,
+        slices=c.slices if isinstance(c, MsaConfig) else 1,
+        chunk=c.chunk if isinstance(c, MsaConfig) else 0,
     )
 
 
 def decoder_spec(model: PromptableModel, family: Family) -> DecoderSpec:
     """Geometry of the decoder, and which masks can be asked for."""
     c = model.config
-    masks = tuple(sorted({family.single_mask, *family.multi_masks}))
-    return DecoderSpec(c.img_size, c.grid, c.decoder_heads, masks, "mask" in family.prompts)
+    return DecoderSpec(
+        input_size=c.img_size,
+        grid=c.grid,
+        heads=c.decoder_heads,
+        masks=tuple(sorted({*family.mask_tokens(), *family.mask_tokens(multimask=True)})),
+        prompts=family.prompts,
+        lasting_code=isinstance(c, MsaConfig),
+        generator_heads=c.generator_heads if isinstance(c, AutosamusConfig) else 0,
+    )
+
+
+def no_mask_embedding(model: PromptableModel) -> torch.Tensor:
+    """[P], what every prompt without a mask adds to the image embedding; zero if the model makes a
+    dense prompt of its own."""
+    weight = model.prompt_encoder.no_mask_embed.weight.detach().reshape(-1)
+    return torch.zeros_like(weight) if isinstance(model.config, AutosamusConfig) else weight
 
 
 def measure(model: PromptableModel, folded: FoldedModel, notes: Notes) -> FoldReport:
@@ -179,7 +216,7 @@ def measure(model: PromptableModel, folded: FoldedModel, notes: Notes) -> FoldRe
             test = reference(model, both.before, both.geometry, name, frame, prompts)
             logit_error = max(logit_error, _logit_error(folded, both, test))
             tests.append(test)
-        decoder_flops = _decoder_flops(model, folded, next(iter(seen.values())))
+        decoder_flops = _decoder_flops(model, folded, next(iter(seen.values())), tests[0])
     folded.selftests = tests
     first = next(iter(seen.values()))
     return FoldReport(
@@ -221,34 +258,34 @@ def _encode_both(model: PromptableModel, folded: FoldedModel, frame: Frame) -> _
 
 def _logit_error(folded: FoldedModel, both: _Encoded, test: SelfTest) -> float:
     """Largest difference of low-res logits between the folded and the unfolded decoder."""
-    corners, padding = test.box is not None, folded.family.pad_point
-    coords, labels = [both.geometry.to_network(test.points)], [test.labels]
-    n = len(test.points)
-    if padding == "always" or not corners:
-        coords.append(np.zeros((n, 1, 2), np.float32))
-        labels.append(np.full((n, 1), -1))
-    if test.box is not None:
-        coords.append(both.geometry.to_network(test.box.reshape(-1, 2, 2)))
-        labels.append(np.array([[2, 3]] * n))
-    logits, _ = folded.decode(
-        both.after,
-        torch.from_numpy(np.concatenate(coords, 1).astype(np.float32)),
-        torch.from_numpy(np.concatenate(labels, 1)),
-    )
-    masks = folded.family.multi_masks
-    if len(test.low_res_logits) == n:
-        masks = (folded.family.single_mask,)
-    index = [folded.decoder.masks.index(m) for m in masks]
+    family, masks = folded.family, folded.decoder.masks
+    logits = _decode_folded(folded, both, test)
+    index = [masks.index(m) for m in family.mask_tokens(test.multimask)]
     chosen = logits[:, index].flatten(0, 1)
     return float((chosen - torch.from_numpy(test.low_res_logits)).abs().max())
 
 
-def _decoder_flops(model: PromptableModel, folded: FoldedModel, both: _Encoded) -> tuple[int, int]:
-    """FLOPs of one prompt with one point."""
-    point, label = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.int32)
-    padded = torch.zeros(1, 2, 2), torch.tensor([[1, -1]])
-    _, before = _counted(lambda: model.decode(both.before, point, label)[0])
-    _, after = _counted(lambda: folded.decode(both.after, *padded)[0])
+def _decode_folded(folded: FoldedModel, both: _Encoded, test: SelfTest) -> torch.Tensor:
+    """Low-res logits [N, all masks, L, L] of a self-test's prompts."""
+    if not folded.family.prompts:
+        return folded.decode(both.after)[0]
+    coords, labels = prompt_tokens(folded.family, both.geometry, test.points, test.labels, test.box)
+    return folded.decode(both.after, torch.from_numpy(coords), torch.from_numpy(labels))[0]
+
+
+def _decoder_flops(
+    model: PromptableModel, folded: FoldedModel, both: _Encoded, test: SelfTest
+) -> tuple[int, int]:
+    """FLOPs of the first object of a self-test."""
+    one = replace(
+        test,
+        points=test.points[:1],
+        labels=test.labels[:1],
+        box=None if test.box is None else test.box[:1],
+    )
+    first = replace(both, before=both.before[:1], after=both.after[:1])
+    _, before = _counted(lambda: decode_unfolded(model, first.before, first.geometry, one)[0])
+    _, after = _counted(lambda: _decode_folded(folded, first, one))
     return before, after
 
 
@@ -277,9 +314,21 @@ def _counted(run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
 
 def _kept(folded: FoldedModel) -> list[str]:
     kept = []
-    if folded.encoder.patch_embed.adapter is not None:
+    encoder = folded.encoder
+    attentions = [block.attn for block in encoder.blocks if isinstance(block, Block)]
+    if encoder.patch_embed.adapter is not None:
         kept.append("input_Adapter: its GELU stands between two matrices, so the second one stays")
-    if folded.encoder.cnn is not None:
+    if any(attention.adapter is not None for attention in attentions):
+        kept.append(
+            "Space_Adapter: its GELU stands between two matrices, so the second one stays (with "
+            "volumes it is one with Depth_Adapter's)"
+        )
+    if any(attention.depth is not None for attention in attentions):
+        kept.append("depth branch: its attention relates slices, as the other relates places")
+    if encoder.cnn is not None:
         kept.append("CNN branch: LayerNorm and GELU follow every convolution")
         kept.append("cross-branch attention: depends on both streams")
+    if folded.decoder.generator is not None:
+        kept.append("prompt generator: depends on the image")
+        kept.append("feature_adapter: LayerNorm and GELU follow every convolution")
     return kept

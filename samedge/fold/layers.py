@@ -77,8 +77,30 @@ class ConvNorm(nn.Module):
         return F.gelu(x) if self.activation else x
 
 
+class DepthBranch(nn.Module):
+    """The same queries, keys and values once more, along the batch axis; down to a hidden vector.
+
+    `depth` entries of the batch axis form a group; rel_h and rel_w are the tables of the small grid
+    that the group is laid out in.
+    """
+
+    def __init__(self, down: Linear, rel_h: torch.Tensor, rel_w: torch.Tensor, depth: int) -> None:
+        super().__init__()
+        self.down, self.depth = down, depth
+        self.rel_h, self.rel_w = _parameter(rel_h), _parameter(rel_w)  # [n, d, n] each
+
+    def forward(self, qkv: torch.Tensor, heads: int, grid: int, window: int) -> torch.Tensor:
+        y = ops.depth_attention(qkv, self.rel_h, self.rel_w, heads, grid, window, self.depth)
+        out: torch.Tensor = self.down(y)
+        return out
+
+
 class RelativeAttention(nn.Module):
-    """Self-attention with relative positions, in windows or over the whole grid."""
+    """Self-attention with relative positions, in windows or over the whole grid.
+
+    With an adapter behind it, the projection has the adapter's pre-activation as further columns;
+    with a depth branch its hidden vector stands beside the adapter's.
+    """
 
     def __init__(
         self,
@@ -88,11 +110,14 @@ class RelativeAttention(nn.Module):
         rel_w: torch.Tensor,
         heads: int,
         grid: int,
+        adapter: Linear | None = None,
+        depth: DepthBranch | None = None,
     ) -> None:
         super().__init__()
         self.qkv, self.proj = qkv, proj
         self.rel_h, self.rel_w = _parameter(rel_h), _parameter(rel_w)  # [n, d, n]
         self.heads, self.grid = heads, grid
+        self.adapter, self.depth = adapter, depth
 
     @property
     def window(self) -> int:
@@ -112,7 +137,15 @@ class RelativeAttention(nn.Module):
             q, k, v = qkv.chunk(3, dim=-1)
             y = ops.relative_attention(q, k, v, self.rel_h, self.rel_w, self.heads)
         out: torch.Tensor = self.proj(y)
-        return out
+        if self.adapter is None:
+            return out
+        dim = x.shape[-1]
+        hidden = out[..., dim:]
+        if self.depth is not None:
+            along = self.depth(qkv, self.heads, self.grid, self.window)
+            hidden = torch.cat([hidden, along], dim=-1)
+        extra: torch.Tensor = self.adapter(F.gelu(hidden))
+        return out[..., :dim] + extra
 
 
 class CrossAttention(nn.Module):

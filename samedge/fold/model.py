@@ -10,7 +10,7 @@ from torch import nn
 
 from samedge.bundle import SelfTest
 from samedge.families import Family
-from samedge.fold.decoder import FoldedDecoder
+from samedge.fold.decoder_layers import FoldedDecoder
 from samedge.fold.layers import FoldedEncoder
 from samedge.fold.report import FoldReport
 
@@ -86,8 +86,8 @@ class FoldedModel(nn.Module):
     def decode(
         self,
         embedding: torch.Tensor,
-        coords: torch.Tensor,
-        labels: torch.Tensor,
+        coords: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         mask: torch.Tensor | None = None,
         has_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:

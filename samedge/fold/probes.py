@@ -6,6 +6,7 @@ every engine with. The frames are synthetic speckle: no patient is in a bundle.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from samedge.bundle import SelfTest
 from samedge.families import Family
 from samedge.frame_inputs import to_network_colours
-from samedge.geometry import FrameGeometry, frame_geometry, mask_logits, resize_exact
+from samedge.frame_outputs import decide, mask_values
+from samedge.geometry import FrameGeometry, frame_geometry, resize_exact
 from samedge.models import PromptableModel
 
 Frame = NDArray[np.uint8]
 COLOUR_FRAME = (300, 420)
+STACK_FRAME = (120, 150)
 
 
 def speckle(height: int, width: int, channels: int, seed: int) -> Frame:
@@ -49,10 +52,28 @@ def speckle(height: int, width: int, channels: int, seed: int) -> Frame:
 
 
 def selftest_prompts(family: Family, side: int) -> list[tuple[str, Frame, dict[str, Any]]]:
-    """(name, frame, prompts in frame px) of every self-test; frames repeat so as to encode once."""
+    """(name, frame, prompts in frame px) of every self-test; frames repeat so as to encode once.
+
+    Prompts have the names and shapes of `SelfTest`: `points` and `labels` are always there, for a
+    family without point prompts with no point in them.
+    """
+    if family.slices > 1:
+        return [_stack(family)]
     square = speckle(side, side, 1, seed=0)
     wide = speckle(*COLOUR_FRAME, 3, seed=1)
     h, w = COLOUR_FRAME
+    nothing = {"points": np.zeros((1, 0, 2)), "labels": np.zeros((1, 0), np.int64)}
+    if not family.prompts:
+        return [("square", square, nothing), ("colour", wide, nothing)]
+    box = [[0.25 * w, 0.3 * h, 0.7 * w, 0.8 * h]]
+    if "point" not in family.prompts:
+        boxes = np.array([*box, [0.1 * w, 0.1 * h, 0.5 * w, 0.4 * h]])
+        empty = {"points": np.zeros((2, 0, 2)), "labels": np.zeros((2, 0), np.int64)}
+        middle = [[side * 0.2, side * 0.3, side * 0.8, side * 0.6]]
+        return [
+            ("square-box", square, {**nothing, "box": middle}),
+            ("colour-two-boxes", wide, {**empty, "box": boxes}),
+        ]
     three = np.array(
         [[[0.5, 0.5], [0.1, 0.1]], [[0.3, 0.6], [0.9, 0.2]], [[0.75, 0.35], [0.05, 0.9]]]
     )
@@ -61,7 +82,6 @@ def selftest_prompts(family: Family, side: int) -> list[tuple[str, Frame, dict[s
         ("colour-three-objects", wide, {"points": three * (w, h), "labels": [[1, 0]] * 3}),
     ]
     if "box" in family.prompts:
-        box = [[0.25 * w, 0.3 * h, 0.7 * w, 0.8 * h]]
         point = {"points": [[[0.5 * w, 0.5 * h]]], "labels": [[1]]}
         tests.append(("colour-box", wide, {**point, "box": box}))
     if family.multi_masks:
@@ -69,12 +89,21 @@ def selftest_prompts(family: Family, side: int) -> list[tuple[str, Frame, dict[s
     return tests
 
 
+def _stack(family: Family) -> tuple[str, Frame, dict[str, Any]]:
+    """Slices of a volume with a click in each."""
+    h, w = STACK_FRAME
+    slices = np.stack([speckle(h, w, 1, seed=i) for i in range(family.slices)])
+    drift = np.linspace(0.3, 0.6, family.slices)
+    points = np.stack([drift * w, (1 - drift) * h], -1)[:, None]
+    prompts = {"points": points, "labels": np.ones((family.slices, 1), np.int64), "stack": True}
+    return "stack-points", slices, prompts
+
+
 def geometry_of(model: PromptableModel, family: Family, frame: Frame) -> FrameGeometry:
     """Matrices between this frame and the model's input."""
     config = model.config
-    return frame_geometry(
-        family, frame.shape[0], frame.shape[1], None, config.img_size, config.low_res
-    )
+    height, width = frame.shape[1:3] if family.slices > 1 else frame.shape[:2]
+    return frame_geometry(family, height, width, None, config.img_size, config.low_res)
 
 
 def network_pixels(frame: Frame, family: Family, geometry: FrameGeometry) -> torch.Tensor:
@@ -101,20 +130,41 @@ def reference(
     prompts: dict[str, Any],
 ) -> SelfTest:
     """Decode one prompt set with the unfolded model and keep the results."""
-    points = np.asarray(prompts["points"], np.float64)
-    labels = np.asarray(prompts["labels"], np.int64)
+    family = model.family
+    flags = {name: bool(prompts.get(name, False)) for name in ("multimask", "stack")}
     box = np.asarray(prompts["box"], np.float64) if "box" in prompts else None
-    corners = None
-    if box is not None:
-        corners = torch.from_numpy(geometry.to_network(box.reshape(-1, 2, 2)).reshape(-1, 4))
-    low, iou = model.decode(
-        embedding,
-        torch.from_numpy(geometry.to_network(points)),
-        torch.from_numpy(labels),
-        boxes=corners,
-        multimask=prompts.get("multimask", False),
+    none: NDArray[Any] = np.zeros(0, np.float32)
+    asked = SelfTest(
+        name,
+        frame,
+        np.asarray(prompts["points"], np.float64),
+        np.asarray(prompts["labels"], np.int64),
+        box,
+        low_res_logits=none,
+        masks=none,
+        scores=none,
+        **flags,
     )
-    logits = low.flatten(0, 1).numpy()
-    full = np.stack([mask_logits(x, geometry) for x in logits])
-    masks = (full > model.family.threshold).astype(np.uint8)
-    return SelfTest(name, frame, points, labels, box, logits, masks, iou.flatten().numpy())
+    low, iou = decode_unfolded(model, embedding, geometry, asked)
+    masks = decide(mask_values(low.numpy(), geometry, family), family)
+    return replace(
+        asked,
+        low_res_logits=low.flatten(0, 1).numpy(),
+        masks=masks.reshape(-1, *masks.shape[-2:]),
+        scores=iou.flatten().numpy(),
+    )
+
+
+def decode_unfolded(
+    model: PromptableModel, embedding: torch.Tensor, geometry: FrameGeometry, test: SelfTest
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Low-res logits [N, K, L, L] and scores [N, K] of a self-test's prompts, as `decode` gives
+    them."""
+    given: dict[str, torch.Tensor] = {}
+    if test.points.shape[1]:
+        given["point_coords"] = torch.from_numpy(geometry.to_network(test.points))
+        given["point_labels"] = torch.from_numpy(test.labels)
+    if test.box is not None:
+        corners = geometry.to_network(test.box.reshape(-1, 2, 2))
+        given["boxes"] = torch.from_numpy(corners.reshape(-1, 4))
+    return model.decode(embedding, **given, multimask=test.multimask)

@@ -12,30 +12,55 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from samedge.errors import CheckpointError
-from samedge.models.config import SamConfig, SamusConfig, sam_config, samus_config
+from samedge.models.autosamus import Autosamus
+from samedge.models.config import (
+    AutosamusConfig,
+    MedsamConfig,
+    MsaConfig,
+    SamConfig,
+    SamedConfig,
+    SamusConfig,
+)
+from samedge.models.msa import Msa
+from samedge.models.presets import preset
 from samedge.models.sam import PromptableModel, Sam, initialise
+from samedge.models.samed import Samed
 from samedge.models.samus import Samus
 
 _NAMED = 4  # tensors named in an error message
 _Config = TypeVar("_Config", bound=SamConfig)
 _Model = TypeVar("_Model", bound=PromptableModel)
 
+MODELS: dict[type[SamConfig], Callable[[Any], PromptableModel]] = {
+    SamConfig: Sam,
+    MedsamConfig: Sam,
+    SamedConfig: Samed,
+    MsaConfig: Msa,
+    SamusConfig: Samus,
+    AutosamusConfig: Autosamus,
+}
 
-def build_sam(config: SamConfig, tensors: Mapping[str, Tensor] | None = None) -> Sam:
-    """SAM in eager float32, eval mode.
+
+def build_model(config: SamConfig, tensors: Mapping[str, Tensor] | None = None) -> PromptableModel:
+    """The model of a config, whatever its family, in eager float32, eval mode.
 
     Args:
-        config: all sizes.
+        config: all sizes; its type says which family.
         tensors: official state dict, loaded strictly; None: fresh weights, for training.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen tensors.
     """
+    return _build(MODELS[type(config)], config, tensors)
+
+
+def build_sam(config: SamConfig, tensors: Mapping[str, Tensor] | None = None) -> Sam:
+    """SAM in eager float32, eval mode; arguments and errors as `build_model`."""
     return _build(Sam, config, tensors)
 
 
 def build_samus(config: SamusConfig, tensors: Mapping[str, Tensor] | None = None) -> Samus:
-    """SAMUS in eager float32, eval mode; arguments and errors as `build_sam`."""
+    """SAMUS in eager float32, eval mode; arguments and errors as `build_model`."""
     return _build(Samus, config, tensors)
 
 
@@ -70,18 +95,14 @@ def _skeleton(model_type: Callable[[_Config], _Model], config: _Config) -> _Mode
 
 
 @dataclass(frozen=True)
-class FamilyBuilder(Generic[_Config, _Model]):
+class FamilyBuilder(Generic[_Config]):
     """How one family is built from what `samedge.checkpoint` found in a file.
 
     Attributes:
         config_type: SamConfig or a subclass.
-        preset: ("vit_b" and so on) -> config of the official checkpoint of that size.
-        model_type: config -> model.
     """
 
     config_type: type[_Config]
-    preset: Callable[[str], _Config]
-    model_type: Callable[[_Config], _Model]
 
     def config(self, fields: Mapping[str, Any]) -> _Config:
         """The config with these fields; ModelError if they do not fit each other."""
@@ -89,28 +110,34 @@ class FamilyBuilder(Generic[_Config, _Model]):
 
     def shapes(self, fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all tensors of the model with these config fields."""
-        return self._shapes(self.config(fields))
+        return model_shapes(self.config(fields))
 
     def preset_shapes(self, vit: str) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the official checkpoint of size `vit`."""
-        return self._shapes(self.preset(vit))
+        return model_shapes(preset(self.config_type, vit))
 
     def names(self, fields: Mapping[str, Any]) -> list[str]:
         """Tensor names of a model of these sizes; fields that the family lacks are left out."""
         known = {f.name for f in dataclass_fields(self.config_type)}
         return list(self.shapes({key: value for key, value in fields.items() if key in known}))
 
-    def build(self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> _Model:
-        """The model with these config fields and tensors; errors as `build_sam`."""
-        return _build(self.model_type, self.config(fields), tensors)
-
-    def _shapes(self, config: _Config) -> dict[str, tuple[int, ...]]:
-        state = _skeleton(self.model_type, config).state_dict()
-        return {name: tuple(tensor.shape) for name, tensor in state.items()}
+    def build(self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> PromptableModel:
+        """The model with these config fields and tensors; errors as `build_model`."""
+        return build_model(self.config(fields), tensors)
 
 
-SAM_BUILDER = FamilyBuilder(SamConfig, sam_config, Sam)
-SAMUS_BUILDER = FamilyBuilder(SamusConfig, samus_config, Samus)
+def model_shapes(config: SamConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of all tensors of the model of a config; takes no memory for them."""
+    state = _skeleton(MODELS[type(config)], config).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+SAM_BUILDER = FamilyBuilder(SamConfig)
+MEDSAM_BUILDER = FamilyBuilder(MedsamConfig)
+SAMED_BUILDER = FamilyBuilder(SamedConfig)
+MSA_BUILDER = FamilyBuilder(MsaConfig)
+SAMUS_BUILDER = FamilyBuilder(SamusConfig)
+AUTOSAMUS_BUILDER = FamilyBuilder(AutosamusConfig)
 
 
 def load_strictly(model: _Model, tensors: Mapping[str, Tensor]) -> _Model:

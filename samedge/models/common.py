@@ -38,6 +38,21 @@ class MlpBlock(nn.Module):
         return out
 
 
+class Adapter(nn.Module):
+    """`D_fc2(GELU(D_fc1(x)))`, plus x if `skip`."""
+
+    def __init__(self, dim: int, hidden_dim: int, skip: bool) -> None:
+        super().__init__()
+        self.skip = skip
+        self.D_fc1 = nn.Linear(dim, hidden_dim)
+        self.D_fc2 = nn.Linear(hidden_dim, dim)
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.D_fc2(self.act(self.D_fc1(x)))
+        return x + out if self.skip else out
+
+
 class Mlp(nn.Module):
     """`depth` linear layers with ReLU between them: hypernetwork and IoU head."""
 

@@ -1,12 +1,22 @@
-"""Every size of a SAM or SAMUS network, as frozen dataclasses, with the ViT-B/L/H presets."""
+"""Every size of a network, as one frozen dataclass per family, with the ViT-B/L/H presets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Any
 
 from samedge.errors import ModelError
-from samedge.families import SAM, SAMUS, Family
+from samedge.families import (
+    AUTOSAMUS,
+    MEDSAM,
+    MSA,
+    MSA_3D,
+    SAM,
+    SAMED,
+    SAMUS,
+    Family,
+)
 
 VIT_SIZES: dict[str, dict[str, Any]] = {
     "vit_b": {"embed_dim": 768, "depth": 12, "num_heads": 12, "global_blocks": (2, 5, 8, 11)},
@@ -56,11 +66,12 @@ class SamConfig:
     iou_hidden_dim: int = 256
     iou_depth: int = 3
 
-    def __post_init__(self) -> None:
-        def require(condition: bool, what: str) -> None:
-            if not condition:
-                raise ModelError(f"{type(self).__name__}: {what}; got {self}")
+    def _require(self, condition: bool, what: str) -> None:
+        if not condition:
+            raise ModelError(f"{type(self).__name__}: {what}; got {self}")
 
+    def __post_init__(self) -> None:
+        require = self._require
         require(self.img_size % self.stride == 0, f"img_size must be a multiple of {self.stride}")
         require(self.embed_dim % self.num_heads == 0, "num_heads must divide embed_dim")
         require(
@@ -170,40 +181,171 @@ class SamusConfig(SamConfig):
         return replace(SAMUS, input_size=size, upscale_size=size, stride=self.stride)
 
 
-def _preset(vit: str) -> dict[str, Any]:
-    if vit not in VIT_SIZES:
-        raise ModelError(f"unknown ViT size '{vit}'; expected one of {', '.join(VIT_SIZES)}")
-    return VIT_SIZES[vit]
+@dataclass(frozen=True)
+class MedsamConfig(SamConfig):
+    """Sizes of a MedSAM network: those of SAM. Only the way from frame to network is another."""
+
+    @property
+    def family(self) -> Family:
+        return replace(
+            MEDSAM, input_size=self.img_size, upscale_size=self.low_res, stride=self.stride
+        )
 
 
-def sam_config(vit: str = "vit_b", **changes: Any) -> SamConfig:
-    """SAM with encoder `vit` ("vit_b", "vit_l", "vit_h"); `changes` override single fields."""
-    return SamConfig(**{**_preset(vit), **changes})
+@dataclass(frozen=True)
+class SamedConfig(SamConfig):
+    """Sizes of a SAMed network; the defaults are those of its ViT-B for eight classes.
+
+    Attributes:
+        lora_rank: of the query and value branches in every block of the encoder.
+        decoder_rank: of the same in the mask decoder's attentions (SAMed_s); 0: none there.
+        classes: names of all classes, the background first; empty: "class 1" and so on.
+    """
+
+    img_size: int = 512
+    num_mask_tokens: int = 9
+    lora_rank: int = 4
+    decoder_rank: int = 0
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(self.lora_rank >= 1, "lora_rank must be at least 1")
+        self._require(self.decoder_rank >= 0, "decoder_rank must not be negative")
+        self._require(self.num_mask_tokens >= 2, "there must be a background and a class")
+        self._require(
+            len(self.classes) in (0, self.num_mask_tokens),
+            "classes must name the background and every class, one per mask token",
+        )
+
+    @property
+    def family(self) -> Family:
+        size = self.img_size
+        names = (SAMED.classes[0], *(f"class {i}" for i in range(1, self.num_mask_tokens)))
+        return replace(
+            SAMED,
+            input_size=size,
+            upscale_size=size,
+            # Upstream's images pass through 224 px; in smaller networks in proportion.
+            via=SAMED.via if size >= SAMED.via else SAMED.via * size // SAMED.input_size,
+            classes=self.classes or names,
+            stride=self.stride,
+        )
 
 
-def samus_config(vit: str = "vit_b", **changes: Any) -> SamusConfig:
-    """SAMUS with encoder `vit` ("vit_b", "vit_l", "vit_h"); `changes` override single fields."""
-    return SamusConfig(**{**_preset(vit), **changes})
+@dataclass(frozen=True)
+class MsaConfig(SamConfig):
+    """Sizes of a Medical SAM Adapter network; the defaults are its ViT-B for 256 px.
+
+    Attributes:
+        stored_grid: side of the stored absolute position table, resized (bicubic) at run time.
+        adapter_ratio: hidden width of the adapters, relative to `embed_dim`; 0: none.
+        lora_rank: of low-rank branches in the encoder, as loralib makes them; 0: none.
+        lora_layers: which linear layers of a block have one ("attn.qkv", "mlp.lin1", ...).
+        lora_groups: how many of query, key and value have one of their own (2: query and value);
+            0: a single one for the whole "attn.qkv".
+        classes: names of the structures that mask tokens 0, 1, ... stand for; empty: one mask.
+        slices: slices of a volume that are encoded together; 1: images.
+        chunk: slices (or windows) that the depth branch relates; 0: all that there are.
+    """
+
+    img_size: int = 256
+    stored_grid: int = 64
+    adapter_ratio: float = 0.25
+    lora_rank: int = 0
+    lora_layers: tuple[str, ...] = ()
+    lora_groups: int = 0
+    classes: tuple[str, ...] = ()
+    slices: int = 1
+    chunk: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require = self._require
+        require(len(self.classes) != 1, "a single structure needs no name; leave classes empty")
+        require(
+            len(self.classes) <= self.num_mask_tokens, "there are more classes than mask tokens"
+        )
+        require(bool(self.adapter_ratio) != bool(self.lora_rank), "either adapters or LoRA")
+        require(
+            bool(self.lora_rank) == bool(self.lora_layers), "lora_rank and lora_layers go together"
+        )
+        require(self.lora_groups in (0, 2, 3), "lora_groups must be 0, 2 or 3")
+        require(self.slices >= 1, "slices must be at least 1")
+        require(
+            self.slices == 1 or self.chunk != 1, "chunk=1 has no depth (the original never ends)"
+        )
+        require(
+            not self.chunk or self.slices % self.chunk == 0, "slices must be a multiple of chunk"
+        )
+        require(self.slices == 1 or bool(self.adapter_ratio), "volumes need the depth adapters")
+
+    @property
+    def pos_grid(self) -> int:
+        return self.stored_grid
+
+    @property
+    def adapter_dim(self) -> int:
+        """Hidden width of the adapters."""
+        return round(self.embed_dim * self.adapter_ratio)
+
+    def depth_entries(self, windows: int) -> int:
+        """How many entries of the batch axis the depth branch relates.
+
+        Args:
+            windows: of one slice; 1 in a global block.
+        """
+        return self.chunk or self.slices * windows
+
+    @property
+    def family(self) -> Family:
+        record = MSA if self.slices == 1 else MSA_3D
+        return replace(
+            record,
+            input_size=self.img_size,
+            classes=self.classes,
+            stride=self.stride,
+            slices=self.slices,
+            whole_volume=self.slices > 1 and not self.chunk,
+        )
 
 
-# Small enough for tests, yet with padded windows (8 -> 10), both block kinds and all branches.
-_TINY: dict[str, Any] = {
-    "embed_dim": 32,
-    "depth": 4,
-    "num_heads": 2,
-    "global_blocks": (1, 3),
-    "window_size": 5,
-    "prompt_dim": 32,
-    "decoder_mlp_dim": 64,
-    "iou_hidden_dim": 32,
-}
+def depth_grid(depth: int) -> tuple[int, int]:
+    """Rows and columns that a sequence of `depth` slices is laid out in; their product is `depth`.
+
+    Start near the square root; widen while there is too little room, flatten while there is too
+    much. 4 -> 1 x 4, 12 -> 3 x 4, 16 -> 2 x 8. At least 2.
+    """
+    assert depth > 1
+    rows = isqrt(depth)
+    cols = rows + 1
+    while rows * cols != depth:
+        if rows * cols < depth:
+            cols += 1
+        else:
+            rows -= 1
+    return rows, cols
 
 
-def tiny_sam_config(**changes: Any) -> SamConfig:
-    """A SAM of about 0.1 M parameters (input 128, grid 8) that has every part of a real one."""
-    return SamConfig(**{**_TINY, "img_size": 128, **changes})
+@dataclass(frozen=True)
+class AutosamusConfig(SamusConfig):
+    """Sizes of an AutoSAMUS network; the defaults are AutoSAMUS ViT-B.
 
+    Attributes:
+        object_tokens: learned tokens, of which the first becomes the prompt.
+        generator_depth, generator_heads, generator_head_dim, generator_mlp_dim: of both
+            transformers of the prompt generator.
+        feature_ratio: the feature adapter works at `prompt_dim / feature_ratio` channels.
+    """
 
-def tiny_samus_config(**changes: Any) -> SamusConfig:
-    """A SAMUS of about 0.1 M parameters (input 64, grid 8) that has every part of a real one."""
-    return SamusConfig(**{**_TINY, "img_size": 64, "cnn_channels": (8, 12, 16), **changes})
+    object_tokens: int = 50
+    generator_depth: int = 2
+    generator_heads: int = 8
+    generator_head_dim: int = 64
+    generator_mlp_dim: int = 1024
+    feature_ratio: int = 4
+
+    @property
+    def family(self) -> Family:
+        size = self.img_size
+        return replace(AUTOSAMUS, input_size=size, upscale_size=size, stride=self.stride)

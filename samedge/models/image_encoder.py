@@ -42,6 +42,9 @@ class Attention(nn.Module):
         table_side: grid side that the two tables are stored for (`2 table_side - 1` rows).
     """
 
+    tables = ("rel_pos_h", "rel_pos_w")  # their names
+    qkv: nn.Module
+
     def __init__(self, dim: int, num_heads: int, table_side: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -49,15 +52,17 @@ class Attention(nn.Module):
         self.scale = head_dim**-0.5
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
-        self.rel_pos_h = nn.Parameter(torch.zeros(2 * table_side - 1, head_dim))
-        self.rel_pos_w = nn.Parameter(torch.zeros(2 * table_side - 1, head_dim))
+        for name in self.tables:
+            table = nn.Parameter(torch.zeros(2 * table_side - 1, head_dim))
+            self.register_parameter(name, table)
 
     def forward(self, x: Tensor) -> Tensor:
         b, h, w, _ = x.shape
         qkv = self.qkv(x).reshape(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.reshape(3, b * self.num_heads, h * w, -1).unbind(0)
         scores = (q * self.scale) @ k.transpose(-2, -1)
-        scores = add_relative_positions(scores, q, self.rel_pos_h, self.rel_pos_w, (h, w))
+        table_h, table_w = (self.get_parameter(name) for name in self.tables)
+        scores = add_relative_positions(scores, q, table_h, table_w, (h, w))
         x = (scores.softmax(dim=-1) @ v).view(b, self.num_heads, h, w, -1)
         out: Tensor = self.proj(x.permute(0, 2, 3, 1, 4).reshape(b, h, w, -1))
         return out

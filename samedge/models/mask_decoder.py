@@ -8,17 +8,19 @@ from torch import Tensor, nn
 from samedge.errors import ModelError
 from samedge.models.common import LayerNorm2d, Mlp
 from samedge.models.config import SamConfig
-from samedge.models.transformer import TwoWayTransformer
+from samedge.models.transformer import TwoWayAttentionBlock, TwoWayTransformer
 
 
 class MaskDecoder(nn.Module):
     """Two-way transformer, upscaling by 4, and one hypernetwork MLP per mask token."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(
+        self, config: SamConfig, block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock
+    ) -> None:
         super().__init__()
         dim, masks = config.prompt_dim, config.num_mask_tokens
         self.num_mask_tokens = masks
-        self.transformer = TwoWayTransformer(config)
+        self.transformer = TwoWayTransformer(config, block)
         self.iou_token = nn.Embedding(1, dim)
         self.mask_tokens = nn.Embedding(masks, dim)
         self.output_upscaling = nn.Sequential(
@@ -34,7 +36,12 @@ class MaskDecoder(nn.Module):
         self.iou_prediction_head = Mlp(dim, config.iou_hidden_dim, masks, config.iou_depth)
 
     def forward(
-        self, embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor, multimask: bool
+        self,
+        embedding: Tensor,
+        image_pe: Tensor,
+        sparse: Tensor,
+        dense: Tensor,
+        masks: tuple[int, ...],
     ) -> tuple[Tensor, Tensor]:
         """Decode N prompts.
 
@@ -42,22 +49,25 @@ class MaskDecoder(nn.Module):
             embedding: `[1, D, g, g]` (shared by all prompts) or `[N, D, g, g]`.
             image_pe: `[1, D, g, g]`.
             sparse: `[N, T, D]`; dense: `[N, D, g, g]`.
-            multimask: masks 1, 2, ... instead of mask 0.
+            masks: which mask tokens to answer for.
 
         Returns:
             low-res logits `[N, K, 4 g, 4 g]` and predicted IoU `[N, K]`.
         """
-        masks, iou = self.predict_masks(embedding, image_pe, sparse, dense)
-        chosen = slice(1, None) if multimask else slice(0, 1)
-        return masks[:, chosen], iou[:, chosen]
+        logits, iou = self.predict_masks(embedding, image_pe, sparse, dense)
+        chosen = list(masks)
+        return logits[:, chosen], iou[:, chosen]
+
+    def own_tokens(self) -> Tensor:
+        """`[1, 1 + masks, D]`: the IoU token and the mask tokens."""
+        return torch.cat((self.iou_token.weight, self.mask_tokens.weight))[None]
 
     def predict_masks(
         self, embedding: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor
     ) -> tuple[Tensor, Tensor]:
         """All masks: logits `[N, num_mask_tokens, 4 g, 4 g]`, IoU `[N, num_mask_tokens]`."""
         n = sparse.shape[0]
-        own = torch.cat((self.iou_token.weight, self.mask_tokens.weight))
-        tokens = torch.cat((own[None].expand(n, -1, -1), sparse), dim=1)
+        tokens = torch.cat((self.own_tokens().expand(n, -1, -1), sparse), dim=1)
         if embedding.shape[0] not in (1, n):
             raise ModelError(
                 f"{embedding.shape[0]} image embeddings and {n} prompts; expected one embedding, "

@@ -13,6 +13,7 @@ from samedge.models.config import SamConfig
 from samedge.models.image_encoder import ImageEncoder
 from samedge.models.mask_decoder import MaskDecoder
 from samedge.models.prompt_encoder import PromptEncoder
+from samedge.models.transformer import TwoWayAttentionBlock
 
 
 class PromptableModel(nn.Module):
@@ -24,14 +25,19 @@ class PromptableModel(nn.Module):
         source: hashes (`sha256`) and `format` of the files that the weights came from.
     """
 
-    def __init__(self, config: SamConfig, image_encoder: nn.Module) -> None:
+    def __init__(
+        self,
+        config: SamConfig,
+        image_encoder: nn.Module,
+        decoder_block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock,
+    ) -> None:
         super().__init__()
         self.config = config
         self.family: Family = config.family
         self.source: dict[str, Any] = {"sha256": [], "format": "torch module"}
         self.image_encoder = image_encoder
         self.prompt_encoder = PromptEncoder(config)
-        self.mask_decoder = MaskDecoder(config)
+        self.mask_decoder = MaskDecoder(config, decoder_block)
 
     def encode(self, x: Tensor) -> Tensor:
         """Image embedding of a network input.
@@ -88,10 +94,26 @@ class PromptableModel(nn.Module):
         points = None
         if point_coords is not None and point_labels is not None:
             points = (point_coords, point_labels)
-        sparse, dense = self.prompt_encoder(points, boxes, masks)
+        image, sparse, dense = self.prompted(embedding, points, boxes, masks)
         image_pe = self.prompt_encoder.dense_pe()
-        low_res, iou = self.mask_decoder(embedding, image_pe, sparse, dense, multimask)
+        wanted = self.family.mask_tokens(multimask)
+        low_res, iou = self.mask_decoder(image, image_pe, sparse, dense, wanted)
         return low_res, iou
+
+    def prompted(
+        self,
+        embedding: Tensor,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the mask decoder gets: image `[1 or N, D, g, g]`, sparse `[N, T, D]` and dense
+        `[N, D, g, g]` embeddings. Without any prompt N is the number of images."""
+        sparse, dense = self.prompt_encoder(points, boxes, masks)
+        if points is None and boxes is None and masks is None:
+            n = embedding.shape[0]
+            sparse, dense = sparse.expand(n, -1, -1), dense.expand(n, -1, -1, -1)
+        return embedding, sparse, dense
 
     def _check_prompts(
         self,
@@ -106,7 +128,7 @@ class PromptableModel(nn.Module):
         given = {"point": point_coords, "box": boxes, "mask": masks}
         for kind, value in given.items():
             if value is not None and kind not in self.family.prompts:
-                takes = ", ".join(self.family.prompts)
+                takes = ", ".join(self.family.prompts) or "none"
                 raise ModelError(f"{self.family.title} takes no {kind} prompts; it takes: {takes}")
         if multimask and not self.family.multi_masks:
             raise ModelError(f"{self.family.title} gives one mask per prompt: multimask=False")
@@ -137,6 +159,6 @@ class Sam(PromptableModel):
 def initialise(module: nn.Module) -> None:
     """Weights for training from scratch: position tables as truncated normal, the rest torch's."""
     for name, parameter in module.named_parameters():
-        if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
+        if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w", "rel_h", "rel_w")):
             with torch.no_grad():
                 nn.init.trunc_normal_(parameter, std=0.02)

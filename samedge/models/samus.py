@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samedge.errors import ModelError
-from samedge.models.common import LayerNorm2d
+from samedge.models.common import Adapter, LayerNorm2d
 from samedge.models.config import SamusConfig
 from samedge.models.image_encoder import Block, PatchEmbed, make_neck
 from samedge.models.sam import PromptableModel
@@ -82,21 +82,6 @@ class PositionAdapter(nn.Module):
         for down in self.downs:
             table = down(table)
         return table.permute(0, 2, 3, 1)
-
-
-class Adapter(nn.Module):
-    """`D_fc2(GELU(D_fc1(x)))`, plus x if `skip`."""
-
-    def __init__(self, dim: int, hidden_dim: int, skip: bool) -> None:
-        super().__init__()
-        self.skip = skip
-        self.D_fc1 = nn.Linear(dim, hidden_dim)
-        self.D_fc2 = nn.Linear(hidden_dim, dim)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.D_fc2(self.act(self.D_fc1(x)))
-        return x + out if self.skip else out
 
 
 class CrossAttention(nn.Module):

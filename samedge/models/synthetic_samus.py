@@ -9,7 +9,8 @@ from dataclasses import asdict
 import torch
 
 from samedge.models.build import SAMUS_BUILDER, build_samus
-from samedge.models.config import SamusConfig, samus_config
+from samedge.models.config import SamusConfig
+from samedge.models.presets import samus_config
 from samedge.models.samus import Samus
 from samedge.models.synthetic import synthetic_state_dict, synthetic_tensor
 

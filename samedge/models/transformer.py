@@ -17,6 +17,9 @@ from samedge.models.config import SamConfig
 class Attention(nn.Module):
     """Multi-head attention whose inner width is `dim / downsample`."""
 
+    q_proj: nn.Module
+    v_proj: nn.Module
+
     def __init__(self, dim: int, num_heads: int, downsample: int = 1) -> None:
         super().__init__()
         inner = dim // downsample
@@ -42,6 +45,8 @@ class Attention(nn.Module):
 class TwoWayAttentionBlock(nn.Module):
     """Tokens attend to tokens, to the image, pass an MLP; then the image attends to the tokens."""
 
+    mlp: nn.Module
+
     def __init__(self, config: SamConfig, first: bool) -> None:
         super().__init__()
         dim, heads, down = config.prompt_dim, config.decoder_heads, config.decoder_downsample
@@ -55,16 +60,20 @@ class TwoWayAttentionBlock(nn.Module):
         self.norm4 = nn.LayerNorm(dim)
         self.cross_attn_image_to_token = Attention(dim, heads, down)
 
+    def attend_to_tokens(self, tokens: Tensor, tokens_pe: Tensor) -> Tensor:
+        """Self-attention of the tokens, in front of its norm."""
+        if self.first:  # no position code, and the result replaces the tokens: no residual
+            out: Tensor = self.self_attn(tokens, tokens, tokens)
+        else:
+            q = tokens + tokens_pe
+            out = tokens + self.self_attn(q, q, tokens)
+        return out
+
     def forward(
         self, tokens: Tensor, image: Tensor, tokens_pe: Tensor, image_pe: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Tokens `[N, T, D]` and image `[N, g*g, D]` exchange; each comes with its code."""
-        if self.first:  # no position code, and the result replaces the tokens: no residual
-            tokens = self.self_attn(tokens, tokens, tokens)
-        else:
-            q = tokens + tokens_pe
-            tokens = tokens + self.self_attn(q, q, tokens)
-        tokens = self.norm1(tokens)
+        tokens = self.norm1(self.attend_to_tokens(tokens, tokens_pe))
 
         q, k = tokens + tokens_pe, image + image_pe
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(q, k, image))
@@ -78,11 +87,13 @@ class TwoWayAttentionBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """`decoder_depth` two-way blocks and a last attention of the tokens to the image."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(
+        self, config: SamConfig, block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock
+    ) -> None:
         super().__init__()
         dim = config.prompt_dim
         self.layers = nn.ModuleList(
-            TwoWayAttentionBlock(config, first=i == 0) for i in range(config.decoder_depth)
+            block(config, first=i == 0) for i in range(config.decoder_depth)
         )
         self.final_attn_token_to_image = Attention(
             dim, config.decoder_heads, config.decoder_downsample

@@ -40,6 +40,10 @@ class GraphIO:
         """The output called `name`."""
         return next(spec for spec in self.outputs if spec.name == name)
 
+    def has_output(self, name: str) -> bool:
+        """Whether the graph gives an output called `name`."""
+        return any(spec.name == name for spec in self.outputs)
+
     def has_input(self, name: str) -> bool:
         """Whether the graph takes an input called `name`."""
         return any(spec.name == name for spec in self.inputs)

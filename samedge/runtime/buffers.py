@@ -47,13 +47,14 @@ class FrameBuffers:
 
     Attributes:
         geometry: the matrices' source, and the coordinate map of prompts.
-        frame: uint8 [H, W, C], filled anew for every frame; a view of the input of that name.
+        frame: uint8 [H, W, C] (or uint16, or with a leading axis of slices), filled anew for every
+            frame; a view of the input of that name.
         inputs: all inputs of the encoder, `frame` among them.
         mask_rows, mask_cols: float32 [H, L] and [W, L], for the decoder.
     """
 
     geometry: FrameGeometry
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     inputs: dict[str, NDArray[Any]]
     mask_rows: NDArray[np.float32]
     mask_cols: NDArray[np.float32]
@@ -62,21 +63,23 @@ class FrameBuffers:
     def for_frame(
         cls,
         family: Family,
-        shape: tuple[int, ...],
+        pixels: NDArray[Any],
         crop: tuple[int, int, int, int] | None,
         input_size: int,
         low_res: int,
         io: GraphIO,
     ) -> FrameBuffers:
-        """Buffers for frames of `shape` [H, W, C].
+        """Buffers for frames like `pixels`, [H, W, C] or [slices, H, W, C].
 
         Raises:
             FrameError: the size or the crop cannot be served.
             BundleError: the encoder has an input that is none of ours.
         """
-        geometry = frame_geometry(family, shape[0], shape[1], crop, input_size, low_res)
+        height, width, channels = pixels.shape[-3:]
+        geometry = frame_geometry(family, height, width, crop, input_size, low_res)
         # Fresh arrays: engines want writable memory, and geometries are shared and read-only.
-        known, frame = encoder_inputs(family, geometry, shape[2])
+        depth = 8 * pixels.dtype.itemsize
+        known, frame = encoder_inputs(family, geometry, channels, depth)
         foreign = [spec.name for spec in io.inputs if spec.name not in known]
         if foreign:
             raise BundleError(
@@ -119,6 +122,8 @@ class DecoderBuffers:
             "scores": np.zeros((objects, count), np.float32),
             "low_res_logits": np.zeros((objects, count, low_res, low_res), np.float32),
         }
+        if io.has_output("class_map"):
+            outputs["class_map"] = np.zeros((objects, *size), np.uint8)
         inputs = {name: array for name, array in known.items() if io.has_input(name)}
         return cls(inputs, outputs)
 
@@ -129,8 +134,9 @@ class DecoderBuffers:
         masks: NDArray[np.float32] | None,
     ) -> None:
         """Put one group's prompts into the inputs."""
-        np.copyto(self.inputs["point_coords"], coords)
-        np.copyto(self.inputs["point_labels"], labels)
+        if "point_coords" in self.inputs:
+            np.copyto(self.inputs["point_coords"], coords)
+            np.copyto(self.inputs["point_labels"], labels)
         if "mask_input" in self.inputs:
             self.inputs["mask_input"][...] = 0.0 if masks is None else masks
             self.inputs["has_mask"][...] = 0.0 if masks is None else 1.0

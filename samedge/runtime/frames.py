@@ -1,4 +1,4 @@
-"""What a caller hands over as a frame -> uint8 `[H, W, C]`, or an error that says what to do."""
+"""What a caller hands over as a frame -> pixels `[H, W, C]`, or an error that says what to do."""
 
 from __future__ import annotations
 
@@ -10,23 +10,35 @@ from numpy.typing import NDArray
 from samedge.errors import FrameError, NotSupportedError
 
 EXPECTED = "expected uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB)"
+EXPECTED_SLICES = "expected [{}, H, W], uint8 or uint16, or uint8 [{}, H, W, 3] (RGB)"
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
-def as_frame(frame: Any) -> NDArray[np.uint8]:
-    """A view of `frame` as uint8 `[H, W, C]`, C = 1 or 3. Nothing is copied where avoidable.
+def as_frame(frame: Any, deep: bool = False) -> Pixels:
+    """A view of `frame` as `[H, W, C]`, C = 1 or 3. Nothing is copied where avoidable.
 
     Args:
         frame: numpy array (also read-only or non-contiguous), or anything on the CPU that numpy can
             take: a torch tensor, a PIL image, a DLPack capsule's owner.
+        deep: grey frames may have 16 bits.
+
+    Returns:
+        uint8, or uint16 as it came.
 
     Raises:
         FrameError: wrong type, dtype, number of dimensions or channels; NaN.
         NotSupportedError: the frame lies on a GPU, which this version cannot read.
     """
     array = _to_numpy(frame)
-    _check_dtype(array)
+    _check_dtype(array, deep)
     if array.ndim == 2:
         array = array[:, :, None]
+    if array.dtype == np.uint16 and array.ndim == 3 and array.shape[2] != 1:
+        raise FrameError(
+            f"the frame is uint16 with shape {list(array.shape)}; only grey frames [H, W] may have "
+            "16 bits: convert colours to uint8"
+        )
     if array.ndim != 3 or 0 in array.shape:
         raise FrameError(f"the frame has shape {list(array.shape)}; {EXPECTED}{_hint(array)}")
     if array.shape[2] not in (1, 3):
@@ -34,6 +46,30 @@ def as_frame(frame: Any) -> NDArray[np.uint8]:
             f"the frame has {array.shape[2]} channels (shape {list(array.shape)}); "
             f"{EXPECTED}{_hint(array)}"
         )
+    return array
+
+
+def as_slices(slices: Any, count: int | None, deep: bool = False) -> Pixels:
+    """A view of `slices` as `[D, H, W, C]`, C = 1 or 3.
+
+    Args:
+        slices: a stack or volume, as for `as_frame` with one more axis in front.
+        count: slices that there must be; None: any number.
+        deep: grey slices may have 16 bits.
+
+    Raises:
+        FrameError, NotSupportedError: as `as_frame`.
+    """
+    expected = EXPECTED_SLICES.format(*((count or "D",) * 2))
+    array = _to_numpy(slices)
+    _check_dtype(array, deep)
+    if array.ndim == 3:
+        array = array[..., None]
+    channels = (1,) if array.dtype == np.uint16 else (1, 3)
+    if array.ndim != 4 or 0 in array.shape or array.shape[-1] not in channels:
+        raise FrameError(f"the slices have shape {list(array.shape)}; {expected}")
+    if count is not None and len(array) != count:
+        raise FrameError(f"{len(array)} slices came; {expected}")
     return array
 
 
@@ -72,8 +108,8 @@ def _is_on_gpu(frame: Any) -> bool:
     return False
 
 
-def _check_dtype(array: NDArray[Any]) -> None:
-    if array.dtype == np.uint8:
+def _check_dtype(array: NDArray[Any], deep: bool) -> None:
+    if array.dtype == np.uint8 or (deep and array.dtype == np.uint16):
         return
     came = f"the frame has dtype {array.dtype}"
     if array.dtype == np.bool_:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from samedge.errors import PromptError
 from samedge.families import Family
 from samedge.geometry import FrameGeometry
-
-NOT_A_POINT, BACKGROUND, FOREGROUND, BOX_FIRST, BOX_SECOND = -1, 0, 1, 2, 3
+from samedge.prompt_inputs import BACKGROUND, FOREGROUND, prompt_tokens
 
 Floats = NDArray[np.float64]
 
@@ -60,6 +59,9 @@ def assemble(
         PromptError: says what came, what was expected and what to do.
     """
     _check_family(family, points=points, box=box, mask=mask, labels=labels)
+    if not family.prompts:
+        one, none = np.zeros(1, np.int64), np.zeros((1, 0), np.int32)
+        return [PromptGroup(one, np.zeros((1, 0, 2), np.float32), none, None)]
     point_list = _points(points, geometry)
     label_list = _labels(labels, point_list)
     boxes = _boxes(box, geometry)
@@ -74,7 +76,7 @@ def assemble(
     groups = []
     for length in sorted(set(lengths)):
         objects = np.flatnonzero(np.array(lengths) == length)
-        coords, tokens = _tokens(
+        coords, tokens = prompt_tokens(
             family,
             geometry,
             np.stack([point_list[i] for i in objects]),
@@ -86,28 +88,9 @@ def assemble(
     return groups
 
 
-def _tokens(
-    family: Family,
-    geometry: FrameGeometry,
-    points: Floats,
-    labels: NDArray[np.int32],
-    boxes: Floats | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Points [n, P, 2], then padding, then box corners, as network coordinates and labels."""
-    count = len(points)
-    coords = [geometry.to_network(points)]
-    tokens = [labels.astype(np.int32)]
-    if family.pad_point == "always" or (boxes is None and points.shape[1]):
-        coords.append(np.zeros((count, 1, 2), np.float32))
-        tokens.append(np.full((count, 1), NOT_A_POINT, np.int32))
-    if boxes is not None:
-        coords.append(geometry.to_network(boxes.reshape(count, 2, 2)))
-        tokens.append(np.tile(np.array([[BOX_FIRST, BOX_SECOND]], np.int32), (count, 1)))
-    return np.concatenate(coords, axis=1), np.concatenate(tokens, axis=1)
-
-
 def _check_family(family: Family, **given: Any) -> None:
     takes = ", ".join(f"{name}s" if name == "point" else name for name in family.prompts)
+    takes = takes or "none, and finds its objects by itself"
     if given["points"] is None and given["labels"] is not None:
         raise PromptError("labels came without points; give points=[(x, y), ...] with them")
     for name in ("points", "box", "mask"):
@@ -115,7 +98,7 @@ def _check_family(family: Family, **given: Any) -> None:
             raise PromptError(
                 f"{family.title} was not trained with a {name} prompt; it takes: {takes}"
             )
-    if all(given[name] is None for name in ("points", "box", "mask")):
+    if family.prompts and all(given[name] is None for name in ("points", "box", "mask")):
         raise PromptError(f"no prompt was given; {family.title} takes: {takes}")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+PER_MASK = ("masks", "scores", "low_res_logits")
 STAGES = ("preprocess", "encode", "prompt", "decode", "total")
 
 
@@ -23,6 +24,11 @@ class Result:
         object_index: int64 `[K]`, which of the prompted objects (0-based) a mask belongs to.
         timing_ms: milliseconds per stage: "preprocess", "encode", "prompt", "decode", "total".
             `predict` does not encode, so its first two are 0.
+        class_index: int64 `[K]`, place in `class_names` of what a mask shows; 0 for families
+            without classes.
+        class_names: names of the family's classes or structures; empty without.
+        class_map: uint8 `[H, W]`, class of every pixel, where each belongs to one class (0 is the
+            background); else None.
     """
 
     masks: NDArray[np.uint8]
@@ -30,6 +36,9 @@ class Result:
     low_res_logits: NDArray[np.float32]
     object_index: NDArray[np.int64]
     timing_ms: Mapping[str, float]
+    class_index: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_names: tuple[str, ...] = ()
+    class_map: NDArray[np.uint8] | None = None
 
     def best(self, index: int = 0) -> int:
         """Position in `masks` of the highest-scoring mask of object `index`.
@@ -54,17 +63,22 @@ def join(parts: list[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]) -> dict
     """Decoder outputs of groups of objects, put back into the objects' order.
 
     Args:
-        parts: per group the object numbers `[n]` and its outputs, each `[n, K, ...]`.
+        parts: per group the object numbers `[n]` and its outputs, each `[n, K, ...]`; `class_map`
+            is `[n, H, W]`.
 
     Returns:
-        The outputs as `[N * K, ...]` and `object_index` `[N * K]`, in object order.
+        The outputs as `[N * K, ...]` (`class_map`: `[N, H, W]`), `object_index` and `class_index`
+        `[N * K]`, in object order. The latter is a mask's place among those of its object.
     """
     order = np.concatenate([objects for objects, _ in parts])
     place = np.argsort(order, kind="stable")
     joined: dict[str, NDArray[Any]] = {}
     for name in parts[0][1]:
         stacked = np.concatenate([outputs[name] for _, outputs in parts])[place]
-        joined[name] = np.ascontiguousarray(stacked.reshape(-1, *stacked.shape[2:]))
+        if name in PER_MASK:
+            stacked = stacked.reshape(-1, *stacked.shape[2:])
+        joined[name] = np.ascontiguousarray(stacked)
     per_object = len(joined["scores"]) // len(order)
     joined["object_index"] = np.repeat(order[place], per_object).astype(np.int64)
+    joined["class_index"] = np.tile(np.arange(per_object), len(order)).astype(np.int64)
     return joined

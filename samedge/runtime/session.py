@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.errors import PromptError, SessionError
+from samedge.errors import FrameError, PromptError, SessionError
 from samedge.families import Family
 from samedge.runtime.backend import Backend, LoadOptions
 from samedge.runtime.buffers import DecoderBuffers, FrameBuffers, Recent
-from samedge.runtime.frames import as_frame
+from samedge.runtime.frames import Pixels, as_frame, as_slices
 from samedge.runtime.prompts import PromptGroup, assemble
 from samedge.runtime.result import Result, join
+from samedge.runtime.volumes import VolumeResult, check_depth, slice_prompts, stacked
 
 
 class Session:
@@ -59,6 +60,8 @@ class Session:
         self._input_size, self._low_res = int(variant["input_size"]), int(variant["low_res"])
         shape = tuple(int(n) for n in self._encoder.io.output("image_embedding").shape)
         self._embedding = np.zeros(shape, np.float32)
+        # One view per slice, made once: engines bind arrays, not their contents.
+        self._slices = [self._embedding[i : i + 1] for i in range(shape[0])]
         self._frames: Recent[FrameBuffers] = Recent(4)
         self._prompts: Recent[DecoderBuffers] = Recent(8)
         self._frame: FrameBuffers | None = None
@@ -77,7 +80,8 @@ class Session:
 
         Args:
             frame: uint8 `[H, W]`, `[H, W, 1]` or `[H, W, 3]` RGB, sides 16 to 4096 px; may be
-                read-only or a non-contiguous view. It is not kept.
+                read-only or a non-contiguous view. It is not kept. Families that do not round
+                (SAMed, say) also take uint16 `[H, W]`, whose 65535 is the 255 of uint8.
             points: `[P, 2]` one object, `[N, P, 2]` or a list of `[P_i, 2]` several; (x, y) in
                 frame px.
             labels: nested like the points; 1 inside the object, 0 outside. Default: all 1.
@@ -93,13 +97,13 @@ class Session:
         """
         with self._exclusive():
             start = time.perf_counter()
-            timing = self._encode(frame, crop)
+            timing = self._encode(self._one_frame(frame), crop)
             return self._decode(timing, start, points, labels, box, mask, multimask)
 
     def set_frame(self, frame: Any, crop: tuple[int, int, int, int] | None = None) -> None:
         """Encode a frame once, to prompt it often with `predict`. Arguments as for `segment`."""
         with self._exclusive():
-            self._encode(frame, crop)
+            self._encode(self._one_frame(frame), crop)
 
     def predict(
         self,
@@ -118,8 +122,86 @@ class Session:
             timing = {"preprocess": 0.0, "encode": 0.0}
             return self._decode(timing, start, points, labels, box, mask, multimask)
 
+    def segment_slices(
+        self,
+        slices: Any,
+        prompts: Sequence[Mapping[str, Any]],
+        crop: tuple[int, int, int, int] | None = None,
+    ) -> list[Result]:
+        """Encode as many slices of a volume as the model takes together; decode each with its own
+        prompts.
+
+        Args:
+            slices: `[family.slices, H, W]`, uint8 or uint16, or uint8 `[.., H, W, 3]` RGB.
+            prompts: per slice, the arguments of `predict` ({"points": [(x, y)]}, say).
+            crop: as for `segment`.
+
+        Returns:
+            One result per slice. The time of encoding is in the first.
+
+        Raises:
+            as `segment`.
+        """
+        count = self.family.slices
+        if len(prompts) != count:
+            raise PromptError(f"prompts for {len(prompts)} slices came; expected {count}")
+        with self._exclusive():
+            start = time.perf_counter()
+            timing = self._encode(as_slices(slices, count, not self.family.rounded), crop)
+            results = []
+            for index, prompt in enumerate(prompts):
+                given = {"points": None, "labels": None, "box": None, **prompt}
+                mask, multimask = given.pop("mask", None), given.pop("multimask", False)
+                results.append(
+                    self._decode(
+                        timing, start, **given, mask=mask, multimask=multimask, index=index
+                    )
+                )
+                timing, start = {"preprocess": 0.0, "encode": 0.0}, time.perf_counter()
+            return results
+
+    def segment_volume(
+        self,
+        volume: Any,
+        points: Any = None,
+        labels: Any = None,
+        box: Any = None,
+        crop: tuple[int, int, int, int] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> VolumeResult:
+        """Segment a stack of slices; slice by slice, or several together where the model does that.
+
+        Args:
+            volume: `[D, H, W]`, uint8 (or uint16 where `segment` takes it), or uint8
+                `[D, H, W, 3]` RGB.
+            points: `[P, 2]`, the same in every slice, or one entry per slice as for `segment`.
+            labels, box: nested like the points.
+            crop: as for `segment`, the same for all slices.
+            progress: called with the slices done and their number.
+
+        Raises:
+            FrameError: as `segment`, or another number of slices than the model can take.
+            PromptError, SessionError, DeviceError: as `segment`.
+        """
+        pixels = as_slices(volume, None, not self.family.rounded)
+        depth, step = len(pixels), self.family.slices
+        check_depth(self.family, depth)
+        prompts = slice_prompts(depth, points, labels, box)
+        results: list[Result] = []
+        for at in range(0, depth, step):
+            if step > 1:
+                results += self.segment_slices(
+                    pixels[at : at + step], prompts[at : at + step], crop
+                )
+            else:
+                results.append(self.segment(pixels[at], **prompts[at], crop=crop))
+            if progress is not None:
+                progress(len(results), depth)
+        return stacked(results)
+
     def embedding(self) -> NDArray[np.float32]:
-        """A copy of the current frame's image embedding, float32 `[1, D, g, g]`."""
+        """A copy of the current frame's image embedding, float32 `[1, D, g, g]`; of a stack of
+        slices, one for each."""
         with self._exclusive():
             self._current_frame()
             return self._embedding.copy()
@@ -163,16 +245,25 @@ class Session:
     ) -> None:
         self.close()
 
-    def _encode(self, frame: Any, crop: tuple[int, int, int, int] | None) -> dict[str, float]:
+    def _one_frame(self, frame: Any) -> Pixels:
+        """A single frame `[H, W, C]`, for models that take one."""
+        self._frame = None  # a frame that fails must not leave the one before it in its place
+        if self.family.slices > 1:
+            raise FrameError(
+                f"{self.family.title} looks at {self.family.slices} slices of a volume at once; "
+                "call segment_volume(volume, ...) or segment_slices(slices, prompts)"
+            )
+        return as_frame(frame, deep=not self.family.rounded)
+
+    def _encode(self, pixels: Pixels, crop: tuple[int, int, int, int] | None) -> dict[str, float]:
         """Fill the embedding; milliseconds of "preprocess" and "encode"."""
         start = time.perf_counter()
-        self._frame = None  # a frame that fails must not leave the one before it in its place
-        pixels = as_frame(frame)
-        key = (pixels.shape, None if crop is None else tuple(crop))
+        self._frame = None
+        key = (pixels.shape, pixels.dtype.str, None if crop is None else tuple(crop))
         buffers = self._frames.get(
             key,
             lambda: FrameBuffers.for_frame(
-                self.family, pixels.shape, crop, self._input_size, self._low_res, self._encoder.io
+                self.family, pixels, crop, self._input_size, self._low_res, self._encoder.io
             ),
         )
         np.copyto(buffers.frame, pixels)
@@ -192,28 +283,34 @@ class Session:
         box: Any,
         mask: Any,
         multimask: bool,
+        index: int = 0,
     ) -> Result:
+        """Decode the prompts of slice `index` (a frame has one)."""
         begin = time.perf_counter()
         frame = self._current_frame()
         tokens = self._mask_tokens(multimask)
         groups = assemble(self.family, frame.geometry, points, labels, box, mask)
         assembled = time.perf_counter()
-        joined = join([(g.objects, self._run_decoder(frame, g, tokens)) for g in groups])
+        parts = [(g.objects, self._run_decoder(frame, g, tokens, index)) for g in groups]
+        joined = join(parts)
         end = time.perf_counter()
         timing["prompt"] = (assembled - begin) * 1e3
         timing["decode"] = (end - assembled) * 1e3
         timing["total"] = (end - start) * 1e3
-        height, width = frame.geometry.height, frame.geometry.width
+        classes = self.family.classes
         return Result(
-            masks=joined["masks"].reshape(-1, height, width),
+            masks=joined["masks"],
             scores=joined["scores"],
             low_res_logits=joined["low_res_logits"],
             object_index=joined["object_index"],
             timing_ms=timing,
+            class_index=joined["class_index"] if classes else joined["class_index"] * 0,
+            class_names=classes,
+            class_map=joined["class_map"][0] if "class_map" in joined else None,
         )
 
     def _run_decoder(
-        self, frame: FrameBuffers, group: PromptGroup, tokens: tuple[int, ...]
+        self, frame: FrameBuffers, group: PromptGroup, tokens: tuple[int, ...], index: int
     ) -> dict[str, NDArray[Any]]:
         """Outputs `[n, K, ...]` of one group of objects, in arrays of their own."""
         count, length = group.labels.shape
@@ -228,7 +325,7 @@ class Session:
         buffers.fill(group.coords, group.labels, group.masks)
         inputs = {
             **buffers.inputs,
-            "image_embedding": self._embedding,
+            "image_embedding": self._slices[index],
             "mask_rows": frame.mask_rows,
             "mask_cols": frame.mask_cols,
         }
@@ -236,11 +333,10 @@ class Session:
         return {name: array.copy() for name, array in buffers.outputs.items()}
 
     def _mask_tokens(self, multimask: bool) -> tuple[int, ...]:
-        if not multimask:
-            return (self.family.single_mask,)
-        if not self.family.multi_masks:
-            raise PromptError(f"{self.family.title} has one mask per object; leave multimask=False")
-        return self.family.multi_masks
+        if multimask and not self.family.multi_masks:
+            kind = "one mask per class" if self.family.classes else "one mask per object"
+            raise PromptError(f"{self.family.title} has {kind}; leave multimask=False")
+        return self.family.mask_tokens(multimask)
 
     def _current_frame(self) -> FrameBuffers:
         if self._frame is None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from samedge import models, open_checkpoint
 from samedge.checkpoint import checkpoint_from_tensors
+from samedge.checkpoint.options import Options
 from samedge.checkpoint.records import RECORDS
 from samedge.errors import CheckpointError, NotSupportedError
 from samedge.families import SAM, SAMUS
@@ -165,7 +166,7 @@ def test_official_sizes_are_detected(builder, family, vit: str) -> None:
     shapes = builder.preset_shapes(vit)
     record = next(r for r in RECORDS if r.fits(shapes))
     assert record.family == family
-    variant = record.variant(shapes, {})
+    variant = record.variant(shapes, {}, Options())
     assert variant.vit == vit
     assert builder.config(variant.config) == builder.preset(vit)
     assert builder.preset(vit).family == family
@@ -189,7 +190,7 @@ def test_families_of_the_official_files(manifest: str, family: str) -> None:
     record = next(r for r in RECORDS if r.fits(shapes))
     assert record.name == family
     if record.builder:
-        variant = record.variant(shapes, {})
+        variant = record.variant(shapes, {}, Options())
         assert variant.vit == "vit_b"
         assert record.load_builder().shapes(variant.config) == shapes
 

@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from samedge.families import Family
-from samedge.fold import decoder as fold_decoder_module
+from samedge.fold import decoder_layers as fold_decoder_module
+from samedge.fold import generator as fold_generator_module
 from samedge.fold import layers as fold_layers_module
-from samedge.fold.decoder import FoldedDecoder, fold_decoder
+from samedge.fold.decoder import fold_decoder
+from samedge.fold.decoder_layers import FoldedDecoder
 from samedge.fold.encoder import fold_encoder
-from samedge.fold.folding import decoder_spec, encoder_spec
+from samedge.fold.folding import decoder_spec, encoder_spec, no_mask_embedding
 from samedge.fold.layers import FoldedEncoder
 from samedge.fold.report import Notes
-from samedge.models import PromptableModel, SamConfig, SamusConfig, build_sam, build_samus
+from samedge.models import PromptableModel, SamConfig, build_model
 from samedge.models.synthetic import synthetic_tensor
 
 Errors = dict[str, float]
@@ -26,7 +28,7 @@ Errors = dict[str, float]
 
 def random_model(config: SamConfig, seed: int = 1) -> PromptableModel:
     """A model in which every tensor matters: no bias is zero, no LayerNorm the identity."""
-    model = build_samus(config) if isinstance(config, SamusConfig) else build_sam(config)
+    model = build_model(config)
     for key, tensor in model.state_dict().items():
         value = torch.from_numpy(synthetic_tensor(key, tensor.shape, seed))
         tensor.copy_(6 * value if key.endswith("bias") else value)
@@ -49,7 +51,7 @@ def halves(
     tensors = model.state_dict()
     spec = decoder_spec(model, family)
     return (
-        fold_encoder(tensors, family, encoder_spec(model), Notes()),
+        fold_encoder(tensors, family, encoder_spec(model), no_mask_embedding(model), Notes()),
         fold_decoder(tensors, spec, Notes()),
     )
 
@@ -62,7 +64,7 @@ def folding_in_float64():
         return torch.nn.Parameter(x.detach().double().contiguous().clone(), requires_grad=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (fold_layers_module, fold_decoder_module):
+        for module in (fold_layers_module, fold_decoder_module, fold_generator_module):
             patch.setattr(module, "_parameter", parameter)
         yield
 
@@ -89,29 +91,43 @@ def errors(
     eager = deepcopy(model).double()
     encoder, decoder = halves(model, family)
     with torch.no_grad(), casts_to_float64():
-        pixels, scaled = _pixels(model.config.img_size, family)
+        pixels, scaled = _pixels(model, family)
         before = eager.encode(scaled)
         after = encoder(pixels.to(dtype))
-        no_mask = eager.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        no_mask = no_mask_embedding(eager).reshape(1, -1, 1, 1)
         found = {"embedding": _distance(after - no_mask, before)}
         for name, prompt in prompts(eager).items():
             found |= _decoded(eager, decoder, before, after[:1], name, prompt)
     return found
 
 
-def _pixels(size: int, family: Family) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two images: what the folded encoder takes, and what the eager one does."""
+def _pixels(model: PromptableModel, family: Family) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images, or stacks of slices: what the folded encoder takes, and what the eager one does.
+
+    Padded families get their mean subtracted in front, the others have it in the network.
+    """
+    size = model.config.img_size
+    count = family.slices if family.whole_volume else 2 * family.slices
     random = torch.Generator().manual_seed(size)
-    shape = (2, family.channels, size, size)
+    shape = (count, family.channels, size, size)
     levels = torch.randint(0, 256, shape, generator=random).double()
-    scale = torch.tensor(family.value_scale, dtype=torch.float64)
+    if family.normalisation == "min_max":
+        return levels / 255, levels / 255
+    scale = family.value_scale
     mean = torch.tensor(family.mean, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
     std = torch.tensor(family.std, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
-    return levels - mean, (levels - mean) / std
+    seen = levels - mean if family.padded else levels
+    scaled = (levels - mean) / std
+    # A grey frame is repeated by the model itself, or by its own normalisation.
+    inputs = model.config.in_channels
+    if scaled.shape[1] not in model.input_channels:
+        scaled = scaled.expand(-1, inputs, -1, -1)
+    return seen, scaled
 
 
 def prompts(eager: PromptableModel) -> dict[str, dict[str, Any]]:
-    """Prompts for three objects, as `PromptableModel.decode` takes them, float64."""
+    """Prompts for three objects, as `PromptableModel.decode` takes them, float64; none at all for a
+    family without prompts."""
     random = torch.Generator().manual_seed(7)
     config, kinds = eager.config, eager.family.prompts
     n, size, low = 3, config.img_size, config.low_res
@@ -121,9 +137,12 @@ def prompts(eager: PromptableModel) -> dict[str, dict[str, Any]]:
     }
     corners = size * torch.rand(n, 4, generator=random, dtype=torch.float64)
     mask = 3 * torch.randn(n, 1, low, low, generator=random, dtype=torch.float64)
-    cases: dict[str, dict[str, Any]] = {"points": points}
+    cases: dict[str, dict[str, Any]] = {} if kinds else {"nothing": {}}
+    if "point" in kinds:
+        cases["points"] = points
     if "box" in kinds:
         cases["boxes"] = {"boxes": corners}
+    if {"point", "box"} <= set(kinds):
         cases["points and boxes"] = {**points, "boxes": corners}
     if "mask" in kinds:
         cases["masks"] = {**points, "masks": mask}
@@ -133,6 +152,8 @@ def prompts(eager: PromptableModel) -> dict[str, dict[str, Any]]:
 
 def folded_prompt(prompt: dict[str, Any], pad_point: str) -> dict[str, Any]:
     """The same prompts in the order and with the labels that a FoldedModel takes."""
+    if not prompt:
+        return {}
     boxes, coords, labels = prompt.get("boxes"), [], []
     n = len(prompt.get("point_coords", boxes))
     if "point_coords" in prompt:

@@ -8,11 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samedge
-from samedge.models import SamConfig, SamusConfig, tiny_sam_config, tiny_samus_config
+from samedge.models import (
+    AutosamusConfig,
+    MedsamConfig,
+    MsaConfig,
+    SamConfig,
+    SamedConfig,
+    SamusConfig,
+    tiny,
+    tiny_samus_config,
+)
 from samedge.tolerances import LIMITS
 from tests.fold.oracle import errors, folding_in_float64, random_model, three_channels
 
 FLOAT32 = LIMITS["fp32"].embedding
+LORA = {"adapter_ratio": 0.0, "lora_rank": 2, "lora_layers": ("attn.qkv",), "lora_groups": 2}
 ALGEBRA = 1e-8  # float64 leaves about 1e-14; a wrong constant leaves 1e-3 and more
 
 
@@ -27,8 +37,23 @@ def well_conditioned(found: dict[str, float]) -> dict[str, float]:
     return {name: error for name, error in found.items() if "mask" not in name}
 
 
+TINY: dict[str, SamConfig] = {
+    "sam": tiny(SamConfig),
+    "medsam": tiny(MedsamConfig),
+    "samed": tiny(SamedConfig),
+    "samed_s": tiny(SamedConfig, decoder_rank=2),
+    "msa": tiny(MsaConfig),
+    "msa, structures": tiny(MsaConfig, classes=("cup", "disc")),
+    "msa, lora": tiny(MsaConfig, **LORA),
+    "msa 3-d, chunk": tiny(MsaConfig, slices=2, chunk=2),
+    "msa 3-d, whole": tiny(MsaConfig, slices=3),
+    "samus": tiny(SamusConfig),
+    "autosamus": tiny(AutosamusConfig),
+}
+
+
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("config", [tiny_sam_config(), tiny_samus_config()], ids=lambda c: c.vit)
+@pytest.mark.parametrize("config", TINY.values(), ids=TINY)
 def test_tiny_models(config: SamConfig, seed: int) -> None:
     model = random_model(config, seed)
     check(errors(model), FLOAT32, config)

@@ -34,6 +34,7 @@ class Build:
         self._model: PromptableModel | None = None
         self._folded: FoldedModel | None = None
         self._bundle: Bundle | None = None
+        self._no_mask: torch.Tensor | None = None
 
     def model(self) -> PromptableModel:
         """The unfolded model, in eval mode."""
@@ -47,6 +48,7 @@ class Build:
         """The folded model."""
         if self._folded is None:
             self._folded = fold(self.model(), channels=self._channels)
+            self._no_mask = self._folded.no_mask
             self._model = None
         return self._folded
 
@@ -58,5 +60,8 @@ class Build:
         return self._bundle
 
     def no_mask(self) -> torch.Tensor:
-        """[P] the no-mask embedding, which folded models add to the image embedding."""
-        return self.checkpoint.tensors["prompt_encoder.no_mask_embed.weight"].reshape(-1)
+        """[P] what folded models add to the image embedding: the no-mask embedding, or zero."""
+        if self._no_mask is None:
+            self.folded()
+        assert self._no_mask is not None
+        return self._no_mask

@@ -1,15 +1,16 @@
 """A folder of reference vectors -> cases: what to feed, and which arrays are wanted.
 
 Any folder in this layout works: `index.json`, `manifests/`, `images/`, `<system>/<case>.npz`.
-Inputs are taken from the images, the index and the prompt arrays of a case; its other arrays are
+Inputs are taken from the images, the index and the given arrays of a case; its other arrays are
 only read to compare.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from samedge.errors import FrameError, SourceError
-from samedge.families import Family
-from samedge.geometry import (
-    FrameGeometry,
-    frame_geometry,
-    pil_coefficients,
-    resize_exact,
-    split_planes,
-)
+from samedge.errors import SourceError
 
-# System -> why it is not run, or "" if it is.
-SYSTEMS = {
-    "sam": "",
-    "samus": "",
-    "medsam": "MedSAM is not supported yet",
-    "samed": "SAMed is not supported yet",
-    "msa": "Medical SAM Adapter is not supported yet",
-    "autosamus": "AutoSAMUS is not supported yet",
-}
+SYSTEMS = ("sam", "medsam", "samed", "msa", "samus", "autosamus")
+COLOURED = ("sam", "medsam", "msa")  # their images are read in colour
 PROMPTS = ("point_coords", "point_labels", "box", "mask_input")
+STACKS = ("volume", "click_prompt")  # given with volumes, besides the prompts
 
 
 @dataclass(frozen=True)
@@ -75,7 +61,16 @@ class Case:
     @property
     def prompts(self) -> dict[str, NDArray[Any]]:
         """The prompt arrays stored with the case."""
-        return {n: self.reference[n] for n in PROMPTS if n in self.arrays and n in self.reference}
+        return self._given(PROMPTS)
+
+    @property
+    def given(self) -> dict[str, NDArray[Any]]:
+        """All arrays that are input: prompts, and volumes with what belongs to them."""
+        label = ("mask",) if self.kind == "stack" else ()
+        return self._given((*PROMPTS, *STACKS, *label))
+
+    def _given(self, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+        return {n: self.reference[n] for n in names if n in self.arrays and n in self.reference}
 
     @property
     def trace_names(self) -> list[str]:
@@ -88,10 +83,33 @@ class Case:
 
     @property
     def kind(self) -> str:
-        """ "predictor" (SAM, original image pixels), "dataset" (SAMUS) or "modules"."""
+        """What has to be done: a method of `CaseRunner`."""
         if self.label:
             return "dataset"
-        return "predictor" if self.system == "sam" and "masks" in self.arrays else "modules"
+        if self.system == "sam":
+            return "predictor" if "masks" in self.arrays else "modules"
+        if self.system == "msa":
+            return "stack" if "volume" in self.arrays else "clicks"
+        if self.system == "samed":
+            if "volume" in self.arrays:
+                return "slices"
+            return "classes" if self.images else "tables"
+        return {"medsam": "boxes", "samus": "points", "autosamus": "automatic"}[self.system]
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """What `open_checkpoint` has to be told besides the files."""
+        if self.system == "medsam":
+            return (("family", "medsam"),)
+        if self.kind in ("classes", "slices"):
+            return (("input_size", 4 * self.arrays["low_res_logits"][-1]),)
+        if self.kind == "stack":
+            found = re.search(r"chunk=(\d+)", self.about)
+            slices = self.arrays["volume"][2]
+            return (("chunk", int(found[1])),) if found else (("slices", slices), ("chunk", 0))
+        if self.kind == "clicks" and self.arrays["low_res_logits"][1] > 1:
+            return (("classes", self.arrays["low_res_logits"][1]),)
+        return ()
 
     @property
     def three_channels(self) -> bool:
@@ -104,39 +122,39 @@ class Case:
         return self.arrays["low_res_logits"][0] > 1
 
     def read_images(self) -> list[NDArray[np.uint8]]:
-        """Its images: uint8 [H, W] for SAMUS, [H, W, 3] RGB for SAM."""
-        return [read_image(self.folder / "images" / n, self.system == "sam") for n in self.images]
+        """Its images: uint8 [H, W], or [H, W, 3] RGB where the system reads colours.
 
-
-@dataclass(frozen=True)
-class CaseImage:
-    """One image as an engine may want it.
-
-    Attributes:
-        key: equal for equal images, for caches.
-        network_input: float32 [1, C, S, S], scaled, normalised and padded.
-        frame: uint8 [H, W] or [H, W, 3]; None where no 8-bit frame gives `network_input`.
-        geometry: resizes `frame` to the network input; None with the frame.
-    """
-
-    key: str
-    network_input: NDArray[np.float32]
-    frame: NDArray[np.uint8] | None
-    geometry: FrameGeometry | None
+        Batches that the index names one image for are that image and its left-right mirror.
+        """
+        colour = self.system in COLOURED
+        images = [read_image(self.folder / "images" / n, colour) for n in self.images]
+        if self.kind == "classes" and self.arrays["low_res_logits"][0] == 2 and len(images) == 1:
+            images.append(np.ascontiguousarray(images[0][:, ::-1]))
+        return images
 
 
 def _usual_traces(system: str, count: int, arrays: Container[str]) -> list[str]:
     """What the reference vectors trace, for an encoder of the depth that `count` tells."""
     decoder = ["mask_decoder.transformer[0]", "mask_decoder.transformer[1]"]
     encoder = "image_encoder."
-    if system == "sam":
-        if "image_embedding" not in arrays:
-            return decoder
-        blocks = [f"{encoder}blocks.{i}" for i in range(count - 2)]
-        return [f"{encoder}patch_embed", *blocks, f"{encoder}neck"]
+
+    def blocks(depth: int, parts: tuple[str, ...] = ("",)) -> list[str]:
+        return [f"{encoder}blocks.{i}{part}" for i in range(depth) for part in parts]
+
+    if system == "sam" and "image_embedding" not in arrays:
+        return decoder
+    if system == "sam" or "volume" in arrays:
+        return [f"{encoder}patch_embed", *blocks(count - 2), f"{encoder}neck"]
+    if system in ("samed", "msa"):
+        return [f"{encoder}patch_embed", *blocks(count - 4), f"{encoder}neck", *decoder]
+    streams = ("[0]", "[1]")
+    if system == "autosamus":
+        own = [*(f"prompt_generator[{i}]" for i in range(3)), "feature_adapter"]
+        encoded = blocks((count - 8) // 2, streams)
+        return [f"{encoder}patch_embed", *encoded, f"{encoder}neck", *own, *decoder]
     parts = ("cnn_embed", "patch_embed", "input_Adapter", "post_pos_embed")
-    blocks = [f"{encoder}blocks.{i}[{j}]" for i in range((count - 7) // 2) for j in (0, 1)]
-    return [*(encoder + part for part in parts), *blocks, f"{encoder}neck", *decoder]
+    encoded = blocks((count - 7) // 2, streams)
+    return [*(encoder + part for part in parts), *encoded, f"{encoder}neck", *decoder]
 
 
 def read_cases(folder: Path) -> list[Case]:
@@ -172,106 +190,10 @@ def _case(folder: Path, entry: dict[str, Any]) -> Case:
 
 
 def read_image(path: Path, colour: bool) -> NDArray[np.uint8]:
-    """An image file as grey [H, W] or RGB [H, W, 3]."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE)
+    """An image file: as it is, with colours as RGB; or as grey [H, W]."""
+    flag = cv2.IMREAD_ANYCOLOR if colour else cv2.IMREAD_GRAYSCALE
+    image = cv2.imread(str(path), flag)
     if image is None:
         raise SourceError(f"{path.name}: cannot be read as an image")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if colour else image
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if image.ndim == 3 else image
     return np.asarray(image, dtype=np.uint8)
-
-
-def case_images(case: Case, family: Family) -> list[CaseImage]:
-    """The images of a case, ready for the network."""
-    frames = case.read_images()
-    if case.three_channels:
-        return [three_channels(f, name) for f, name in zip(frames, case.images, strict=True)]
-    size = family.input_size
-    resized = case.kind != "modules"
-    for frame, name in zip(frames, case.images, strict=True):
-        if case.system == "samus" and not resized and frame.shape != (size, size):
-            raise FrameError(f"{name}: is {frame.shape}; {case.id} expects a {size} x {size} image")
-    return [
-        case_image(frame, f"{name}:{resized}", family, resized)
-        for frame, name in zip(frames, case.images, strict=True)
-    ]
-
-
-def case_image(frame: NDArray[np.uint8], key: str, family: Family, resized: bool) -> CaseImage:
-    """A frame ready for the network; `resized` False: padded only, as SAM's `preprocess` does."""
-    height, width = frame.shape[:2]
-    make = frame_geometry if resized else padding_geometry
-    geometry = make(family, height, width)
-    planes = np.moveaxis(np.atleast_3d(resize_exact(frame, geometry)), 2, 0).astype(np.float32)
-    mean = np.array(family.mean, dtype=np.float32)[:, None, None]
-    std = np.array(family.std, dtype=np.float32)[:, None, None]
-    valid = np.outer(geometry.valid_rows, geometry.valid_cols)
-    values = (planes / np.float32(family.value_scale) - mean) / std * valid
-    return CaseImage(key, values[None].astype(np.float32), frame, geometry)
-
-
-def padding_geometry(family: Family, height: int, width: int) -> FrameGeometry:
-    """A frame that is already at network scale: padded at the right and bottom, not resized."""
-    size = family.input_size
-    if max(height, width) > size:
-        raise FrameError(f"a {height} x {width} image does not fit the {size} x {size} input")
-    square = frame_geometry(family, size, size)
-
-    def planes(side: int) -> NDArray[np.float32]:
-        identity = split_planes(pil_coefficients(side, side))
-        return np.pad(identity, ((0, 0), (0, size - side), (0, 0)))
-
-    return replace(
-        square,
-        height=height,
-        width=width,
-        crop=(0, 0, width, height),
-        valid=(height, width),
-        rows=planes(height),
-        cols=planes(width),
-        valid_rows=(np.arange(size) < height).astype(np.float32),
-        valid_cols=(np.arange(size) < width).astype(np.float32),
-        mask_rows=square.mask_rows[:height],
-        mask_cols=square.mask_cols[:width],
-    )
-
-
-def three_channels(frame: NDArray[np.uint8], name: str) -> CaseImage:
-    """SAMUS's three-channel case: grey, 0.8 grey + 0.05 and 1 - grey; no 8-bit frame is that."""
-    grey = frame.astype(np.float32) / np.float32(255)
-    planes = (grey, np.float32(0.8) * grey + np.float32(0.05), np.float32(1) - grey)
-    return CaseImage(f"{name}:three", np.stack(planes)[None].astype(np.float32), None, None)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What SAMUS's dataset class makes of a label image, at network size S.
-
-    Attributes:
-        label: uint8 [1, 1, S, S], 0 or 1.
-        point_coords: float32 [1, 1, 2], (x, y); point_labels: int32 [1, 1].
-        bbox: int64 [1, 4], (x0, y0, x1, y1).
-    """
-
-    label: NDArray[np.uint8]
-    point_coords: NDArray[np.float32]
-    point_labels: NDArray[np.int32]
-    bbox: NDArray[np.int64]
-
-
-def dataset_sample(case: Case, size: int) -> Sample:
-    """Label, click and box of a dataset case (SAMUS's `ImageToImage2D` with `fixed_click`)."""
-    stored = np.minimum(read_image(case.folder / "images" / case.label, colour=False), 1)
-    image = Image.fromarray(stored).resize((size, size), Image.Resampling.NEAREST)
-    label = np.asarray(image, dtype=np.uint8)
-    wanted = int(label.any())
-    rows, columns = np.nonzero(label == wanted)
-    middle = len(rows) // 2
-    box = [-1, -1, size, size]
-    if wanted:
-        box = [columns.min(), rows.min(), columns.max(), rows.max()]
-    return Sample(
-        label=label[None, None],
-        point_coords=np.array([[[columns[middle], rows[middle]]]], dtype=np.float32),
-        point_labels=np.array([[wanted]], dtype=np.int32),
-        bbox=np.array([box], dtype=np.int64),
-    )

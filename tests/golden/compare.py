@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.tolerances import LIMITS, TABLE, Limit
-from tests.golden.cases import PROMPTS, Case
+from tests.golden.cases import Case
 
 EXACT = frozenset(
     (
@@ -24,7 +24,7 @@ EXACT = frozenset(
         "point_labels",
     )
 )
-MASKS = frozenset(("masks", "seg"))
+MASKS = frozenset(("masks", "seg", "mask", "class_map"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def compare_case(case: Case, got: dict[str, NDArray[Any]], precision: str) -> li
         same = str(got["_resized_sha256"]) == case.resized_sha256
         rows.append(_exact(case.id, "resized_sha256", same))
     for name, value in got.items():
-        copied = name in PROMPTS and case.kind != "dataset"
+        copied = name in case.given and case.kind != "dataset"
         if name.startswith("_") or name not in case.reference or copied:
             continue
         reference = case.reference[name]
@@ -68,7 +68,8 @@ def compare_case(case: Case, got: dict[str, NDArray[Any]], precision: str) -> li
             remark = f"shape {list(value.shape)} instead of {list(reference.shape)}"
             rows.append(Row(case.id, name, float("inf"), 0.0, False, remark))
         elif name in MASKS:
-            rows.append(_masks(case.id, name, value, reference, got.get(f"_{name}_logits"), limit))
+            distance = got.get(f"_{name}_distance")
+            rows.append(_masks(case.id, name, value, reference, distance, limit))
         else:
             rows.append(_values(case.id, name, value, reference, limit))
     return rows
@@ -101,14 +102,14 @@ def _masks(
     name: str,
     value: NDArray[Any],
     reference: NDArray[Any],
-    logits: NDArray[Any] | None,
+    distance: NDArray[Any] | None,
     limit: Limit,
 ) -> Row:
     differs = value != reference
     share = float(differs.mean())
     far = 0
-    if logits is not None:
-        far = int((differs & (np.abs(logits) > limit.near_zero)).sum())
+    if distance is not None:
+        far = int((differs & (distance > limit.near_zero)).sum())
     remark = f"{far} pixels differ far from the threshold" if far else ""
     return Row(case, name, share, limit.flipped, share <= limit.flipped and not far, remark)
 

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from samedge.errors import NotSupportedError
 from samedge.families import Family
-from samedge.fold.probes import network_pixels
-from samedge.geometry import FrameGeometry, mask_logits, resize_exact
+from samedge.frame_inputs import network_input
+from samedge.frame_outputs import decide, mask_values
+from samedge.geometry import FrameGeometry
+from samedge.prompt_inputs import prompt_tokens
 from tests.golden.build import Build
-from tests.golden.cases import CaseImage
+from tests.golden.images import CaseImage
 
 Floats = NDArray[np.float32]
 
@@ -32,7 +34,6 @@ ENGINES = {
     "openvino": ("tests.golden.openvino_engine", "OpenVinoEngine"),
 }
 STAGES = tuple(ENGINES)
-NOT_A_POINT, BOX_CORNERS = -1, (2, 3)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Prompt:
-    """N prompts on one image, in px of a frame; what is not given is None.
+    """N prompts on one image, or one on each of a batch, in px of a frame; what is not given is
+    None; nothing at all for families without prompts.
 
     Attributes:
         point_coords: [N, P, 2], (x, y); point_labels: int32 [N, P], 1, 0 or -1.
@@ -64,11 +66,21 @@ class Prompt:
     def count(self) -> int:
         """N."""
         given = (self.point_coords, self.boxes, self.masks)
-        return next(len(array) for array in given if array is not None)
+        return next((len(array) for array in given if array is not None), 1)
 
-    def mask_tokens(self, family: Family) -> tuple[int, ...]:
-        """Which masks are wanted."""
-        return family.multi_masks if self.multimask else (family.single_mask,)
+    def only(self, index: int) -> Prompt:
+        """The prompt of one image of a batch."""
+
+        def part(array: NDArray[Any] | None) -> Any:
+            return None if array is None else array[index : index + 1]
+
+        return Prompt(
+            part(self.point_coords),
+            part(self.point_labels),
+            part(self.boxes),
+            part(self.masks),
+            self.multimask,
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ class Decoded:
     Attributes:
         low_res: float32 [N, K, L, L].
         iou: float32 [N, K].
-        full: float32 [N, K, H, W], logits at frame size.
+        full: float32 [N, K, H, W], what decides at frame size (logits or probabilities).
         masks: uint8 [N, K, H, W] at frame size.
     """
 
@@ -86,6 +98,12 @@ class Decoded:
     iou: Floats
     full: Floats
     masks: NDArray[np.uint8]
+
+    @classmethod
+    def joined(cls, parts: list[Decoded]) -> Decoded:
+        """Answers for each image of a batch as one."""
+        names = ("low_res", "iou", "full", "masks")
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
 class Engine(Protocol):
@@ -107,22 +125,65 @@ class Engine(Protocol):
     def watch(self, names: list[str]) -> None:
         """Record traces of these modules from now on; may do nothing."""
 
-    def resized(self, image: CaseImage) -> NDArray[np.uint8]:
-        """The frame at network scale as the stage computes it, uint8 [S, S] or [S, S, 3]."""
+    def pixels(self, image: CaseImage) -> Floats:
+        """What the stage makes of the frames in front of the network, float32 [B, K, S, S]: grey
+        levels, or 0..1 for families that stretch every image."""
 
     def encode(self, image: CaseImage) -> Floats:
-        """Image embedding [1, D, g, g], without the no-mask embedding."""
+        """Image embeddings [B, D, g, g], without the no-mask embedding."""
 
     def decode(
         self, image: CaseImage, embedding: Floats, prompt: Prompt, geometry: FrameGeometry
     ) -> Decoded:
-        """Masks of N prompts; prompts and masks are in the frame of `geometry`."""
+        """Masks of N prompts on one embedding, or of one on each; prompts and masks are in the
+        frame of `geometry`."""
 
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:
         """Sparse [N, T, D] and dense [N, D, g, g] embeddings of a prompt."""
 
     def close(self) -> None:
         """Let go of the model."""
+
+
+class OneByOne:
+    """Encodes and decodes the images of a batch one after the other: the part that all stages but
+    the eager one share."""
+
+    family: Family
+
+    def encode(self, image: CaseImage) -> Floats:
+        """Image embeddings [B, D, g, g]."""
+        return np.concatenate([self.encode_one(part) for part in image.parts()])
+
+    def pixels(self, image: CaseImage) -> Floats:
+        """Grey levels in front of the network."""
+        return np.concatenate([self.pixels_of(part) for part in image.parts()])
+
+    def decode(
+        self, image: CaseImage, embedding: Floats, prompt: Prompt, geometry: FrameGeometry
+    ) -> Decoded:
+        """Masks of N prompts."""
+        if len(embedding) == 1:
+            return self.decode_one(image, embedding, prompt, geometry)
+        answers = [
+            self.decode_one(image, embedding[i : i + 1], prompt.only(i), geometry)
+            for i in range(len(embedding))
+        ]
+        return Decoded.joined(answers)
+
+    def encode_one(self, image: CaseImage) -> Floats:
+        """The embeddings of one run of the encoder."""
+        raise NotImplementedError
+
+    def pixels_of(self, image: CaseImage) -> Floats:
+        """The grey levels of one run of the encoder."""
+        return numpy_pixels(image, self.family)
+
+    def decode_one(
+        self, image: CaseImage, embedding: Floats, prompt: Prompt, geometry: FrameGeometry
+    ) -> Decoded:
+        """Masks of N prompts on one embedding."""
+        raise NotImplementedError
 
 
 def engine_of(stage: str) -> type[Engine]:
@@ -138,31 +199,31 @@ def fp32_only(stage: str, options: Options) -> None:
         raise NotSupportedError(f"the {stage} stage runs in fp32 only, not in {options.precision}")
 
 
-def numpy_resized(image: CaseImage) -> NDArray[np.uint8]:
-    """The resize of stages whose network has none of its own."""
-    assert image.frame is not None
-    assert image.geometry is not None
-    return resize_exact(image.frame, image.geometry)
+def numpy_pixels(image: CaseImage, family: Family) -> Floats:
+    """Grey levels by the geometry's numpy code: for stages whose network has none of its own."""
+    levels = [
+        with_mean(network_input(frame, geometry, family), family, geometry)
+        for frame, geometry in zip(image.frames, image.geometries, strict=True)
+    ]
+    return np.concatenate(levels)
 
 
-def prompt_tokens(
+def with_mean(pixels: Floats, family: Family, geometry: FrameGeometry) -> Floats:
+    """`network_input` [B, K, S, S] as grey levels: the mean of padded families is put back."""
+    if not family.padded:
+        return pixels
+    mean = np.array(family.mean, dtype=np.float32)[:, None, None] * np.float32(family.value_scale)
+    return pixels + mean * np.outer(geometry.valid_rows, geometry.valid_cols)
+
+
+def tokens_of(
     prompt: Prompt, geometry: FrameGeometry, family: Family
 ) -> tuple[Floats, NDArray[np.int32]]:
     """Points, padding, box corners: network px [N, T, 2] and labels [N, T]."""
     n = prompt.count
-    coords = [np.zeros((n, 0, 2), np.float32)]
-    labels = [np.zeros((n, 0), np.int32)]
-    if prompt.point_coords is not None:
-        assert prompt.point_labels is not None
-        coords.append(geometry.to_network(prompt.point_coords))
-        labels.append(prompt.point_labels.astype(np.int32))
-        if family.pad_point == "always" or prompt.boxes is None:
-            coords.append(np.zeros((n, 1, 2), np.float32))
-            labels.append(np.full((n, 1), NOT_A_POINT, np.int32))
-    if prompt.boxes is not None:
-        coords.append(geometry.to_network(prompt.boxes.reshape(n, 2, 2)))
-        labels.append(np.tile(np.array([BOX_CORNERS], np.int32), (n, 1)))
-    return np.concatenate(coords, axis=1), np.concatenate(labels, axis=1)
+    points = np.zeros((n, 0, 2)) if prompt.point_coords is None else prompt.point_coords
+    labels = np.zeros((n, 0), np.int32) if prompt.point_labels is None else prompt.point_labels
+    return prompt_tokens(family, geometry, points, labels, prompt.boxes)
 
 
 def dense_embedding(added: Floats | None, no_mask: Floats, count: int, grid: int) -> Floats:
@@ -198,12 +259,12 @@ class EagerEngine:
 
         return record
 
-    def resized(self, image: CaseImage) -> NDArray[np.uint8]:
-        """The frame at network scale, by the geometry's numpy code."""
-        return numpy_resized(image)
+    def pixels(self, image: CaseImage) -> Floats:
+        """Grey levels in front of the network."""
+        return numpy_pixels(image, self.family)
 
     def encode(self, image: CaseImage) -> Floats:
-        """Image embedding [1, D, g, g]."""
+        """Image embeddings [B, D, g, g]; a batch in one run, as traces want it."""
         with torch.inference_mode():
             embedding: Floats = self.model.encode(torch.from_numpy(image.network_input)).numpy()
         return embedding
@@ -218,17 +279,24 @@ class EagerEngine:
             low_res, iou = self.model.decode(
                 torch.from_numpy(embedding), coords, labels, boxes, masks, prompt.multimask
             )
-            full = self._to_frame(low_res, geometry).numpy()
-        picked = (full > self.family.threshold).astype(np.uint8)
-        return Decoded(low_res.numpy(), iou.numpy(), full, picked)
+            full = self._to_frame(low_res, geometry)
+        return Decoded(low_res.numpy(), iou.numpy(), full, decide(full, self.family))
 
-    def _to_frame(self, low_res: torch.Tensor, geometry: FrameGeometry) -> torch.Tensor:
-        size = self.family.upscale_size
-        height, width = geometry.valid
-        x = F.interpolate(low_res, (size, size), mode="bilinear", align_corners=False)
-        x = x[..., :height, :width]
+    def _to_frame(self, low_res: torch.Tensor, geometry: FrameGeometry) -> Floats:
+        """The originals' own steps, where torch has them."""
+        family = self.family
+        if family.mask_interpolation != "bilinear":
+            return mask_values(low_res.numpy(), geometry, family)
+        x = low_res.sigmoid() if family.mask_values == "probability" else low_res
+        square = (family.upscale_size,) * 2
+        if square != low_res.shape[-2:]:
+            x = F.interpolate(x, square, mode="bilinear", align_corners=False)
+        if family.padded:
+            height, width = geometry.valid
+            x = x[..., :height, :width]
         frame = (geometry.height, geometry.width)
-        return F.interpolate(x, frame, mode="bilinear", align_corners=False)
+        full: Floats = F.interpolate(x, frame, mode="bilinear", align_corners=False).numpy()
+        return full
 
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:
         """What the prompt encoder gives."""
@@ -243,7 +311,7 @@ class EagerEngine:
         del self.model
 
 
-class FoldedEngine:
+class FoldedEngine(OneByOne):
     """The folded model in torch."""
 
     def __init__(self, build: Build, options: Options) -> None:
@@ -256,33 +324,32 @@ class FoldedEngine:
     def watch(self, names: list[str]) -> None:
         """Folding leaves no modules to compare with."""
 
-    def resized(self, image: CaseImage) -> NDArray[np.uint8]:
-        """The frame at network scale, by the geometry's numpy code."""
-        return numpy_resized(image)
-
-    def encode(self, image: CaseImage) -> Floats:
-        """Image embedding [1, D, g, g]."""
+    def encode_one(self, image: CaseImage) -> Floats:
+        """The embeddings of one run of the encoder."""
         if image.frame is None or image.geometry is None:
-            pixels = torch.from_numpy(grey_levels(image, self.family))
+            pixels = grey_levels(image, self.family)
         else:
-            pixels = network_pixels(image.frame, self.family, image.geometry)
-        embedding = self.folded.encode(pixels) - self.folded.no_mask.reshape(1, -1, 1, 1)
-        result: Floats = embedding.numpy()
-        return result
+            pixels = network_input(image.frame, image.geometry, self.family)
+        whole = self.folded.encode(torch.from_numpy(pixels))
+        embedding: Floats = (whole - self.folded.no_mask.reshape(1, -1, 1, 1)).numpy()
+        return embedding
 
-    def decode(
+    def decode_one(
         self, image: CaseImage, embedding: Floats, prompt: Prompt, geometry: FrameGeometry
     ) -> Decoded:
         """Masks of N prompts; the folded decoder gives all masks, those asked for are picked."""
-        coords, labels = (torch.from_numpy(a) for a in prompt_tokens(prompt, geometry, self.family))
         whole = torch.from_numpy(embedding) + self.folded.no_mask.reshape(1, -1, 1, 1)
+        coords = labels = None
+        if self.family.prompts:
+            tokens = tokens_of(prompt, geometry, self.family)
+            coords, labels = (torch.from_numpy(a) for a in tokens)
         mask, has_mask = self._mask(prompt)
         logits, scores = self.folded.decode(whole, coords, labels, mask, has_mask)
-        index = [self.folded.decoder.masks.index(t) for t in prompt.mask_tokens(self.family)]
+        wanted = self.family.mask_tokens(prompt.multimask)
+        index = [self.folded.decoder.masks.index(t) for t in wanted]
         low_res = np.ascontiguousarray(logits[:, index].numpy())
-        full = mask_logits(low_res, geometry)
-        picked = (full > self.family.threshold).astype(np.uint8)
-        return Decoded(low_res, scores[:, index].numpy(), full, picked)
+        full = mask_values(low_res, geometry, self.family)
+        return Decoded(low_res, scores[:, index].numpy(), full, decide(full, self.family))
 
     def _mask(self, prompt: Prompt) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         if prompt.masks is None:
@@ -293,9 +360,10 @@ class FoldedEngine:
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:
         """What the folded prompt encoder gives."""
         decoder = self.folded.decoder
-        coords, labels = prompt_tokens(prompt, geometry, self.family)
+        coords, labels = tokens_of(prompt, geometry, self.family)
         mask, has_mask = self._mask(prompt)
         added = None
+        assert decoder.prompt is not None
         with torch.no_grad():
             sparse = decoder.prompt(torch.from_numpy(coords), torch.from_numpy(labels)).numpy()
             if decoder.mask_prompt is not None and mask is not None:

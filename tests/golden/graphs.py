@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.export.encoder_graph import NETWORK_INPUT
-from samedge.families import Family
 from samedge.frame_inputs import encoder_inputs
 from samedge.geometry import FrameGeometry
-from tests.golden.cases import CaseImage
-from tests.golden.engines import Floats, Prompt, prompt_tokens
+from tests.golden.engines import Floats, Prompt, tokens_of
+from tests.golden.images import CaseImage
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -33,8 +32,9 @@ def frame_feeds(bundle: Bundle, image: CaseImage) -> Arrays:
     """Inputs of the encoder graph for a frame."""
     assert image.frame is not None
     assert image.geometry is not None
-    frame = np.atleast_3d(image.frame)
-    known, pixels = encoder_inputs(bundle.family, image.geometry, frame.shape[2])
+    flat = image.frame.ndim == (2 if bundle.family.slices == 1 else 3)
+    frame = image.frame[..., None] if flat else image.frame
+    known, pixels = encoder_inputs(bundle.family, image.geometry, frame.shape[-1])
     pixels[...] = frame
     return {name: known[name] for name in input_names(bundle, "encoder")}
 
@@ -42,7 +42,7 @@ def frame_feeds(bundle: Bundle, image: CaseImage) -> Arrays:
 def prompt_feeds(bundle: Bundle, prompt: Prompt, geometry: FrameGeometry) -> Arrays:
     """Inputs of the decoder graph that come from the prompt."""
     side = int(bundle.manifest["variant"]["low_res"])
-    coords, labels = prompt_tokens(prompt, geometry, bundle.family)
+    coords, labels = tokens_of(prompt, geometry, bundle.family)
     given = prompt.masks is not None
     masks = prompt.masks if prompt.masks is not None else np.zeros((1, 1, side, side), np.float32)
     known: Arrays = {
@@ -50,7 +50,7 @@ def prompt_feeds(bundle: Bundle, prompt: Prompt, geometry: FrameGeometry) -> Arr
         "point_labels": np.ascontiguousarray(labels),
         "mask_input": np.ascontiguousarray(masks, dtype=np.float32),
         "has_mask": np.full(len(masks), given, np.float32),
-        "mask_index": np.array(prompt.mask_tokens(bundle.family), np.int64),
+        "mask_index": np.array(bundle.family.mask_tokens(prompt.multimask), np.int64),
     }
     return {name: known[name] for name in input_names(bundle, "decoder") if name in known}
 
@@ -75,7 +75,8 @@ def preprocessing(bundle: Bundle) -> onnx.ModelProto:
 def network(bundle: Bundle) -> onnx.ModelProto:
     """The encoder graph from `network_input` on."""
     variant = bundle.manifest["variant"]
-    shape = [1, variant["channels"], variant["input_size"], variant["input_size"]]
+    size = variant["input_size"]
+    shape = [bundle.family.slices, variant["channels"], size, size]
     model = _read(bundle, "encoder")
     model.graph.value_info.append(_float_value(NETWORK_INPUT, shape))
     return _part(model, [NETWORK_INPUT], ["image_embedding"])
@@ -94,14 +95,6 @@ def prompt_encoder(bundle: Bundle) -> onnx.ModelProto:
         outputs.append(nodes[MASK_NODE].output[0])
     names = [name for name in input_names(bundle, "decoder") if name in PROMPT_INPUTS]
     return _part(model, names, outputs)
-
-
-def network_image(network_input: Floats, family: Family, geometry: FrameGeometry) -> NDArray[Any]:
-    """`network_input` [1, C, S, S] back to grey levels, uint8 [S, S] or [S, S, C]."""
-    mean = np.array(family.mean, dtype=np.float64)[:, None, None] * family.value_scale
-    levels = network_input[0] + mean * np.outer(geometry.valid_rows, geometry.valid_cols)
-    image = np.moveaxis(np.rint(levels).astype(np.uint8), 0, 2)
-    return np.ascontiguousarray(image[:, :, 0] if family.channels == 1 else image)
 
 
 def _read(bundle: Bundle, graph: str) -> onnx.ModelProto:

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from samedge.export.encoder_graph import NETWORK_INPUT
 from samedge.export.graph import save
-from samedge.geometry import FrameGeometry, mask_logits
+from samedge.frame_outputs import mask_values
+from samedge.geometry import FrameGeometry
 from tests.golden import graphs
 from tests.golden.build import Build
-from tests.golden.cases import CaseImage
 from tests.golden.engines import (
     Decoded,
     Floats,
+    OneByOne,
     Options,
     Prompt,
     dense_embedding,
     fp32_only,
     grey_levels,
+    with_mean,
 )
+from tests.golden.images import CaseImage
 
 
-class OnnxEngine:
+class OnnxEngine(OneByOne):
     """Encoder and decoder file, each loaded when it is first needed."""
 
     def __init__(self, build: Build, options: Options) -> None:
@@ -73,14 +74,14 @@ class OnnxEngine:
     def _prompt_encoder(self) -> ort.InferenceSession:
         return self._part("prompt-encoder", graphs.prompt_encoder(self.bundle))
 
-    def resized(self, image: CaseImage) -> NDArray[Any]:
-        """The frame at network scale, as the graph computes it."""
+    def pixels_of(self, image: CaseImage) -> Floats:
+        """Grey levels as the graph computes them."""
         assert image.geometry is not None
         pixels = self._preprocessing.run(None, graphs.frame_feeds(self.bundle, image))[0]
-        return graphs.network_image(pixels, self.family, image.geometry)
+        return with_mean(pixels, self.family, image.geometry)
 
-    def encode(self, image: CaseImage) -> Floats:
-        """Image embedding [1, D, g, g]: from the frame, or past the pre-processing without one."""
+    def encode_one(self, image: CaseImage) -> Floats:
+        """The embeddings of one run, from the frame, or past the pre-processing without one."""
         if image.frame is None:
             feeds: graphs.Arrays = {NETWORK_INPUT: grey_levels(image, self.family)}
             whole = self._network.run(None, feeds)[0]
@@ -89,7 +90,7 @@ class OnnxEngine:
         embedding: Floats = whole - self._no_mask[:, None, None]
         return embedding
 
-    def decode(
+    def decode_one(
         self, image: CaseImage, embedding: Floats, prompt: Prompt, geometry: FrameGeometry
     ) -> Decoded:
         """Masks of N prompts."""
@@ -97,7 +98,7 @@ class OnnxEngine:
         feeds = graphs.decoder_feeds(self.bundle, whole, prompt, geometry)
         names = ["masks", "scores", "low_res_logits"]
         masks, scores, low_res = self._decoder.run(names, feeds)
-        return Decoded(low_res, scores, mask_logits(low_res, geometry), masks)
+        return Decoded(low_res, scores, mask_values(low_res, geometry, self.family), masks)
 
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:
         """What the decoder graph makes of a prompt."""

@@ -16,24 +16,27 @@ from numpy.typing import NDArray
 from samedge import load
 from samedge.errors import PromptError
 from samedge.export.encoder_graph import NETWORK_INPUT
-from samedge.geometry import FrameGeometry, frame_geometry, mask_logits
+from samedge.frame_outputs import mask_values
+from samedge.geometry import FrameGeometry, frame_geometry
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.openvino_backend import OpenVinoBackend
 from samedge.runtime.openvino_compile import DEVICE, compile_graph, core, engine_config
 from tests.golden import graphs
 from tests.golden.build import Build
-from tests.golden.cases import CaseImage
 from tests.golden.engines import (
     Decoded,
     Floats,
+    OneByOne,
     Options,
     Prompt,
     dense_embedding,
     grey_levels,
+    with_mean,
 )
+from tests.golden.images import CaseImage
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(OneByOne):
     """A Session, and the backend below it for what a Session does not take."""
 
     def __init__(self, build: Build, options: Options) -> None:
@@ -47,6 +50,7 @@ class OpenVinoEngine:
             self.bundle, "openvino", options.precision, options.threads, cache=False
         )
         self._current = ""  # key of the session's frame
+        self._stacks = self.family.slices > 1
 
     def watch(self, names: list[str]) -> None:
         """A graph has no modules to compare with."""
@@ -65,10 +69,10 @@ class OpenVinoEngine:
         model = core().read_model(graphs.prompt_encoder(self.bundle).SerializeToString())
         return core().compile_model(model, DEVICE, engine_config("fp32", self._options))
 
-    def resized(self, image: CaseImage) -> NDArray[Any]:
-        """The frame at network scale, as the graph computes it."""
+    def pixels_of(self, image: CaseImage) -> Floats:
+        """Grey levels as the graph computes them."""
         assert image.geometry is not None
-        return graphs.network_image(self._preprocessed(image), self.family, image.geometry)
+        return with_mean(self._preprocessed(image), self.family, image.geometry)
 
     def _preprocessed(self, image: CaseImage) -> Floats:
         return self._run_part("preprocess", graphs.frame_feeds(self.bundle, image))
@@ -80,8 +84,8 @@ class OpenVinoEngine:
         result: Floats = request.get_output_tensor(0).data.copy()
         return result
 
-    def encode(self, image: CaseImage) -> Floats:
-        """Image embedding [1, D, g, g]."""
+    def encode_one(self, image: CaseImage) -> Floats:
+        """The embeddings of one run of the encoder."""
         if self._takes(image, image.geometry):
             self._show(image)
             whole = self._session.embedding()
@@ -92,25 +96,38 @@ class OpenVinoEngine:
         embedding: Floats = whole - self._no_mask[:, None, None]
         return embedding
 
+    def _takes_all(self, image: CaseImage, geometry: FrameGeometry) -> bool:
+        """Whether a Session can answer: prompts in the frame of its only image."""
+        if self._stacks or len(image.frames) > 1:
+            return False
+        return self._takes(image, geometry) and self._takes(image, image.geometry)
+
     def _takes(self, image: CaseImage, geometry: FrameGeometry | None) -> bool:
         """Whether a Session given the frame would work in this geometry."""
         if image.frame is None or geometry is None:
             return False
-        height, width = image.frame.shape[:2]
+        height, width = image.frame.shape[1:3] if self._stacks else image.frame.shape[:2]
         own = frame_geometry(self.family, height, width)
         return own is geometry or _same(own, geometry)
 
     def _show(self, image: CaseImage) -> None:
+        geometry = image.geometry
+        assert geometry is not None
         if self._current != image.key:
             self._current = ""
-            self._session.set_frame(image.frame)
+            if self._stacks:
+                # The embedding does not depend on what is asked of each slice.
+                middle = {"points": [(geometry.width // 2, geometry.height // 2)]}
+                self._session.segment_slices(image.frame, [middle] * self.family.slices)
+            else:
+                self._session.set_frame(image.frame)
             self._current = image.key
 
-    def decode(
+    def decode_one(
         self, image: CaseImage, embedding: Floats, prompt: Prompt, geometry: FrameGeometry
     ) -> Decoded:
-        """Masks of N prompts."""
-        if self._takes(image, geometry) and self._takes(image, image.geometry):
+        """Masks of N prompts on one embedding."""
+        if self._takes_all(image, geometry):
             self._show(image)
             try:
                 return self._predict(prompt, geometry)
@@ -119,12 +136,14 @@ class OpenVinoEngine:
         whole = embedding + self._no_mask[:, None, None]
         feeds = graphs.decoder_feeds(self.bundle, whole, prompt, geometry)
         side = int(self.bundle.manifest["variant"]["low_res"])
-        shape = (prompt.count, len(prompt.mask_tokens(self.family)))
+        shape = (prompt.count, len(self.family.mask_tokens(prompt.multimask)))
         low_res, scores = np.zeros((*shape, side, side), np.float32), np.zeros(shape, np.float32)
         masks = np.zeros((*shape, geometry.height, geometry.width), np.uint8)
         outputs = {"masks": masks, "scores": scores, "low_res_logits": low_res}
+        if self.family.exclusive:
+            outputs["class_map"] = np.zeros((1, geometry.height, geometry.width), np.uint8)
         self._decoder.run(feeds, outputs)
-        return Decoded(low_res, scores, mask_logits(low_res, geometry), masks)
+        return Decoded(low_res, scores, mask_values(low_res, geometry, self.family), masks)
 
     def _predict(self, prompt: Prompt, geometry: FrameGeometry) -> Decoded:
         """The Session's own call, on the current frame."""
@@ -141,7 +160,7 @@ class OpenVinoEngine:
             return array.reshape(prompt.count, -1, *array.shape[1:])
 
         low_res = by_prompt(result.low_res_logits)
-        full = mask_logits(low_res, geometry)
+        full = mask_values(low_res, geometry, self.family)
         return Decoded(low_res, by_prompt(result.scores), full, by_prompt(result.masks))
 
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:

@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.checkpoint import Checkpoint, open_checkpoint
-from samedge.geometry import FrameGeometry, frame_geometry
-from tests.golden.cases import (
-    SYSTEMS,
-    Case,
+from samedge.checkpoint.pour import resize_position_tables
+from samedge.frame_outputs import decision_distance
+from tests.golden.cases import SYSTEMS, Case
+from tests.golden.engines import Decoded, Engine, Prompt
+from tests.golden.images import (
     CaseImage,
     case_images,
     dataset_sample,
+    network_square,
+    out_size_square,
 )
-from tests.golden.engines import Engine, Prompt
 from tests.golden.synth_weights import write_checkpoint
 
 Arrays = dict[str, NDArray[Any]]
@@ -31,7 +33,7 @@ TRACES = ("trace_names", "trace_values")  # of inner layers; only the eager stag
 
 def unsupported(case: Case) -> str:
     """Why a case is skipped; empty if it is run."""
-    return SYSTEMS.get(case.system, f"system '{case.system}' is unknown")
+    return "" if case.system in SYSTEMS else f"system '{case.system}' is unknown"
 
 
 @contextmanager
@@ -43,13 +45,7 @@ def opened_checkpoint(case: Case) -> Iterator[Checkpoint]:
             out = Path(folder) / f"{index}-{manifest}-{seed}.pth"
             write_checkpoint(case.folder / "manifests" / f"{manifest}.json", seed, out)
             files.append(out)
-        yield open_checkpoint(*files)
-
-
-def network_square(engine: Engine) -> FrameGeometry:
-    """The geometry of a frame that has the network's own size: SAMUS is scored there."""
-    size = engine.family.input_size
-    return frame_geometry(engine.family, size, size)
+        yield open_checkpoint(*files, **dict(case.options))
 
 
 class CaseRunner:
@@ -75,15 +71,23 @@ class CaseRunner:
         self.engine.traces.clear()
         kinds: dict[str, Callable[[Case, list[CaseImage]], Arrays]] = {
             "predictor": self._predictor,
+            "modules": self._sam_modules,
+            "boxes": self._boxes,
+            "classes": self._classes,
+            "slices": self._classes,
+            "tables": self._tables,
+            "clicks": self._clicks,
+            "stack": self._clicks,
+            "points": self._samus_modules,
             "dataset": self._dataset,
-            "modules": self._sam_modules if case.system == "sam" else self._samus_modules,
+            "automatic": self._automatic,
         }
         arrays = kinds[case.kind](case, images)
-        arrays.update(
-            {n: self.checkpoint.tensors[n].numpy() for n in case.arrays if "rel_pos" in n}
-        )
+        if case.kind != "tables":
+            tensors = self.checkpoint.tensors
+            arrays.update({n: tensors[n].numpy() for n in case.arrays if "rel_pos" in n})
         arrays.update(self._traces(case))
-        wanted = {**case.prompts, **arrays}
+        wanted = {**case.given, **arrays}
         return {n: a for n, a in wanted.items() if n in case.arrays or n.startswith("_")}
 
     def _encode(self, image: CaseImage) -> NDArray[np.float32]:
@@ -105,16 +109,11 @@ class CaseRunner:
 
     def _sam_modules(self, case: Case, images: list[CaseImage]) -> Arrays:
         """Encoder, and prompts in the network's own frame."""
-        image, given = images[0], case.prompts
+        image = images[0]
         geometry = image.geometry
         assert geometry is not None
         arrays: Arrays = {"image_embedding": self._encode(image)}
-        prompt = Prompt(
-            given.get("point_coords"),
-            given.get("point_labels"),
-            given.get("box"),
-            given.get("mask_input"),
-        )
+        prompt = _prompt(case.prompts)
         for suffix, multimask in (("multi", True), ("single", False)):
             if f"logits_{suffix}" in case.arrays:
                 asked = replace(prompt, multimask=multimask)
@@ -132,17 +131,11 @@ class CaseRunner:
         frame, geometry = image.frame, image.geometry
         assert frame is not None
         assert geometry is not None
-        given: dict[str, Any] = {name: array[None] for name, array in case.prompts.items()}
-        prompt = Prompt(
-            given.get("point_coords"),
-            given.get("point_labels"),
-            given.get("box"),
-            given.get("mask_input"),
-            case.multimask,
-        )
+        given = {name: array[None] for name, array in case.prompts.items()}
+        prompt = replace(_prompt(given), multimask=case.multimask)
         embedding = self._encode(image)
         decoded = self.engine.decode(image, embedding, prompt, geometry)
-        resized = self.engine.resized(image)[: geometry.valid[0], : geometry.valid[1]]
+        resized = self._levels(image)[: geometry.valid[0], : geometry.valid[1]]
         digest = hashlib.sha256(np.ascontiguousarray(resized).tobytes()).hexdigest()
         return {
             "original_size": np.array(frame.shape[:2], dtype=np.int64),
@@ -153,8 +146,90 @@ class CaseRunner:
             "iou": decoded.iou[0],
             "low_res_logits": decoded.low_res[0],
             "full_logits": decoded.full[0, :1],
-            "_masks_logits": decoded.full[0],
+            "_masks_distance": self._distance(decoded)[0],
             "_resized_sha256": np.array(digest),
+        }
+
+    def _levels(self, image: CaseImage) -> NDArray[np.uint8]:
+        """The frame at network scale, uint8 [S, S] or [S, S, 3]."""
+        levels = np.moveaxis(np.rint(self.engine.pixels(image)[0]).astype(np.uint8), 0, 2)
+        return np.ascontiguousarray(levels[:, :, 0] if levels.shape[2] == 1 else levels)
+
+    def _distance(self, decoded: Decoded) -> NDArray[np.float32]:
+        """How far each pixel of the masks is from another decision, in logits."""
+        return decision_distance(decoded.full, self.engine.family)
+
+    def _boxes(self, case: Case, images: list[CaseImage]) -> Arrays:
+        """MedSAM: boxes in the pixels of the original image, one mask each."""
+        image = images[0]
+        geometry = image.geometry
+        assert geometry is not None
+        boxes = np.atleast_2d(case.given["box"])
+        embedding = self._encode(image)
+        decoded = self.engine.decode(image, embedding, Prompt(boxes=boxes), geometry)
+        sides = np.array([geometry.width, geometry.height] * 2)
+        single = len(case.arrays["mask"]) == 2  # the original squeezes a single mask
+        masks, distance = decoded.masks[:, 0], self._distance(decoded)[:, 0]
+        return {
+            "box_1024": boxes / sides * self.engine.family.input_size,
+            "input_sample": self.engine.pixels(image)[0, :, ::16, ::16],
+            "image_embedding": embedding,
+            "low_res_logits": decoded.low_res,
+            "mask": masks[0] if single else masks,
+            "_mask_distance": distance[0] if single else distance,
+        }
+
+    def _classes(self, case: Case, images: list[CaseImage]) -> Arrays:
+        """SAMed: all classes of images at network scale, or of slices of a volume."""
+        answers, embeddings = [], []
+        for image in images:
+            geometry = image.geometry
+            assert geometry is not None
+            embeddings.append(self._encode(image))
+            answers.append(self.engine.decode(image, embeddings[-1], Prompt(), geometry))
+        decoded = Decoded.joined(answers)
+        levels = np.concatenate([self.engine.pixels(image)[:, 0] for image in images])
+        # From the engine's own masks, of which exactly one is 1 at every pixel.
+        assert (decoded.masks.sum(axis=1) == 1).all()
+        found = decoded.masks.argmax(axis=1).astype(np.uint8)
+        return {
+            "image_embedding": np.concatenate(embeddings),
+            "low_res_logits": decoded.low_res,
+            "iou_predictions": decoded.iou,
+            "masks_sample": decoded.full[:, :, ::8, ::8],
+            "network_input_sample": levels[:, ::8, ::8] / 255,
+            "class_map": found,
+            "_class_map_distance": self._distance(decoded)[:, 0],
+        }
+
+    def _tables(self, case: Case, _images: list[CaseImage]) -> Arrays:
+        """SAMed: a base's position tables after it was loaded for a smaller input."""
+        config = self.checkpoint.variant.config
+        blocks = config["global_blocks"]
+        rows = {n: shape[0] for n, shape in case.arrays.items() if n.endswith("rel_pos_h")}
+        grid = (next(iter(rows.values())) + 1) // 2
+        tensors, _ = resize_position_tables(self.checkpoint.tensors, blocks, grid)
+        arrays = {n: tensors[n].numpy() for n in case.arrays if n in tensors}
+        table = "image_encoder.blocks.{}.attn.rel_pos_h"
+        depth = range(config["depth"])
+        arrays["rel_pos_rows"] = np.array([len(tensors[table.format(i)]) for i in depth])
+        arrays["pos_embed_sample"] = tensors["image_encoder.pos_embed"].numpy()[0, ::4, ::4, ::8]
+        return arrays
+
+    def _clicks(self, case: Case, images: list[CaseImage]) -> Arrays:
+        """Medical SAM Adapter: one click per image or slice, in px of the network input."""
+        image, family = images[0], self.engine.family
+        embedding = self._encode(image)
+        prompt = _prompt(case.prompts)
+        decoded = self.engine.decode(image, embedding, prompt, out_size_square(family))
+        step = 8 if case.kind == "stack" else 16
+        scale = 255 if case.kind == "stack" else 1
+        return {
+            "image_embedding": embedding,
+            "low_res_logits": decoded.low_res,
+            "iou": decoded.iou,
+            "out_logits": decoded.full,
+            "input_sample": self.engine.pixels(image)[:, :, ::step, ::step] / scale,
         }
 
     def _samus_modules(self, case: Case, images: list[CaseImage]) -> Arrays:
@@ -162,11 +237,19 @@ class CaseRunner:
         coords, labels = case.prompts["point_coords"], case.prompts["point_labels"]
         if coords.ndim == 3:
             coords, labels = coords[:, None], labels[:, None]
+        prompts = [Prompt(xy, label) for xy, label in zip(coords, labels, strict=True)]
+        return self._at_network_size(images, prompts)
+
+    def _automatic(self, _case: Case, images: list[CaseImage]) -> Arrays:
+        """AutoSAMUS: no prompt."""
+        return self._at_network_size(images, [Prompt()] * len(images))
+
+    def _at_network_size(self, images: list[CaseImage], prompts: list[Prompt]) -> Arrays:
         embeddings, low_res, full = [], [], []
-        square = network_square(self.engine)
-        for image, xy, label in zip(images, coords, labels, strict=True):
+        square = network_square(self.engine.family)
+        for image, prompt in zip(images, prompts, strict=True):
             embeddings.append(self._encode(image))
-            decoded = self.engine.decode(image, embeddings[-1], Prompt(xy, label), square)
+            decoded = self.engine.decode(image, embeddings[-1], prompt, square)
             low_res.append(decoded.low_res[:, 0])
             full.append(decoded.full[:, 0])
         masks = np.stack(full)
@@ -179,13 +262,13 @@ class CaseRunner:
 
     def _dataset(self, case: Case, images: list[CaseImage]) -> Arrays:
         """SAMUS's dataset path: image and label file to segmentation, all at network size."""
-        image = images[0]
-        sample = dataset_sample(case, self.engine.family.input_size)
+        image, family = images[0], self.engine.family
+        sample = dataset_sample(case, family.input_size)
         prompt = Prompt(sample.point_coords, sample.point_labels)
-        square = network_square(self.engine)
+        square = network_square(family)
         decoded = self.engine.decode(image, self._encode(image), prompt, square)
         return {
-            "network_input_u8": self.engine.resized(image)[None, None],
+            "network_input_u8": self._levels(image)[None, None],
             "label": sample.label,
             "point_coords": sample.point_coords,
             "point_labels": sample.point_labels,
@@ -193,8 +276,17 @@ class CaseRunner:
             "low_res_logits": decoded.low_res,
             "masks_logits_sample": decoded.full[:, :, ::4, ::4],
             "seg": decoded.masks[:, 0],
-            "_seg_logits": decoded.full[:, 0],
+            "_seg_distance": self._distance(decoded)[:, 0],
         }
+
+
+def _prompt(given: dict[str, NDArray[Any]]) -> Prompt:
+    return Prompt(
+        given.get("point_coords"),
+        given.get("point_labels"),
+        given.get("box"),
+        given.get("mask_input"),
+    )
 
 
 def write_arrays(path: Path, arrays: Arrays) -> None:

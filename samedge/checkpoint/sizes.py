@@ -1,0 +1,215 @@
+"""Sizes of a network, read off the names and shapes of its tensors: one function per family.
+
+Each returns fields of the family's model config; what shapes do not show keeps its default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from samedge.errors import CheckpointError
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+_ENCODER, _DECODER = "image_encoder.", "mask_decoder."
+SAM_TABLE, MSA_TABLE = "rel_pos_h", "rel_h"
+
+
+def dimension(shapes: Shapes, key: str, axis: int) -> int:
+    """One dimension of one tensor; CheckpointError if it is not there."""
+    if key not in shapes:
+        raise CheckpointError(f"tensor '{key}' is missing, which shows a size of the network")
+    if not -len(shapes[key]) <= axis < len(shapes[key]) or not all(shapes[key]):
+        raise CheckpointError(
+            f"tensor '{key}' has shape {list(shapes[key])}, from which no size can be read"
+        )
+    return shapes[key][axis]
+
+
+def count(shapes: Shapes, pattern: str) -> int:
+    """Number of different indices that the first group of `pattern` takes over all names.
+
+    Not the largest index: a stray name must not make the network a million blocks deep.
+    """
+    found = (re.match(pattern, name) for name in shapes)
+    return len({m.group(1) for m in found if m})
+
+
+def vit_sizes(shapes: Shapes, table: str = SAM_TABLE, mlp: str = "mlp.lin1") -> dict[str, Any]:
+    """Config fields of everything that all families share, but the input size and the blocks.
+
+    Args:
+        shapes: names and shapes.
+        table: name of a block's table for rows.
+        mlp: name of the first layer in a decoder block's MLP.
+    """
+    dim = dimension(shapes, _ENCODER + "pos_embed", -1)
+    head_dim = dimension(shapes, f"{_ENCODER}blocks.0.attn.{table}", 1)
+    prompt_dim = dimension(shapes, _ENCODER + "neck.0.weight", 0)
+    layer = _DECODER + "transformer.layers.0."
+    head = _DECODER + "iou_prediction_head.layers."
+    inner = dimension(shapes, layer + "cross_attn_token_to_image.q_proj.weight", 0)
+    return {
+        "patch_size": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 2),
+        "in_channels": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 1),
+        "embed_dim": dim,
+        "depth": count(shapes, r"image_encoder\.blocks\.(\d+)\."),
+        "num_heads": max(dim // head_dim, 1),
+        "mlp_ratio": dimension(shapes, _ENCODER + "blocks.0.mlp.lin1.weight", 0) / dim,
+        "prompt_dim": prompt_dim,
+        "mask_channels": dimension(shapes, "prompt_encoder.mask_downscaling.3.weight", 0),
+        "num_mask_tokens": dimension(shapes, _DECODER + "mask_tokens.weight", 0),
+        "decoder_depth": count(shapes, r"mask_decoder\.transformer\.layers\.(\d+)\."),
+        "decoder_mlp_dim": dimension(shapes, f"{layer}{mlp}.weight", 0),
+        "decoder_downsample": max(prompt_dim // inner, 1),
+        "iou_hidden_dim": dimension(shapes, head + "0.weight", 0),
+        "iou_depth": count(shapes, r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."),
+    }
+
+
+def table_rows(shapes: Shapes, depth: int, table: str = SAM_TABLE) -> list[int]:
+    """Rows of every block's relative-position table."""
+    return [dimension(shapes, f"{_ENCODER}blocks.{i}.attn.{table}", 0) for i in range(depth)]
+
+
+def block_sizes(rows: list[int], global_blocks: list[int], grid: int) -> dict[str, Any]:
+    """Config fields that follow from the tables, once it is known which blocks are global."""
+    windows = [n for i, n in enumerate(rows) if i not in global_blocks]
+    stored = (rows[global_blocks[-1]] + 1) // 2 if global_blocks else grid
+    return {
+        "global_blocks": tuple(global_blocks),
+        "window_size": (windows[0] + 1) // 2 if windows else 14,
+        "rel_pos_grid": None if stored == grid else stored,
+    }
+
+
+def longest_tables(rows: list[int]) -> list[int]:
+    """Which blocks are global, where nothing else shows it.
+
+    The last block of these encoders always is; the others with as long a table are, too. (A window
+    as large as the grid makes no difference.)
+    """
+    return [i for i, n in enumerate(rows) if n == rows[-1]]
+
+
+def sam_sizes(shapes: Shapes) -> dict[str, Any]:
+    """Config fields of a SAM checkpoint."""
+    sizes = vit_sizes(shapes)
+    grid = dimension(shapes, _ENCODER + "pos_embed", 1)
+    rows = table_rows(shapes, sizes["depth"])
+    blocks = block_sizes(rows, longest_tables(rows), grid)
+    return {**sizes, **blocks, "img_size": grid * sizes["patch_size"]}
+
+
+def samus_sizes(shapes: Shapes) -> dict[str, Any]:
+    """Config fields of a SAMUS checkpoint: the stored position table is twice the grid."""
+    sizes = vit_sizes(shapes)
+    grid = max(dimension(shapes, _ENCODER + "pos_embed", 1) // 2, 1)
+    downs = count(shapes, r"image_encoder\.cnn_embed\.downs\.(\d+)\.")
+    widths = [dimension(shapes, _ENCODER + "cnn_embed.inc.conv.0.weight", 0)]
+    for i in range(downs - 1):
+        key = f"{_ENCODER}cnn_embed.downs.{i}.maxpool_conv.1.weight"
+        widths.append(dimension(shapes, key, 0))
+    rows = table_rows(shapes, sizes["depth"])
+    adapted = re.compile(r"image_encoder\.blocks\.(\d+)\.Space_Adapter\.")
+    global_blocks = sorted({int(m.group(1)) for k in shapes if (m := adapted.match(k))})
+    hidden = dimension(shapes, _ENCODER + "input_Adapter.D_fc1.weight", 0)
+    return {
+        **sizes,
+        **block_sizes(rows, global_blocks, grid),
+        "img_size": grid * 2 ** len(widths),
+        "cnn_channels": tuple(widths),
+        "adapter_ratio": hidden / sizes["embed_dim"],
+    }
+
+
+def samus_ranks(shapes: Shapes) -> dict[str, int]:
+    """Hidden widths of SAMUS's adapters."""
+    ranks = {"input": dimension(shapes, _ENCODER + "input_Adapter.D_fc1.weight", 0)}
+    return ranks | _adapter_ranks(shapes, {"mlp": "MLP_Adapter"})
+
+
+def autosamus_sizes(shapes: Shapes) -> dict[str, Any]:
+    """Config fields of an AutoSAMUS checkpoint. Heads are 64 wide, as in the original."""
+    sizes = samus_sizes(shapes)
+    generator = "prompt_generator.cross_image_token.layers.0."
+    inner = dimension(shapes, generator + "0.fn.to_q.weight", 0)
+    narrow = dimension(shapes, "feature_adapter.0.weight", 0)
+    # The number of heads does not show; all known models have heads of 64.
+    head_dim = 64 if inner % 64 == 0 else inner
+    return {
+        **sizes,
+        "object_tokens": dimension(shapes, "prompt_generator.object_token", 1),
+        "generator_depth": count(shapes, r"prompt_generator\.cross_image_token\.layers\.(\d+)\."),
+        "generator_heads": inner // head_dim,
+        "generator_head_dim": head_dim,
+        "generator_mlp_dim": dimension(shapes, generator + "2.fn.net.0.weight", 0),
+        "feature_ratio": max(sizes["prompt_dim"] // narrow, 1),
+    }
+
+
+def msa_sizes(shapes: Shapes) -> dict[str, Any]:
+    """Config fields of a Medical SAM Adapter checkpoint.
+
+    The absolute position table does not follow the input size; the longest relative ones do.
+    """
+    sizes = vit_sizes(shapes, MSA_TABLE, "mlp.layers.0.0")
+    rows = table_rows(shapes, sizes["depth"], MSA_TABLE)
+    grid = (rows[-1] + 1) // 2
+    return {
+        **sizes,
+        **block_sizes(rows, longest_tables(rows), grid),
+        "img_size": grid * sizes["patch_size"],
+        "stored_grid": dimension(shapes, _ENCODER + "pos_embed", 1),
+    }
+
+
+def msa_adapter_sizes(shapes: Shapes) -> dict[str, Any]:
+    """The same for the variant with adapters."""
+    sizes = msa_sizes(shapes)
+    hidden = dimension(shapes, _ENCODER + "blocks.0.Space_Adapter.D_fc1.weight", 0)
+    return {**sizes, "adapter_ratio": hidden / sizes["embed_dim"]}
+
+
+def msa_ranks(shapes: Shapes) -> dict[str, int]:
+    """Hidden widths of Medical SAM Adapter's adapters."""
+    parts = {"space": "Space_Adapter", "mlp": "MLP_Adapter", "depth": "Depth_Adapter"}
+    return _adapter_ranks(shapes, parts)
+
+
+def msa_lora_sizes(shapes: Shapes) -> dict[str, Any]:
+    """The same for the variant with low-rank branches (loralib's)."""
+    branch = re.compile(r"image_encoder\.blocks\.0\.(.+)\.lora_A$")
+    layers = tuple(sorted(m.group(1) for k in shapes if (m := branch.match(k))))
+    if not layers:
+        raise CheckpointError("its first block has no low-rank branch ('...lora_A')")
+    prefix = f"{_ENCODER}blocks.0."
+    rank = dimension(shapes, f"{prefix}{layers[0]}.lora_B", 1)
+    groups = 0
+    if "attn.qkv" in layers:
+        rows = dimension(shapes, prefix + "attn.qkv.lora_A", 0)
+        groups = rows // rank if rows > rank else 0
+    return {
+        **msa_sizes(shapes),
+        "adapter_ratio": 0.0,
+        "lora_rank": rank,
+        "lora_layers": layers,
+        "lora_groups": groups,
+    }
+
+
+def msa_lora_ranks(shapes: Shapes) -> dict[str, int]:
+    """Rank of every layer's branch in the first block."""
+    branch = re.compile(r"image_encoder\.blocks\.0\.(.+)\.lora_B$")
+    return {m.group(1): shapes[k][-1] for k in shapes if (m := branch.match(k)) and shapes[k]}
+
+
+def _adapter_ranks(shapes: Shapes, parts: dict[str, str]) -> dict[str, int]:
+    ranks = {}
+    for name, module in parts.items():
+        keys = [k for k in shapes if k.endswith(f".{module}.D_fc1.weight")]
+        if keys:
+            ranks[name] = dimension(shapes, keys[0], 0)
+    return ranks

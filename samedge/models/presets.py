@@ -1,0 +1,78 @@
+"""Configs of the official checkpoints, and very small ones for tests."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from samedge.errors import ModelError
+from samedge.models.config import (
+    VIT_SIZES,
+    AutosamusConfig,
+    MedsamConfig,
+    MsaConfig,
+    SamConfig,
+    SamedConfig,
+    SamusConfig,
+)
+
+_Config = TypeVar("_Config", bound=SamConfig)
+
+
+def preset(config_type: type[_Config], vit: str, **changes: Any) -> _Config:
+    """The config of the official checkpoint of size `vit`; `changes` override single fields."""
+    if vit not in VIT_SIZES:
+        raise ModelError(f"unknown ViT size '{vit}'; expected one of {', '.join(VIT_SIZES)}")
+    return config_type(**{**VIT_SIZES[vit], **changes})
+
+
+def sam_config(vit: str = "vit_b", **changes: Any) -> SamConfig:
+    """SAM with encoder `vit` ("vit_b", "vit_l", "vit_h"); `changes` override single fields."""
+    return preset(SamConfig, vit, **changes)
+
+
+def samus_config(vit: str = "vit_b", **changes: Any) -> SamusConfig:
+    """SAMUS with encoder `vit` ("vit_b", "vit_l", "vit_h"); `changes` override single fields."""
+    return preset(SamusConfig, vit, **changes)
+
+
+# Small enough for tests, yet with padded windows (8 -> 10), both block kinds and all branches.
+_TINY: dict[str, Any] = {
+    "embed_dim": 32,
+    "depth": 4,
+    "num_heads": 2,
+    "global_blocks": (1, 3),
+    "window_size": 5,
+    "prompt_dim": 32,
+    "decoder_mlp_dim": 64,
+    "iou_hidden_dim": 32,
+}
+_TINY_OF: dict[type[SamConfig], dict[str, Any]] = {
+    SamConfig: {"img_size": 128},
+    MedsamConfig: {"img_size": 128},
+    SamedConfig: {"img_size": 128, "num_mask_tokens": 4, "lora_rank": 3},
+    MsaConfig: {"img_size": 128, "stored_grid": 13},
+    SamusConfig: {"img_size": 64, "cnn_channels": (8, 12, 16)},
+    AutosamusConfig: {
+        "img_size": 64,
+        "cnn_channels": (8, 12, 16),
+        "object_tokens": 6,
+        "generator_heads": 2,
+        "generator_head_dim": 8,
+        "generator_mlp_dim": 48,
+    },
+}
+
+
+def tiny(config_type: type[_Config], **changes: Any) -> _Config:
+    """A network of about 0.1 M parameters (grid 8) that has every part of a real one."""
+    return config_type(**{**_TINY, **_TINY_OF[config_type], **changes})
+
+
+def tiny_sam_config(**changes: Any) -> SamConfig:
+    """A SAM of about 0.1 M parameters (input 128, grid 8) that has every part of a real one."""
+    return tiny(SamConfig, **changes)
+
+
+def tiny_samus_config(**changes: Any) -> SamusConfig:
+    """A SAMUS of about 0.1 M parameters (input 64, grid 8) that has every part of a real one."""
+    return tiny(SamusConfig, **changes)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle, SelfTest
 from samedge.errors import BundleError
-from samedge.geometry import FrameGeometry, frame_geometry, mask_logits
+from samedge.frame_outputs import decision_distance, mask_values
+from samedge.geometry import frame_geometry
 from samedge.runtime.backend import choose_backend
 from samedge.runtime.loading import load
 from samedge.runtime.result import Result
@@ -78,19 +79,21 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
         pairs.append((result, test))
     about, variant = session.describe(), session.manifest["variant"]
 
-    def geometry(test: SelfTest) -> FrameGeometry:
+    def distance(test: SelfTest) -> NDArray[np.float32]:
         height, width = test.frame.shape[:2]
         sizes = variant["input_size"], variant["low_res"]
-        return frame_geometry(session.family, height, width, None, *sizes)
+        geometry = frame_geometry(session.family, height, width, None, *sizes)
+        values = mask_values(test.low_res_logits, geometry, session.family)
+        return decision_distance(values, session.family)
 
-    return compare(pairs, about["backend"], about["precision"], geometry)
+    return compare(pairs, about["backend"], about["precision"], distance)
 
 
 def compare(
     pairs: list[tuple[Result, SelfTest]],
     backend: str,
     precision: str,
-    geometry: Callable[[SelfTest], FrameGeometry] | None = None,
+    distance: Callable[[SelfTest], NDArray[np.float32]] | None = None,
 ) -> Row:
     """Compare results with their references under the limits of `precision`.
 
@@ -101,7 +104,8 @@ def compare(
         dice: overlap of the masks at frame size (1 if both are empty).
         flipped: share of mask pixels that differ; `flipped_limit` bounds it.
         flipped_far: number of those where the reference is far from the threshold (`near_zero` of
-            the limits); must be 0. Counted if `geometry` tells how a frame's logits come about.
+            the limits); must be 0. Counted if `distance` tells how far each mask pixel of a frame
+            is from changing (`frame_outputs.decision_distance`).
         score_error: largest absolute difference of the scores; bounded like logits of RMS 1.
         margin: the smallest of limit / value over these bounds; at least 1 is a pass.
 
@@ -114,7 +118,7 @@ def compare(
         )
     limit = _scaled(LIMITS[precision], [test for _, test in pairs])
     worst = [_compare_one(result, test) for result, test in pairs]
-    far = sum(_flipped_far(*pair, geometry(pair[1]), limit) for pair in pairs) if geometry else 0
+    far = sum(_flipped_far(*pair, distance, limit) for pair in pairs) if distance else 0
     error = max(row["max_logit_error"] for row in worst)
     flipped = max(row["flipped"] for row in worst)
     score_error = max(row["score_error"] for row in worst)
@@ -150,13 +154,17 @@ def _scaled(limit: Limit, tests: list[SelfTest]) -> Limit:
     return replace(limit, logits=limit.logits * scale, near_zero=limit.near_zero * scale)
 
 
-def _flipped_far(result: Result, test: SelfTest, geometry: FrameGeometry, limit: Limit) -> int:
+def _flipped_far(
+    result: Result,
+    test: SelfTest,
+    distance: Callable[[SelfTest], NDArray[np.float32]],
+    limit: Limit,
+) -> int:
     """Mask pixels that differ although the reference logit is not near zero."""
     flipped = result.masks != test.masks
     if not np.isfinite(limit.near_zero) or not flipped.any():
         return 0
-    distance = np.abs(mask_logits(test.low_res_logits, geometry))
-    return int(np.count_nonzero(flipped & (distance > limit.near_zero)))
+    return int(np.count_nonzero(flipped & (distance(test) > limit.near_zero)))
 
 
 def _compare_one(result: Result, test: SelfTest) -> dict[str, float]:

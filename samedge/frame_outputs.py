@@ -45,9 +45,7 @@ def decide(values: NDArray[np.float32], family: Family) -> NDArray[np.uint8]:
     """
     if family.exclusive:
         classes = np.arange(values.shape[CLASS_AXIS])[:, None, None]
-        return np.asarray(
-            np.expand_dims(class_map(values), CLASS_AXIS) == classes, dtype=np.uint8
-        )
+        return np.asarray(np.expand_dims(class_map(values), CLASS_AXIS) == classes, dtype=np.uint8)
     return np.asarray(values > np.float32(family.threshold), dtype=np.uint8)
 
 

@@ -21,13 +21,9 @@ from PIL import Image
 
 from samedge.errors import FrameError, SourceError
 from samedge.families import Family
-from samedge.geometry import (
-    FrameGeometry,
-    frame_geometry,
-    pil_coefficients,
-    resize_exact,
-    split_planes,
-)
+from samedge.frame_inputs import resize_frame
+from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.resampling import pil_coefficients, split_planes
 
 # System -> why it is not run, or "" if it is.
 SYSTEMS = {
@@ -201,7 +197,8 @@ def case_image(frame: NDArray[np.uint8], key: str, family: Family, resized: bool
     height, width = frame.shape[:2]
     make = frame_geometry if resized else padding_geometry
     geometry = make(family, height, width)
-    planes = np.moveaxis(np.atleast_3d(resize_exact(frame, geometry)), 2, 0).astype(np.float32)
+    resized = np.atleast_3d(resize_frame(frame, geometry, family))
+    planes = np.moveaxis(resized, 2, 0).astype(np.float32)
     mean = np.array(family.mean, dtype=np.float32)[:, None, None]
     std = np.array(family.std, dtype=np.float32)[:, None, None]
     valid = np.outer(geometry.valid_rows, geometry.valid_cols)

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from samedge.errors import NotSupportedError
 from samedge.families import Family
 from samedge.fold.probes import network_pixels
-from samedge.geometry import FrameGeometry, mask_logits, resize_exact
+from samedge.frame_inputs import resize_frame
+from samedge.frame_outputs import decide, mask_values
+from samedge.geometry import FrameGeometry
 from tests.golden.build import Build
 from tests.golden.cases import CaseImage
 
@@ -138,11 +140,11 @@ def fp32_only(stage: str, options: Options) -> None:
         raise NotSupportedError(f"the {stage} stage runs in fp32 only, not in {options.precision}")
 
 
-def numpy_resized(image: CaseImage) -> NDArray[np.uint8]:
+def numpy_resized(image: CaseImage, family: Family) -> NDArray[Any]:
     """The resize of stages whose network has none of its own."""
     assert image.frame is not None
     assert image.geometry is not None
-    return resize_exact(image.frame, image.geometry)
+    return resize_frame(image.frame, image.geometry, family)
 
 
 def prompt_tokens(
@@ -200,7 +202,7 @@ class EagerEngine:
 
     def resized(self, image: CaseImage) -> NDArray[np.uint8]:
         """The frame at network scale, by the geometry's numpy code."""
-        return numpy_resized(image)
+        return numpy_resized(image, self.family)
 
     def encode(self, image: CaseImage) -> Floats:
         """Image embedding [1, D, g, g]."""
@@ -258,7 +260,7 @@ class FoldedEngine:
 
     def resized(self, image: CaseImage) -> NDArray[np.uint8]:
         """The frame at network scale, by the geometry's numpy code."""
-        return numpy_resized(image)
+        return numpy_resized(image, self.family)
 
     def encode(self, image: CaseImage) -> Floats:
         """Image embedding [1, D, g, g]."""
@@ -280,9 +282,8 @@ class FoldedEngine:
         logits, scores = self.folded.decode(whole, coords, labels, mask, has_mask)
         index = [self.folded.decoder.masks.index(t) for t in prompt.mask_tokens(self.family)]
         low_res = np.ascontiguousarray(logits[:, index].numpy())
-        full = mask_logits(low_res, geometry)
-        picked = (full > self.family.threshold).astype(np.uint8)
-        return Decoded(low_res, scores[:, index].numpy(), full, picked)
+        full = mask_values(low_res, geometry, self.family)
+        return Decoded(low_res, scores[:, index].numpy(), full, decide(full, self.family))
 
     def _mask(self, prompt: Prompt) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         if prompt.masks is None:

@@ -10,9 +10,10 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from samedge.export.encoder_graph import NETWORK_INPUT
 from samedge.export.graph import save
-from samedge.geometry import FrameGeometry, mask_logits
+from samedge.export.preprocess_graph import NETWORK_INPUT
+from samedge.frame_outputs import mask_values
+from samedge.geometry import FrameGeometry
 from tests.golden import graphs
 from tests.golden.build import Build
 from tests.golden.cases import CaseImage
@@ -97,7 +98,8 @@ class OnnxEngine:
         feeds = graphs.decoder_feeds(self.bundle, whole, prompt, geometry)
         names = ["masks", "scores", "low_res_logits"]
         masks, scores, low_res = self._decoder.run(names, feeds)
-        return Decoded(low_res, scores, mask_logits(low_res, geometry), masks)
+        full = mask_values(low_res, geometry, self.family)
+        return Decoded(low_res, scores, full, masks)
 
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:
         """What the decoder graph makes of a prompt."""

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from samedge import load
 from samedge.errors import PromptError
-from samedge.export.encoder_graph import NETWORK_INPUT
-from samedge.geometry import FrameGeometry, frame_geometry, mask_logits
+from samedge.export.preprocess_graph import NETWORK_INPUT
+from samedge.frame_outputs import mask_values
+from samedge.geometry import FrameGeometry, frame_geometry
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.openvino_backend import OpenVinoBackend
 from samedge.runtime.openvino_compile import DEVICE, compile_graph, core, engine_config
@@ -124,7 +125,8 @@ class OpenVinoEngine:
         masks = np.zeros((*shape, geometry.height, geometry.width), np.uint8)
         outputs = {"masks": masks, "scores": scores, "low_res_logits": low_res}
         self._decoder.run(feeds, outputs)
-        return Decoded(low_res, scores, mask_logits(low_res, geometry), masks)
+        full = mask_values(low_res, geometry, self.family)
+        return Decoded(low_res, scores, full, masks)
 
     def _predict(self, prompt: Prompt, geometry: FrameGeometry) -> Decoded:
         """The Session's own call, on the current frame."""
@@ -141,7 +143,7 @@ class OpenVinoEngine:
             return array.reshape(prompt.count, -1, *array.shape[1:])
 
         low_res = by_prompt(result.low_res_logits)
-        full = mask_logits(low_res, geometry)
+        full = mask_values(low_res, geometry, self.family)
         return Decoded(low_res, by_prompt(result.scores), full, by_prompt(result.masks))
 
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:

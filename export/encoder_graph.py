@@ -8,29 +8,20 @@ import onnx
 from samedge.export.attention_graph import self_attention
 from samedge.export.graph import Graph
 from samedge.export.layers import array, attention, conv_norm, linear, mlp, norm, rms_norm, split
-from samedge.families import Family
+from samedge.export.preprocess_graph import preprocess
 from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
-from samedge.geometry import PLANE
-
-NETWORK_INPUT = "network_input"
 
 
 def encoder_graph(folded: FoldedModel) -> onnx.ModelProto:
     """The encoder graph of a bundle.
 
-    Inputs: `frame` uint8 [H, W, C]; `colour` float32 [C, K], the map from the frame's channels to
-    the network's (`samedge.frame_inputs.colour_matrix`); `rows` [2, S, H] and `cols` [2, S, W];
-    `rows_first` uint8 [1], 1 for a frame that is handed over transposed (with its two matrices
-    swapped) because its vertical pass comes first (`samedge.frame_inputs.encoder_inputs`); for a
-    family with a mean also `valid_rows` [S] and `valid_cols` [S]. Output: `image_embedding`
-    float32 [1, P, g, g], no-mask embedding included. The value called `network_input` [1, K, S, S]
-    parts pre-processing (dynamic shapes, exact integers in float32) from the network (static
-    shapes): an engine may cut there.
+    Inputs: those of `samedge.export.preprocess_graph.preprocess`. Output: `image_embedding` float32
+    [1, P, g, g], no-mask embedding included.
     """
     g = Graph("encoder")
     v, batch = folded.variant, folded.family.slices
-    x = _preprocess(g, folded.family, v.input_size)
+    x = preprocess(g, folded.family, v.input_size)
     e = folded.encoder
     tokens = _patch_embed(g, x, e.patch_embed, batch, v.grid)
     branch = None
@@ -42,57 +33,6 @@ def encoder_graph(folded: FoldedModel) -> onnx.ModelProto:
     x = _neck(g, tokens, branch, e, batch, v.grid)
     g.output(x, "image_embedding", "float32", (batch, v.prompt_dim, v.grid, v.grid))
     return g.model()
-
-
-def _preprocess(g: Graph, family: Family, size: int) -> str:
-    """Colour, PIL's resize bit for bit, mean. See docs/geometry.md for the two planes."""
-    path, k = "preprocess", family.channels
-    frame = g.input("frame", "uint8", ("height", "width", "frame_channels"))
-    colour = g.input("colour", "float32", ("frame_channels", k))
-    rows = g.input("rows", "float32", (2, size, "height"))
-    cols = g.input("cols", "float32", (2, size, "width"))
-    x = str(g.op("Cast", [frame], path, to=onnx.TensorProto.FLOAT))
-    half = g.const(np.float32(0.5), "half")
-    x = g.op("Floor", [g.add(g.matmul(x, colour, f"{path}.colour"), half, f"{path}.colour")],
-             f"{path}.colour")  # fmt: skip
-    x = g.transpose(x, (2, 0, 1), path)
-    plane_axis = g.const([1], "plane_axis")
-    x = str(g.op("Unsqueeze", [x, plane_axis], path))  # [K, 1, H, W]
-    x = g.matmul(x, g.transpose(cols, (0, 2, 1), f"{path}.cols"), f"{path}.cols")
-    x = str(g.op("Unsqueeze", [_recombine(g, x, f"{path}.cols"), plane_axis], path))
-    x = _recombine(g, g.matmul(rows, x, f"{path}.rows"), f"{path}.rows")  # [K, S, S]
-    first = g.input("rows_first", "uint8", (1,))
-    first = g.op("Cast", [first], f"{path}.rows_first", to=onnx.TensorProto.BOOL)
-    turned = g.transpose(x, (0, 2, 1), f"{path}.rows_first")
-    x = str(g.op("Where", [first, turned, x], f"{path}.rows_first"))
-    if any(family.mean):
-        x = _subtract_mean(g, x, family, size)
-    x = str(g.op("Unsqueeze", [x, g.const([0], "axis_0")], path))
-    # one node whose output carries the name that engines cut at
-    g.identity(x, NETWORK_INPUT)
-    return NETWORK_INPUT
-
-
-def _recombine(g: Graph, x: str, path: str) -> str:
-    """[K, 2, ...] high and low plane -> [K, ...] rounded grey levels."""
-    high, low = (
-        str(g.op("Gather", [x, g.const(np.int64(i), f"plane_{i}")], path, axis=1)) for i in (0, 1)
-    )
-    plane = g.const(np.float32(PLANE), "plane_size")
-    carry = g.op("Floor", [g.op("Div", [low, plane], path)], path)
-    total = g.add(g.add(high, carry, path), g.const(np.float32(PLANE / 2), "plane_half"), path)
-    return str(g.op("Floor", [g.op("Div", [total, plane], path)], path))
-
-
-def _subtract_mean(g: Graph, x: str, family: Family, size: int) -> str:
-    path = "preprocess.mean"
-    rows = g.input("valid_rows", "float32", (size,))
-    cols = g.input("valid_cols", "float32", (size,))
-    rows = g.reshape(rows, (1, size, 1), path)
-    cols = g.reshape(cols, (1, 1, size), path)
-    mean = np.asarray(family.mean, np.float32).reshape(-1, 1, 1) * np.float32(family.value_scale)
-    valid = g.mul(rows, cols, path)
-    return str(g.op("Sub", [x, g.mul(valid, g.const(mean, "mean"), path)], path))
 
 
 def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, batch: int, grid: int) -> str:

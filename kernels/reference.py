@@ -14,6 +14,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from samedge.resampling import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
+
 
 def layer_norm(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
@@ -204,20 +206,63 @@ def conv3x3(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return F.conv2d(x.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1)
 
 
-def resize_exact(frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
-    """PIL's 8-bit bilinear resize by float32 matrix products, bit for bit (docs/geometry.md).
+def resize_frame(
+    frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor, interpolation: str
+) -> torch.Tensor:
+    """Crop, resize and pad by float32 matrix products; the grey levels of docs/geometry.md.
 
     Args:
-        frame: float32 [C, H, W] with integer values 0..255.
-        rows, cols: float32 [2, S, H] and [2, S, W], the two planes of the coefficients.
+        frame: float32 [..., K, H, W] with integer values.
+        rows, cols: float32 [P, S, H] and [P, S, W] of a `FrameGeometry`.
+        interpolation: of the family. "pil" gives PIL's 8-bit bilinear resize bit for bit, "cubic"
+            scikit-image's cubic one cut off to uint8; any other plain products.
 
     Returns:
-        float32 [C, S, S] with integer values 0..255.
+        float32 [..., K, S, S].
     """
-    x = _resize_pass(frame[:, None] @ cols.transpose(-1, -2))  # [C, H, S]
-    return _resize_pass(rows @ x[:, None])
+    if interpolation == "pil":
+        x = _pil_pass(frame[..., None, :, :] @ cols.transpose(-1, -2))  # [..., K, H, S]
+        return _pil_pass(rows @ x[..., None, :, :])
+    if interpolation == "cubic":
+        return _resize_cubic(frame, rows, cols)
+    return rows[0] @ (frame @ cols[0].t())
 
 
-def _resize_pass(planes: torch.Tensor) -> torch.Tensor:
-    high, low = planes[:, 0], planes[:, 1]
-    return ((high + (low / 2048).floor() + 1024) / 2048).floor()
+def min_max(pixels: torch.Tensor) -> torch.Tensor:
+    """Each image of [..., K, S, S] brought to 0..1 by its own extremes, of all channels together.
+
+    A flat image becomes zero.
+    """
+    low, high = (f(pixels, dim=(-3, -2, -1), keepdim=True) for f in (torch.amin, torch.amax))
+    return (pixels - low) / (high - low).clamp(min=1e-8)
+
+
+def _pil_pass(planes: torch.Tensor) -> torch.Tensor:
+    high, low = planes.unbind(-3)
+    return ((high + (low / PLANE).floor() + PLANE / 2) / PLANE).floor()
+
+
+def _resize_cubic(frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    planes = (frame - CUBIC_CENTRE)[..., None, :, :] @ cols.transpose(-1, -2)
+    high, low = planes.unbind(-3)  # [..., K, H, S]
+    value = high + low
+    whole = (value + 0.5).floor()
+    part = (((high - whole) + low) * CUBIC_PART + 0.5).floor() / CUBIC_PART
+    rest = ((high - whole) - part) + low
+    large, small = rows
+    sums, parts = large @ whole, large @ part  # exact
+    level = sums.floor()
+    carry = ((sums - level) + parts).floor()
+    fraction = ((sums - level) - carry) + parts
+    more = (fraction + ((large @ rest + small @ value) + CUBIC_SLACK)).floor()
+    return _clip_to_crop(level + carry + more + CUBIC_CENTRE, frame, rows, cols)
+
+
+def _clip_to_crop(
+    resized: torch.Tensor, frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor
+) -> torch.Tensor:
+    """Between the darkest and the brightest grey level where no matrix is zero, of all channels."""
+    y, x = ((m != 0).any(dim=1).any(dim=0) for m in (rows, cols))
+    inside = frame[..., y, :][..., x]
+    low, high = (f(inside, dim=(-3, -2, -1), keepdim=True) for f in (torch.amin, torch.amax))
+    return resized.clamp(low, high)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from samedge.bundle import SelfTest
 from samedge.families import Family
-from samedge.frame_inputs import to_network_colours
+from samedge.frame_inputs import network_input
 from samedge.frame_outputs import decide, mask_values
-from samedge.geometry import FrameGeometry, frame_geometry, resize_exact
+from samedge.geometry import FrameGeometry, frame_geometry
 from samedge.models import PromptableModel
 
 Frame = NDArray[np.uint8]
@@ -107,18 +107,33 @@ def geometry_of(model: PromptableModel, family: Family, frame: Frame) -> FrameGe
 
 
 def network_pixels(frame: Frame, family: Family, geometry: FrameGeometry) -> torch.Tensor:
-    """What FoldedModel.encode takes: grey levels less the mean inside the valid area."""
-    image = resize_exact(to_network_colours(frame, family), geometry)
-    pixels = torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None]
-    mean = torch.tensor(family.mean).reshape(1, -1, 1, 1) * family.value_scale
-    valid = np.outer(geometry.valid_rows, geometry.valid_cols).astype(np.float32)
-    return pixels - mean * torch.from_numpy(valid)
+    """What FoldedModel.encode takes, and what an encoder graph calls `network_input`.
+
+    Args:
+        frame: [H, W] or [H, W, C]; with a leading axis of slices for a family of volumes.
+        family: of the geometry.
+        geometry: of the frame.
+
+    Returns:
+        float32 [slices, K, S, S] ([1, K, S, S] for images); see `frame_inputs.network_input`.
+    """
+    return torch.from_numpy(network_input(frame, geometry, family))
 
 
 def eager_input(pixels: torch.Tensor, family: Family) -> torch.Tensor:
-    """The unfolded model's input: scaled to unit standard deviation."""
-    std = torch.tensor(family.std).reshape(1, -1, 1, 1) * family.value_scale
-    return pixels / std
+    """The unfolded model's input: `(x / value_scale - mean) / std`, padding zero.
+
+    Args:
+        pixels: [B, K, S, S] of `network_pixels`, from which a padded family's mean is already off.
+        family: a grey one with three means has its channel repeated.
+
+    Returns:
+        float32 [B, K, S, S], or [B, 3, S, S] for a grey family with three means.
+    """
+    mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (family.mean, family.std))
+    if family.padded:
+        return pixels / (std * family.value_scale)
+    return (pixels / family.value_scale - mean) / std
 
 
 def reference(

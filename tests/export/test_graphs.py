@@ -17,8 +17,9 @@ from onnx import numpy_helper
 
 from samedge.export import graph as graph_module
 from samedge.export.decoder_graph import decoder_graph
-from samedge.export.encoder_graph import NETWORK_INPUT, encoder_graph
+from samedge.export.encoder_graph import encoder_graph
 from samedge.export.graph import Graph, save
+from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.fold import FoldedModel
 from tests.export.engine import MODELS, folded_model, open_graph
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from samedge.fold import FoldedModel
 from samedge.fold.probes import network_pixels
 from samedge.frame_inputs import encoder_inputs
-from samedge.geometry import FrameGeometry, frame_geometry, mask_logits
+from samedge.frame_outputs import decide, decision_distance, mask_values
+from samedge.geometry import FrameGeometry, frame_geometry
 from samedge.tolerances import LIMITS
 from tests.export.engine import MODELS, random_frame
 
@@ -92,12 +93,12 @@ def check_decoder(
         assert got[name].shape == expected.shape
         error = float(np.abs(got[name] - expected).max())
         assert error <= LIMIT.logits, f"{name}: {error}"
-    full = mask_logits(got["low_res_logits"], geometry)
+    full = mask_values(got["low_res_logits"], geometry, folded.family)
     masks = got["masks"]
     assert masks.dtype == np.uint8
     assert masks.shape == full.shape
-    differ = masks != (full > folded.family.threshold)
-    assert not (differ & (np.abs(full - folded.family.threshold) > 1e-4)).any()
+    differ = masks != decide(full, folded.family)
+    assert not (differ & (decision_distance(full, folded.family) > 1e-4)).any()
     return masks
 
 

@@ -1,4 +1,4 @@
-"""The way back: matrices against torch's interpolate and segment_anything's postprocessing."""
+"""The way back: matrices against the postprocessing of the original projects."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from samedge.families import SAM, SAMUS, Family
-from samedge.geometry import bilinear_matrix, frame_geometry, mask_logits
+from samedge.families import MEDSAM, SAM, SAMED, SAMUS, Family
+from samedge.frame_outputs import class_map, decision_distance, mask_values
+from samedge.geometry import frame_geometry
+from samedge.resampling import bilinear_matrix
 
 sides = st.integers(16, 700)
 
@@ -42,14 +45,14 @@ def test_bilinear_matrix_is_torchs(out: int, size: int, seed: int) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.data(), st.sampled_from([SAM, SAMUS]), sides, sides, st.integers(0, 2**31))
-def test_mask_logits_are_segment_anythings(
+def test_logits_are_segment_anythings(
     data: st.DataObject, family: Family, height: int, width: int, seed: int
 ) -> None:
     size, low_res = data.draw(st.sampled_from([(64, 32), (128, 32), (256, 128)]))
     logits = np.random.default_rng(seed).standard_normal((2, low_res, low_res), dtype=np.float32)
     geometry = frame_geometry(family, height, width, input_size=size, low_res=low_res)
     expected = postprocess(logits, size, geometry.valid, (height, width))
-    result = mask_logits(logits, geometry)
+    result = mask_values(logits, geometry, family)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
 
@@ -57,7 +60,7 @@ def test_mask_logits_are_segment_anythings(
 def test_crop_is_filled_and_the_rest_is_zero() -> None:
     logits = np.random.default_rng(0).standard_normal((1, 64, 64), dtype=np.float32)
     geometry = frame_geometry(SAM, 200, 300, crop=(40, 30, 170, 190), input_size=256)
-    result = mask_logits(logits, geometry)[0]
+    result = mask_values(logits, geometry, SAM)[0]
     expected = postprocess(logits, 256, geometry.valid, (160, 130))[0]
     np.testing.assert_allclose(result[30:190, 40:170], expected, rtol=0, atol=1e-5)
     result[30:190, 40:170] = 0
@@ -74,10 +77,44 @@ def test_float32_torch_agrees_at_real_sizes(family: Family, height: int, width: 
     valid_h, valid_w = geometry.valid
     enlarged = interpolate(torch.from_numpy(logits)[None], (side, side))
     expected = interpolate(enlarged[..., :valid_h, :valid_w], (height, width))[0]
-    np.testing.assert_allclose(mask_logits(logits, geometry), expected.numpy(), rtol=0, atol=1e-5)
+    result = mask_values(logits, geometry, family)
+    np.testing.assert_allclose(result, expected.numpy(), rtol=0, atol=1e-5)
 
 
 def test_largest_frame() -> None:
     geometry = frame_geometry(SAMUS, 4096, 4096)
-    ones = mask_logits(np.ones((1, 128, 128), np.float32), geometry)
+    ones = mask_values(np.ones((1, 128, 128), np.float32), geometry, SAMUS)
     np.testing.assert_allclose(ones, 1, rtol=0, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(sides, sides, st.integers(0, 2**31))
+def test_probabilities_are_medsams(height: int, width: int, seed: int) -> None:
+    """The sigmoid first, then one interpolation straight to the frame."""
+    logits = np.random.default_rng(seed).normal(0, 3, (2, 256, 256)).astype(np.float32)
+    geometry = frame_geometry(MEDSAM, height, width)
+    low_res = torch.sigmoid(torch.from_numpy(logits).double())
+    expected = interpolate(low_res[None], (height, width))[0].numpy()
+    result = mask_values(logits, geometry, MEDSAM)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)
+    assert (np.count_nonzero(geometry.mask_rows, axis=1) <= 2).all()  # no step in between
+
+
+@settings(deadline=None, max_examples=60)
+@given(sides, sides, st.sampled_from([512, 256, 64]), st.integers(0, 2**31))
+@example(229, 230, 512, 0)  # scipy's last row and column are outside by rounding
+@example(512, 64, 512, 0)
+def test_class_map_is_sameds(height: int, width: int, size: int, seed: int) -> None:
+    """Bilinear to the network's size, softmax, argmax, then `zoom(order=0)` of the class map."""
+    logits = np.random.default_rng(seed).standard_normal((9, size // 4, size // 4), np.float32)
+    enlarged = interpolate(torch.from_numpy(logits)[None].double(), (size, size))
+    classes = torch.argmax(torch.softmax(enlarged, dim=1), dim=1)[0].numpy()
+    expected = classes
+    if (height, width) != (size, size):
+        expected = ndimage.zoom(classes, (height / size, width / size), order=0)
+    geometry = frame_geometry(SAMED, height, width, input_size=size)
+    values = mask_values(logits, geometry, SAMED)
+    unsure = decision_distance(values, SAMED)[0] < 1e-5
+    unsure &= geometry.mask_rows.any(axis=1)[:, None] & geometry.mask_cols.any(axis=1)
+    np.testing.assert_array_equal(class_map(values)[~unsure], expected[~unsure])
+    assert unsure.sum() <= 1 + 1e-4 * unsure.size

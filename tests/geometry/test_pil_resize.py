@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import PIL
@@ -12,39 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from samedge.errors import FrameError, NotSupportedError
-from samedge.families import SAM, SAMUS, Family
-from samedge.geometry import (
-    EXACT_LIMIT,
-    FrameGeometry,
-    frame_geometry,
-    pil_coefficients,
-    resize_exact,
-    split_planes,
-)
+from samedge.families import MEDSAM, SAM, SAMED, SAMUS, Family
+from samedge.frame_inputs import resize_frame
+from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.resampling import EXACT_LIMIT, pil_coefficients, split_planes
+from tests.geometry.frames import crops, image, patterns, sides
 
 PILLOW_MAJOR = int(PIL.__version__.split(".")[0])
-sides = st.integers(16, 700)
-# Dark, bright and alternating images drive the sums to their extremes; noise finds the ties.
-patterns = st.sampled_from(["noise", "binary", "white", "stripes", "ramp"])
-
-
-def image(pattern: str, height: int, width: int, channels: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    if pattern == "white":
-        return np.full(shape, 255, np.uint8)
-    if pattern == "noise":
-        return rng.integers(0, 256, shape, dtype=np.uint8)
-    if pattern == "binary":
-        return rng.integers(0, 2, shape, dtype=np.uint8) * np.uint8(255)
-    y, x = np.indices((height, width))
-    plane = 255 * ((x + y) % 2) if pattern == "stripes" else (3 * x + 5 * y) % 256
-    plane = plane.astype(np.uint8)
-    return (
-        plane
-        if channels == 1
-        else np.stack([plane, 255 - plane, plane.T.copy().reshape(height, width)], axis=2)
-    )
 
 
 def pil_resize(frame: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
@@ -58,20 +33,12 @@ def pil_resize(frame: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def assert_exact(frame: np.ndarray, geometry: FrameGeometry) -> None:
-    result = resize_exact(frame, geometry)
+def assert_exact(frame: np.ndarray, geometry: FrameGeometry, family: Family) -> None:
+    result = resize_frame(frame, geometry, family)
     height, width = geometry.valid
     np.testing.assert_array_equal(result[:height, :width], pil_resize(frame, geometry))
     assert not result[height:].any()
     assert not result[:, width:].any()
-
-
-@st.composite
-def crops(draw: st.DrawFn, height: int, width: int) -> tuple[int, int, int, int] | None:
-    if draw(st.booleans()):
-        return None
-    x0, y0 = draw(st.integers(0, width - 16)), draw(st.integers(0, height - 16))
-    return x0, y0, draw(st.integers(x0 + 16, width)), draw(st.integers(y0 + 16, height))
 
 
 @settings(deadline=None, max_examples=150)
@@ -82,7 +49,7 @@ def test_equals_pil(data: st.DataObject, height: int, width: int, pattern: str, 
     channels = data.draw(st.sampled_from([1, 3]))
     crop = data.draw(crops(height, width))
     frame = image(pattern, height, width, channels, seed)
-    assert_exact(frame, frame_geometry(family, height, width, crop, size))
+    assert_exact(frame, frame_geometry(family, height, width, crop, size), family)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +67,15 @@ def test_equals_pil_at_the_largest_sizes(
     family: Family, height: int, width: int, input_size: int | None
 ) -> None:
     frame = image("noise", height, width, 1, seed=height + width)
-    assert_exact(frame, frame_geometry(family, height, width, input_size=input_size))
+    assert_exact(frame, frame_geometry(family, height, width, input_size=input_size), family)
 
 
 @pytest.mark.parametrize("family", [SAM, SAMUS])
 def test_identity_resize_leaves_the_frame(family: Family) -> None:
     side = family.input_size
     frame = image("noise", side, side, 3, seed=1)
-    np.testing.assert_array_equal(resize_exact(frame, frame_geometry(family, side, side)), frame)
+    same = resize_frame(frame, frame_geometry(family, side, side), family)
+    np.testing.assert_array_equal(same, frame)
 
 
 @settings(deadline=None, max_examples=60)
@@ -121,8 +89,9 @@ def test_pillows_own_order_of_passes(height: int, width: int, seed: int) -> None
     most one grey level apart.
     """
     frame = image("noise", height, width, 1, seed)
-    ours = resize_exact(frame, frame_geometry(SAMUS, height, width))
-    turned = resize_exact(np.ascontiguousarray(frame.T), frame_geometry(SAMUS, width, height)).T
+    ours = resize_frame(frame, frame_geometry(SAMUS, height, width), SAMUS)
+    other = frame_geometry(SAMUS, width, height)
+    turned = resize_frame(np.ascontiguousarray(frame.T), other, SAMUS).T
     pil = np.asarray(Image.fromarray(frame).resize((256, 256), Image.Resampling.BILINEAR))
     vertical_first = height > 256 and height - 256 > 2 * (width - 256)
     if not vertical_first or np.array_equal(ours, pil):  # the latter: Pillow up to 12
@@ -182,12 +151,25 @@ def test_box_is_pils_box(out: int, size: int, data: st.DataObject) -> None:
 def test_frame_that_does_not_fit_the_geometry() -> None:
     geometry = frame_geometry(SAMUS, 100, 120)
     with pytest.raises(FrameError, match=r"\[120, 100\]"):
-        resize_exact(np.zeros((120, 100), np.uint8), geometry)
+        resize_frame(np.zeros((120, 100), np.uint8), geometry, SAMUS)
     with pytest.raises(FrameError, match="float64"):
-        resize_exact(np.zeros((100, 120)), geometry)  # type: ignore[arg-type]
+        resize_frame(np.zeros((100, 120)), geometry, SAMUS)
+    with pytest.raises(FrameError, match="uint16"):
+        resize_frame(np.zeros((100, 120), np.uint16), geometry, SAMUS)
 
 
-def test_unknown_rounding_is_named() -> None:
-    family = dataclasses.replace(SAMUS, interpolation="none")
-    with pytest.raises(NotSupportedError, match="'none'"):
-        frame_geometry(family, 100, 100)
+@pytest.mark.parametrize(
+    ("family", "changes", "words"),
+    [
+        (SAMUS, {"interpolation": "none"}, "'none'"),
+        (SAMUS, {"via": 200}, "via 200 px"),
+        (MEDSAM, {"via": 200}, "'cubic', via 200 px"),
+        (MEDSAM, {"resize": "longest_side"}, "'longest_side' with the interpolation 'cubic'"),
+        (SAMED, {"resize": "longest_side"}, "'longest_side'.*via 224 px"),
+    ],
+)
+def test_rules_that_do_not_exist_are_named(
+    family: Family, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(NotSupportedError, match=words):
+        frame_geometry(dataclasses.replace(family, **changes), 100, 100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from samedge.families import SAM, SAMUS
+from samedge.families import MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.frame_inputs import encoder_inputs, to_network_colours
+from samedge.frame_inputs import resize_frame as resize_in_numpy
 from samedge.geometry import frame_geometry
-from samedge.geometry import resize_exact as resize_in_numpy
 from samedge.kernels import reference as ops
 from samedge.models.common import LayerNorm2d
 from samedge.models.image_encoder import Attention, window_partition, window_unpartition
@@ -260,30 +260,58 @@ def test_conv3x3(batch: int, height: int, width: int, inner: int, outer: int) ->
 frame_sides = st.integers(16, 90)
 
 
-@given(frame_sides, frame_sides, st.sampled_from([16, 33, 64]), st.booleans(), st.integers(0, 9))
-def test_resize_exact(height: int, width: int, size: int, colour: bool, seed: int) -> None:
-    """Bit for bit, letterboxed or stretched, also where the vertical pass comes first."""
-    family: Any = SAM if colour else SAMUS
+@given(
+    st.sampled_from([SAM, SAMUS, MEDSAM, SAMED, MSA_3D]), frame_sides, frame_sides,
+    st.sampled_from([16, 33, 64]), st.booleans(), st.integers(0, 9),
+)  # fmt: skip
+def test_resize_frame(
+    family: Family, height: int, width: int, size: int, colour: bool, seed: int
+) -> None:
+    """Bit for bit where frames are rounded; all rules, also where the vertical pass comes first."""
+    family = replace(family, slices=1)
     shape = (height, width, 3) if colour else (height, width)
     frame = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    geometry = frame_geometry(family, height, width, input_size=size, low_res=16)
-    expected = resize_in_numpy(to_network_colours(frame, family), geometry)
+    crop = (0, 0, 16, height) if seed == 0 else None
+    geometry = frame_geometry(family, height, width, crop, input_size=size, low_res=16)
+    colours = to_network_colours(frame, family)
+    expected = resize_in_numpy(colours, geometry, family)
     inputs, pixels = encoder_inputs(family, geometry, 3 if colour else 1)
     pixels[:] = np.atleast_3d(frame)
-    planar = torch.from_numpy(inputs["frame"].astype(np.float32)).permute(2, 0, 1)
+    mapped = np.floor(inputs["frame"].astype(np.float32) @ inputs["colour"] + np.float32(0.5))
+    planar = torch.from_numpy(mapped).permute(2, 0, 1)
     rows, cols = (torch.from_numpy(inputs[name]) for name in ("rows", "cols"))
-    got = ops.resize_exact(planar, rows, cols)
+    got = ops.resize_frame(planar, rows, cols, family.interpolation)
     if inputs["rows_first"][0]:
         got = got.transpose(1, 2)
-    np.testing.assert_array_equal(got.permute(1, 2, 0).numpy(), expected)
+    slack = 0 if family.rounded else 1e-3
+    np.testing.assert_allclose(got.permute(1, 2, 0).numpy(), expected, rtol=0, atol=slack)
 
 
-def test_resize_exact_at_extremes() -> None:
+@pytest.mark.parametrize("family", [SAMUS, MEDSAM, MSA_3D])
+def test_resize_of_a_volume_is_that_of_its_slices(family: Family) -> None:
+    geometry = frame_geometry(family, 40, 30, input_size=32, low_res=16)
+    rows, cols = (torch.from_numpy(x.copy()) for x in (geometry.rows, geometry.cols))
+    volume = torch.randint(0, 256, (3, 2, 40, 30), generator=torch.manual_seed(0)).float()
+    whole = ops.resize_frame(volume, rows, cols, family.interpolation)
+    for one, expected in zip(volume, whole, strict=True):
+        got = ops.resize_frame(one, rows, cols, family.interpolation)
+        torch.testing.assert_close(got, expected, rtol=0, atol=0 if family.rounded else 1e-3)
+
+
+@pytest.mark.parametrize("family", [SAMUS, MEDSAM])
+def test_resize_frame_at_extremes(family: Family) -> None:
     """Black, white and the largest frame that samedge takes."""
-    geometry = frame_geometry(SAMUS, 4096, 4096, input_size=256)
+    geometry = frame_geometry(family, 4096, 4096, input_size=256)
     rows, cols = (torch.from_numpy(x.copy()) for x in (geometry.rows, geometry.cols))
     for level in (0, 255):
         frame = torch.full((1, 4096, 4096), float(level))
-        assert torch.equal(
-            ops.resize_exact(frame, rows, cols), torch.full((1, 256, 256), float(level))
-        )
+        got = ops.resize_frame(frame, rows, cols, family.interpolation)
+        assert torch.equal(got, torch.full((1, 256, 256), float(level)))
+
+
+def test_min_max() -> None:
+    pixels = torch.stack([normal(0, 3, 8, 8), 5 + 2 * normal(1, 3, 8, 8), torch.full((3, 8, 8), 7)])
+    got = ops.min_max(pixels)
+    for one, image in zip(pixels[:2], got, strict=False):
+        torch.testing.assert_close(image, (one - one.min()) / (one.max() - one.min()))
+    assert not got[2].any()

@@ -17,9 +17,9 @@ MODULES = find_modules()
 # Lowest first; a unit imports itself and anything in a line above its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_callable"),
-    ("_optional", "families", "tolerances"),
+    ("_optional", "families", "resampling", "tolerances"),
     ("geometry", "bundle"),
-    ("frame_inputs",),
+    ("frame_inputs", "frame_outputs"),
     ("checkpoint", "kernels"),
     ("models",),
     ("fold",),
@@ -50,7 +50,9 @@ THIRD_PARTY: dict[str, set[str]] = {
     "onnxscript": {"export"},
     "onnxruntime": EAGER,
     "PIL": set(),
+    "scipy": set(),
     "segment_anything": set(),
+    "skimage": set(),
     "torchvision": set(),
     "openvino": {"runtime", "bench", "cli"},
     "pydicom": {"stream", "cli"},

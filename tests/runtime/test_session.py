@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from samedge.errors import FrameError, NotSupportedError, PromptError, SessionError
-from samedge.geometry import frame_geometry, mask_logits, resize_exact
+from samedge.frame_inputs import resize_frame
+from samedge.frame_outputs import mask_values
+from samedge.geometry import frame_geometry
 from samedge.runtime import load
 from samedge.runtime.session import Session
 
@@ -20,7 +22,7 @@ def expected_logits(bundle: Any, frame: Any, tokens: Any, labels: Any) -> Any:
     """float32 [4, L, L], the toy network in numpy."""
     grey = frame if frame.ndim == 2 else frame.max(axis=2)
     geometry = frame_geometry(bundle.family, *grey.shape, None, SIDE, LOW_RES)
-    network = resize_exact(grey, geometry).astype(np.float32)
+    network = resize_frame(grey, geometry, bundle.family).astype(np.float32)
     if any(bundle.family.mean):
         network -= np.outer(geometry.valid_rows, geometry.valid_cols)
     pooled = network.reshape(4, 8, 4, 8).mean(axis=(1, 3)) / 255
@@ -36,7 +38,7 @@ def test_segment_matches_numpy(samus_toy: Any, frame: Any) -> None:
     xy = geometry.to_network([(10, 20)])
     logits, _ = expected_logits(samus_toy, frame, xy, [1, -1])
     np.testing.assert_allclose(result.low_res_logits, logits[:1], atol=1e-5)
-    full = mask_logits(result.low_res_logits, geometry)
+    full = mask_values(result.low_res_logits, geometry, samus_toy.family)
     sure = np.abs(full) > 1e-4
     np.testing.assert_array_equal(result.masks[sure], (full > 0)[sure])
     assert result.masks.dtype == np.uint8
@@ -239,7 +241,8 @@ def test_bf16_keeps_preprocessing_and_decoder_exact(samus_toy: Any, frame: Any) 
         part = session._encoder._parts["encoder"]
         geometry = frame_geometry(samus_toy.family, 40, 56, None, SIDE, LOW_RES)
         network = part._bound["network_input"][0]
-        np.testing.assert_array_equal(network[0, 0], resize_exact(frame, geometry))
+        expected = resize_frame(frame, geometry, samus_toy.family)
+        np.testing.assert_array_equal(network[0, 0], expected)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import torch
 import samedge
 from samedge.bench.eager import network_input, synthetic_samus
 from samedge.errors import BundleError
-from samedge.geometry import frame_geometry, mask_logits
+from samedge.frame_outputs import mask_values
+from samedge.geometry import frame_geometry
 from samedge.models import build_sam, tiny_sam_config
 from samedge.models.build import SAM_BUILDER
 from samedge.models.synthetic import synthetic_tensor
@@ -60,7 +61,7 @@ class Case:
             embedding = self.model.encode(network_input(frame, geometry, self.bundle.family))
             low_res, _ = self.model.decode(embedding, **given)
         logits = low_res.numpy().reshape(-1, *low_res.shape[2:])
-        return logits, mask_logits(logits, geometry)
+        return logits, mask_values(logits, geometry, self.bundle.family)
 
     def check(self, frame: Any, crop: Any = None, **prompts: Any) -> Any:
         """The session's answer, after comparing it with the eager model's."""

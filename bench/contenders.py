@@ -142,7 +142,7 @@ class Contenders:
         variant = bundle.manifest["variant"]
         buffers = FrameBuffers.for_frame(
             bundle.family,
-            (*self._frame.shape, 1),
+            self._frame[:, :, None],
             None,
             variant["input_size"],
             variant["low_res"],

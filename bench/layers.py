@@ -35,7 +35,7 @@ def profile_encoder(bundle: Bundle, precision: str, threads: int, runs: int = 5)
     frame = clip.frame(0)
     buffers = FrameBuffers.for_frame(
         bundle.family,
-        (*frame.shape, 1),
+        frame[:, :, None],
         None,
         variant["input_size"],
         variant["low_res"],

@@ -95,12 +95,11 @@ class SelfTest:
                     raise ValueError(f"it holds more than {MAX_BYTES} bytes")
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
-            flags = {flag: bool(arrays.get(flag, False)) for flag in _FLAGS}
-            width = arrays["frame"].shape[2 if flags["stack"] else 1]
+            fields: dict[str, Any] = {flag: bool(arrays.get(flag, False)) for flag in _FLAGS}
+            width = arrays["frame"].shape[2 if fields["stack"] else 1]
             arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width)
-            box = arrays.get("box")
-            fields = {key: arrays[key] for key in _FIELDS}
-            return _checked(cls(name=name, box=box, **fields, **flags))
+            fields |= {key: arrays[key] for key in _FIELDS}
+            return _checked(cls(name=name, box=arrays.get("box"), **fields))
         except BundleError:
             raise
         except Exception as error:  # zipfile, zlib and numpy raise a dozen types on bad data

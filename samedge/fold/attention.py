@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -139,7 +140,7 @@ def _note_attention(rows: int, spec: AttentionSpec, notes: Notes) -> None:
 
 def _scaled_table(table: torch.Tensor, size: int, dim: int, heads: int) -> torch.Tensor:
     """`relative_table` for queries that are scaled already."""
-    return relative_table(table, size) * (dim // heads) ** 0.5
+    return relative_table(table, size) * math.sqrt(dim // heads)
 
 
 def _serial(

@@ -32,11 +32,20 @@ class Samed(PromptableModel):
                     module.q_proj = LoraProjection(_linear(module.q_proj), rank)
                     module.v_proj = LoraProjection(_linear(module.v_proj), rank)
 
+    @property
+    def input_channels(self) -> tuple[int, ...]:
+        return (1, self.config.in_channels)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Image embedding; see `PromptableModel.encode`. Grey images are repeated to RGB."""
+        grey = x.ndim == 4 and x.shape[1] == 1
+        return super().encode(x.repeat(1, self.config.in_channels, 1, 1) if grey else x)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All classes of every image.
 
         Args:
-            x: `[B, 3, S, S]`, 0..1.
+            x: `[B, 1 or 3, S, S]`, 0..1.
 
         Returns:
             low-res logits `[B, K, 4 g, 4 g]` and logits at input size `[B, K, S, S]`, background

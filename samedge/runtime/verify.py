@@ -86,8 +86,8 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
 def _run(session: Session, test: SelfTest) -> Result:
     """A self-test's prompts, asked of a session; the slices of a stack one after the other."""
     if not test.stack:
-        given = {"points": test.points, "labels": test.labels} if test.points.shape[1] else {}
-        return session.segment(test.frame, **given, box=test.box, multimask=test.multimask)
+        points, labels = (test.points, test.labels) if test.points.shape[1] else (None, None)
+        return session.segment(test.frame, points, labels, test.box, multimask=test.multimask)
     prompts = [
         {"points": points[None], "labels": labels[None]}
         for points, labels in zip(test.points, test.labels, strict=True)

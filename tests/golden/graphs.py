@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.export.encoder_graph import NETWORK_INPUT
+from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.frame_inputs import encoder_inputs
 from samedge.geometry import FrameGeometry
 from tests.golden.engines import Floats, Prompt, tokens_of

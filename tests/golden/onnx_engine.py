@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from samedge.export.encoder_graph import NETWORK_INPUT
+from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.export.graph import save
 from samedge.frame_outputs import mask_values
 from samedge.geometry import FrameGeometry

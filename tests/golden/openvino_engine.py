@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from samedge import load
 from samedge.errors import PromptError
-from samedge.export.encoder_graph import NETWORK_INPUT
+from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.frame_outputs import mask_values
 from samedge.geometry import FrameGeometry, frame_geometry
 from samedge.runtime.backend import LoadOptions

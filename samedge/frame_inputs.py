@@ -230,13 +230,10 @@ def _resize_cubic(planar: Floats, geometry: FrameGeometry) -> Floats:
     large, small = geometry.rows
     sums = large @ whole
     level = np.floor(sums)
-    parts = large @ part
-    carry = np.floor((sums - level) + parts)
-    fraction = ((sums - level) - carry) + parts
-    slack = np.float32(CUBIC_SLACK)
-    level = level + carry + np.floor(fraction + ((large @ rest + small @ value) + slack))
-    darkest, brightest = _extremes(planar, geometry)
-    return np.asarray(np.clip(level + np.float32(CUBIC_CENTRE), darkest, brightest))
+    fraction = (sums - level) + large @ part
+    tail = (large @ rest + small @ value) + np.float32(CUBIC_SLACK)
+    level = level + np.floor(fraction + tail) + np.float32(CUBIC_CENTRE)
+    return np.asarray(np.clip(level, *_extremes(planar, geometry)))
 
 
 def _extremes(planar: Floats, geometry: FrameGeometry) -> tuple[np.float32, np.float32]:

@@ -125,6 +125,8 @@ def to_network_colours(frame: NDArray[Any], family: Family) -> NDArray[Any]:
     if image.dtype == np.uint16:
         _check_deep(family, image.shape[-1], 16)
         return image.repeat(family.channels, axis=-1)
+    if image.dtype != np.uint8:
+        raise FrameError(f"a frame of {image.dtype} is not an image; expected uint8 or uint16")
     mapped = image.astype(np.float32) @ colour_matrix(family, image.shape[-1])
     return np.asarray(np.floor(mapped + np.float32(0.5)), dtype=np.uint8)
 

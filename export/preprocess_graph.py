@@ -102,15 +102,13 @@ def _cubic(g: Graph, x: str, rows: str, cols: str, volume: bool) -> str:
 
     here = f"{PATH}.rows"
     large, small = _planes(g, rows, 0, here)
-    sums, parts = g.matmul(large, whole, here), g.matmul(large, part, here)  # exact
+    sums = g.matmul(large, whole, here)
     level = str(g.op("Floor", [sums], here))
-    above = _sub(g, sums, level, here)
-    carry = str(g.op("Floor", [g.add(above, parts, here)], here))
-    fraction = g.add(_sub(g, above, carry, here), parts, here)
+    fraction = g.add(_sub(g, sums, level, here), g.matmul(large, part, here), here)
     tail = g.add(g.matmul(large, rest, here), g.matmul(small, value, here), here)
     tail = g.add(tail, g.const(np.float32(CUBIC_SLACK), "slack"), here)
     more = str(g.op("Floor", [g.add(fraction, tail, here)], here))
-    level = g.add(g.add(g.add(level, carry, here), more, here), centre, here)
+    level = g.add(g.add(level, more, here), centre, here)
     return _clip_to_crop(g, level, x, rows, cols)
 
 

@@ -250,12 +250,12 @@ def _resize_cubic(frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -
     part = (((high - whole) + low) * CUBIC_PART + 0.5).floor() / CUBIC_PART
     rest = ((high - whole) - part) + low
     large, small = rows
-    sums, parts = large @ whole, large @ part  # exact
+    sums = large @ whole
     level = sums.floor()
-    carry = ((sums - level) + parts).floor()
-    fraction = ((sums - level) - carry) + parts
-    more = (fraction + ((large @ rest + small @ value) + CUBIC_SLACK)).floor()
-    return _clip_to_crop(level + carry + more + CUBIC_CENTRE, frame, rows, cols)
+    fraction = (sums - level) + large @ part
+    tail = (large @ rest + small @ value) + CUBIC_SLACK
+    level = level + (fraction + tail).floor() + CUBIC_CENTRE
+    return _clip_to_crop(level, frame, rows, cols)
 
 
 def _clip_to_crop(

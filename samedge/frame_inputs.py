@@ -125,6 +125,8 @@ def to_network_colours(frame: NDArray[Any], family: Family) -> NDArray[Any]:
     if image.dtype == np.uint16:
         _check_deep(family, image.shape[-1], 16)
         return image.repeat(family.channels, axis=-1)
+    if image.dtype != np.uint8:
+        raise FrameError(f"a frame of {image.dtype} is not an image; expected uint8 or uint16")
     mapped = image.astype(np.float32) @ colour_matrix(family, image.shape[-1])
     return np.asarray(np.floor(mapped + np.float32(0.5)), dtype=np.uint8)
 
@@ -230,13 +232,10 @@ def _resize_cubic(planar: Floats, geometry: FrameGeometry) -> Floats:
     large, small = geometry.rows
     sums = large @ whole
     level = np.floor(sums)
-    parts = large @ part
-    carry = np.floor((sums - level) + parts)
-    fraction = ((sums - level) - carry) + parts
-    slack = np.float32(CUBIC_SLACK)
-    level = level + carry + np.floor(fraction + ((large @ rest + small @ value) + slack))
-    darkest, brightest = _extremes(planar, geometry)
-    return np.asarray(np.clip(level + np.float32(CUBIC_CENTRE), darkest, brightest))
+    fraction = (sums - level) + large @ part
+    tail = (large @ rest + small @ value) + np.float32(CUBIC_SLACK)
+    level = level + np.floor(fraction + tail) + np.float32(CUBIC_CENTRE)
+    return np.asarray(np.clip(level, *_extremes(planar, geometry)))
 
 
 def _extremes(planar: Floats, geometry: FrameGeometry) -> tuple[np.float32, np.float32]:

@@ -69,16 +69,16 @@ def split_planes(coefficients: NDArray[np.int64]) -> NDArray[np.float32]:
             addition, could reach 2**24 (possible only when shrinking more than 31 times).
     """
     high = (coefficients + 2 ** (PLANE_BITS - 1)) >> PLANE_BITS
-    low = coefficients - (high << PLANE_BITS)
-    # The extremes of all partial sums: all terms of one sign at full brightness, none of the other.
-    above = 255 * int(np.maximum(low, 0).sum(axis=1).max())
-    below = 255 * int(np.maximum(-low, 0).sum(axis=1).max())
-    if max(above, below) >= EXACT_LIMIT:
+    planes = np.empty((2, *coefficients.shape), np.float32)
+    planes[0], planes[1] = high, coefficients - (high << PLANE_BITS)
+    # The extreme of all partial sums: all terms of one sign at full brightness, none of the other.
+    total, absolute = planes[1].sum(axis=1), np.abs(planes[1]).sum(axis=1)
+    if 255 * float((absolute + np.abs(total)).max()) / 2 >= EXACT_LIMIT:
         raise FrameError(
             f"{coefficients.shape[1]} px cannot be resized to {coefficients.shape[0]} px exactly: "
             "that shrinks too far; crop the frame or make it smaller first"
         )
-    return np.stack([high, low]).astype(np.float32)
+    return planes
 
 
 def cubic_matrix(out: int, size: int) -> Matrix:

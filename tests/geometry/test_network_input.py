@@ -234,3 +234,8 @@ def test_colours_of_a_volume() -> None:
 def test_frames_of_other_shapes_are_refused(family, shape, words) -> None:
     with pytest.raises(FrameError, match=words):
         to_network_colours(np.zeros(shape, np.uint8), family)
+
+
+def test_frames_of_other_dtypes_are_refused() -> None:
+    with pytest.raises(FrameError, match="float32 is not an image"):
+        to_network_colours(np.zeros((20, 30), np.float32), SAMUS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,11 @@ class Result:
         object_index: int64 `[K]`, which of the prompted objects (0-based) a mask belongs to.
         timing_ms: milliseconds per stage: "preprocess", "encode", "prompt", "decode", "total".
             `predict` does not encode, so its first two are 0.
+        class_index: int64 `[K]`, which of `class_names` a mask shows; zeros for families without
+            classes.
+        class_names: the family's classes; empty for most.
+        class_map: uint8 `[H, W]`, class number per pixel, 0 = background; only for families whose
+            classes exclude each other. Then `masks[k] == (class_map == class_index[k])`.
     """
 
     masks: NDArray[np.uint8]
@@ -30,6 +35,13 @@ class Result:
     low_res_logits: NDArray[np.float32]
     object_index: NDArray[np.int64]
     timing_ms: Mapping[str, float]
+    class_index: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_names: tuple[str, ...] = ()
+    class_map: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.class_index):
+            object.__setattr__(self, "class_index", np.zeros_like(self.object_index))
 
     def best(self, index: int = 0) -> int:
         """Position in `masks` of the highest-scoring mask of object `index`.

@@ -169,7 +169,7 @@ class SourceSink:
         return files
 
     def _write_overlay(self, item: Segmented, name: str) -> None:
-        plain = draw_overlay(item.frame.pixels, [item.masks[k] for k in item.best], item.prompt)
+        plain = draw_overlay(item.frame.picture, [item.masks[k] for k in item.best], item.prompt)
         picture = add_caption(plain, self._caption(item))
         if self._video is None:
             folder = make_folder(self._folder.path / "overlays")

@@ -109,8 +109,15 @@ def _best(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def areas(record: Mapping[str, Any]) -> str:
-    """Range of the areas of a source's best masks, in words; mm2 where they are known."""
-    return _areas(_best(record))
+    """Range of the areas of a source's best masks, in words; mm2 where they are known.
+
+    Areas of different classes have nothing in common: there it is the number of classes found.
+    """
+    best = _best(record)
+    if "classes" in record:
+        kept, found = ({m["label"] for m in best if m["area_px"] >= least} for least in (0, 1))
+        return f"{len(found)} of {len(kept)} classes"
+    return _areas(best)
 
 
 def _areas(masks: Sequence[Mapping[str, Any]]) -> str:
@@ -121,7 +128,9 @@ def _areas(masks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def scores(record: Mapping[str, Any]) -> str:
-    """Range of the scores of a source's best masks."""
+    """Range of the scores of a source's best masks; of the classes that were found."""
+    if "classes" in record:
+        return _range([mask["score"] for mask in _best(record) if mask["area_px"]], "", 2)
     return _range([mask["score"] for mask in _best(record)], "", 2)
 
 

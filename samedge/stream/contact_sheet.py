@@ -187,7 +187,7 @@ def _curves(
     values = np.asarray(areas, np.float64)
     top = round_up(float(values.max()))
     label = f"{grouped(top)} {unit}" if top >= 10 else f"{top:g} {unit}"
-    left, right = _PAD + 110, WIDTH - _PAD
+    left, right = _PAD + 130, WIDTH - _PAD
     upper, lower = 34, 34 + _CURVE - 40
     draw_text(panel, "area", (_PAD, upper + _SMALL / 2), _SMALL, INK)
     draw_text(panel, label, (left - 12, upper + _SMALL / 2), _SMALL, FAINT, right=True)

@@ -76,6 +76,11 @@ class FolderSource(Source):
         if others:
             self.warn(f"{len(others)} of {len(files)} files in {self.name} are no images; skipped")
 
+    @property
+    def stem(self) -> str:
+        """A folder has no ending."""
+        return self.name
+
     def __iter__(self) -> Iterator[Frame]:
         names = unique_stems(self._files)
         for index, (path, name) in enumerate(zip(self._files, names, strict=True)):

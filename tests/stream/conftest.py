@@ -15,6 +15,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from samedge.stream.quiet import quiet_cv2
 from tests.stream.media import PATIENT
 
 
@@ -35,7 +36,8 @@ def rgb(grey: np.ndarray) -> np.ndarray:
 def video(tmp_path: Path) -> Path:
     """Ten frames of 64 x 48 px at 20 / s, each brighter than the last, and noisy (so not small)."""
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
+    with quiet_cv2():  # FFmpeg reads how quiet it should be at its first use
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
     noise = np.random.default_rng(0).integers(-20, 21, (48, 64, 3))
     for i in range(10):
         writer.write((20 * i + 25 + noise).astype(np.uint8))

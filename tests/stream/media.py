@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,11 @@ import pydicom
 
 from samedge.families import SAMUS, Family
 from samedge.runtime.result import Result
+from samedge.stream.prompts import PromptPlan
+from samedge.stream.report import header
+from samedge.stream.segmenting import Options, segment_source
+from samedge.stream.sinks import OutputFolder, Wanted
+from samedge.stream.sources import open_source
 
 PATIENT = "Doe^Secret^Jane"
 TIMING = {"preprocess": 1.0, "encode": 2.0, "prompt": 3.0, "decode": 4.0, "total": 10}
@@ -24,6 +31,28 @@ def region(x0: int, y0: int, x1: int, y1: int, delta_cm: float = 0.05) -> pydico
     item.PhysicalUnitsXDirection = item.PhysicalUnitsYDirection = 3
     item.PhysicalDeltaX, item.PhysicalDeltaY = delta_cm, 2 * delta_cm
     return item
+
+
+def segment_into(
+    folder: Path,
+    path: Path,
+    plan: PromptPlan,
+    session: FakeSession | None = None,
+    options: Options | None = None,
+    source: Mapping[str, Any] | None = None,
+    **wanted: Any,
+) -> dict[str, Any]:
+    """What `samedge segment` does once the engine runs; returns the report."""
+    session, options = session or FakeSession(), options or Options()
+    head = header("x.samedge", session.manifest, session.describe(), options)
+    wanted.setdefault("volumes", session.family.slices > 1)
+    output = OutputFolder(folder, head, Wanted(**wanted))
+    deep = not session.family.rounded
+    opened = open_source(path, deep=deep, **(source or {}))
+    with output.source(opened) as sink:
+        for item in segment_source(session, opened, plan, options):
+            sink.write(item)
+    return output.finish()
 
 
 @dataclass

@@ -21,7 +21,7 @@ from samedge.stream.dicom_pixels import PixelMap
 from samedge.stream.dicom_planes import distance, heights
 from samedge.stream.dicom_region import region_and_spacing
 from samedge.stream.frame import Frame, Source, Warn, check_size
-from samedge.stream.intensity import Intensity
+from samedge.stream.intensity import Intensity, own_range, stretch_warning
 from samedge.stream.quiet import quiet_pydicom
 from samedge.stream.volume import check_volume
 
@@ -80,6 +80,7 @@ class DicomSource(Source):
         if self.is_loop and self.rate is None:
             self.warn(f"{self.name} does not say its frame rate; {DEFAULT_RATE:g} / s is assumed")
             self.rate = DEFAULT_RATE
+        self._header = header
         self._map = PixelMap(header, self.name, self.warn, self._intensity)
         self.region, self.spacing_mm = region_and_spacing(
             header, height, width, self.name, self.warn
@@ -102,7 +103,7 @@ class DicomSource(Source):
         return distance(along, self.name, self.warn)
 
     def __iter__(self) -> Iterator[Frame]:
-        frames = self._samples()
+        frames, pixel_map = self._samples(), self._pixel_map()
         stem = self.stem
         index = 0
         while True:
@@ -111,13 +112,23 @@ class DicomSource(Source):
                 samples = next(frames, None)
                 if samples is None:
                     break
-                pixels = self._map(samples)
+                pixels = pixel_map(samples)
             time_s = index / self.rate if self.rate else None
             name = f"{stem}_{index:05d}" if self.is_loop or self.is_stack else stem
             yield Frame(pixels, index, time_s, self.name, name, self.spacing_mm, self.region)
             index += 1
         if self.total is not None and index != self.total:
             self.warn(f"{self.name} promises {self.total} frames, but holds {index}")
+
+    def _pixel_map(self) -> PixelMap:
+        """That of the file; a volume without a window is stretched as a whole."""
+        if not self.is_stack or self._map.has_window or self._map.has_bytes:
+            return self._map
+        words = f"{self.name} is a damaged DICOM file: its frames cannot be decoded"
+        with quiet_pydicom(), damaged(words):
+            own = own_range(map(self._map.values, self._samples()), self.name)
+        self.warn(stretch_warning(self.name, own))
+        return PixelMap(self._header, self.name, self.warn, self._intensity, own=own)
 
     def _samples(self) -> Iterator[NDArray[Any]]:
         from pydicom.pixels.utils import iter_pixels

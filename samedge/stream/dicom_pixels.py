@@ -80,7 +80,8 @@ class PixelMap:
     @property
     def has_bytes(self) -> bool:
         """The samples are grey levels already."""
-        return self._bits <= 8 and "RescaleSlope" not in self._dataset
+        allocated = int(self._dataset.get("BitsAllocated", 16) or 16)
+        return allocated == 8 and "RescaleSlope" not in self._dataset
 
     @property
     def has_window(self) -> bool:

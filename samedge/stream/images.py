@@ -151,11 +151,7 @@ def read_image(path: Path, warn: Warn, intensity: Intensity | None = None) -> Pi
         check_size(path.name, header.height, header.width)  # before anything is allocated
     if header.pages > 1:
         warn(f"{path.name} has {header.pages} pages; only the first one is used")
-    with quiet_cv2():
-        try:
-            raw = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except (cv2.error, MemoryError):
-            raw = None
+    raw = _decoded(data)
     if raw is None:
         raise SourceError(f"{path.name} is a damaged {kind} file: its pixels cannot be decoded")
     check_size(path.name, raw.shape[0], raw.shape[1])
@@ -170,6 +166,15 @@ def read_image(path: Path, warn: Warn, intensity: Intensity | None = None) -> Pi
         return _upright(_grey(grey, path.name, warn, how), header.orientation)
     how.refuse_colour(path.name)
     return _upright(_to_rgb(_to_uint8(raw, path.name, warn), path.name, warn), header.orientation)
+
+
+def _decoded(data: bytes) -> NDArray[Any] | None:
+    """What cv2 makes of an image file: as stored, BGR; None if it cannot."""
+    with quiet_cv2():
+        try:
+            return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except (cv2.error, MemoryError):
+            return None
 
 
 def _grey(raw: NDArray[Any], name: str, warn: Warn, intensity: Intensity) -> Pixels:

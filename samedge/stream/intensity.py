@@ -46,8 +46,7 @@ class Intensity:
     def stretch(self, values: NDArray[Any], span: Range) -> Pixels:
         """Grey levels of values of any type, with `span` as black and white."""
         low, high = span
-        # The smallest positive span keeps a constant image black instead of dividing by zero.
-        reach = max(high - low, np.finfo(np.float64).tiny)
+        reach = (high - low) or 1.0  # a constant image becomes black
         with np.errstate(over="ignore"):
             return self.levels((values.astype(np.float64) - low) / reach)
 

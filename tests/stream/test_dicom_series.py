@@ -175,6 +175,14 @@ def test_eight_bits_stay(series: Series) -> None:
     assert frames[0].dtype == np.uint8
 
 
+def test_eight_of_sixteen_bits_are_stretched_together(series: Series) -> None:
+    stored = np.zeros((2, 16, 16), np.uint16)
+    stored[0, 0, 0], stored[1, 0, 0] = 200, 100
+    source = open_source(series(stored, BitsStored=8, HighBit=7))
+    assert [int(f.pixels[0, 0]) for f in source] == [255, 128]
+    assert len(source.warnings) == 1
+
+
 def test_damaged_slices_are_named(series: Series, volume: np.ndarray) -> None:
     path = series(volume)
     cut = path / "im3_3.dcm"
@@ -252,6 +260,15 @@ def test_multi_frame_volumes(dicom: Series, volume: np.ndarray, step: float) -> 
     np.testing.assert_array_equal(frames[2].pixels, np.round(volume[2] / 4095 * 65535))
     assert (frames[2].spacing_mm, frames[2].name) == ((0.5, 0.4), "us_00002")
     assert source.warnings == []
+
+
+def test_multi_frame_volumes_are_stretched_as_a_whole(dicom: Series, volume: np.ndarray) -> None:
+    volume[1:, 5, 5] = 9000
+    source = open_source(dicom(volume, **enhanced([3.0 * k for k in range(6)], ["1"] * 6)))
+    frames = [f.pixels for f in source]
+    assert [int(p[5, 5]) for p in frames[1:]] == [255] * 5
+    assert frames[0].max() < 127
+    assert "own range -1024..7976 was stretched" in source.warnings[0]
 
 
 def test_phases_of_a_multi_frame_file_stay_a_loop(dicom: Series, volume: np.ndarray) -> None:

@@ -291,6 +291,11 @@ _HEADS = [
     b"\0" * 128 + b"DICM\x02\0\0\0UL\x04\0",
     b"RIFF\0\0\0\0AVI LIST",
     b"\0\0\0\x18ftypisom",
+    b"\x5c\x01\0\0" + bytes(340) + b"n+1\0",
+    b"\x1c\x02\0\0n+2\0",
+    b"\x1f\x8b\x08\0\0\0\0\0\0\xff",
+    b"\x93NUMPY\x01\0\x20\0",
+    b"PK\x03\x04" + bytes(22) + b"\x09\0\0\0image.npy",
     b"",
 ]
 

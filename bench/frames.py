@@ -54,7 +54,7 @@ def footage(source: Any = None) -> Footage:
     if not items:
         raise SourceError(f"{Path(source).name} holds no frame to measure with")
     first = items[0]
-    same = [item.pixels for item in items if item.pixels.shape == first.pixels.shape]
+    same = [item.picture for item in items if item.pixels.shape == first.pixels.shape]
     channels = "grey" if first.pixels.ndim == 2 else "RGB"
     about = f"{len(same)} frames of {first.width} x {first.height} px, {channels}"
     return Footage(same, first.region, about)

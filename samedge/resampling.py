@@ -21,7 +21,7 @@ EXACT_LIMIT = 2**24  # float32 holds every integer up to here
 CUBIC_BITS = 15  # fractional bits of the high plane of cubic coefficients
 CUBIC_PART = float(2**9)  # steps per grey level that high coefficients may be multiplied with
 CUBIC_CENTRE = 128.0  # taken off the grey levels: the smaller they are, the more bits are exact
-CUBIC_SLACK = 2.0**-21  # more than all rounding errors: what is whole is not cut off to one less
+CUBIC_SLACK = 2.0**-23  # above the rounding that occurs: what is whole is not cut off to one less
 
 POLE = np.sqrt(3.0) - 2.0  # of the inverse of the cubic B-spline's filter
 REACH = 30  # samples, beyond which that inverse is below 1e-17

@@ -12,6 +12,14 @@ from samedge.errors import SourceError
 BUNDLE, CHECKPOINT = "bundle", "checkpoint"
 
 _ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt")  # serialised TensorRT engines begin so
+# What `samedge segment` reads besides images -> words for a message.
+_SOURCES = {
+    "DICOM": "a DICOM file",
+    "video": "a video file",
+    "NIfTI": "a NIfTI volume",
+    "NPY": "a numpy array file",
+    "NPZ": "an archive of numpy arrays",
+}
 _SAFETENSORS_LIMIT = 100_000_000  # bytes; the format allows no longer header
 
 
@@ -40,10 +48,10 @@ def kind_of(path: Path) -> str:
     if head[:4] in _ENGINE_MAGIC:
         return "a TensorRT engine"
     kind = sniff(head)
-    if kind in ("DICOM", "video"):
-        return f"a {kind} file"
     if kind in ("PNG", "JPEG", "BMP", "TIFF"):
         return f"a {kind} image"
+    if kind in _SOURCES:
+        return _SOURCES[kind]
     if kind == "of no kind that samedge knows" and _is_onnx(path, head):
         return "an ONNX file"
     return kind
@@ -65,6 +73,8 @@ def _zip(path: Path) -> str:
         return CHECKPOINT
     if any(name.endswith("data.pkl") for name in names):
         return CHECKPOINT
+    if names and all(name.endswith(".npy") for name in names):
+        return _SOURCES["NPZ"]
     if any(name.rpartition("/")[2] == "manifest.json" for name in names):
         return BUNDLE
     return "a zip archive, neither a bundle nor a PyTorch checkpoint"

@@ -16,7 +16,10 @@ _ADVICE = {
     "image": "a frame: samedge segment BUNDLE {path} --point X,Y -o DIR",
     "video": "frames: samedge segment BUNDLE {path} --point X,Y -o DIR",
     "DICOM": "frames: samedge segment BUNDLE {path} --point X,Y -o DIR",
-    "folder with": "a folder of images can be a source: samedge segment BUNDLE {path} -o DIR",
+    "NIfTI": "slices: samedge segment BUNDLE {path} --window LOW,HIGH -o DIR",
+    "numpy": "slices: samedge segment BUNDLE {path} --window LOW,HIGH -o DIR",
+    "folder with": "a folder of images, or of the slices of one DICOM series, can be a source: "
+    "samedge segment BUNDLE {path} -o DIR",
     "ONNX": "samedge runs bundles, which hold two ONNX graphs and a manifest; "
     "export one from the checkpoint: samedge export CKPT -o OUT",
     "TensorRT": "engines belong into a bundle and are built from it on the device",
@@ -45,7 +48,7 @@ def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool) -> N
         if advice is None:
             raise SourceError(
                 f"'{path}' is {kind}; expected a checkpoint (.pth, .pt, .safetensors), a bundle "
-                "(.samedge), or frames (PNG, JPEG, video, DICOM)"
+                "(.samedge), or frames (PNG, JPEG, video, DICOM, NIfTI, numpy)"
             )
         printer.json({"kind": kind, "advice": advice.format(path=path)})
         printer.line(f"{path} is {kind}\n  {advice.format(path=path)}")

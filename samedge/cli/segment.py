@@ -1,36 +1,55 @@
-"""`samedge segment`: images, videos and DICOM files -> masks, pictures and numbers."""
+"""`samedge segment`: images, videos, DICOM files and volumes -> masks, pictures and numbers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from samedge.cli.printing import Printer, common_options
-from samedge.errors import PromptError, SamEdgeError
+from samedge.errors import PromptError, SamEdgeError, SourceError
 
 if TYPE_CHECKING:
-    from samedge.stream.frame import Box
+    from samedge.families import Family
+    from samedge.stream.frame import Box, Source
     from samedge.stream.prompts import PromptPlan
     from samedge.stream.segmenting import Options
 
 EPILOG = """\b
+What to give depends on what the bundle was trained with:
+  samedge segment sam.samedge photo.png --point 120,80 -o out
+  samedge segment medsam.samedge ct.png --box 95,255,190,350 -o out
+  samedge segment samus.samedge loop.dcm --point 150,95 --track -o out
+  samedge segment autosamus.samedge loop.dcm -o out               no prompt
+  samedge segment samed.samedge case.nii.gz --window -125,275 -o out
+  samedge segment samed.samedge ct-series/ --window -125,275 --classes liver,spleen -o out
+  samedge segment msa_3d.samedge case.nii.gz --prompts clicks.csv -o out
+\b
 Several objects:
   --point 120,80 --point 90,60 --label 1 --label 0     one object: inside, outside
   --point 120,80 --point 300,90 --objects              two objects
   --box 10,20,90,80 --box 100,20,180,90                two objects (each box is one)
 \b
+A CSV file for --prompts; frames count from 0, objects from 1:
+  frame,x,y[,label][,object]      or      frame,x0,y0,x1,y1[,object]
+Each frame needs a row, unless --point or --box says what holds for the others.
+\b
 The folder DIR afterwards:
-  results.json            scores, areas, prompts, latency; written last
+  results.json            scores, areas, volumes, prompts, latency; written last
   masks/NAME.png          0 and 255, at the frame's size; with several masks
                           NAME_object1.png, or NAME_object1_mask1.png with --multimask
-  overlays/NAME.png       single images and folders
+  masks/NAME_liver.png    one per class, for bundles with classes, and NAME_classes.png
+                          with the classes' numbers if they exclude each other
+  overlays/NAME.png       single images, folders and volumes
   NAME.mp4                videos and cine loops
-  NAME_contact.png        videos and cine loops: some frames, the area over time
+  NAME_contact.png        loops and volumes: some frames, the area over all of them
+  NAME_labels.nii.gz      NIfTI volumes: a number per voxel, in the same place
+  NAME_labels.npz         other volumes: labels [slices, rows, columns], class_names
 \b
-Pictures show what is burned into the frames. Areas are in mm2 where a DICOM file
-gives the pixel spacing.
+Pictures show what is burned into the frames. Areas are in mm2, volumes in ml where a
+DICOM or NIfTI file gives the spacing.
 """
 
 
@@ -58,10 +77,16 @@ def _crop(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Bo
     return x0, y0, x1, y1
 
 
+def _window(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    from samedge.stream.intensity import parse_window
+
+    return None if value is None else _parsed(parse_window, value)
+
+
 def _parsed(parse: Any, value: str) -> Any:
     try:
         return parse(value)
-    except PromptError as error:
+    except (PromptError, SourceError) as error:
         raise click.BadParameter(str(error)) from error
 
 
@@ -96,6 +121,13 @@ def _parsed(parse: Any, value: str) -> Any:
     help="Box in frame pixels. Several boxes are several objects.",
 )
 @click.option("--objects", is_flag=True, help="Each point is an object of its own.")
+@click.option(
+    "--prompts",
+    "prompt_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="CSV with points or boxes of single frames; see below.",
+)
 @click.option("--multimask", is_flag=True, help="Several masks per object, where the model can.")
 @click.option(
     "--crop",
@@ -104,7 +136,26 @@ def _parsed(parse: Any, value: str) -> Any:
     help="What the network sees of each frame; auto: the ultrasound region of a DICOM file.",
 )
 @click.option(
-    "--track", is_flag=True, help="The points follow their objects through a loop or folder."
+    "--classes",
+    metavar="NAME,NAME",
+    help="Write only these, by name or number, for bundles with classes.",
+)
+@click.option(
+    "--window",
+    metavar="LOW,HIGH",
+    callback=_window,
+    help="Values that become black and white, in the file's units (HU in CT).",
+)
+@click.option(
+    "--axis",
+    type=click.IntRange(0, 2),
+    help="Axis of a NIfTI or numpy array that the slices follow each other along.  "
+    "[default: 2 in NIfTI, 0 in numpy]",
+)
+@click.option(
+    "--track",
+    is_flag=True,
+    help="The points follow their objects through a loop, volume or folder.",
 )
 @click.option("--frames", type=click.IntRange(1), help="Only the first so many of each source.")
 @click.option("--overlays/--no-overlays", default=True, help="Write pictures and video.")
@@ -123,8 +174,12 @@ def command(
     labels: tuple[int, ...],
     boxes: list[Any],
     objects: bool,
+    prompt_file: Path | None,
     multimask: bool,
     crop: Box | str | None,
+    classes: str | None,
+    window: tuple[float, float] | None,
+    axis: int | None,
     track: bool,
     frames: int | None,
     overlays: bool,
@@ -135,10 +190,12 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Segment each SOURCE with BUNDLE: images, folders of images, videos, DICOM files.
+    """Segment each SOURCE with BUNDLE: images, videos, DICOM files, volumes, folders.
 
-    The same prompt is used for every frame, unless --track moves it. What a SOURCE is, is told by
-    its content.
+    The same prompt is used for every frame, unless --track moves it or --prompts has others.
+    Bundles that find their structures by themselves take none. What a SOURCE is, is told by its
+    content: PNG, JPEG, BMP, TIFF, a video, DICOM, NIfTI, a numpy array (.npy, .npz), a folder of
+    images, or a folder with the slices of one DICOM series.
     """
     from samedge.stream.prompts import PromptPlan
     from samedge.stream.segmenting import Options
@@ -148,56 +205,90 @@ def command(
         plan.check_combination()
     except PromptError as error:
         raise click.UsageError(str(error)) from error
+    if prompt_file is not None:
+        if len(source) > 1:
+            raise click.UsageError("--prompts counts the frames of one SOURCE; give one at a time")
+        from samedge.stream.prompt_file import read_prompts
+
+        plan = replace(plan, file=read_prompts(prompt_file))
     options = Options(crop, multimask, track, limit=frames)
     engine = {"backend": backend, "precision": precision, "threads": threads}
+    write = (overlays, masks)
+    job = _Job(bundle, source, output, plan, options, classes, window, axis, engine, write)
     printer = Printer(quiet, as_json)
-    report = _run(bundle, source, output, plan, options, engine, (overlays, masks), printer)
+    report = _run(job, printer)
     printer.json(report)
     _print(report, output, printer)
 
 
-def _run(
-    bundle_path: Path,
-    paths: tuple[Path, ...],
-    output: Path,
-    plan: PromptPlan,
-    options: Options,
-    engine: dict[str, Any],
-    write: tuple[bool, bool],
-    printer: Printer,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Job:
+    """What the command line asks for; `write`: overlays, masks."""
+
+    bundle: Path
+    paths: tuple[Path, ...]
+    output: Path
+    plan: PromptPlan
+    options: Options
+    classes: str | None
+    window: tuple[float, float] | None
+    axis: int | None
+    engine: dict[str, Any]
+    write: tuple[bool, bool]
+
+
+def _run(job: _Job, printer: Printer) -> dict[str, Any]:
     """Check everything that can be checked before the engine starts, then segment."""
     from samedge.bundle import Bundle
     from samedge.cli.segmenting import segment_into
     from samedge.runtime import load
+    from samedge.stream.classes import choose_classes
+    from samedge.stream.fitting import check_options
     from samedge.stream.prompts import missing_prompt
     from samedge.stream.report import header
     from samedge.stream.sinks import OutputFolder, Wanted
-    from samedge.stream.sources import open_source
 
-    bundle = Bundle.open(bundle_path)
-    if plan.is_empty and bundle.family.prompts:
-        raise click.UsageError(missing_prompt(bundle.family))
-    plan.check(bundle.family)
-    sources = []
-    for path in paths:
-        try:
-            sources.append(open_source(path))
-        except SamEdgeError:
-            for opened in sources:
-                opened.close()
-            raise
-    with load(bundle, **engine) as session:
+    bundle = Bundle.open(job.bundle)
+    family, plan, options = bundle.family, job.plan, job.options
+    if plan.is_empty and family.prompts:
+        raise click.UsageError(missing_prompt(family))
+    plan.check(family)
+    if job.classes is not None:
+        options = replace(options, classes=choose_classes(family, job.classes))
+    check_options(family, plan, options)
+    sources = _open_sources(job, family, options)
+    with load(bundle, **job.engine) as session:
         about = session.describe()
         printer.line(f"{about['title']} on {about['device']} ({about['why']})")
         title = f"{about['title']} ({about['backend']} {about['precision']})"
-        head = header(bundle_path.name, session.manifest, about, options)
-        folder = OutputFolder(output, head, Wanted(write[0], write[1], title=title))
+        names = [family.classes[i] for i in options.classes or ()]
+        head = header(job.bundle.name, session.manifest, about, options, classes=names)
+        overlays, masks = job.write
+        wanted = Wanted(overlays, masks, title=title, volumes=family.slices > 1)
+        folder = OutputFolder(job.output, head, wanted)
         return segment_into(folder, session, sources, plan, options, printer)
 
 
+def _open_sources(job: _Job, family: Family, options: Options) -> list[Source]:
+    """All sources, each known to fit; if one does not, none stays open."""
+    from samedge.stream.fitting import check_source
+    from samedge.stream.sources import open_source
+
+    sources: list[Source] = []
+    try:
+        for path in job.paths:
+            deep = not family.rounded
+            sources.append(open_source(path, window=job.window, deep=deep, axis=job.axis))
+            check_source(family, sources[-1], job.plan, options)
+    except SamEdgeError:
+        for opened in sources:
+            opened.close()
+        raise
+    return sources
+
+
 def _print(report: dict[str, Any], output: Path, printer: Printer) -> None:
-    from samedge.cli.segmenting import areas, print_warnings, scores
+    from samedge.cli.segmenting import areas, print_warnings, scores, structure_rows
 
     rows = []
     for record in report["sources"]:
@@ -205,5 +296,8 @@ def _print(report: dict[str, Any], output: Path, printer: Printer) -> None:
         speed = "-" if total is None else f"{total:.1f}"
         rows.append((record["name"], record["frames"], scores(record), areas(record), speed))
     printer.table("Segmented", ("source", "frames", "score", "area", "ms (median)"), rows)
+    found = [row for record in report["sources"] for row in structure_rows(record)]
+    if found:
+        printer.table("Found", ("source", "structure", "frames", "area", "volume"), found)
     print_warnings(report, printer)
     printer.line(f"Wrote {output / 'results.json'} and the pictures beside it. {report['notice']}")

@@ -81,9 +81,46 @@ def print_warnings(report: Mapping[str, Any], printer: Printer, most: int = 8) -
         printer.line(f"note: {len(warnings) - most} more notes are in results.json")
 
 
+def structure_rows(record: Mapping[str, Any]) -> list[tuple[str, str, int, str, str]]:
+    """What was found in a source with classes or slices: name, frames with it, area, volume."""
+    if "classes" not in record and "volumes" not in record:
+        return []
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for mask in _best(record):
+        found.setdefault((mask.get("label", 0), mask["object"]), []).append(mask)
+    volumes = {(v.get("label", 0), v["object"]): v for v in record.get("volumes", ())}
+    several = len({number for _, number in found}) > 1
+    rows = []
+    for key, masks in sorted(found.items()):
+        present = [mask for mask in masks if mask["area_px"]]
+        name = masks[0].get("class") or f"object {key[1]}"
+        if several and "class" in masks[0]:
+            name = f"{name} {key[1]}"
+        volume = volumes.get(key)
+        size = "-" if volume is None else f"{volume['voxels']} voxels"
+        if volume is not None and volume["ml"] is not None:
+            size = f"{volume['ml']:.3g} ml"
+        rows.append((record["name"], name, len(present), _areas(present), size))
+    return rows
+
+
+def _best(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [mask for frame in record["results"] for mask in frame["masks"] if mask["best"]]
+
+
 def areas(record: Mapping[str, Any]) -> str:
-    """Range of the areas of a source's best masks, in words; mm2 where they are known."""
-    masks = [m for frame in record["results"] for m in frame["masks"] if m["best"]]
+    """Range of the areas of a source's best masks, in words; mm2 where they are known.
+
+    Areas of different classes have nothing in common: there it is the number of classes found.
+    """
+    best = _best(record)
+    if "classes" in record:
+        kept, found = ({m["label"] for m in best if m["area_px"] >= least} for least in (0, 1))
+        return f"{len(found)} of {len(kept)} classes"
+    return _areas(best)
+
+
+def _areas(masks: Sequence[Mapping[str, Any]]) -> str:
     known = [m["area_mm2"] for m in masks if m["area_mm2"] is not None]
     if known and len(known) == len(masks):
         return _range(known, "mm2", 1)
@@ -91,8 +128,10 @@ def areas(record: Mapping[str, Any]) -> str:
 
 
 def scores(record: Mapping[str, Any]) -> str:
-    """Range of the scores of a source's best masks."""
-    return _range([m["score"] for f in record["results"] for m in f["masks"] if m["best"]], "", 2)
+    """Range of the scores of a source's best masks; of the classes that were found."""
+    if "classes" in record:
+        return _range([mask["score"] for mask in _best(record) if mask["area_px"]], "", 2)
+    return _range([mask["score"] for mask in _best(record)], "", 2)
 
 
 def _range(values: Sequence[float], unit: str, digits: int) -> str:

@@ -28,7 +28,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "open checkpoints, fold, write bundles",
         ("onnx", "onnxscript", "safetensors", "torch"),
     ),
-    "stream": ("video files and DICOM", ("av", "pillow", "pydicom")),
+    "stream": ("video files, DICOM and NIfTI", ("av", "nibabel", "pillow", "pydicom")),
 }
 
 # Flag in /proc/cpuinfo (x86, ARM) -> name to print; what inference can make use of.

@@ -2,7 +2,9 @@
 
     source -> frame -> session -> sinks
 
-One file per thing: `sources` (what a path is), `images`, `video`, `dicom` (how it is read),
-`prompts` and `tracking` (what the session is asked), `segmenting` (the loop), `overlay`,
-`contact_sheet`, `mp4`, `report` and `sinks` (what comes out).
+One file per thing: `sources` (what a path is), `images`, `video`, `dicom`, `dicom_series`, `nifti`,
+`numpy_files` (how it is read), `intensity` (which values become black and white), `prompts`,
+`prompt_file` and `tracking` (what the session is asked), `fitting` (what goes together),
+`segmenting` (the loop), `overlay`, `captions`, `contact_sheet`, `mp4`, `label_volume`, `report` and
+`sinks` (what comes out).
 """

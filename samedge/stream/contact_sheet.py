@@ -1,4 +1,4 @@
-"""A loop on one page: a few frames in a grid, and the area of every object over time."""
+"""A loop or volume on one page: a few frames in a grid, and the area of everything found."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.stream.overlay import colour_of
-from samedge.stream.text import ALERT, FAINT, INK, PAPER, draw_text, fit_height, grouped
+from samedge.stream.palette import colour_of
+from samedge.stream.text import (
+    ALERT,
+    FAINT,
+    INK,
+    PAPER,
+    Colour,
+    draw_text,
+    fit_height,
+    grouped,
+    text_width,
+)
 
 WIDTH = 1600
 COLUMNS = 4
@@ -70,6 +80,9 @@ def contact_sheet(
     areas: Sequence[Sequence[float]] = (),
     unit: str = "px",
     notice: str = "",
+    legend: Sequence[tuple[str, Colour]] = (),
+    colours: Sequence[Colour] = (),
+    step: str = "frame",
 ) -> NDArray[np.uint8]:
     """Draw the page.
 
@@ -79,13 +92,17 @@ def contact_sheet(
         areas: `[frames][objects]`, in `unit`; drawn as curves if there are at least three frames.
         unit: of the areas.
         notice: in amber under the title, for what a viewer must not miss.
+        legend: names and their colours, above the pictures.
+        colours: one per curve; default: those of the palette in order.
+        step: what one picture is: "frame" or "slice".
 
     Returns:
         RGB, uint8 `[H, 1600, 3]`.
     """
-    parts = [_head(title, subtitle, notice), _grid(cells)]
+    parts = [_head(title, subtitle, notice), *_legend(legend), _grid(cells)]
     if len(areas) >= 3 and areas[0]:
-        parts.append(_curves(areas, unit))
+        hues = colours or [colour_of(i) for i in range(len(areas[0]))]
+        parts.append(_curves(areas, unit, hues, step))
     return np.concatenate([*parts, _blank(_PAD)])
 
 
@@ -103,6 +120,30 @@ def _head(title: str, subtitle: str, notice: str) -> NDArray[np.uint8]:
         draw_text(head, text, (_PAD, y), fit_height(text, letter, WIDTH - 2 * _PAD), colour)
         y += letter * 1.2
     return head
+
+
+def _legend(entries: Sequence[tuple[str, Colour]]) -> list[NDArray[np.uint8]]:
+    """Dots and names in as many rows as they need."""
+    rows: list[list[tuple[float, str, Colour]]] = []
+    x = float(WIDTH)
+    for name, colour in entries:
+        width = text_width(name, _SMALL) + _SMALL * 5
+        if x + width > WIDTH - _PAD + _SMALL * 3:
+            rows.append([])
+            x = float(_PAD)
+        rows[-1].append((x, name, colour))
+        x += width
+    if not rows:
+        return []
+    pitch = round(_SMALL * 2.4)
+    strip = _blank(pitch * len(rows) + 8)
+    for number, row in enumerate(rows):
+        base = pitch * number + _SMALL * 1.2
+        for left, name, colour in row:
+            middle = (round(left + _SMALL / 2), round(base - _SMALL / 2))
+            cv2.circle(strip, middle, round(_SMALL * 0.6), colour, -1, cv2.LINE_AA)
+            draw_text(strip, name, (left + _SMALL * 1.8, base), _SMALL, INK)
+    return [strip]
 
 
 def _grid(cells: Sequence[Cell]) -> NDArray[np.uint8]:
@@ -138,13 +179,15 @@ def _paste(
     page[y : y + size[1], x : x + size[0]] = small
 
 
-def _curves(areas: Sequence[Sequence[float]], unit: str) -> NDArray[np.uint8]:
-    """Area over time, from 0 to a round number above the largest."""
+def _curves(
+    areas: Sequence[Sequence[float]], unit: str, colours: Sequence[Colour], step: str
+) -> NDArray[np.uint8]:
+    """Area over time or along the volume, from 0 to a round number above the largest."""
     panel = _blank(_CURVE + 24)
     values = np.asarray(areas, np.float64)
     top = round_up(float(values.max()))
     label = f"{grouped(top)} {unit}" if top >= 10 else f"{top:g} {unit}"
-    left, right = _PAD + 110, WIDTH - _PAD
+    left, right = _PAD + 130, WIDTH - _PAD
     upper, lower = 34, 34 + _CURVE - 40
     draw_text(panel, "area", (_PAD, upper + _SMALL / 2), _SMALL, INK)
     draw_text(panel, label, (left - 12, upper + _SMALL / 2), _SMALL, FAINT, right=True)
@@ -156,9 +199,9 @@ def _curves(areas: Sequence[Sequence[float]], unit: str) -> NDArray[np.uint8]:
         y_px = lower - values[:, index] / top * (lower - upper)
         # Sixteenths of a pixel, so that a flat curve is not a staircase.
         points = np.round(np.stack([x, y_px], 1) * 16).astype(np.int32)
-        cv2.polylines(panel, [points], False, colour_of(index), 2, cv2.LINE_AA, shift=4)
-    draw_text(panel, "frame 1", (left, lower + 24), _SMALL, FAINT)
-    draw_text(panel, f"frame {len(values)}", (right, lower + 24), _SMALL, FAINT, right=True)
+        cv2.polylines(panel, [points], False, colours[index], 2, cv2.LINE_AA, shift=4)
+    draw_text(panel, f"{step} 1", (left, lower + 24), _SMALL, FAINT)
+    draw_text(panel, f"{step} {len(values)}", (right, lower + 24), _SMALL, FAINT, right=True)
     return panel
 
 

@@ -1,4 +1,4 @@
-"""DICOM single frames and cine loops, decoded frame by frame by pydicom.
+"""DICOM single frames, cine loops and multi-frame volumes, decoded frame by frame by pydicom.
 
 Messages carry the file name the user gave and technical tags, never a value from the patient's
 tags; pydicom's own messages quote values, so they are never passed on.
@@ -14,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge._optional import require
-from samedge.errors import NotSupportedError, SamEdgeError, SourceError
+from samedge.errors import NotSupportedError, SourceError
+from samedge.stream.damage import damaged
+from samedge.stream.dicom_groups import lift, places
 from samedge.stream.dicom_pixels import PixelMap
+from samedge.stream.dicom_planes import distance, heights
 from samedge.stream.dicom_region import region_and_spacing
 from samedge.stream.frame import Frame, Source, Warn, check_size
+from samedge.stream.intensity import Intensity, own_range, stretch_warning
 from samedge.stream.quiet import quiet_pydicom
+from samedge.stream.volume import check_volume
 
 DEFAULT_RATE = 25.0
 # pydicom's names of decoder plugins -> what pip calls them
@@ -31,7 +36,12 @@ _PIP = {
 
 
 class DicomSource(Source):
-    """One DICOM file with pixels.
+    """One DICOM file with pixels. Frames that lie one behind the other are a stack of slices.
+
+    Args:
+        path: of the file.
+        warn: told what was not as expected.
+        intensity: which values become black and white; values are HU in CT.
 
     Raises:
         MissingDependencyError: pydicom is not installed.
@@ -41,19 +51,14 @@ class DicomSource(Source):
 
     kind = "dicom"
 
-    def __init__(self, path: Path, warn: Warn | None = None) -> None:
+    def __init__(
+        self, path: Path, warn: Warn | None = None, intensity: Intensity | None = None
+    ) -> None:
         super().__init__(path.name, warn)
-        self._path = path
-        with quiet_pydicom():
-            try:
-                self._read_header()
-            except SamEdgeError:
-                raise
-            except Exception as error:  # damaged files raise anything; no value may get through
-                raise SourceError(
-                    f"{self.name} is a damaged DICOM file: its header cannot be read "
-                    f"({type(error).__name__})"
-                ) from None
+        self._path, self._intensity = path, intensity or Intensity()
+        words = f"{self.name} is a damaged DICOM file: its header cannot be read"
+        with quiet_pydicom(), damaged(words):
+            self._read_header()
 
     def _read_header(self) -> None:
         pydicom = require("pydicom", "stream", "reading DICOM files")
@@ -63,43 +68,67 @@ class DicomSource(Source):
             raise SourceError(
                 f"{self.name} is a DICOM file with {kind}; expected an image or a cine loop"
             )
-        self._decoder = _decoder(header, self.name)
+        decoder_of(header, self.name)
+        lift(header, self.name, self.warn)
         height, width = int(header.Rows), int(header.Columns)
         check_size(self.name, height, width)
+        self.size = (height, width)
         self.total = int(header.get("NumberOfFrames", 1) or 1)
-        self.is_loop = self.total > 1
+        gap = self._slices(header) if self.total > 1 else None
+        self.is_loop = self.total > 1 and not self.is_stack
         self.rate = _rate(header) if self.is_loop else None
         if self.is_loop and self.rate is None:
             self.warn(f"{self.name} does not say its frame rate; {DEFAULT_RATE:g} / s is assumed")
             self.rate = DEFAULT_RATE
-        self._map = PixelMap(header, self.name, self.warn)
+        self._header = header
+        self._map = PixelMap(header, self.name, self.warn, self._intensity)
         self.region, self.spacing_mm = region_and_spacing(
             header, height, width, self.name, self.warn
         )
+        if gap is not None and self.spacing_mm is not None:
+            self.voxel_mm3 = gap * self.spacing_mm[0] * self.spacing_mm[1]
+
+    def _slices(self, header: Any) -> float | None:
+        """Note whether the frames are slices in order; returns their distance in mm if it is even.
+
+        Frames that run to and fro, as phases and echoes do, stay a loop.
+        """
+        found = places(header)
+        along = heights(found, self.name) if len(found) == self.total else None
+        steps = np.diff(along) if along is not None else np.zeros(1)
+        self.is_stack = bool((steps > 0).all() or (steps < 0).all())
+        if along is None or not self.is_stack:
+            return None
+        check_volume(self.name, len(along), int(header.Rows), int(header.Columns))
+        return distance(along, self.name, self.warn)
 
     def __iter__(self) -> Iterator[Frame]:
-        frames = self._samples()
+        frames, pixel_map = self._samples(), self._pixel_map()
+        stem = self.stem
         index = 0
         while True:
-            with quiet_pydicom():
-                try:
-                    pixels = self._map(next(frames))
-                except StopIteration:
+            words = f"frame {index + 1} of {self.total} cannot be decoded"
+            with quiet_pydicom(), damaged(f"{self.name} is a damaged DICOM file: {words}"):
+                samples = next(frames, None)
+                if samples is None:
                     break
-                except SamEdgeError:
-                    raise
-                except Exception as error:  # as in __init__
-                    raise SourceError(
-                        f"{self.name} is a damaged DICOM file: frame {index + 1} of {self.total} "
-                        f"cannot be decoded ({type(error).__name__})"
-                    ) from None
+                pixels = pixel_map(samples)
             time_s = index / self.rate if self.rate else None
-            stem = self._path.stem
-            name = f"{stem}_{index:05d}" if self.is_loop else stem
+            name = f"{stem}_{index:05d}" if self.is_loop or self.is_stack else stem
             yield Frame(pixels, index, time_s, self.name, name, self.spacing_mm, self.region)
             index += 1
         if self.total is not None and index != self.total:
             self.warn(f"{self.name} promises {self.total} frames, but holds {index}")
+
+    def _pixel_map(self) -> PixelMap:
+        """That of the file; a volume without a window is stretched as a whole."""
+        if not self.is_stack or self._map.has_window or self._map.has_bytes:
+            return self._map
+        words = f"{self.name} is a damaged DICOM file: its frames cannot be decoded"
+        with quiet_pydicom(), damaged(words):
+            own = own_range(map(self._map.values, self._samples()), self.name)
+        self.warn(stretch_warning(self.name, own))
+        return PixelMap(self._header, self.name, self.warn, self._intensity, own=own)
 
     def _samples(self) -> Iterator[NDArray[Any]]:
         from pydicom.pixels.utils import iter_pixels
@@ -110,8 +139,13 @@ class DicomSource(Source):
                 yield np.asarray(samples)
 
 
-def _decoder(header: Any, name: str) -> Any:
-    """The decoder of the file's transfer syntax, if its packages are there."""
+def decoder_of(header: Any, name: str) -> Any:
+    """The decoder of the file's transfer syntax.
+
+    Raises:
+        NotSupportedError: there is none, or its packages are not installed; names the remedy.
+        SourceError: the file does not name its transfer syntax.
+    """
     from pydicom.pixels.decoders.base import get_decoder
 
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.stream.palette import colour_of
 from samedge.stream.prompts import Prompt
 from samedge.stream.text import (
     FAINT,
@@ -24,16 +25,6 @@ from samedge.stream.text import (
     text_width,
 )
 
-# Okabe and Ito's palette, told apart under the common kinds of colour blindness; those first that
-# stand out from grey.
-PALETTE: tuple[Colour, ...] = (
-    (86, 180, 233),  # sky blue
-    (230, 159, 0),  # orange
-    (0, 190, 140),  # bluish green, a little lighter than theirs for dark images
-    (240, 228, 66),  # yellow
-    (204, 121, 167),  # reddish purple
-    (213, 94, 0),  # vermillion
-)
 _FILL = 0.26
 _SHORT_SIDE = 600  # small frames are enlarged to at least this, so that lines and text are crisp
 _LONG_SIDE = 2400  # but not beyond this
@@ -42,17 +33,16 @@ _MAX_SCALE = 16
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the caption: text on the left (with the object's colour), text on the right."""
+    """One line of the caption: text on the left (with the object's colour), text on the right.
+
+    `beside` is a second entry in the right half of the line; then there is no room for `right`.
+    """
 
     left: str
     right: str = ""
     colour: Colour | None = None
     ink: Colour = INK
-
-
-def colour_of(index: int) -> Colour:
-    """Colour of object `index`, from 0; they repeat after the sixth."""
-    return PALETTE[index % len(PALETTE)]
+    beside: Line | None = None
 
 
 def display_scale(height: int, width: int) -> int:
@@ -66,14 +56,18 @@ def draw_overlay(
     masks: Sequence[NDArray[np.uint8]],
     prompt: Prompt | None = None,
     scale: int | None = None,
+    colours: Sequence[Colour] = (),
+    prompt_colours: Sequence[Colour] = (),
 ) -> NDArray[np.uint8]:
     """A frame with its masks and prompts.
 
     Args:
         frame: uint8 `[H, W]` or `[H, W, 3]` RGB.
         masks: uint8 `[H, W]`, one per object, not 0 inside.
-        prompt: drawn if given; point and box of object i have the colour of mask i.
+        prompt: drawn if given.
         scale: whole enlargement; default: what `display_scale` says.
+        colours: one per mask; default: those of the palette in order.
+        prompt_colours: one per object of the prompt; default: those of the palette in order.
 
     Returns:
         RGB, uint8 `[scale * H, scale * W, 3]`.
@@ -86,12 +80,14 @@ def draw_overlay(
     picture: NDArray[np.uint8] = np.array(large, np.uint8)
     line = _line_width(*size)
     shapes = [_enlarged(mask, size) for mask in masks]
-    for index, shape in enumerate(shapes):
-        _fill(picture, shape, colour_of(index))
-    for index, shape in enumerate(shapes):
-        _outline(picture, shape, colour_of(index), line)
+    colours = colours or [colour_of(i) for i in range(len(shapes))]
+    for shape, hue in zip(shapes, colours, strict=True):
+        _fill(picture, shape, hue)
+    for shape, hue in zip(shapes, colours, strict=True):
+        _outline(picture, shape, hue, line)
     if prompt is not None:
-        _draw_prompt(picture, prompt, scale, line)
+        hues = prompt_colours or [colour_of(i) for i in range(prompt.objects)]
+        _draw_prompt(picture, prompt, scale, line, hues)
     return picture
 
 
@@ -125,9 +121,10 @@ def _outline(
     cv2.drawContours(picture, contours, -1, colour, line, cv2.LINE_AA)
 
 
-def _draw_prompt(picture: NDArray[np.uint8], prompt: Prompt, scale: int, line: int) -> None:
-    for index in range(prompt.objects):
-        colour = colour_of(index)
+def _draw_prompt(
+    picture: NDArray[np.uint8], prompt: Prompt, scale: int, line: int, colours: Sequence[Colour]
+) -> None:
+    for index, colour in enumerate(colours):
         if prompt.box is not None:
             x0, y0, x1, y1 = (round(float(v) * scale) for v in prompt.box[index])
             cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), line + 2, cv2.LINE_AA)
@@ -169,22 +166,28 @@ def add_caption(picture: NDArray[np.uint8], lines: Sequence[Line]) -> NDArray[np
     letter = float(np.clip(width / 62, 7, 16))
     pad, pitch = round(letter * 1.1), round(letter * 2.1)
     strip = np.full((pad + pitch * len(lines) + pad // 2, width, 3), PAPER, np.uint8)
+    half = width // 2
     for row, line in enumerate(lines):
-        _caption_line(strip, line, pad, pad + pitch * row + letter, letter)
+        baseline = pad + pitch * row + letter
+        if line.beside is None:
+            _caption_line(strip, line, (pad, width - pad), baseline, letter)
+        else:
+            _caption_line(strip, line, (pad, half - pad // 2), baseline, letter)
+            _caption_line(strip, line.beside, (half, width - pad), baseline, letter)
     return np.concatenate([picture, strip])
 
 
 def _caption_line(
-    strip: NDArray[np.uint8], line: Line, pad: int, baseline: float, letter: float
+    strip: NDArray[np.uint8], line: Line, room: tuple[int, int], baseline: float, letter: float
 ) -> None:
-    x = float(pad)
+    """Draw one entry between two columns of the strip."""
+    x, end = float(room[0]), room[1]
     if line.colour is not None:
         middle = (round(x + letter / 2), round(baseline - letter / 2))
         cv2.circle(strip, middle, round(letter / 2), line.colour, -1, cv2.LINE_AA)
         x += letter * 1.8
-    room = strip.shape[1] - x - pad
     whole = line.left + ("   " + line.right if line.right else "")
-    letter = fit_height(whole, letter, room)
+    letter = fit_height(whole, letter, end - x)
     draw_text(strip, line.left, (x, baseline), letter, line.ink)
-    if line.right and text_width(whole, letter) <= room + 1:
-        draw_text(strip, line.right, (strip.shape[1] - pad, baseline), letter, FAINT, right=True)
+    if line.right and text_width(whole, letter) <= end - x + 1:
+        draw_text(strip, line.right, (end, baseline), letter, FAINT, right=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import PromptError
 from samedge.families import Family
+
+if TYPE_CHECKING:
+    from samedge.stream.prompt_file import PromptFile
 
 CENTER = "center"
 PointText = tuple[float, float] | str
@@ -22,14 +25,16 @@ class Prompt:
     """Prompts of N objects in frame pixels.
 
     Attributes:
-        points: float64 `[N, P, 2]` as (x, y), or None.
-        labels: int64 `[N, P]`, 1 inside the object and 0 outside, or None.
+        points: float64 `[N, P, 2]` as (x, y), or N arrays `[P_i, 2]`, or None.
+        labels: int64 `[N, P]`, or N arrays `[P_i]`, 1 inside the object and 0 outside; or None.
         box: float64 `[N, 4]` as (x0, y0, x1, y1), or None.
+        numbers: what the objects are called, from 1; empty: 1 to N.
     """
 
-    points: NDArray[np.float64] | None = None
-    labels: NDArray[np.int64] | None = None
+    points: NDArray[np.float64] | tuple[NDArray[np.float64], ...] | None = None
+    labels: NDArray[np.int64] | tuple[NDArray[np.int64], ...] | None = None
     box: NDArray[np.float64] | None = None
+    numbers: tuple[int, ...] = ()
 
     @property
     def objects(self) -> int:
@@ -37,9 +42,17 @@ class Prompt:
         given = self.points if self.points is not None else self.box
         return 1 if given is None else len(given)
 
+    def number(self, index: int) -> int:
+        """What object `index` (from 0) is called, from 1."""
+        return self.numbers[index] if self.numbers else index + 1
+
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `Session.segment`."""
-        return {"points": self.points, "labels": self.labels, "box": self.box}
+        """Keyword arguments for `Session.segment`, and for one slice of `segment_slices`."""
+        return {
+            "points": list(self.points) if isinstance(self.points, tuple) else self.points,
+            "labels": list(self.labels) if isinstance(self.labels, tuple) else self.labels,
+            "box": self.box,
+        }
 
     def to_json(self, index: int) -> dict[str, Any]:
         """Prompt of one object as JSON values."""
@@ -104,17 +117,24 @@ class PromptPlan:
         labels: one per point; empty means all 1.
         boxes: each its own object.
         separate: each point is its own object; otherwise all points belong to one.
+        file: prompts of single frames; the others get the points and boxes above, if there are any.
     """
 
     points: Sequence[PointText] = ()
     labels: Sequence[int] = ()
     boxes: Sequence[tuple[float, float, float, float]] = ()
     separate: bool = False
+    file: PromptFile | None = None
+
+    @property
+    def has_default(self) -> bool:
+        """There is a prompt for frames that have none of their own."""
+        return bool(self.points or self.boxes)
 
     @property
     def is_empty(self) -> bool:
         """Nothing is asked."""
-        return not self.points and not self.boxes
+        return not self.has_default and self.file is None
 
     def check(self, family: Family) -> None:
         """Refuse combinations that mean nothing, and prompts that the family does not take.
@@ -125,12 +145,47 @@ class PromptPlan:
         self.check_combination()
         if self.is_empty and family.prompts:
             raise PromptError(missing_prompt(family))
+        if not self.is_empty and not family.prompts:
+            raise PromptError(
+                f"{family.title} finds its structures by itself and takes no prompts; leave "
+                "--point, --box and --prompts out"
+            )
+        own = "" if self.file is None else self.file.kind
         for kind, given in (("point", self.points), ("box", self.boxes)):
-            if given and kind not in family.prompts:
-                takes = " and ".join(family.prompts) or "no"
+            if (given or own == kind) and kind not in family.prompts:
+                takes = " and ".join(family.prompts)
                 raise PromptError(
                     f"{family.title} was not trained with {kind} prompts; it takes {takes} prompts"
                 )
+
+    def check_frames(self, total: int, limit: int | None, source: str) -> None:
+        """Compare the file of prompts with the frames of a source.
+
+        Args:
+            total: number of frames.
+            limit: only so many are segmented; None: all.
+            source: name, for messages.
+
+        Raises:
+            PromptError: frames without a prompt, or prompts without a frame.
+        """
+        if self.file is None:
+            return
+        beyond = [frame for frame in self.file.frames if frame >= total]
+        if beyond:
+            raise PromptError(
+                f"{self.file.name} has a prompt for frame {beyond[0]} (line "
+                f"{self.file.lines[beyond[0]]}), but {source} has {total} frames; they count from 0"
+            )
+        wanted = range(total if limit is None else min(total, limit))
+        missing = [frame for frame in wanted if frame not in self.file.frames]
+        if missing and not self.has_default:
+            some = ", ".join(str(frame) for frame in missing[:5])
+            more = ", ..." if len(missing) > 5 else ""
+            raise PromptError(
+                f"{self.file.name} has no prompt for {len(missing)} of {len(wanted)} frames of "
+                f"{source} ({some}{more}); add them, or give --point or --box for all the others"
+            )
 
     def check_combination(self) -> None:
         """Refuse combinations that mean nothing for any family.
@@ -160,9 +215,30 @@ class PromptPlan:
             )
 
     def resolve(
-        self, height: int, width: int, crop: tuple[int, int, int, int] | None = None
+        self,
+        height: int,
+        width: int,
+        crop: tuple[int, int, int, int] | None = None,
+        frame: int = 0,
     ) -> Prompt:
-        """The prompt for a frame: "center" becomes the middle of the crop, or of the frame."""
+        """The prompt for a frame: "center" becomes the middle of the crop, or of the frame.
+
+        Args:
+            height, width: of the frame, in px.
+            crop: what the network sees of it.
+            frame: its number, from 0, for prompts of single frames.
+
+        Raises:
+            PromptError: the file of prompts has none for this frame.
+        """
+        if self.file is not None:
+            if frame in self.file.frames:
+                return self.file.frames[frame]
+            if not self.has_default:
+                raise PromptError(
+                    f"{self.file.name} has no prompt for frame {frame}; add it, or give --point or "
+                    "--box for all frames without one"
+                )
         x0, y0, x1, y1 = crop or (0, 0, width, height)
         middle = ((x0 + x1) / 2, (y0 + y1) / 2)
         xy = [middle if isinstance(p, str) else p for p in self.points]

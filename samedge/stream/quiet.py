@@ -1,7 +1,8 @@
 """Keep the libraries below from writing to the terminal or to a log.
 
 cv2 and FFmpeg print their own lines about damaged files, beside the error that samedge raises.
-pydicom's warnings quote the values of tags, which may be a patient's: those must reach no log.
+pydicom's and nibabel's messages quote what is in the file, which may be a patient's: those must
+reach no log.
 """
 
 from __future__ import annotations
@@ -31,7 +32,20 @@ def quiet_cv2() -> Iterator[None]:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """No log lines and no warnings from pydicom while the block runs."""
-    logger = logging.getLogger("pydicom")
+    with _quiet("pydicom"):
+        yield
+
+
+@contextmanager
+def quiet_nibabel() -> Iterator[None]:
+    """No log lines and no warnings from nibabel while the block runs."""
+    with _quiet("nibabel.global"):
+        yield
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
     before = logger.disabled
     logger.disabled = True
     try:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from samedge import __version__
+from samedge.stream.classes import number_of
 from samedge.stream.frame import Source
 from samedge.stream.segmenting import Options, Segmented
 from samedge.stream.writing import write_bytes
@@ -35,6 +36,7 @@ def header(
     session: Mapping[str, Any],
     options: Options,
     notice: str = "",
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The part before the results.
 
@@ -44,6 +46,7 @@ def header(
         session: `Session.describe()`.
         options: how it was run.
         notice: a further warning about these results.
+        classes: names of those that were asked for, if not all were.
     """
     crop = options.crop
     return {
@@ -62,26 +65,20 @@ def header(
             "multimask": options.multimask,
             "track": options.track,
             "crop": list(crop) if isinstance(crop, tuple) else crop,
+            **({"classes": list(classes)} if classes else {}),
         },
     }
 
 
-def frame_record(item: Segmented, files: Sequence[str]) -> dict[str, Any]:
-    """One frame's results; `files[k]` is the mask PNG of mask k, relative, or "" if not written."""
-    masks = []
-    for k, owner in enumerate(int(i) for i in item.object_index):
-        area = item.area_mm2(k)
-        masks.append(
-            {
-                "object": owner + 1,
-                "best": k in item.best,
-                "score": round(float(item.scores[k]), 5),
-                "area_px": item.area_px(k),
-                "area_mm2": None if area is None else round(area, 3),
-                "file": files[k] or None,
-            }
-        )
-    return {
+def frame_record(item: Segmented, files: Sequence[str], class_map: str = "") -> dict[str, Any]:
+    """One frame's results.
+
+    Args:
+        item: the frame.
+        files: the PNG of each mask, relative, or "" if it was not written.
+        class_map: that of the class map, or "".
+    """
+    record = {
         "index": item.frame.index,
         "name": item.frame.name,
         "file": item.frame.source,
@@ -90,30 +87,71 @@ def frame_record(item: Segmented, files: Sequence[str]) -> dict[str, Any]:
         "height": item.frame.height,
         "crop": None if item.crop is None else list(item.crop),
         "prompts": [item.prompt.to_json(i) for i in range(item.prompt.objects)],
-        "lost": [i + 1 for i, gone in enumerate(item.lost) if gone],
-        "masks": masks,
+        "lost": [item.prompt.number(i) for i, gone in enumerate(item.lost) if gone],
+        "masks": [_mask_record(item, k, file) for k, file in enumerate(files)],
         "latency_ms": {k: round(v, 3) for k, v in item.timing_ms.items()},
+    }
+    if item.class_map is not None:
+        record["class_map"] = class_map or None
+    return record
+
+
+def _mask_record(item: Segmented, k: int, file: str) -> dict[str, Any]:
+    area = item.area_mm2(k)
+    record: dict[str, Any] = {"object": item.object_number(k)}
+    if item.class_names:
+        record |= {"class": item.class_name(k), "label": item.class_number(k)}
+    return record | {
+        "best": k in item.best,
+        "score": round(float(item.scores[k]), 5),
+        "area_px": item.area_px(k),
+        "area_mm2": None if area is None else round(area, 3),
+        "file": file or None,
     }
 
 
 def source_record(
     source: Source,
-    spacing_mm: tuple[float, float] | None,
-    region: Sequence[int] | None,
+    last: Segmented | None,
     outputs: Mapping[str, str],
     frames: Sequence[dict[str, Any]],
+    volumes: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """One source's results."""
-    return {
+    """One source's results.
+
+    Args:
+        source: where the frames are from.
+        last: the last one.
+        outputs: kind of output -> file or folder, relative.
+        frames: from `frame_record`.
+        volumes: of a volume: voxels and ml of each object and class.
+    """
+    frame = None if last is None else last.frame
+    spacing = None if frame is None else frame.spacing_mm
+    region = None if frame is None else frame.region
+    record = {
         **source.describe(),
         "frames": len(frames),
-        "spacing_mm": None if spacing_mm is None else list(spacing_mm),
+        "spacing_mm": None if spacing is None else list(spacing),
         "region": None if region is None else list(region),
         "warnings": list(source.warnings),
         "outputs": dict(outputs),
         "latency_ms": latency(frames),
         "results": list(frames),
     }
+    if last is not None and last.class_names:
+        record["classes"] = class_records(last)
+    if volumes is not None:
+        record |= {"voxel_mm3": source.voxel_mm3, "volumes": list(volumes)}
+    return record
+
+
+def class_records(item: Segmented) -> list[dict[str, Any]]:
+    """Number and name of all classes."""
+    exclusive = item.class_map is not None
+    return [
+        {"label": number_of(i, exclusive), "name": name} for i, name in enumerate(item.class_names)
+    ]
 
 
 def latency(frames: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
 from samedge.families import Family
+from samedge.stream.classes import default_classes, number_of
+from samedge.stream.fitting import Options, check_options, check_source
 from samedge.stream.frame import Box, Frame, Source
 from samedge.stream.prompts import Prompt, PromptPlan
-from samedge.stream.tracking import MIN_AREA_PX, Tracker
+from samedge.stream.tracking import Tracker
+
+__all__ = ["Options", "Segmented", "Segmenter", "segment_source"]
 
 
 class Answer(Protocol):
@@ -28,6 +32,12 @@ class Answer(Protocol):
     def low_res_logits(self) -> NDArray[np.float32]: ...
     @property
     def object_index(self) -> NDArray[np.int64]: ...
+    @property
+    def class_index(self) -> NDArray[np.int64]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def class_map(self) -> NDArray[np.uint8] | None: ...
     @property
     def timing_ms(self) -> Mapping[str, float]: ...
 
@@ -49,6 +59,14 @@ class Segmenter(Protocol):
     ) -> Answer: ...
 
 
+class SliceSegmenter(Protocol):
+    """What is used of the sessions of families that take several slices at once."""
+
+    def segment_slices(
+        self, slices: Any, prompts: Sequence[Mapping[str, Any]]
+    ) -> Sequence[Answer]: ...
+
+
 @dataclass(frozen=True)
 class Segmented:
     """One frame with its answer.
@@ -57,12 +75,16 @@ class Segmented:
         frame: as read.
         prompt: as asked.
         crop: part of the frame that the network saw, or None for all.
-        masks: uint8 `[K, H, W]`, 0 or 1.
+        masks: uint8 `[K, H, W]`, 0 or 1; of families with classes, only those to keep.
         scores: float32 `[K]`.
         object_index: int `[K]`, object of each mask, from 0.
-        best: position of each object's highest-scoring mask, one per object.
+        best: positions of the masks to show: the highest-scoring one of each object and class.
         lost: per object: tracking has no mask to follow.
         timing_ms: "read" (decoding the source) and the session's stages.
+        class_index: int `[K]`, index of each mask's class.
+        class_names: of all classes; empty for families without.
+        class_map: uint8 `[H, W]`, number of the class of each pixel, 0 for those not kept; only
+            where classes exclude each other.
     """
 
     frame: Frame
@@ -74,6 +96,9 @@ class Segmented:
     best: tuple[int, ...]
     lost: tuple[bool, ...]
     timing_ms: dict[str, float]
+    class_index: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_names: tuple[str, ...] = ()
+    class_map: NDArray[np.uint8] | None = None
 
     def area_px(self, index: int) -> int:
         """Area of mask `index` in px."""
@@ -84,30 +109,25 @@ class Segmented:
         spacing = self.frame.spacing_mm
         return None if spacing is None else self.area_px(index) * spacing[0] * spacing[1]
 
+    def object_number(self, index: int) -> int:
+        """What the object of mask `index` is called, from 1."""
+        return self.prompt.number(int(self.object_index[index]))
 
-@dataclass(frozen=True)
-class Options:
-    """How a source is segmented.
+    def class_number(self, index: int) -> int | None:
+        """Number of the class of mask `index`; None for families without classes."""
+        if not self.class_names:
+            return None
+        return number_of(int(self.class_index[index]), self.class_map is not None)
 
-    Attributes:
-        crop: (x0, y0, x1, y1), "auto" (the DICOM region), or None.
-        multimask: several masks per object.
-        track: prompts follow their objects through loops and through the images of a folder.
-        min_area: smallest mask, in px, that a tracked point is taken from.
-        limit: stop after so many frames; None: at the end.
-    """
-
-    crop: Box | str | None = None
-    multimask: bool = False
-    track: bool = False
-    min_area: int = MIN_AREA_PX
-    limit: int | None = None
+    def class_name(self, index: int) -> str | None:
+        """Name of the class of mask `index`; None for families without classes."""
+        return self.class_names[int(self.class_index[index])] if self.class_names else None
 
 
 def segment_source(
     session: Segmenter, source: Source, plan: PromptPlan, options: Options
 ) -> Iterator[Segmented]:
-    """Segment every frame of a source.
+    """Segment every frame of a source; slices of a volume in groups where the family wants them so.
 
     Args:
         session: from `samedge.load`.
@@ -116,49 +136,156 @@ def segment_source(
         options: crop, tracking and so on.
 
     Raises:
-        PromptError: the prompt does not fit the family or a frame.
-        SourceError: the source is damaged, or has no region for "auto".
+        PromptError: the prompt or an option does not fit the family or a frame.
+        SourceError: the source is damaged, does not fit the family, or has no region for "auto".
     """
     plan.check(session.family)
-    tracker: Tracker | None = None
+    check_options(session.family, plan, options)
+    check_source(session.family, source, plan, options)
+    frames = _timed(source, options.limit)
+    if session.family.slices > 1:
+        return _by_groups(session, frames, plan, options)
+    return _one_by_one(session, source, frames, plan, options)
+
+
+def _timed(source: Source, limit: int | None) -> Iterator[tuple[Frame, float]]:
+    """Frames, and the milliseconds that reading each took."""
     frames = iter(source)
     done = 0
-    while options.limit is None or done < options.limit:
+    while limit is None or done < limit:
         start = time.perf_counter()
         frame = next(frames, None)
         if frame is None:
             return
-        read_ms = (time.perf_counter() - start) * 1e3
+        yield frame, (time.perf_counter() - start) * 1e3
+        done += 1
+
+
+def _one_by_one(
+    session: Segmenter,
+    source: Source,
+    frames: Iterator[tuple[Frame, float]],
+    plan: PromptPlan,
+    options: Options,
+) -> Iterator[Segmented]:
+    tracker: Tracker | None = None
+    for frame, read_ms in frames:
         crop = _crop(frame, options.crop)
         if tracker is None:
-            prompt = plan.resolve(frame.height, frame.width, crop)
-            if options.track and (source.is_loop or source.kind == "folder"):
+            prompt = plan.resolve(frame.height, frame.width, crop, frame.index)
+            if options.track and source.is_sequence:
                 tracker = Tracker(prompt, options.min_area, "mask" in session.family.prompts)
         else:
             prompt = tracker.prompt
         arguments = prompt.arguments() if tracker is None else tracker.arguments()
         answer = session.segment(frame.pixels, **arguments, multimask=options.multimask, crop=crop)
-        best = _best(answer, prompt.objects)
+        lost = (False,) * prompt.objects
         if tracker is not None:
+            best = _best(answer, np.arange(len(answer.scores)))
             tracker.update(answer.masks[list(best)], answer.low_res_logits[list(best)])
-        yield Segmented(
-            frame,
-            prompt,
-            crop,
-            answer.masks,
-            answer.scores,
-            answer.object_index,
-            best,
-            tuple(tracker.lost) if tracker is not None else (False,) * prompt.objects,
-            {"read": read_ms, **answer.timing_ms},
+            lost = tuple(tracker.lost)
+        timing = {"read": read_ms, **answer.timing_ms}
+        yield _segmented(session.family, options, frame, prompt, crop, answer, lost, timing)
+
+
+def _by_groups(
+    session: Segmenter,
+    frames: Iterator[tuple[Frame, float]],
+    plan: PromptPlan,
+    options: Options,
+) -> Iterator[Segmented]:
+    # The family's record says that its sessions can do this.
+    takes_slices = cast(SliceSegmenter, session)
+    count = session.family.slices
+    group: list[tuple[Frame, float]] = []
+    for item in frames:
+        group.append(item)
+        if len(group) < count:
+            continue
+        prompts = [plan.resolve(f.height, f.width, None, f.index) for f, _ in group]
+        slices = stack_pixels([frame for frame, _ in group])
+        answers = takes_slices.segment_slices(slices, [p.arguments() for p in prompts])
+        for (frame, read_ms), prompt, answer in zip(group, prompts, answers, strict=True):
+            lost = (False,) * prompt.objects
+            timing = {"read": read_ms, **answer.timing_ms}
+            yield _segmented(session.family, options, frame, prompt, None, answer, lost, timing)
+        group = []
+    if group:
+        raise SourceError(
+            f"{group[0][0].source} ends {len(group)} slices after the last group of {count}; it is "
+            "damaged"
         )
-        done += 1
 
 
-def _best(answer: Answer, objects: int) -> tuple[int, ...]:
-    """Position of the highest-scoring mask of each object."""
-    places = (np.flatnonzero(answer.object_index == i) for i in range(objects))
-    return tuple(int(p[np.argmax(answer.scores[p])]) for p in places)
+def stack_pixels(frames: Sequence[Frame]) -> NDArray[Any]:
+    """Slices of one volume as one array, `[D, H, W]` or `[D, H, W, 3]`; uint16 if one of them is.
+
+    Raises:
+        SourceError: they differ in size.
+    """
+    first = frames[0]
+    for frame in frames:
+        if (frame.height, frame.width) != (first.height, first.width):
+            raise SourceError(
+                f"{frame.source} has a slice of {frame.width} x {frame.height} px after one of "
+                f"{first.width} x {first.height} px; the slices of a volume have one size"
+            )
+    pixels = [frame.pixels for frame in frames]
+    if any(p.ndim == 3 for p in pixels):
+        pixels = [f.picture if f.pixels.ndim == 3 else _repeated(f.picture) for f in frames]
+    elif any(p.dtype == np.uint16 for p in pixels):
+        pixels = [
+            p if p.dtype == np.uint16 else p.astype(np.uint16) * np.uint16(257) for p in pixels
+        ]
+    return np.stack(pixels)
+
+
+def _repeated(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _segmented(
+    family: Family,
+    options: Options,
+    frame: Frame,
+    prompt: Prompt,
+    crop: Box | None,
+    answer: Answer,
+    lost: tuple[bool, ...],
+    timing: dict[str, float],
+) -> Segmented:
+    """The answer, of families with classes without those that nobody asked for."""
+    keep = np.arange(len(answer.scores))
+    class_map = answer.class_map
+    if family.classes:
+        wanted = default_classes(family) if options.classes is None else options.classes
+        keep = np.flatnonzero(np.isin(answer.class_index, wanted))
+        if class_map is not None:
+            class_map = np.where(np.isin(class_map, wanted), class_map, 0).astype(np.uint8)
+    return Segmented(
+        frame,
+        prompt,
+        crop,
+        answer.masks[keep],
+        answer.scores[keep],
+        answer.object_index[keep],
+        _best(answer, keep),
+        lost,
+        timing,
+        answer.class_index[keep],
+        answer.class_names,
+        class_map,
+    )
+
+
+def _best(answer: Answer, keep: NDArray[np.int64]) -> tuple[int, ...]:
+    """Positions in `keep` of the highest-scoring mask of each object and class, in their order."""
+    found: dict[tuple[int, int], int] = {}
+    for place, k in enumerate(keep):
+        key = int(answer.object_index[k]), int(answer.class_index[k])
+        if key not in found or answer.scores[k] > answer.scores[keep[found[key]]]:
+            found[key] = place
+    return tuple(found[key] for key in sorted(found))
 
 
 def _crop(frame: Frame, crop: Box | str | None) -> Box | None:

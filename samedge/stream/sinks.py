@@ -1,11 +1,14 @@
-"""The output folder: masks, overlays, video, contact sheet and `results.json`.
+"""The output folder: masks, overlays, video, contact sheet, label volume and `results.json`.
 
     DIR/masks/NAME.png               0 and 255, at the frame's size; with several masks
         NAME_object1.png ...         one per object, and with --multimask
         NAME_object1_mask1.png ...   one per candidate
-    DIR/overlays/NAME.png            single images and folders
+        NAME_liver.png ...           one per class
+        NAME_classes.png             number of the class per pixel, where classes exclude each other
+    DIR/overlays/NAME.png            single images, folders and volumes
     DIR/NAME.mp4                     videos and cine loops
-    DIR/NAME_contact.png             videos and cine loops: some frames and the area over time
+    DIR/NAME_contact.png             loops and volumes: some frames, and the area over all of them
+    DIR/NAME_labels.nii.gz or .npz   volumes: a number per voxel
     DIR/results.json                 written last: a folder without it is not complete
 
 Every file is written whole or not at all.
@@ -21,31 +24,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 
 from samedge.errors import OutputError
-from samedge.stream.contact_sheet import MAX_CELL_WIDTH, Cell, Sampler, contact_sheet
+from samedge.stream.captions import Captions, Curves, mask_colour, prompt_colours, visible
+from samedge.stream.classes import MAP, file_stems
+from samedge.stream.contact_sheet import Sampler, contact_sheet
 from samedge.stream.frame import Source
+from samedge.stream.label_volume import LabelVolume
 from samedge.stream.mp4 import Mp4Writer
-from samedge.stream.overlay import Line, add_caption, colour_of, draw_overlay
+from samedge.stream.overlay import add_caption, draw_overlay
 from samedge.stream.report import NOTICE, frame_record, source_record, write_report
 from samedge.stream.segmenting import Segmented
-from samedge.stream.text import ALERT, FAINT, grouped
 from samedge.stream.writing import make_folder, output_error, write_png
 
 RESULTS = "results.json"
-MAX_LINES = 6  # objects listed below a picture
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which pictures to write, and a notice to burn into them."""
+    """Which pictures to write, and a notice to burn into them.
+
+    `volumes`: also folders and loops are volumes, because the family takes slices.
+    """
 
     overlays: bool = True
     masks: bool = True
     notice: str = ""
     title: str = ""
+    volumes: bool = False
 
 
 class OutputFolder:
@@ -95,26 +102,32 @@ class OutputFolder:
 
 
 class SourceSink:
-    """Takes the frames of one source; its video and contact sheet appear when the block ends."""
+    """Takes the frames of one source; what shows all of them appears when the block ends."""
 
     def __init__(self, folder: OutputFolder, source: Source) -> None:
         self._folder, self._source = folder, source
         self._stack = ExitStack()
         self._video: Mp4Writer | None = None
+        self._labels = LabelVolume(source) if source.is_stack or folder.wanted.volumes else None
+        step = "frame" if self._labels is None else "slice"
+        self._captions = Captions(source, step, folder.wanted.notice, source.is_loop)
+        # One name for all frames, numbered, where they have none of their own.
+        self._numbered = source.is_loop or source.is_stack
+        self._summarised = source.is_loop or self._labels is not None
         self._frames: list[dict[str, Any]] = []
-        self._areas: list[list[float]] = []
+        self._curves = Curves()
         self._sampler = Sampler()
         self._outputs: dict[str, str] = {}
         self._last: Segmented | None = None
         self._stem = ""
 
     def __enter__(self) -> SourceSink:
-        if self._source.is_loop:
-            self._stem = self._folder.name(Path(self._source.name).stem)
-            if self._folder.wanted.overlays:
-                path = self._folder.path / f"{self._stem}.mp4"
-                rate = self._source.rate or 25.0
-                self._video = self._stack.enter_context(Mp4Writer(path, rate, self._source.warn))
+        if self._summarised:
+            self._stem = self._folder.name(self._source.stem)
+        if self._source.is_loop and self._folder.wanted.overlays:
+            path = self._folder.path / f"{self._stem}.mp4"
+            rate = self._source.rate or 25.0
+            self._video = self._stack.enter_context(Mp4Writer(path, rate, self._source.warn))
         return self
 
     def write(self, item: Segmented) -> None:
@@ -123,15 +136,21 @@ class SourceSink:
         Raises:
             OutputError: a file cannot be written.
         """
-        loop, wanted = self._source.is_loop, self._folder.wanted
+        wanted = self._folder.wanted
         name = (
-            f"{self._stem}_{item.frame.index:05d}" if loop else self._folder.name(item.frame.name)
+            f"{self._stem}_{item.frame.index:05d}"
+            if self._numbered
+            else self._folder.name(item.frame.name)
         )
-        files = self._write_masks(item, name) if wanted.masks else [""] * len(item.masks)
+        files, class_map = [""] * len(item.masks), ""
+        if wanted.masks:
+            files, class_map = self._write_masks(item, name), self._write_class_map(item, name)
         if wanted.overlays:
             self._write_overlay(item, name)
-        self._frames.append(frame_record(item, files))
-        self._areas.append([_area(item, k)[0] for k in item.best])
+        if self._labels is not None:
+            self._labels.add(item)
+        self._frames.append(frame_record(item, files, class_map))
+        self._curves.add(item)
         self._last = item
 
     def __exit__(
@@ -146,82 +165,94 @@ class SourceSink:
         self._stack.close()
         if self._video is not None:
             self._outputs["video"] = self._video.path.name
+        if self._summarised and self._folder.wanted.overlays:
             self._write_contact_sheet()
-        last = self._last
+        if self._labels is not None and self._frames:
+            self._outputs["labels"] = self._labels.write(self._folder.path, self._stem)
+            left = (self._source.total or 0) - len(self._frames)
+            if left > 0:
+                words = f"the last {left} slices were not segmented: 0 in the label volume"
+                self._source.warn(f"{self._source.name}: {words}")
+        volumes = None if self._labels is None else self._labels.volumes()
         self._folder.add(
-            source_record(
-                self._source,
-                last.frame.spacing_mm if last else None,
-                last.frame.region if last else None,
-                self._outputs,
-                self._frames,
-            )
+            source_record(self._source, self._last, self._outputs, self._frames, volumes)
         )
 
-    def _write_masks(self, item: Segmented, name: str) -> list[str]:
-        folder = make_folder(self._folder.path / "masks")
+    def _masks_folder(self) -> Path:
         self._outputs["masks"] = "masks"
+        return make_folder(self._folder.path / "masks")
+
+    def _write_masks(self, item: Segmented, name: str) -> list[str]:
+        folder = self._masks_folder()
         files = []
-        for k, suffix in enumerate(mask_suffixes([int(i) for i in item.object_index])):
+        for k, suffix in enumerate(suffixes_of(item)):
             file = f"{name}{suffix}.png"
             write_png(folder / file, (item.masks[k] != 0).astype(np.uint8) * np.uint8(255))
             files.append(f"masks/{file}")
         return files
 
+    def _write_class_map(self, item: Segmented, name: str) -> str:
+        if item.class_map is None:
+            return ""
+        file = f"{name}_{MAP}.png"
+        write_png(self._masks_folder() / file, item.class_map)
+        return f"masks/{file}"
+
     def _write_overlay(self, item: Segmented, name: str) -> None:
-        plain = draw_overlay(item.frame.pixels, [item.masks[k] for k in item.best], item.prompt)
-        picture = add_caption(plain, self._caption(item))
-        if self._video is None:
+        shown = visible(item)
+        plain = draw_overlay(
+            item.frame.picture,
+            [item.masks[k] for k in shown],
+            item.prompt,
+            colours=[mask_colour(item, k) for k in shown],
+            prompt_colours=prompt_colours(item),
+        )
+        picture = add_caption(plain, self._captions.lines(item))
+        if self._video is not None:
+            self._video.write(picture)
+        else:
             folder = make_folder(self._folder.path / "overlays")
             self._outputs["overlays"] = "overlays"
             write_png(folder / f"{name}.png", picture)
+        if not self._summarised:
             return
-        self._video.write(picture)
         if self._sampler.wants_next:
-            self._sampler.add(_cell(item, plain))
+            self._sampler.add(self._captions.cell(item, plain))
         else:
             self._sampler.skip()
-
-    def _caption(self, item: Segmented) -> list[Line]:
-        several = len(item.best) > 1
-        lines = []
-        for i, k in enumerate(item.best[:MAX_LINES]):
-            label = f"object {i + 1}   " if several else ""
-            lost = "   lost: no mask to follow" if item.lost[i] else ""
-            score = f"score {float(item.scores[k]):.2f}"
-            lines.append(Line(f"{label}{score}   {_area(item, k)[1]}{lost}", "", colour_of(i)))
-        total = item.timing_ms.get("total")
-        speed = "" if total is None else f"{total:.0f} ms"
-        lines[0] = Line(lines[0].left, speed, lines[0].colour)
-        if len(item.best) > MAX_LINES:
-            lines.append(Line(f"and {len(item.best) - MAX_LINES} more objects", ink=FAINT))
-        where = self._where(item)
-        notice = self._folder.wanted.notice
-        if notice:
-            lines += [Line(where, ink=FAINT)] if where else []
-            return [*lines, Line(notice, NOTICE, ink=ALERT)]
-        return [*lines, Line(where, NOTICE, ink=FAINT)]
-
-    def _where(self, item: Segmented) -> str:
-        if not self._source.is_loop:
-            return ""
-        of = f" / {self._source.total}" if self._source.total else ""
-        clock = "" if item.frame.time_s is None else f"   {item.frame.time_s:.2f} s"
-        return f"frame {item.frame.index + 1}{of}{clock}"
 
     def _write_contact_sheet(self) -> None:
         cells = self._sampler.cells()
         if not cells or self._last is None:
             raise OutputError(f"{self._source.name}: there was no frame to write")
         path = self._folder.path / f"{self._stem}_contact.png"
-        last, bundle = self._last, self._folder.wanted.title
-        unit = "px" if last.frame.spacing_mm is None else "mm2"
+        last, wanted, step = self._last, self._folder.wanted, self._captions.step
         size = f"{last.frame.width} x {last.frame.height} px"
-        subtitle = f"{len(self._frames)} frames   {size}   {bundle}   {NOTICE}"
-        notice = self._folder.wanted.notice
-        sheet = contact_sheet(cells, self._source.name, subtitle, self._areas, unit, notice)
+        sheet = contact_sheet(
+            cells,
+            self._source.name,
+            f"{len(self._frames)} {step}s   {size}   {wanted.title}   {NOTICE}",
+            self._curves.values(),
+            "px" if last.frame.spacing_mm is None else "mm2",
+            wanted.notice,
+            self._curves.legend(),
+            self._curves.colours(),
+            step,
+        )
         write_png(path, sheet)
         self._outputs["contact_sheet"] = path.name
+
+
+def suffixes_of(item: Segmented) -> list[str]:
+    """File name suffixes of a frame's masks, in order."""
+    numbers = [item.object_number(k) for k in range(len(item.masks))]
+    if not item.class_names:
+        # A single object that has a number of its own keeps it in the name.
+        named = bool(item.prompt.numbers) and len(numbers) == 1
+        return [f"_object{numbers[0]}"] if named else mask_suffixes([n - 1 for n in numbers])
+    stems = file_stems(item.class_names)
+    objects = [f"_object{n}" if item.prompt.objects > 1 else "" for n in numbers]
+    return [f"{o}_{stems[int(c)]}" for o, c in zip(objects, item.class_index, strict=True)]
 
 
 def mask_suffixes(owners: list[int]) -> list[str]:
@@ -231,23 +262,3 @@ def mask_suffixes(owners: list[int]) -> list[str]:
     if len(set(owners)) == len(owners):
         return [f"_object{i + 1}" for i in owners]
     return [f"_object{i + 1}_mask{owners[:k].count(i) + 1}" for k, i in enumerate(owners)]
-
-
-def _area(item: Segmented, k: int) -> tuple[float, str]:
-    """Area of mask k for the curve (mm2 where known, else px), and in words."""
-    pixels, mm2 = item.area_px(k), item.area_mm2(k)
-    words = f"area {grouped(pixels)} px"
-    if mm2 is None:
-        return float(pixels), words
-    return mm2, words + (f" = {grouped(mm2)} mm2" if mm2 >= 100 else f" = {mm2:.1f} mm2")
-
-
-def _cell(item: Segmented, picture: np.ndarray) -> Cell:
-    clock = "" if item.frame.time_s is None else f"   {item.frame.time_s:.2f} s"
-    areas = "   ".join(_area(item, k)[1] for k in item.best[:2])
-    score = f"score {float(item.scores[item.best[0]]):.2f}   " if len(item.best) == 1 else ""
-    # Small already here: many are kept until the loop's end is known.
-    factor = min(1.0, MAX_CELL_WIDTH / picture.shape[1])
-    size = (round(picture.shape[1] * factor), max(1, round(picture.shape[0] * factor)))
-    small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return Cell(small, f"frame {item.frame.index + 1}{clock}", score + areas)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 from samedge.errors import SourceError
 
 HEAD_BYTES = 4096
 IMAGE_KINDS = ("PNG", "JPEG", "BMP", "TIFF")
+HDF5 = "an HDF5 file"
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -23,12 +25,13 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"0&\xb2u\x8ef\xcf\x11", "video"),  # ASF, WMV
     (b"GIF87a", "video"),
     (b"GIF89a", "video"),
+    (b"\x93NUMPY", "NPY"),
     # Known, but nothing to segment; the name goes into the message.
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a zip archive (or a zipped bundle, or a .pth checkpoint)"),
     (b"\x1f\x8b", "a gzip file"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\x93NUMPY", "a numpy array file"),
+    (b"\x89HDF", HDF5),
+    (b"NRRD", "an NRRD volume"),
     (b"II+\0", "a BigTIFF"),
     (b"MM\0+", "a BigTIFF"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 file"),
@@ -67,8 +70,8 @@ def sniff(head: bytes) -> str:
     """Name the kind of file that begins with `head`.
 
     Returns:
-        "PNG", "JPEG", "BMP", "TIFF", "video" or "DICOM" for what samedge reads; otherwise words
-        for a message, for instance "a text file".
+        "PNG", "JPEG", "BMP", "TIFF", "video", "DICOM", "NIfTI", "NPY" or "NPZ" for what samedge
+        reads; otherwise words for a message, for instance "a text file".
     """
     if not head:
         return "an empty file"
@@ -80,6 +83,10 @@ def sniff(head: bytes) -> str:
         return "video"
     if head[:4] == b"RIFF":
         return {b"AVI ": "video", b"WEBP": "a WebP image"}.get(head[8:12], "a RIFF file")
+    if head.startswith(b"PK\x03\x04") and _zip_member(head).endswith(b".npy"):
+        return "NPZ"
+    if (volume := _nifti(head)) is not None:
+        return volume
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -88,6 +95,29 @@ def sniff(head: bytes) -> str:
     if head[:4] in (b"\x08\0\x05\0", b"\x08\0\x08\0", b"\x02\0\0\0"):
         return "a DICOM dataset without its 128-byte preamble and DICM mark"
     return "a text file" if _is_text(head) else "of no kind that samedge knows"
+
+
+def _zip_member(head: bytes) -> bytes:
+    """Name of a zip archive's first member."""
+    return head[30 : 30 + int.from_bytes(head[26:28], "little")]
+
+
+def _nifti(head: bytes) -> str | None:
+    """Whether a file is NIfTI, also inside gzip."""
+    if head.startswith(b"\x1f\x8b"):
+        try:
+            head = zlib.decompressobj(wbits=31).decompress(head, HEAD_BYTES)
+        except zlib.error:
+            return None
+    size = head[:4]
+    if size in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):  # 348, either byte order
+        mark = head[344:348]
+        if mark == b"ni1\0":
+            return "the header of a NIfTI pair (convert the pair to one .nii file)"
+        return "NIfTI" if mark == b"n+1\0" else None
+    if size in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") and head[4:8] == b"n+2\0":  # 540
+        return "NIfTI"
+    return None
 
 
 def _is_text(head: bytes) -> bool:

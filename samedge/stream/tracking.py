@@ -117,8 +117,8 @@ class Tracker:
             return Prompt(positive, ones)
         # Only one object can have negative points (PromptPlan.check), so rows stay equally long.
         keep = first.labels[0] == 0
-        points = np.concatenate([positive, first.points[:, keep]], axis=1)
-        labels = np.concatenate([ones, first.labels[:, keep]], axis=1)
+        points = np.concatenate([positive, np.asarray(first.points)[:, keep]], axis=1)
+        labels = np.concatenate([ones, np.asarray(first.labels)[:, keep]], axis=1)
         return replace(first, points=points, labels=labels, box=None)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 
@@ -73,6 +75,8 @@ def content(kind: str) -> bytes:
         "jpeg": b"\xff\xd8\xff\xe0" + bytes(100),
         "dicom": bytes(128) + b"DICM" + bytes(100),
         "mp4": b"\0\0\0\x20ftypisom" + bytes(100),
+        "nifti": gzip.compress(struct.pack("<i340x4s", 348, b"n+1")),
+        "npy": b"\x93NUMPY\x01\0" + bytes(100),
         "onnx": b"\x08\x0a\x12\x07pytorch" + bytes(100),
         "engine": b"ftrt" + bytes(100),
         "empty": b"",
@@ -88,6 +92,8 @@ def content(kind: str) -> bytes:
         ("jpeg", "a.dat", 0, "a JPEG image"),
         ("dicom", "a", 0, "a DICOM file"),
         ("mp4", "a.mp4", 0, "a video file"),
+        ("nifti", "a.nii.gz", 0, "a NIfTI volume"),
+        ("npy", "a.npy", 0, "a numpy array file"),
         ("onnx", "a.onnx", 0, "an ONNX file"),
         ("engine", "a.engine", 0, "a TensorRT engine"),
         ("empty", "a.pth", 3, "an empty file"),
@@ -124,6 +130,7 @@ def test_kinds_of_zip(tmp_path: Path) -> None:
     for member, expected in (
         ("archive/data.pkl", CHECKPOINT),
         ("manifest.json", BUNDLE),
+        ("image.npy", "an archive of numpy arrays"),
         ("photo.png", "a zip archive, neither a bundle nor a PyTorch checkpoint"),
     ):
         with zipfile.ZipFile(path, "w") as archive:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import nibabel
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 import samedge.bundle
 import samedge.runtime
 from samedge.cli import run
-from samedge.families import SAM, SAMUS, Family
+from samedge.families import AUTOSAMUS, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
 from tests.stream.media import FakeSession
 
 
@@ -234,8 +236,111 @@ def test_any_point_text_is_usage_or_works(picture: Path, tmp_path: Path, text: s
     assert run([*arguments, "-q", "--no-overlays", "--no-masks"]) in (0, 2)
 
 
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """Hounsfield units `[X, Y, Z]` of 8 slices, in four steps from -80 to 220."""
+    steps = np.random.default_rng(0).integers(0, 4, (20, 24, 8))
+    path = tmp_path / "case.nii.gz"
+    nibabel.Nifti1Image((steps * 100 - 80).astype(np.int16), np.diag([1, 1, 2.5, 1])).to_filename(
+        path
+    )
+    return path
+
+
+ORGANS = replace(SAMED, classes=("background", "spleen", "left kidney", "liver"))
+
+
+def test_a_ct_volume_with_classes(
+    session: FakeSession, volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.family, out = ORGANS, tmp_path / "out"
+    arguments = ["segment", "b", str(volume), "--window", "-125,275", "--classes", "LIVER,1"]
+    assert run([*arguments, "-o", str(out)]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "2 of 2 classes" in text
+    assert "left kidney" not in text
+    labels = np.asarray(nibabel.load(out / "case_labels.nii.gz").dataobj)
+    stored = (np.asarray(nibabel.load(volume).dataobj) + 80) // 100
+    np.testing.assert_array_equal(labels, np.where(stored == 2, 0, stored))
+    assert "case.nii.gz liver 8 " in text
+    assert f"{(stored == 3).sum() * 2.5 / 1000:.3g} ml" in text
+    report = json.loads((out / "results.json").read_text())
+    assert report["options"]["classes"] == ["spleen", "liver"]
+
+
+def test_slices_in_groups_with_clicks_from_a_file(
+    session: FakeSession, volume: Path, tmp_path: Path
+) -> None:
+    session.family, out = MSA_3D, tmp_path / "out"
+    clicks = tmp_path / "clicks.csv"
+    clicks.write_text("frame,x,y\n" + "".join(f"{k},{k + 1},9\n" for k in range(8)))
+    arguments = ["segment", "b", str(volume), "--window=-125,275", "--prompts", str(clicks)]
+    assert run([*arguments, "-o", str(out), "-q"]) == 0
+    assert session.groups == [4, 4]
+    assert [a["points"][0].tolist() for a in session.asked] == [[[k + 1, 9]] for k in range(8)]
+    assert (out / "case_labels.nii.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "code", "words"),
+    [
+        (MSA_3D, ["--point", "9,9", "--frames", "6"], 3, "6 slices of case.nii.gz"),
+        (MSA_3D, ["--point", "9,9", "--track"], 3, "leave --track out"),
+        (MSA_3D, ["--point", "9,9", "--axis", "0"], 3, "16 to 4096 px"),
+        (MSA_3D, [], 2, "--point 120,80"),
+        (ORGANS, ["--point", "9,9"], 3, "finds its structures by itself and takes no prompts"),
+        (ORGANS, ["--multimask"], 3, "leave --multimask out"),
+        (ORGANS, ["--classes", "heart"], 3, "'heart' is no class of this bundle"),
+        (ORGANS, ["--window", "9"], 2, "a window is LOW,HIGH"),
+        (ORGANS, ["--axis", "3"], 2, "0<=x<=2"),
+        (SAM, ["--point", "9,9", "--classes", "liver"], 3, "has no classes"),
+        (SAM, ["--prompts", "none.csv"], 3, "cannot read none.csv"),
+        (MEDSAM, ["--point", "9,9"], 3, "it takes box prompts"),
+        (AUTOSAMUS, ["--box", "1,1,9,9"], 3, "takes no prompts"),
+    ],
+)
+def test_what_does_not_fit_never_starts_the_engine(
+    session: FakeSession,
+    volume: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    family: Family,
+    options: list[str],
+    code: int,
+    words: str,
+) -> None:
+    session.family, out = family, tmp_path / "out"
+    assert run(["segment", "b", str(volume), *options, "-o", str(out)]) == code
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert not hasattr(session, "engine")
+    assert not out.exists()
+
+
+def test_prompts_are_for_one_source(
+    volume: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["segment", "b", str(volume), str(volume), "--prompts", "p.csv", "-o", "x"]
+    assert run(arguments) == 2
+    assert "one at a time" in capsys.readouterr().err
+
+
+def test_families_that_need_no_prompt(
+    session: FakeSession, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session.family, out = AUTOSAMUS, tmp_path / "out"
+    assert run(["segment", "b", str(clip), "-o", str(out)]) == 0
+    assert (out / "masks" / "clip_00003.png").exists()
+
+
 def test_help_documents_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["segment", "--help"]) == 0
     text = capsys.readouterr().out
-    for words in ("results.json", "NAME_object1_mask1.png", "two objects", "auto: the ultrasound"):
+    for words in (
+        "results.json",
+        "NAME_object1_mask1.png",
+        "two objects",
+        "auto: the ultrasound",
+        "--window -125,275",
+        "frame,x,y[,label][,object]",
+    ):
         assert words in " ".join(text.split())

@@ -56,6 +56,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "torchvision": set(),
     "openvino": {"runtime", "bench", "cli"},
     "pydicom": {"stream", "cli"},
+    "nibabel": {"stream"},
     "av": {"stream"},
     "click": {"cli"},
     "rich": {"cli", "bench"},

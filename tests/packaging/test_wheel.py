@@ -52,6 +52,6 @@ def test_metadata(wheel: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.10"
     base = [r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r]
     assert base
-    assert not [r for r in base if r.startswith(("torch", "onnx", "av", "pydicom"))]
+    assert not [r for r in base if r.startswith(("torch", "onnx", "av", "nibabel", "pydicom"))]
     assert {"LICENSE", "NOTICE"} <= {Path(n).name for n in names}
     assert wheel.name.endswith("-py3-none-any.whl")

@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-FORBIDDEN = ("torch", "onnx", "av", "pydicom", "pytest")
+FORBIDDEN = ("torch", "onnx", "av", "nibabel", "pydicom", "pytest")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -14,6 +15,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from samedge.stream.quiet import quiet_cv2
 from tests.stream.media import PATIENT
 
 
@@ -34,7 +36,8 @@ def rgb(grey: np.ndarray) -> np.ndarray:
 def video(tmp_path: Path) -> Path:
     """Ten frames of 64 x 48 px at 20 / s, each brighter than the last, and noisy (so not small)."""
     path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
+    with quiet_cv2():  # FFmpeg reads how quiet it should be at its first use
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
     noise = np.random.default_rng(0).integers(-20, 21, (48, 64, 3))
     for i in range(10):
         writer.write((20 * i + 25 + noise).astype(np.uint8))
@@ -62,6 +65,51 @@ def dicom(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / name
         data.save_as(path, enforce_file_format=True)
         return path
+
+    return write
+
+
+@pytest.fixture
+def nifti(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a NIfTI file whose texts name a patient; `.nii` or `.nii.gz` by its name."""
+
+    def write(
+        array: np.ndarray,
+        name: str = "case.nii.gz",
+        affine: np.ndarray | None = None,
+        kind: Any = nibabel.Nifti1Image,
+        **fields: Any,
+    ) -> Path:
+        image = kind(array, np.diag([2.0, 3.0, 5.0, 1.0]) if affine is None else affine)
+        image.header["descrip"] = PATIENT.encode()
+        image.header["intent_name"] = b"id-4711"
+        for field, value in fields.items():
+            image.header[field] = value
+        image.to_filename(tmp_path / name)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def series(tmp_path: Path, dicom: Callable[..., Path]) -> Callable[..., Path]:
+    """Writes a folder of CT slices 2.5 mm apart, in file names that do not follow their order."""
+
+    def write(volume: np.ndarray, folder: str = "series", **tags: Any) -> Path:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for k, pixels in enumerate(volume):
+            own: dict[str, Any] = {
+                "SeriesInstanceUID": "1.2.3",
+                "InstanceNumber": k + 1,
+                "ImagePositionPatient": [-10.0, -20.0, 2.5 * k],
+                "ImageOrientationPatient": [1.0, 0, 0, 0, 1.0, 0],
+                "PixelSpacing": [0.5, 0.4],
+            }
+            for key, value in tags.items():
+                own[key] = value(k) if callable(value) else value
+            named = {key: value for key, value in own.items() if value is not None}
+            dicom(pixels, f"{folder}/im{(k * 7) % len(volume)}_{k}.dcm", **named)
+        return tmp_path / folder
 
     return write
 

@@ -165,6 +165,26 @@ def test_rescale_comes_before_the_window(dicom: Dicom) -> None:
     assert (found == 128).all()  # 2 * 100 - 50 = 150 lies in the middle
 
 
+@pytest.mark.parametrize(("deep", "white"), [(False, 255), (True, 65535)])
+def test_a_window_asked_for_is_in_the_units_of_the_file(
+    dicom: Dicom, deep: bool, white: int
+) -> None:
+    """It takes the place of the file's own."""
+    stored = np.array([[899, 1099, 1299, 4000]] * 16, np.uint16).repeat(4, axis=1)
+    tags = {"RescaleSlope": "1", "RescaleIntercept": "-1024", "WindowCenter": "0"}
+    path = dicom(stored, WindowWidth="10", **tags)
+    (frame,) = open_source(path, window=(-125, 275), deep=deep)
+    assert frame.pixels[0, ::4].tolist() == [0, (white + 1) // 2, white, white]
+    path = dicom(stored, PhotometricInterpretation="MONOCHROME1", **tags)
+    (frame,) = open_source(path, window=(-125, 275), deep=deep)
+    assert frame.pixels[0, ::4].tolist() == [white, white // 2, 0, 0]
+
+
+def test_no_window_for_colours(dicom: Dicom, rgb: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="has colours; --window is for grey values"):
+        open_source(dicom(rgb), window=(0, 10))
+
+
 def test_16_bit_without_window_is_stretched_once(dicom: Dicom) -> None:
     cine = np.stack([np.full((32, 32), v, np.uint16) for v in (100, 200)])
     cine[0, 0, :2] = 0, 400

@@ -115,6 +115,31 @@ def test_16_bit_alpha(tmp_path: Path, rgb: np.ndarray) -> None:
     np.testing.assert_array_equal(one(tmp_path / "deep.png"), rgb)
 
 
+def test_a_window_for_grey_images(tmp_path: Path, rgb: np.ndarray) -> None:
+    deep = np.array([[100, 300, 500, 4000]] * 16, np.uint16).repeat(4, axis=1)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    (frame,) = open_source(tmp_path / "deep.png", window=(100, 500))
+    assert frame.pixels[0, ::4].tolist() == [0, 128, 255, 255]
+    Image.fromarray(rgb).save(tmp_path / "rgb.png")
+    with pytest.raises(SourceError, match="has colours; --window is for grey values"):
+        list(open_source(tmp_path / "rgb.png", window=(100, 500)))
+
+
+def test_16_bits_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    full = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "full.png"), full)
+    source = open_source(tmp_path / "full.png", deep=True)
+    (frame,) = source
+    np.testing.assert_array_equal(frame.pixels, full)
+    np.testing.assert_array_equal(frame.picture, np.round(full / 257))
+    assert source.warnings == []
+    cv2.imwrite(str(tmp_path / "twelve.png"), full >> 4)
+    source = open_source(tmp_path / "twelve.png", deep=True)
+    (frame,) = source
+    np.testing.assert_allclose(frame.pixels, full, atol=16)
+    assert "0..4095 was stretched to 0..65535" in source.warnings[0]
+
+
 def test_float_images_are_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "f.tif"), np.ones((32, 32), np.float32))
     with pytest.raises(SourceError, match="float32 pixels"):
@@ -266,6 +291,11 @@ _HEADS = [
     b"\0" * 128 + b"DICM\x02\0\0\0UL\x04\0",
     b"RIFF\0\0\0\0AVI LIST",
     b"\0\0\0\x18ftypisom",
+    b"\x5c\x01\0\0" + bytes(340) + b"n+1\0",
+    b"\x1c\x02\0\0n+2\0",
+    b"\x1f\x8b\x08\0\0\0\0\0\0\xff",
+    b"\x93NUMPY\x01\0\x20\0",
+    b"PK\x03\x04" + bytes(22) + b"\x09\0\0\0image.npy",
     b"",
 ]
 

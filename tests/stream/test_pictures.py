@@ -112,6 +112,17 @@ def test_contact_sheets(count: int) -> None:
     assert (sheet == 200).all(axis=2).sum() > count * 300 * 100
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_legends_take_the_rows_they_need(count: int) -> None:
+    cells = [Cell(np.full((300, 400, 3), 200, np.uint8), "slice 1")]
+    legend = [(f"structure {i}", (250, 1, i)) for i in range(count)]
+    plain = contact_sheet(cells, "a.nii.gz")
+    sheet = contact_sheet(cells, "a.nii.gz", legend=legend, step="slice")
+    assert sheet.shape[0] - plain.shape[0] == 8 + 24 * (1 if count == 1 else 4)
+    for _, colour in legend:
+        assert (sheet == colour).all(axis=2).any()
+
+
 def test_png_files_are_rgb(tmp_path: Path) -> None:
     picture = np.zeros((20, 30, 3), np.uint8)
     picture[..., 0] = 200

@@ -13,11 +13,11 @@ import pytest
 from samedge.errors import OutputError, PromptError, SourceError
 from samedge.families import SAM
 from samedge.stream.prompts import PromptPlan
-from samedge.stream.report import header, manifest_hash
-from samedge.stream.segmenting import Options, segment_source
+from samedge.stream.report import manifest_hash
+from samedge.stream.segmenting import Options
 from samedge.stream.sinks import OutputFolder, Wanted, mask_suffixes
-from samedge.stream.sources import open_source
 from tests.stream.media import PATIENT, FakeSession, region
+from tests.stream.media import segment_into as run
 
 Dicom = Callable[..., Path]
 
@@ -29,24 +29,6 @@ def moving(dicom: Dicom) -> Path:
     for i in range(8):
         cine[i, 20:31, 10 + 3 * i : 21 + 3 * i] = 200
     return dicom(cine, FrameTime="40", SequenceOfUltrasoundRegions=[region(8, 4, 87, 59)])
-
-
-def run(
-    folder: Path,
-    path: Path,
-    plan: PromptPlan,
-    session: FakeSession | None = None,
-    options: Options | None = None,
-    **wanted: object,
-) -> dict:
-    session, options = session or FakeSession(), options or Options()
-    head = header("x.samedge", session.manifest, session.describe(), options)
-    output = OutputFolder(folder, head, Wanted(**wanted))  # type: ignore[arg-type]
-    source = open_source(path)
-    with output.source(source) as sink:
-        for item in segment_source(session, source, plan, options):
-            sink.write(item)
-    return output.finish()
 
 
 def test_a_tracked_loop(tmp_path: Path, moving: Path) -> None:

@@ -40,6 +40,10 @@ class Result:
     class_names: tuple[str, ...] = ()
     class_map: NDArray[np.uint8] | None = None
 
+    def __post_init__(self) -> None:
+        if not len(self.class_index):
+            object.__setattr__(self, "class_index", np.zeros_like(self.object_index))
+
     def best(self, index: int = 0) -> int:
         """Position in `masks` of the highest-scoring mask of object `index`.
 

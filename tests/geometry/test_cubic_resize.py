@@ -62,6 +62,16 @@ def test_flat_stays_flat(height: int, width: int, level: int) -> None:
     assert (resize_frame(frame, geometry, MEDSAM) == level).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(333, 500), (480, 640), (1080, 1920), (16, 4096)])
+@pytest.mark.parametrize("level", [1, 37, 100, 128, 200, 254])
+def test_a_flat_area_stays_flat(height: int, width: int, level: int) -> None:
+    """Where the image's extremes do not help: they are in a corner."""
+    frame = np.full((height, width), level, np.uint8)
+    frame[0, 0], frame[0, 1] = 0, 255
+    geometry = frame_geometry(MEDSAM, height, width)
+    assert (resize_frame(frame, geometry, MEDSAM)[:, 512:] == level).all()
+
+
 def test_a_ramp_stays_a_ramp() -> None:
     """Half way between two levels that differ by 2 lies a whole one."""
     ramp = np.broadcast_to(np.arange(0, 240, 2, dtype=np.uint8), (16, 120)).copy()

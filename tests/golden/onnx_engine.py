@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.export.graph import save
+from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.frame_outputs import mask_values
 from samedge.geometry import FrameGeometry
 from tests.golden import graphs

@@ -19,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_callable"),
     ("_optional", "families", "resampling", "tolerances"),
     ("geometry", "bundle"),
-    ("frame_inputs", "frame_outputs"),
+    ("frame_inputs", "frame_outputs", "prompt_inputs"),
     ("checkpoint", "kernels"),
     ("models",),
     ("fold",),

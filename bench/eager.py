@@ -84,19 +84,33 @@ def network_input(frame: NDArray[np.uint8], geometry: FrameGeometry, family: Fam
 
 
 def eager_frame(
-    model: Any, x: torch.Tensor, xy: NDArray[np.float32], threads: int
+    model: Any, x: torch.Tensor, prompt: dict[str, Any], geometry: FrameGeometry, threads: int
 ) -> Callable[[], None]:
-    """A call that encodes `x` and decodes one point, as the original does it.
+    """A call that encodes `x` and decodes one prompt (per slice), as the original does it.
+
+    Args:
+        model: eager.
+        x: `network_input`.
+        prompt: of `Footage.prompt`, in frame px.
+        geometry: from there to the network.
+        threads: of torch.
 
     Reading, resizing and drawing are not in it: the comparison is in the eager model's favour.
     """
     torch = require_torch()
-    coords = torch.from_numpy(np.asarray(xy, np.float32).reshape(1, 1, 2))
-    labels = torch.ones((1, 1), dtype=torch.int64)
+    count = len(x)
+    given: dict[str, Any] = {}
+    if "points" in prompt:
+        xy = torch.from_numpy(geometry.to_network([prompt["points"]]))
+        given["point_coords"] = xy.expand(count, -1, -1)
+        given["point_labels"] = torch.ones((count, xy.shape[1]), dtype=torch.int64)
+    if "box" in prompt:
+        corners = geometry.to_network(np.reshape(prompt["box"], (2, 2)))
+        given["boxes"] = torch.from_numpy(corners.reshape(1, 4)).expand(count, -1)
 
     def call() -> None:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            model.decode(model.encode(x), coords, labels)
+            model.decode(model.encode(x), **given)
 
     return call

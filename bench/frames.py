@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
+from samedge.families import Family
 
 MAX_FRAMES = 64  # kept in memory, then repeated from the first
 
@@ -32,11 +33,28 @@ class Footage:
         """Frame number `index`, counted round."""
         return self.frames[index % len(self.frames)]
 
+    def stack(self, index: int, count: int) -> NDArray[np.uint8]:
+        """`count` frames from number `index` on, as slices of a volume."""
+        return np.stack([self.frame(i) for i in range(index, index + count)])
+
     def point(self) -> tuple[float, float]:
         """A prompt in the middle of what the network sees, (x, y) in frame px."""
-        height, width = self.frames[0].shape[:2]
-        x0, y0, x1, y1 = self.crop or (0, 0, width, height)
+        x0, y0, x1, y1 = self._seen()
         return (x0 + x1) / 2, (y0 + y1) / 2
+
+    def prompt(self, family: Family) -> dict[str, Any]:
+        """What to ask of a session: the point, or a box around it, as the family takes it."""
+        if "point" in family.prompts:
+            return {"points": [self.point()]}
+        if "box" in family.prompts:
+            x0, y0, x1, y1 = self._seen()
+            (x, y), w, h = self.point(), (x1 - x0) / 4, (y1 - y0) / 4
+            return {"box": (x - w, y - h, x + w, y + h)}
+        return {}
+
+    def _seen(self) -> tuple[int, int, int, int]:
+        height, width = self.frames[0].shape[:2]
+        return self.crop or (0, 0, width, height)
 
 
 def footage(source: Any = None) -> Footage:

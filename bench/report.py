@@ -70,10 +70,12 @@ def svg(report: Report, width: int = 760) -> str:
 
 
 def _render_session(report: Report) -> str:
+    slices = report["slices"]
+    unit = "frames" if slices == 1 else f"stacks of {slices} slices"
     head = (
         f"{report['title']}, {report['backend']} {report['precision']}, "
         f"{report['threads']} threads, {report['device']}\n"
-        f"{report['source']}; {report['frames']} frames after {report['warmup']} to warm up"
+        f"{report['source']}; {report['frames']} {unit} after {report['warmup']} to warm up"
     )
     rows = [
         [stage, *(f"{values[key]:.2f}" for key in ("p50", "p90", "p99", "worst"))]
@@ -81,7 +83,11 @@ def _render_session(report: Report) -> str:
     ]
     lines = [
         head,
-        table("Milliseconds per frame", ["stage", "p50", "p90", "p99", "worst"], rows),
+        table(
+            "Milliseconds per frame" if slices == 1 else "Milliseconds per stack",
+            ["stage", "p50", "p90", "p99", "worst"],
+            rows,
+        ),
         f"{report['fps']:.2f} frames per second (wall clock); outside the encoder: "
         f"{report['outside_encoder_share']:.1%} of a frame; start {report['start_s']:.2f} s",
     ]

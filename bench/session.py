@@ -39,7 +39,7 @@ def run(
         bundle_path: bundle folder or zip.
         backend, precision, threads: as for `samedge.load`.
         source: image, folder, video or DICOM; None for synthetic speckle of 640 x 480 px.
-        frames: measured frames.
+        frames: measured frames; stacks of slices where the model takes those.
         warmup: frames before those.
         eager_checkpoint: the checkpoint (or several) that the bundle was made from; it runs in
             eager PyTorch in the same run, in turn, with the same number of threads.
@@ -65,6 +65,7 @@ def run(
             **session.describe(),
             "source": clip.about,
             "frames": frames,
+            "slices": bundle.family.slices,
             "warmup": warmup,
             "start_s": start_s,
             "parity": parity,
@@ -107,18 +108,22 @@ def _stream(
         "stages_ms": {stage: summary.to_json() for stage, summary in stages.items()},
         "samples_ms": {"samedge": samples["total"]},
         "wall_s": wall_s,
-        "fps": frames / wall_s,
+        "fps": frames * session.family.slices / wall_s,
         "outside_encoder_share": 1.0 - stages["encode"].p50 / total,
         "resident_mb": resident_mb(),
     }
 
 
 def _step(session: Session, clip: Footage) -> Callable[[int], dict[str, float]]:
-    points = [clip.point()]
+    """Segments frame number `index`, or the stack that begins there; milliseconds per stage."""
+    family, prompt = session.family, clip.prompt(session.family)
 
     def step(index: int) -> dict[str, float]:
-        result = session.segment(clip.frame(index), points=points, crop=clip.crop)
-        return dict(result.timing_ms)
+        if family.slices == 1:
+            return dict(session.segment(clip.frame(index), **prompt, crop=clip.crop).timing_ms)
+        stack = clip.stack(index * family.slices, family.slices)
+        results = session.segment_slices(stack, [prompt] * family.slices, clip.crop)
+        return {stage: sum(r.timing_ms[stage] for r in results) for stage in STAGES}
 
     return step
 
@@ -137,9 +142,9 @@ def _against(
     """The eager model and the session in turn, on the first frame."""
     from samedge.bench.eager import eager_frame, network_input
 
-    frame, family = clip.frame(0), session.family
-    variant = session.manifest["variant"]
-    height, width = frame.shape[:2]
+    family, variant = session.family, session.manifest["variant"]
+    frame = clip.frame(0) if family.slices == 1 else clip.stack(0, family.slices)
+    height, width = clip.frame(0).shape[:2]
     geometry = frame_geometry(
         family, height, width, clip.crop, variant["input_size"], variant["low_res"]
     )
@@ -147,7 +152,7 @@ def _against(
     x = network_input(frame, geometry, family)
     step = _step(session, clip)
     contenders = {
-        "eager": eager_frame(model, x, geometry.to_network(clip.point()), threads),
+        "eager": eager_frame(model, x, clip.prompt(family), geometry, threads),
         "samedge": lambda: step(0)["total"],
     }
     samples = alternate(contenders, rounds, warmup=1, pause_s=0.05, clock=clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def command(
     The loop is pydicom's example (30 frames, inside its package: nothing is downloaded). Without
     --checkpoint or --bundle the weights come from a formula: everything runs as it would with
     trained ones, but the masks mean nothing, and the pictures say so. A bundle that is already in
-    the folder and intact is used again.
+    the folder and intact is used again. A model without prompts segments each frame by itself.
     """
     from samedge.stream.prompts import PromptPlan, parse_point
     from samedge.stream.segmenting import Options
@@ -91,6 +92,7 @@ def _run(
     from samedge.bundle import Bundle
     from samedge.cli.segmenting import segment_into
     from samedge.runtime import load
+    from samedge.stream.prompts import PromptPlan
     from samedge.stream.report import header
     from samedge.stream.sinks import OutputFolder, Wanted
     from samedge.stream.sources import open_source
@@ -105,6 +107,8 @@ def _run(
             bundle = _from_checkpoint(checkpoint, output, step)
         else:
             bundle = _from_formula(output, step)
+        if not bundle.family.prompts:  # it finds its object by itself in every frame
+            plan, options = PromptPlan(), replace(options, track=False)
         plan.check(bundle.family)
         step("starting the engine")
         session = load(bundle, **engine)

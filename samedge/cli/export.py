@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from samedge.cli.checkpoint_options import checkpoint_options
 from samedge.cli.filetype import size_text
 from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.steps import Steps
 from samedge.errors import NotSupportedError
-from samedge.families import FAMILIES
 
 if TYPE_CHECKING:
     from samedge.fold import FoldedModel
@@ -35,17 +35,23 @@ def _precisions(_ctx: click.Context, _param: click.Parameter, value: str) -> tup
     return names
 
 
-@click.command()
+EPILOG = """\b
+Examples:
+  samedge export samus.pth -o samus.samedge
+  samedge export medsam_vit_b.pth --family medsam -o medsam.samedge
+  samedge export sam_vit_b.pth lora.pth --classes synapse -o samed.samedge
+  samedge export msa.pth --classes cup,disc -o fundus.samedge
+  samedge export msa.pth --chunk 4 -o msa3d.samedge
+"""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("checkpoint2", required=False, type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write."
 )
-@click.option(
-    "--family",
-    type=click.Choice(list(FAMILIES)),
-    help="What the checkpoint is, where its tensors do not tell.",
-)
+@checkpoint_options
 @click.option("--precision", default="fp32", show_default=True, callback=_precisions, help="fp32.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--zip", "as_zip", is_flag=True, help="Write one file instead of a folder.")
@@ -55,19 +61,20 @@ def command(
     checkpoint: Path,
     checkpoint2: Path | None,
     output: Path,
-    family: str | None,
     precision: tuple[str, ...],
     force: bool,
     as_zip: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
+    **says: Any,
 ) -> None:
     """Fold CHECKPOINT and write it as a bundle that runs without PyTorch.
 
-    A second file completes the first, for instance SAM weights poured into a SAMUS model. The
-    bundle is compared with the unfolded model before it gets its name: if it differs too much the
-    command ends with exit code 5 and leaves nothing behind.
+    A second file completes the first: SAMed's LoRA file behind the SAM checkpoint that it was
+    trained on, or SAM weights poured into a SAMUS model. The bundle is compared with the unfolded
+    model before it gets its name: if it differs too much the command ends with exit code 5 and
+    leaves nothing behind.
     """
     from samedge.checkpoint import open_checkpoint
     from samedge.fold import fold
@@ -78,7 +85,7 @@ def command(
     files = [checkpoint] if checkpoint2 is None else [checkpoint, checkpoint2]
     with Steps(printer) as step:
         step("reading the checkpoint")
-        opened = open_checkpoint(*files, family=family)
+        opened = open_checkpoint(*files, **says)
         printer.line(opened.describe())
         step("building the model")
         model = opened.build()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from samedge.cli.checkpoint_options import checkpoint_options
 from samedge.cli.filetype import BUNDLE, CHECKPOINT, kind_of, one_line, size_text
 from samedge.cli.printing import Printer, common_options
 from samedge.errors import SourceError
@@ -29,8 +30,9 @@ _ADVICE = {
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
+@checkpoint_options
 @common_options
-def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool) -> None:
+def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool, **says: Any) -> None:
     """Tell what PATH is: a checkpoint, a bundle, something else.
 
     A checkpoint is recognised by its tensors' names and shapes; code in it is never run. Give the
@@ -40,7 +42,7 @@ def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool) -> N
     printer = Printer(quiet, as_json)
     kind = kind_of(path)
     if kind == CHECKPOINT or more:
-        _checkpoint(printer, path, more)
+        _checkpoint(printer, path, more, says)
     elif kind == BUNDLE:
         _bundle(printer, path)
     else:
@@ -54,10 +56,10 @@ def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool) -> N
         printer.line(f"{path} is {kind}\n  {advice.format(path=path)}")
 
 
-def _checkpoint(printer: Printer, path: Path, more: tuple[Path, ...]) -> None:
+def _checkpoint(printer: Printer, path: Path, more: tuple[Path, ...], says: dict[str, Any]) -> None:
     from samedge.checkpoint import open_checkpoint
 
-    checkpoint = open_checkpoint(path, *more)
+    checkpoint = open_checkpoint(path, *more, **says)
     printer.json(checkpoint.summary())
     printer.line(checkpoint.describe())
 
@@ -89,7 +91,8 @@ def _about(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     total = sum(f["bytes"] for _, f in _files(manifest))
     rows = [
         ("family", f"{family['title']} ({family['name']})"),
-        ("prompts", ", ".join(family["prompts"]) or "none"),
+        ("prompts", ", ".join(family["prompts"]) or "none: it finds its objects by itself"),
+        *_structures(family),
         *((key.replace("_", " "), one_line(v)) for key, v in manifest["variant"].items()),
         ("precisions", ", ".join(sorted(manifest["graphs"]["encoder"]))),
         ("written by", f"samedge {manifest['samedge']}, bundle schema {manifest['schema']}"),
@@ -100,6 +103,17 @@ def _about(manifest: dict[str, Any]) -> list[tuple[str, str]]:
     tools = manifest.get("tools", {})
     if tools:
         rows.append(("tools", ", ".join(f"{name} {v}" for name, v in tools.items())))
+    return rows
+
+
+def _structures(family: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    if family["classes"]:
+        kind = "classes (one per pixel)" if family["exclusive"] else "structures"
+        rows.append((kind, ", ".join(family["classes"])))
+    if family["slices"] > 1:
+        which = "exactly" if family["whole_volume"] else "any multiple of"
+        rows.append(("volumes", f"{which} {family['slices']} slices"))
     return rows
 
 

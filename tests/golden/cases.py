@@ -8,6 +8,7 @@ only read to compare.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Container
 from dataclasses import dataclass, field
@@ -20,6 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
+
+HERE = Path(__file__).resolve().parent
+VECTORS = HERE / "vectors"  # the small copy
+SHARED = Path(os.environ.get("SAMEDGE_GOLDEN", HERE.parents[2] / "shared" / "golden"))
+FULL = SHARED if (SHARED / "index.json").exists() else VECTORS
 
 SYSTEMS = ("sam", "medsam", "samed", "msa", "samus", "autosamus")
 COLOURED = ("sam", "medsam", "msa")  # their images are read in colour

@@ -1,12 +1,11 @@
-"""All stages against the reference vectors, and the runner itself on a tiny folder.
+"""All stages against the reference vectors.
 
-`-m "not slow"` leaves out SAM, whose images are 16 times as large as those of SAMUS. The whole set
-of SAM's vectors is used where $SAMEDGE_GOLDEN points to it, else the few in the small copy.
+`-m "not slow"` leaves SAMUS, and nothing of the other systems. Of those the whole set is used where
+$SAMEDGE_GOLDEN points to it (or ../shared/golden is there), else what the small copy has.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -21,16 +20,11 @@ from samedge.errors import ParityError
 from samedge.export import exporting
 from samedge.fold import folding
 from samedge.fold.probes import selftest_prompts
-from tests.golden.cases import Case, read_cases
+from tests.golden.cases import FULL, SYSTEMS, VECTORS, Case, read_cases
 from tests.golden.compare import Row, table
 from tests.golden.engines import STAGES
 from tests.golden.run import Opener, Plan, main, report, run_cases
 from tests.golden.runner import TRACES, opened_checkpoint
-
-HERE = Path(__file__).resolve().parent
-VECTORS = HERE / "vectors"
-SHARED = Path(os.environ.get("SAMEDGE_GOLDEN", HERE.parents[2] / "shared" / "golden"))
-SAM_VECTORS = SHARED if (SHARED / "index.json").exists() else VECTORS
 
 
 def written_as_listed(golden: Path, out: Path, system: str, stage: str = "eager") -> None:
@@ -66,16 +60,20 @@ def opener() -> Iterator[Opener]:
         yield opened
 
 
+def fewer_proofs(patch: pytest.MonkeyPatch) -> None:
+    """The vectors are stricter than the proofs that fold and export run by themselves, which would
+    double the time; SAM and SAMed run with all of them."""
+    patch.setattr(folding, "selftest_prompts", lambda *about: selftest_prompts(*about)[:1])
+    patch.setattr(exporting, "gate", lambda _bundle: [])
+
+
 @pytest.fixture(scope="module")
 def samus(opener: Opener, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """The small copy's SAMUS cases in all stages; every checkpoint is folded and exported once."""
     out = {stage: tmp_path_factory.mktemp(stage) for stage in STAGES}
     cases = [case for case in read_cases(VECTORS) if case.system == "samus"]
     with pytest.MonkeyPatch.context() as patch:
-        # The vectors are stricter than the proofs that fold and export run by themselves, which
-        # would double the time; test_sam runs with all of them.
-        patch.setattr(folding, "selftest_prompts", lambda *about: selftest_prompts(*about)[:1])
-        patch.setattr(exporting, "gate", lambda _bundle: [])
+        fewer_proofs(patch)
         return Compared(out, run_cases(cases, Plan(out, compare=True), opener))
 
 
@@ -106,8 +104,11 @@ def test_a_changed_weight_shows(opener: Opener, samus: Compared, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_sam(tmp_path: Path) -> None:
-    options = ["--system", "sam", "--stage", "all", "--compare"]
-    assert main([str(SAM_VECTORS), str(tmp_path), *options]) == 0
+@pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "samus"])
+def test_other_systems(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if system not in ("sam", "samed"):
+        fewer_proofs(monkeypatch)
+    options = ["--system", system, "--stage", "all", "--compare"]
+    assert main([str(FULL), str(tmp_path), *options]) == 0
     for stage in STAGES:
-        written_as_listed(SAM_VECTORS, tmp_path / stage, "sam", stage)
+        written_as_listed(FULL, tmp_path / stage, system, stage)

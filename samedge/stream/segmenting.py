@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,10 +57,6 @@ class Segmenter(Protocol):
         multimask: bool = ...,
         crop: Box | None = ...,
     ) -> Answer: ...
-
-
-class SliceSegmenter(Protocol):
-    """What is used of the sessions of families that take several slices at once."""
 
     def segment_slices(
         self, slices: Any, prompts: Sequence[Mapping[str, Any]]
@@ -194,8 +190,6 @@ def _by_groups(
     plan: PromptPlan,
     options: Options,
 ) -> Iterator[Segmented]:
-    # The family's record says that its sessions can do this.
-    takes_slices = cast(SliceSegmenter, session)
     count = session.family.slices
     group: list[tuple[Frame, float]] = []
     for item in frames:
@@ -204,7 +198,7 @@ def _by_groups(
             continue
         prompts = [plan.resolve(f.height, f.width, None, f.index) for f, _ in group]
         slices = stack_pixels([frame for frame, _ in group])
-        answers = takes_slices.segment_slices(slices, [p.arguments() for p in prompts])
+        answers = session.segment_slices(slices, [p.arguments() for p in prompts])
         for (frame, read_ms), prompt, answer in zip(group, prompts, answers, strict=True):
             lost = (False,) * prompt.objects
             timing = {"read": read_ms, **answer.timing_ms}

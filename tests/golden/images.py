@@ -70,8 +70,10 @@ def case_images(case: Case, family: Family) -> list[CaseImage]:
     names = [f"{name}:{case.kind}" for name in case.images]
     names += [f"{case.id}:{i}" for i in range(len(names), len(frames))]
     at_scale = case.kind in ("modules", "points", "automatic", "classes")
-    if at_scale and case.kind != "modules":
+    if case.kind in ("points", "automatic"):
         _check_size(case, frames, family.input_size)
+    if case.kind == "classes":  # an image of another size goes the way of a slice
+        at_scale = all(frame.shape == (family.input_size,) * 2 for frame in frames)
     images = [
         case_image(frame, name, family, resized=not at_scale)
         for frame, name in zip(frames, names, strict=True)

@@ -7,7 +7,7 @@ conventions follow the original projects and are pinned by the reference vectors
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from samedge.errors import BundleError
@@ -210,21 +210,13 @@ MSA = Family(
 )
 
 # The mean of 8-bit values is subtracted from values in 0..1, as the original code does.
-MSA_3D = Family(
+MSA_3D = replace(
+    MSA,
     name="msa_3d",
     title="Medical SAM Adapter 3-D",
-    input_size=256,
     channels=1,
     value_scale=255.0,
-    mean=SAM_MEAN,
-    std=SAM_STD,
-    resize="stretch",
     interpolation="bilinear",
-    prompts=("point",),
-    pad_point="no_box",
-    single_mask=0,
-    multi_masks=(),
-    upscale_size=256,
     slices=4,
 )
 
@@ -246,23 +238,7 @@ SAMUS = Family(
     stride=8,
 )
 
-AUTOSAMUS = Family(
-    name="autosamus",
-    title="AutoSAMUS",
-    input_size=256,
-    channels=1,
-    value_scale=255.0,
-    mean=(0.0,),
-    std=(1.0,),
-    resize="stretch",
-    interpolation="pil",
-    prompts=(),
-    pad_point="no_box",
-    single_mask=0,
-    multi_masks=(),
-    upscale_size=256,
-    stride=8,
-)
+AUTOSAMUS = replace(SAMUS, name="autosamus", title="AutoSAMUS", prompts=(), pad_point="no_box")
 
 FAMILIES: dict[str, Family] = {
     f.name: f for f in (SAM, MEDSAM, SAMED, MSA, MSA_3D, SAMUS, AUTOSAMUS)

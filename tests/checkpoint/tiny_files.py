@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from samedge.models.build import model_shapes
 from samedge.models.synthetic import synthetic_state_dict
 
 StateDict = dict[str, Tensor]
+Files = dict[str, Path]  # record name -> file
+Refused = Callable[..., str]  # the fixture `refused`
+LOADABLE = "autosamus, samed_s, samed, msa_lora, msa, samus, medsam, sam"
 
 # Smaller still than the tiny presets, for tests with many examples.
 MINUTE: dict[str, Any] = {

@@ -222,7 +222,7 @@ def test_parts_of_the_decoder_missing(files: Files, refused: Refused) -> None:
         del tensors[name]
         refused(
             files["sam"], tensors, input_size=128,
-            says=(r"^b\.pth: ", r"does not fit the base sam\.pth", f"missing: {name}. Take the wh"),
+            says=("^b.pth: ", "does not fit the base sam.pth", f"missing: {name}. Take the whole"),
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,9 +71,7 @@ def open_checkpoint(
             was said.
         NotSupportedError: a family that is recognised but cannot be loaded.
     """
-    said = make_options(family, input_size, classes, rank, slices, chunk)
-    if family is not None and serves(family) is None:
-        raise CheckpointError(f"unknown family {family!r}; known: {loadable()}")
+    said = _options(family, input_size, classes, rank, slices, chunk)
     if more:
         return _matching(_combine([_part(read_file(p)) for p in (path, *more)], said), family)
     return _matching(_single(_part(read_file(path), family), said), family)
@@ -100,14 +99,22 @@ def examine(path: str | PathLike[str], *more: str | PathLike[str]) -> Checkpoint
 
 
 def checkpoint_from_tensors(
-    tensors: Mapping[str, Tensor], name: str = "state dict", family: str | None = None
+    tensors: Mapping[str, Tensor],
+    name: str = "state dict",
+    family: str | None = None,
+    *,
+    input_size: int | None = None,
+    classes: int | str | Sequence[str] | None = None,
+    rank: int | None = None,
+    slices: int | None = None,
+    chunk: int | None = None,
 ) -> Checkpoint:
     """The checkpoint behind a live model's `state_dict()`, such as a `segment_anything.Sam`.
 
     Args:
         tensors: official names; any floating-point type.
         name: what to call it in messages.
-        family: as for `open_checkpoint`.
+        family, input_size, classes, rank, slices, chunk: as for `open_checkpoint`.
 
     Returns:
         Checkpoint without files, hence without digests.
@@ -115,8 +122,16 @@ def checkpoint_from_tensors(
     Raises:
         as `open_checkpoint`.
     """
+    said = _options(family, input_size, classes, rank, slices, chunk)
     part = _part(source_from_tensors(tensors, name), family)
-    return replace(_matching(_single(part, Options(family)), family), files=())
+    return replace(_matching(_single(part, said), family), files=())
+
+
+def _options(family: str | None, *others: Any) -> Options:
+    """What a user says, checked, also the family's name."""
+    if family is not None and serves(family) is None:
+        raise CheckpointError(f"unknown family {family!r}; known: {loadable()}")
+    return make_options(family, *others)
 
 
 @dataclass(frozen=True)

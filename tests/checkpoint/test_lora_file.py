@@ -77,6 +77,17 @@ def test_official_sizes(vit: str, decoder_rank: int) -> None:
     }
 
 
+@pytest.mark.parametrize("changes", [{"embed_dim": 1024, "num_heads": 16}, {"depth": 24}])
+def test_blocks_and_width_must_both_fit(changes: dict[str, int]) -> None:
+    small = {"img_size": 32, "prompt_dim": 32, "decoder_mlp_dim": 8, "mlp_ratio": 0.01}
+    config = models.preset(models.SamedConfig, "vit_b", **small, **changes)
+    shapes = lora_file_shapes(model_shapes(config))
+    tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    found = lora_file(SourceFile("x.pth", "", 1, "torch", tensors), record("samed"))
+    assert found.vit == "custom"
+    assert found.encoder.startswith("an encoder of ")
+
+
 def test_from_a_file(saved: Save, tmp_path: Path) -> None:
     lora = samed_file(models.tiny(models.SamedConfig, num_mask_tokens=3, lora_rank=5))
     path = saved({"model": {f"module.{k}": v.half() for k, v in lora.items()}, "epoch": 3})

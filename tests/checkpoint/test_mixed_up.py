@@ -336,6 +336,19 @@ def test_sam_of_another_input_for_samus(files: Files, refused: Refused) -> None:
     )  # fmt: skip
 
 
+def test_a_live_model_takes_the_same_options() -> None:
+    tensors = every_family()["msa"][0]
+    stack = checkpoint_from_tensors(tensors, family="msa_3d", slices=4, chunk=2)
+    assert (stack.family.name, stack.family.slices) == ("msa_3d", 4)
+    for options, says in (
+        ({"family": "yolo"}, "unknown family 'yolo'"),
+        ({"slices": 0}, "slices=0 came"),
+        ({"input_size": 256}, "live: .* not input_size=256"),
+    ):
+        with pytest.raises(CheckpointError, match=says):
+            checkpoint_from_tensors(tensors, "live", **options)
+
+
 @pytest.mark.parametrize("said", sorted(FAMILIES))
 def test_a_live_model_of_every_family(said: str) -> None:
     """Each is its own family, or an error says which it is."""

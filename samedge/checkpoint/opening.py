@@ -274,6 +274,11 @@ def _attach(sam: _Part, lora: _Part, said: Options) -> Checkpoint:
         raise _does_not_fit(own, base, problems)
     tensors, notes = samed.attach(base.tensors, lora.file.tensors, config, model)
     kept = [*file_notes(sam.file), *file_notes(lora.file), *notes]
+    if said.input_size is None:
+        kept.append(
+            f"{lora.file.name}: opened for an input of {variant.input_size} px, SAMed's usual one, "
+            "which no tensor shows; if it was trained for another, say input_size"
+        )
     return _made(found, variant, tensors, [sam.file, lora.file], kept)
 
 

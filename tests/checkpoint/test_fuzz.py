@@ -146,7 +146,7 @@ def opens_or_says_why(paths: list[Path], **options: Any) -> None:
     checkpoint.build()
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(kind=KINDS_OF_FILES, seed=SEEDS)
 def test_damaged_state_dicts(kind: str, seed: int, tmp_path: Path) -> None:
     chance = Random(seed)
@@ -160,7 +160,7 @@ def test_damaged_state_dicts(kind: str, seed: int, tmp_path: Path) -> None:
     opens_or_says_why(paths, **({"input_size": 128} if kind.startswith("samed") else {}))
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(kind=KINDS_OF_FILES, seed=SEEDS)
 def test_what_files_record_of_themselves(kind: str, seed: int, tmp_path: Path) -> None:
     chance = Random(seed)
@@ -173,7 +173,7 @@ def test_what_files_record_of_themselves(kind: str, seed: int, tmp_path: Path) -
     opens_or_says_why(paths)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(kind=KINDS_OF_FILES, seed=SEEDS)
 def test_what_users_say(kind: str, seed: int, tmp_path: Path) -> None:
     chance = Random(seed)

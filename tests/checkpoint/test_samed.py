@@ -233,6 +233,7 @@ def test_every_tensor_comes_from_its_file(
     lora = samed_file(config)
     paths = saved(sam, "sam.pth"), saved(lora, "lora.pth")
     checkpoint = open_checkpoint(*paths, input_size=None if px == 512 else px)
+    assert ("SAMed's usual one, which no tensor shows" in checkpoint.describe()) == (px == 512)
 
     expected = expected_tensors(sam, lora, config, base_px // 16)
     assert set(checkpoint.tensors) == set(expected) == set(model_shapes(config))

@@ -44,7 +44,9 @@ def conventions() -> str:
         "|---" * (len(families) + 1) + "|",
         "| `--family` | " + " | ".join(f"`{f.name}`" for f in families) + " |",
     ]
-    lines += [f"| {name} | " + " | ".join(map(cell, families)) + " |" for name, cell in rows.items()]
+    lines += [
+        f"| {name} | " + " | ".join(map(cell, families)) + " |" for name, cell in rows.items()
+    ]
     return "\n".join(lines)
 
 

@@ -17,10 +17,19 @@ except ModuleNotFoundError as error:
     raise MissingDependencyError("torch", "export", "reading checkpoints") from error
 
 from samedge.checkpoint.checkpoint import Checkpoint
-from samedge.checkpoint.opening import checkpoint_from_tensors, open_checkpoint
+from samedge.checkpoint.lora_file import LoraFile
+from samedge.checkpoint.opening import checkpoint_from_tensors, examine, open_checkpoint
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import Variant
 
-__all__ = ["Checkpoint", "SourceFile", "Variant", "checkpoint_from_tensors", "open_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "LoraFile",
+    "SourceFile",
+    "Variant",
+    "checkpoint_from_tensors",
+    "examine",
+    "open_checkpoint",
+]
 
 del _torch

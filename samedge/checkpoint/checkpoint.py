@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from samedge.checkpoint.messages import some, vit_title
+from samedge.checkpoint.messages import file_line, some, vit_title
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import Variant, record
 from samedge.families import Family
@@ -56,19 +56,6 @@ class Checkpoint:
     def summary(self) -> dict[str, Any]:
         """All that is known about the checkpoint as plain JSON values."""
         variant = asdict(self.variant)
-        files = [
-            {
-                "name": file.name,
-                "sha256": file.sha256,
-                "bytes": file.size,
-                "format": file.format,
-                "wrapper": list(file.wrapper),
-                "prefixes": list(file.prefixes),
-                "ignored": list(file.ignored),
-                "converted": dict(file.converted),
-            }
-            for file in self.files
-        ]
         return {
             "kind": "checkpoint",
             "family": self.family.name,
@@ -80,7 +67,7 @@ class Checkpoint:
             "prompts": list(self.family.prompts),
             "tensors": len(self.tensors),
             "parameters": self.parameters,
-            "files": files,
+            "files": [file.summary() for file in self.files],
             "notes": list(self.notes),
         }
 
@@ -89,7 +76,7 @@ class Checkpoint:
         variant, family = self.variant, self.family
         lines = [f"{record(self.kind).title}, {vit_title(variant.vit)}"]
         lines.append(f"  {record(self.kind).about}")
-        lines += [f"  file       {f.name} ({f.format}, {f.size / 1e6:.1f} MB)" for f in self.files]
+        lines += [f"  file       {file_line(file)}" for file in self.files]
         lines.append(f"  tensors    {len(self.tensors)}, {self.parameters / 1e6:.2f} M values")
         lines += [f"  {name:<10} {text}" for name, text in _facts(variant, family)]
         lines += [f"  sha256     {digest}" for digest in self.sha256]

@@ -32,7 +32,10 @@ def merged_delta(a: Tensor, b: Tensor) -> Tensor:
 
 
 def settle_merged(
-    tensors: Mapping[str, Tensor], base: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    rounding: float = _SAME,
+    base_file: str = "the base",
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Find out, with the base, whether the branches are in the weights already.
 
@@ -42,41 +45,63 @@ def settle_merged(
     Args:
         tensors: with `X.weight`, `X.lora_A`, `X.lora_B`.
         base: the weights that training started from and did not change.
+        rounding: how exactly both are stored, relative to the largest weight.
+        base_file: what the base is called in messages.
 
     Returns:
         the tensors with plain weights, and notes for the user.
 
     Raises:
-        CheckpointError: the weights are neither the base's nor those plus the branches.
+        CheckpointError: the weights are neither the base's nor those plus the branches, or some are
+            the one and some the other.
     """
-    settled, merged = dict(tensors), 0
-    branched = [k.removesuffix(".lora_A") for k in tensors if k.endswith(".lora_A")]
-    for name in branched:
+    settled = dict(tensors)
+    layers: dict[str, list[str]] = {"apart": [], "merged": []}
+    for name in [k.removesuffix(".lora_A") for k in tensors if k.endswith(".lora_A")]:
         key = f"{name}.weight"
         if key not in base or base[key].shape != tensors[key].shape:
             raise CheckpointError(
-                f"the second file has no '{key}' of shape {list(tensors[key].shape)}; expected the "
-                "SAM checkpoint that training started from"
+                f"{base_file} has no '{key}' of shape {list(tensors[key].shape)}; expected the SAM "
+                "checkpoint that training started from"
             )
-        own, start = tensors[key], base[key]
         delta = merged_delta(tensors[f"{name}.lora_A"], tensors[f"{name}.lora_B"])
-        if _same(own, start):
-            continue
-        if not _same(own, start + delta):
+        state = _state(tensors[key], base[key], delta, max(rounding, _SAME))
+        if state == "neither":
             raise CheckpointError(
-                f"'{key}' is neither the second file's nor that plus its low-rank branch, so that "
-                "file is not what training started from; leave it out"
+                f"'{key}' is neither that of {base_file} nor that plus its low-rank branch, so "
+                "training started from another file: give that one, or leave it out"
             )
-        settled[key] = start
-        merged += 1
-    if 0 < merged < len(branched):
+        if state != "either":
+            layers[state].append(key)
+        if state != "apart":
+            settled[key] = base[key]
+    apart, merged = layers["apart"], layers["merged"]
+    if apart and merged:
         raise CheckpointError(
-            f"{merged} of {len(branched)} layers have their low-rank branch in their weights "
-            "already and the others do not; save the model again, in train mode"
+            f"{len(merged)} layers have their low-rank branch in their weights already ('"
+            f"{merged[0]}') and {len(apart)} do not ('{apart[0]}'); save the model again, in train "
+            "mode"
         )
-    note = "are in the weights already (it was saved in eval mode), and are not added again"
-    return settled, [f"low-rank branches {note if merged else 'are apart from the weights'}"]
+    if merged:
+        return settled, [
+            "low-rank branches are in the weights already (it was saved in eval mode), and are not "
+            "added again"
+        ]
+    what = "are apart from the weights" if apart else "are too small to matter"
+    return settled, [f"low-rank branches {what}"]
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
-    return bool((a - b).abs().max() <= _SAME * b.abs().max())
+def _state(own: Tensor, start: Tensor, delta: Tensor, rounding: float) -> str:
+    """What a stored weight is: the base's ("apart"), that plus its branch ("merged"), "neither", or
+    "either" where the branch is lost in rounding and both would do."""
+    tolerance = rounding * float(start.abs().max())
+    change = own - start
+    # Rounding is independent of the branch, so sums over all values tell even small branches.
+    if float((change - delta).norm()) < float(change.norm()):
+        change -= delta
+        state = "merged"
+    else:
+        state = "apart"
+    if float(change.abs().max()) > tolerance:
+        return "neither"
+    return "either" if float(delta.norm()) <= 10 * tolerance else state

@@ -1,12 +1,20 @@
-"""What is said about files that are not what was expected: the nearest family, what differs."""
+"""What is said about files: what they are, what differs, the nearest family."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from samedge.checkpoint.options import Options
 from samedge.checkpoint.reader import SourceFile
-from samedge.checkpoint.records import RECORDS, Record, loadable
+from samedge.checkpoint.records import RECORDS, Record, loadable, record
 from samedge.checkpoint.samed import lora_file_shapes
 from samedge.checkpoint.sizes import Shapes
-from samedge.errors import CheckpointError, NotSupportedError
+from samedge.errors import CheckpointError, ModelError, NotSupportedError
+
+# Beginnings of the SHA-256 of SAM's official files, which are part of their names.
+OFFICIAL_SAM = {"vit_b": "01ec64", "vit_l": "0b3195", "vit_h": "4b8939"}
 
 _NAMED = 4  # tensors named in a message
 _VITS = {"vit_b": "ViT-B", "vit_l": "ViT-L", "vit_h": "ViT-H"}
@@ -17,6 +25,43 @@ def vit_title(vit: str) -> str:
     return _VITS.get(vit, "a ViT of its own size")
 
 
+def encoder_title(vit: str, blocks: int, width: int) -> str:
+    """ "ViT-B (12 blocks of width 768)", or "an encoder of 4 blocks of width 32"."""
+    size = f"{blocks} blocks of width {width}"
+    return f"{_VITS[vit]} ({size})" if vit in _VITS else f"an encoder of {size}"
+
+
+def sam_name(vit: str) -> str:
+    """What the official SAM checkpoint of a size is called."""
+    return f"sam_{vit}_{OFFICIAL_SAM[vit]}.pth" if vit in OFFICIAL_SAM else "SAM_CHECKPOINT.pth"
+
+
+def file_line(file: SourceFile) -> str:
+    """Name, format and size of a file."""
+    return f"{file.name} ({file.format}, {file.size / 1e6:.1f} MB)"
+
+
+def file_notes(file: SourceFile, dropped: list[str] | None = None) -> list[str]:
+    """What was done to the contents of a file.
+
+    Args:
+        file: as it was read.
+        dropped: names of tensors that are not used.
+    """
+    notes = []
+    if file.wrapper:
+        notes.append(f"{file.name}: tensors found under '{'.'.join(file.wrapper)}'")
+    if file.ignored:
+        notes.append(f"{file.name}: ignored entries: {some(list(file.ignored))}")
+    if file.prefixes:
+        notes.append(f"{file.name}: stripped from tensor names: {', '.join(file.prefixes)}")
+    if dropped:
+        notes.append(f"{file.name}: dropped constants: {', '.join(dropped)}")
+    for dtype, number in file.converted.items():
+        notes.append(f"{file.name}: {number} tensors converted from {dtype} to float32")
+    return notes
+
+
 def some(names: list[str]) -> str:
     """The first few names and how many more there are."""
     shown = [name if len(name) <= 100 else name[:97] + "..." for name in names[:_NAMED]]
@@ -24,16 +69,21 @@ def some(names: list[str]) -> str:
     return ", ".join(shown) + more
 
 
-def differences(expected: Shapes, found: Shapes) -> str:
-    """What is missing, extra and misshapen, first names only; empty if nothing is."""
+def differences(expected: Shapes, found: Shapes, extra: str = "extra") -> str:
+    """What is missing, extra and misshapen, first names only; empty if nothing is.
+
+    Args:
+        expected, found: names and shapes.
+        extra: what to call tensors that are not expected.
+    """
     missing = [key for key in expected if key not in found]
-    extra = [key for key in found if key not in expected]
+    more = [key for key in found if key not in expected]
     wrong = [
         f"{key} {list(found[key])} instead of {list(shape)}"
         for key, shape in expected.items()
         if key in found and found[key] != shape
     ]
-    parts = (("missing", missing), ("extra", extra), ("of another shape", wrong))
+    parts = (("missing", missing), (extra, more), ("of another shape", wrong))
     return "; ".join(f"{what}: {some(names)}" for what, names in parts if names)
 
 
@@ -42,58 +92,84 @@ def shapes_of(file: SourceFile) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in file.tensors.items()}
 
 
-def reference_shapes(record: Record) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the official ViT-B file of a family."""
-    shapes = record.load_builder().preset_shapes("vit_b")
-    return lora_file_shapes(shapes) if record.base else shapes
+@cache
+def reference_shapes(name: str) -> Shapes:
+    """Names and shapes of the usual ViT-B file of the record called `name`."""
+    found = record(name)
+    shapes = found.load_builder().preset_shapes("vit_b", **found.example)
+    return lora_file_shapes(shapes) if found.base else shapes
 
 
-def not_loadable(name: str, record: Record) -> NotSupportedError:
+def what_it_is(file: SourceFile, found: Record) -> str:
+    """ "x.pth (SAMUS, as its 'image_encoder.cnn_embed...' shows)"."""
+    return f"{file.name} ({found.title}, as its '{some([found.evidence(file.tensors)])}' shows)"
+
+
+def not_loadable(name: str, tensors: Mapping[str, Any], found: Record) -> NotSupportedError:
     """The error for a family that is only recognised."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    nearest, expected = _nearest(shapes)
+    evidence = some([found.evidence(tensors)])
     return NotSupportedError(
-        f"{name}: {record.title} is recognised, but samedge cannot load it; it can load: "
-        f"{loadable()}"
+        f"{name}: {found.title} is recognised (by '{evidence}'), but samedge cannot load it. The "
+        f"nearest that it can is {nearest.title}; {differences(expected, shapes)}. Take a "
+        f"checkpoint of one of these: {loadable()}"
     )
 
 
-def needs_base(file: SourceFile, record: Record) -> CheckpointError:
-    """The error for low-rank branches that came without the checkpoint they belong to."""
-    found = shapes_of(file)
-    missing = [k for k in reference_shapes(_base(record)) if k not in found]
-    return CheckpointError(
-        f"{file.name}: is {record.title}'s LoRA file, which holds only what was trained "
-        f"({some(list(found))}). Missing for a whole network: {some(missing)}. Give its base "
-        f"first: open_checkpoint('sam_vit_b.pth', '{file.name}'), or samedge export sam_vit_b.pth "
-        f"{file.name} -o NAME.samedge"
-    )
-
-
-def swapped(lora: SourceFile, record: Record, base: SourceFile) -> CheckpointError:
+def swapped(lora: SourceFile, found: Record, base: SourceFile) -> CheckpointError:
     """The error for a base that came second."""
-    first = [k for k in shapes_of(lora) if k not in base.tensors]
+    first = [k for k in lora.tensors if k not in base.tensors]
     return CheckpointError(
-        f"{lora.name} came first, and is {record.title}'s LoRA file ({some(first)}), which "
-        f"completes {_base(record).title}; {base.name} is that base. The base comes first: "
-        f"open_checkpoint('{base.name}', '{lora.name}')"
+        f"{lora.name} came first, and is {found.title}'s LoRA file ({some(first)}), which "
+        f"completes {record(found.base).title}; {base.name} is that base. The base comes first: "
+        f"open_checkpoint({base.name!r}, {lora.name!r})"
     )
-
-
-def _base(record: Record) -> Record:
-    return next(r for r in RECORDS if r.name == record.base)
 
 
 def unknown(file: SourceFile) -> CheckpointError:
     """The error for tensors of no known family: names the nearest one and what differs."""
-    names = shapes_of(file)
-    candidates = [(r, reference_shapes(r)) for r in RECORDS if r.loadable and not r.same_as]
-    record, shapes = max(candidates, key=lambda c: len(names.keys() & c[1].keys()) / len(c[1]))
-    common = len(names.keys() & shapes.keys())
+    found = shapes_of(file)
+    nearest, expected = _nearest(found)
+    common = len(found.keys() & expected.keys())
     if not common:
         return CheckpointError(
-            f"{file.name}: holds {len(names)} tensors ({some(list(names))}), none of which "
-            f"samedge knows; it can load: {loadable()}"
+            f"{file.name}: holds {len(found)} tensors ({some(list(found))}), none of which "
+            f"samedge knows; {_hidden(found)}it can load: {loadable()}"
         )
     return CheckpointError(
-        f"{file.name}: is no family that samedge knows. The nearest is {record.title}, with "
-        f"{common} of {len(shapes)} names in common; {differences(shapes, names)}"
+        f"{file.name}: is no family that samedge knows. The nearest is {nearest.title}, with "
+        f"{common} of {len(expected)} names in common; {differences(expected, found)}. Give it a "
+        f"whole state dict under the names of the original project; it can load: {loadable()}"
     )
+
+
+def _hidden(found: Shapes) -> str:
+    """What to do where names are known but for what all of them begin with; empty otherwise."""
+    prefix = next(iter(found)).partition(".")[0] + "."
+    shorter = {name.removeprefix(prefix): shape for name, shape in found.items()}
+    nearest, expected = _nearest(shorter)
+    if not all(name.startswith(prefix) for name in found) or not shorter.keys() & expected.keys():
+        return ""
+    return f"take '{prefix}' off all names, and the nearest is {nearest.title}; "
+
+
+def _nearest(found: Shapes) -> tuple[Record, Shapes]:
+    """The family with the most names in common, and its names and shapes.
+
+    Of several that have as many: a whole network before one that needs a base, then the smallest.
+    """
+
+    def nearness(item: tuple[Record, Shapes]) -> tuple[int, bool, int]:
+        candidate, shapes = item
+        return len(found.keys() & shapes.keys()), not candidate.base, -len(shapes)
+
+    candidates = [(r, reference_shapes(r.name)) for r in RECORDS if r.loadable and not r.same_as]
+    nearest, usual = max(candidates, key=nearness)
+    if nearest.base:
+        return nearest, usual
+    try:  # of its own size rather than of the usual one
+        variant = nearest.variant(found, {}, Options())
+        return nearest, nearest.load_builder().shapes(variant.config)
+    except (CheckpointError, ModelError):
+        return nearest, usual

@@ -6,25 +6,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from samedge.checkpoint import messages, samed
 from samedge.checkpoint.checkpoint import Checkpoint
 from samedge.checkpoint.lora import settle_merged
-from samedge.checkpoint.messages import differences, some, vit_title
+from samedge.checkpoint.lora_file import LoraFile, lora_file, needs_base
+from samedge.checkpoint.messages import differences, encoder_title, file_notes, sam_name, vit_title
 from samedge.checkpoint.options import Options, make_options
 from samedge.checkpoint.pour import pour_sam_into_samus
 from samedge.checkpoint.reader import SourceFile, read_file, source_from_tensors
-from samedge.checkpoint.records import RECORDS, Record, Variant, recognised, record, serves
-from samedge.errors import CheckpointError, ModelError
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from samedge.checkpoint.records import (
+    Record,
+    Variant,
+    loadable,
+    recognised,
+    record,
+    serves,
+)
+from samedge.errors import CheckpointError, ModelError, NotSupportedError
 
 # Constants that some training scripts register as buffers; families.py has them.
 _HARMLESS = frozenset(("pixel_mean", "pixel_std"))
-# Beginnings of the SHA-256 of SAM's official files, which are part of their names.
-_OFFICIAL_SAM = {"01ec64": "ViT-B", "0b3195": "ViT-L", "4b8939": "ViT-H"}
 
 
 def open_checkpoint(
@@ -65,23 +71,53 @@ def open_checkpoint(
             was said.
         NotSupportedError: a family that is recognised but cannot be loaded.
     """
-    said = make_options(family, input_size, classes, rank, slices, chunk)
-    if family is not None and serves(family) is None:
-        known = ", ".join(r.name for r in RECORDS if r.loadable)
-        raise CheckpointError(f"unknown family '{family}'; known: {known}")
-    parts = [_part(read_file(p), family) for p in (path, *more)]
-    return _matching(_single(parts[0], said) if len(parts) == 1 else _combine(parts, said), family)
+    said = _options(family, input_size, classes, rank, slices, chunk)
+    if more:
+        return _matching(_combine([_part(read_file(p)) for p in (path, *more)], said), family)
+    return _matching(_single(_part(read_file(path), family), said), family)
+
+
+def examine(
+    path: str | PathLike[str], *more: str | PathLike[str], **said: Any
+) -> Checkpoint | LoraFile:
+    """Tell what files hold, also where that is no checkpoint yet.
+
+    Args:
+        path, more, said: as for `open_checkpoint`.
+
+    Returns:
+        what `open_checkpoint` returns; for SAMed's LoRA file alone, which it refuses: what the file
+        was trained for, and which base it needs (unless something was said of the checkpoint, which
+        only the two together can be held against). Both have `describe()` and `summary()`.
+
+    Raises:
+        as `open_checkpoint`.
+    """
+    if more or any(value is not None for value in said.values()):
+        return open_checkpoint(path, *more, **said)
+    part = _part(read_file(path))
+    if part.record.base:
+        return lora_file(part.file, part.record)
+    return _single(part, Options())
 
 
 def checkpoint_from_tensors(
-    tensors: Mapping[str, Tensor], name: str = "state dict", family: str | None = None
+    tensors: Mapping[str, Tensor],
+    name: str = "state dict",
+    family: str | None = None,
+    *,
+    input_size: int | None = None,
+    classes: int | str | Sequence[str] | None = None,
+    rank: int | None = None,
+    slices: int | None = None,
+    chunk: int | None = None,
 ) -> Checkpoint:
     """The checkpoint behind a live model's `state_dict()`, such as a `segment_anything.Sam`.
 
     Args:
         tensors: official names; any floating-point type.
         name: what to call it in messages.
-        family: as for `open_checkpoint`.
+        family, input_size, classes, rank, slices, chunk: as for `open_checkpoint`.
 
     Returns:
         Checkpoint without files, hence without digests.
@@ -89,8 +125,16 @@ def checkpoint_from_tensors(
     Raises:
         as `open_checkpoint`.
     """
+    said = _options(family, input_size, classes, rank, slices, chunk)
     part = _part(source_from_tensors(tensors, name), family)
-    return replace(_matching(_single(part, Options(family)), family), files=())
+    return replace(_matching(_single(part, said), family), files=())
+
+
+def _options(family: str | None, *others: Any) -> Options:
+    """What a user says, checked, also the family's name."""
+    if family is not None and serves(family) is None:
+        raise CheckpointError(f"unknown family {family!r}; known: {loadable()}")
+    return make_options(family, *others)
 
 
 @dataclass(frozen=True)
@@ -101,12 +145,12 @@ class _Part:
     record: Record
 
 
-def _part(file: SourceFile, family: str | None) -> _Part:
+def _part(file: SourceFile, family: str | None = None) -> _Part:
     found = recognised(file.tensors, family)
     if found is None:
         raise messages.unknown(file)
     if not found.loadable:
-        raise messages.not_loadable(file.name, found)
+        raise messages.not_loadable(file.name, file.tensors, found)
     return _Part(file, found)
 
 
@@ -114,7 +158,7 @@ def _single(part: _Part, said: Options) -> Checkpoint:
     """The checkpoint in one file."""
     file, found = part.file, part.record
     if found.base:
-        raise messages.needs_base(file, found)
+        raise needs_base(file, found)
     shapes = messages.shapes_of(file)
     with _looks_like(file.name, found):
         variant = found.variant(shapes, file.config, said)
@@ -125,11 +169,12 @@ def _single(part: _Part, said: Options) -> Checkpoint:
         fitting = sum(shapes.get(k) == shape for k, shape in expected.items())
         raise CheckpointError(
             f"{file.name}: looks like {found.title} ({vit_title(variant.vit)}), but only "
-            f"{fitting} of its {len(expected)} tensors fit; {problems}"
+            f"{fitting} of its {len(expected)} tensors fit; {problems}. Give it the state dict of "
+            "one whole model, under the names of the original project"
         )
     dropped = [k for k in file.tensors if k not in tensors]
     ordered = {k: tensors[k] for k in expected}
-    return _made(found, variant, ordered, [file], _file_notes(file, dropped) + _odd(part))
+    return _made(found, variant, ordered, [file], file_notes(file, dropped) + _odd(part, variant))
 
 
 @contextmanager
@@ -153,49 +198,38 @@ def _made(
         kind=found.name,
         variant=variant,
         tensors=tensors,
-        files=tuple(replace(file, tensors={}) for file in files),
+        files=tuple(file.without_tensors() for file in files),
         notes=tuple(notes),
     )
 
 
-def _file_notes(file: SourceFile, dropped: list[str]) -> list[str]:
-    notes = []
-    if file.wrapper:
-        notes.append(f"{file.name}: tensors found under '{'.'.join(file.wrapper)}'")
-    if file.ignored:
-        notes.append(f"{file.name}: ignored entries: {some(list(file.ignored))}")
-    if file.prefixes:
-        notes.append(f"{file.name}: stripped from tensor names: {', '.join(file.prefixes)}")
-    if dropped:
-        notes.append(f"{file.name}: dropped constants: {', '.join(dropped)}")
-    for dtype, number in file.converted.items():
-        notes.append(f"{file.name}: {number} tensors converted from {dtype} to float32")
-    return notes
-
-
-def _odd(part: _Part) -> list[str]:
+def _odd(part: _Part, variant: Variant) -> list[str]:
     """What a user should know although, or because, the tensors do not show it."""
     file, kind = part.file, part.record.name
-    official = _OFFICIAL_SAM.get(file.sha256[:6])
+    digests = messages.OFFICIAL_SAM.items()
+    official = next((vit for vit, digest in digests if file.sha256.startswith(digest)), "")
     if kind == "sam" and official:
-        return [f"{file.name}: the official release of SAM {official}, by its hash"]
+        return [f"{file.name}: the official release of SAM {vit_title(official)}, by its hash"]
     if kind == "sam" and file.format != "memory":
         return [
             f"{file.name}: MedSAM's files have the same tensors. If this is MedSAM or trained from "
             "it, say so (family='medsam', --family medsam): it prepares images in another way"
         ]
     if kind == "medsam" and official:
-        return [f"{file.name}: is the official release of SAM {official}, not MedSAM, by its hash"]
+        return [
+            f"{file.name}: is the official release of SAM {vit_title(official)}, not MedSAM, by "
+            "its hash"
+        ]
     if kind == "msa_lora":
         return [
             f"{file.name}: low-rank branches are added to the weights, as the original does when "
             "it loads them. A model saved in eval mode has them in already: give the SAM "
             "checkpoint that it was trained on as a second file, and this is settled"
         ]
-    if kind == "msa" and "slices" not in file.config:
+    if kind == "msa" and variant.config.get("slices", 1) == 1:
         return [
-            f"{file.name}: opened for images unless slices or chunk are given; its depth adapters "
-            "are idle then"
+            f"{file.name}: opened for images, its depth adapters are idle. For volumes say slices "
+            "or chunk"
         ]
     return []
 
@@ -209,52 +243,81 @@ def _combine(parts: list[_Part], said: Options) -> Checkpoint:
             if any_order:
                 return combine(parts[1], parts[0], said)
             raise messages.swapped(parts[0].file, parts[0].record, parts[1].file)
-    found = ", ".join(f"{p.file.name} ({p.record.title})" for p in parts)
+    found = ", ".join(messages.what_it_is(p.file, p.record) for p in parts)
     known = "; ".join(f"{first} and {second}" for first, second in _COMBINATIONS)
-    raise CheckpointError(f"these checkpoints do not combine: {found}; expected: {known}")
+    raise CheckpointError(
+        f"these checkpoints do not combine: {found}; expected: {known}. Open a whole checkpoint "
+        "alone, and SAMed's LoRA file behind its SAM base"
+    )
 
 
 def _pour(samus: _Part, sam: _Part, said: Options) -> Checkpoint:
     target, source = _single(samus, said), _single(sam, Options())
-    tensors, notes = pour_sam_into_samus(target.tensors, source.tensors, target.variant.config)
+    with _looks_like(f"{samus.file.name} + {sam.file.name}", samus.record):
+        tensors, notes = pour_sam_into_samus(target.tensors, source.tensors, target.variant.config)
     return _made(
         samus.record,
         target.variant,
         tensors,
         [samus.file, sam.file],
-        [*target.notes, *_file_notes(sam.file, []), *notes],
+        [*target.notes, *file_notes(sam.file), *notes],
     )
 
 
 def _attach(sam: _Part, lora: _Part, said: Options) -> Checkpoint:
     """SAMed: its base and its own file."""
     base, found = _single(sam, Options()), lora.record
-    shapes = messages.shapes_of(lora.file)
+    own = lora_file(lora.file, found)
     with _looks_like(lora.file.name, found):
-        config = samed.samed_config(base.variant.config, shapes, said)
-        ranks = {"encoder": config["lora_rank"]}
-        if config["decoder_rank"]:
-            ranks["decoder"] = config["decoder_rank"]
-        variant = found.settled(config, said, ranks)
+        config = samed.samed_config(base.variant.config, own.sizes, said)
+        variant = found.settled(config, said, own.ranks)
     model = found.load_builder().shapes(variant.config)
-    problems = differences(samed.lora_file_shapes(model), shapes)
+    problems = differences(samed.lora_file_shapes(model), messages.shapes_of(lora.file))
     if problems:
-        raise CheckpointError(
-            f"{lora.file.name}: looks like {found.title}'s LoRA file, but does not fit the base "
-            f"{sam.file.name}, which is {sam.record.title} ({vit_title(variant.vit)}); {problems}"
-        )
+        raise _does_not_fit(own, base, problems)
     tensors, notes = samed.attach(base.tensors, lora.file.tensors, config, model)
-    kept = [*_file_notes(sam.file, []), *_file_notes(lora.file, []), *notes]
+    kept = [*file_notes(sam.file), *file_notes(lora.file), *notes]
+    if said.input_size is None:
+        kept.append(
+            f"{lora.file.name}: opened for an input of {variant.input_size} px, SAMed's usual one, "
+            "which no tensor shows; if it was trained for another, say input_size"
+        )
     return _made(found, variant, tensors, [sam.file, lora.file], kept)
+
+
+def _does_not_fit(lora: LoraFile, base: Checkpoint, problems: str) -> CheckpointError:
+    """The error for SAMed's file and a base that it was not trained on."""
+    blocks, width = base.variant.config["depth"], base.variant.config["embed_dim"]
+    name = lora.file.name
+    if (blocks, width) == (lora.sizes.blocks, lora.sizes.width):
+        advice = "Take the whole file, as SAMed writes it"
+    else:
+        advice = (
+            f"Give the SAM checkpoint with {lora.encoder} that it was trained on first: "
+            f"open_checkpoint({sam_name(lora.vit)!r}, {name!r})"
+        )
+    return CheckpointError(
+        f"{name}: looks like {lora.title}'s LoRA file, trained on {lora.encoder}, but does not fit "
+        f"the base {_names(base)}, which is {record(base.kind).title} with "
+        f"{encoder_title(base.variant.vit, blocks, width)}; {problems}. {advice}"
+    )
 
 
 def _settle(msa: _Part, sam: _Part, said: Options) -> Checkpoint:
     """Medical SAM Adapter with LoRA, and the base that tells whether it is merged already."""
     checkpoint = _single(msa, said)
     with _looks_like(msa.file.name, msa.record):
-        tensors, notes = settle_merged(checkpoint.tensors, sam.file.tensors)
-    kept = [*_file_notes(msa.file, []), *(f"{msa.file.name}: {note}" for note in notes)]
+        rounding = max(map(_rounding, (*msa.file.converted, *sam.file.converted)), default=0.0)
+        tensors, notes = settle_merged(
+            checkpoint.tensors, sam.file.tensors, rounding, base_file=sam.file.name
+        )
+    kept = [*file_notes(msa.file), *(f"{msa.file.name}: {note}" for note in notes)]
     return _made(msa.record, checkpoint.variant, tensors, [msa.file, sam.file], kept)
+
+
+def _rounding(dtype: str) -> float:
+    """How exactly numbers of a type were stored, relative to them."""
+    return float(torch.finfo(getattr(torch, dtype)).eps)
 
 
 _Combine = Callable[[_Part, _Part, Options], Checkpoint]
@@ -278,24 +341,29 @@ def _matching(checkpoint: Checkpoint, family: str | None) -> Checkpoint:
         return checkpoint
     wanted = serves(family)
     assert wanted is not None
-    if wanted is found:
-        raise CheckpointError(
-            f"{_names(checkpoint)}: is opened as {checkpoint.family.name}, not {family}; "
-            "leave slices and chunk out for images"
-        )
     if not wanted.loadable:
-        raise messages.not_loadable(_names(checkpoint), wanted)
-    expected = wanted.load_builder().names(checkpoint.variant.config)
+        raise NotSupportedError(
+            f"{_names(checkpoint)}: is {found.title}, and samedge cannot load {wanted.title}; it "
+            f"can load: {loadable()}"
+        )
+    sizes = {k: v for k, v in checkpoint.variant.config.items() if k in _shared_sizes()}
+    with _looks_like(_names(checkpoint), found):
+        expected = wanted.load_builder().names({**sizes, **wanted.example})
     problems = differences(dict.fromkeys(expected, ()), dict.fromkeys(checkpoint.tensors, ()))
     advice = f"Open it as family='{checkpoint.family.name}'"
-    if (family, checkpoint.kind) in _COMBINATIONS:
-        advice += f", or pour it into one: open_checkpoint({family}_file, {checkpoint.kind}_file)"
+    if (wanted.name, found.name) in _COMBINATIONS and not found.base:
+        advice += f", or together with one: open_checkpoint({family}_file, {found.name}_file)"
     if (checkpoint.kind, family) in _COMBINATIONS and wanted.base:
         advice += f", or give {wanted.title}'s LoRA file as the second one"
     raise CheckpointError(
         f"{_names(checkpoint)}: is {found.title} ({vit_title(checkpoint.variant.vit)}), not "
         f"{wanted.title}: {problems}. {advice}"
     )
+
+
+def _shared_sizes() -> frozenset[str]:
+    """Config fields that mean the same in all families and decide which tensors there are."""
+    return record("sam").load_builder().fields - {"img_size", "rel_pos_grid"} | {"cnn_channels"}
 
 
 def _names(checkpoint: Checkpoint) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from reprlib import repr as brief
 from typing import Any
 
+from samedge.checkpoint.sizes import LARGEST
 from samedge.errors import CheckpointError
 
 # The classes of the multi-organ CT data set that SAMed was published for.
@@ -21,6 +23,21 @@ SYNAPSE = (
 )
 _NAMED_SETS = {"synapse": SYNAPSE}
 _MAX_NAME = 100
+# Least and largest value of what a user may say: of 4096 px the position table has 335 MB (ViT-H).
+_BOUNDS = {
+    "input_size": (16, 4096),
+    "rank": (1, LARGEST),
+    "slices": (1, LARGEST),
+    "chunk": (0, LARGEST),
+}
+# The same for what a file written by samedge's trainer records, where shapes do not show it.
+_RECORDED = {
+    "decoder_heads": (1, LARGEST),
+    "generator_heads": (1, LARGEST),
+    "generator_head_dim": (1, LARGEST),
+    "slices": _BOUNDS["slices"],
+    "chunk": _BOUNDS["chunk"],
+}
 
 
 @dataclass(frozen=True)
@@ -72,17 +89,50 @@ def make_options(
         classes: their number, their names, or "synapse" for those of that data set.
 
     Raises:
-        CheckpointError: a number that is none, or is too small; names that are empty or doubled.
+        CheckpointError: a number that is none, or out of bounds; names that are empty or doubled.
     """
-    least = {"input_size": 16, "rank": 1, "slices": 1, "chunk": 0}
     numbers = {"input_size": input_size, "rank": rank, "slices": slices, "chunk": chunk}
     for name, value in numbers.items():
-        if value is not None and (type(value) is not int or value < least[name]):
-            raise CheckpointError(
-                f"{name}={value!r} came; expected a whole number from {least[name]} up"
-            )
+        if value is not None:
+            _check_number(name, value, _BOUNDS[name])
     number, names = _classes(classes)
     return Options(family, input_size, number, names, rank, slices, chunk)
+
+
+def recorded_fields(recorded: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Config fields that a file recorded, checked; those that shapes show are left out.
+
+    Args:
+        recorded: the file's own entry.
+        known: fields of the family's config.
+
+    Raises:
+        CheckpointError: a value that is none, or a field that the family lacks.
+    """
+    found = {name: recorded[name] for name in (*_RECORDED, "classes") if name in recorded}
+    for name, value in found.items():
+        if name not in known:
+            raise CheckpointError(f"its own record has '{name}', which this family lacks")
+        if name in _RECORDED:
+            _check_number(f"in its own record {name}", value, _RECORDED[name])
+    classes = found.get("classes", ())
+    if not isinstance(classes, list | tuple) or (classes and not _are_names(classes)):
+        raise CheckpointError(
+            f"in its own record classes={brief(classes)} came; expected different printable names"
+        )
+    return found | ({"classes": tuple(classes)} if "classes" in found else {})
+
+
+def _check_number(name: str, value: object, bounds: tuple[int, int]) -> None:
+    if type(value) is not int or not bounds[0] <= value <= bounds[1]:
+        raise CheckpointError(
+            f"{name}={brief(value)} came; expected a whole number from {bounds[0]} to {bounds[1]}"
+        )
+
+
+def _are_names(names: Sequence[Any]) -> bool:
+    fine = all(isinstance(n, str) and n.isprintable() and 0 < len(n) <= _MAX_NAME for n in names)
+    return fine and bool(names) and len(set(names)) == len(names)
 
 
 def _classes(
@@ -99,15 +149,14 @@ def _classes(
         known = _NAMED_SETS.get(classes.lower())
         if known is None:
             raise CheckpointError(
-                f"classes='{classes}' came; expected their number, a list of names, or "
+                f"classes={brief(classes)} came; expected their number, a list of names, or "
                 f"'{', '.join(_NAMED_SETS)}'"
             )
         return len(known), known
     names = tuple(classes) if isinstance(classes, Sequence) else ()
-    fine = all(isinstance(n, str) and n.isprintable() and 0 < len(n) <= _MAX_NAME for n in names)
-    if not names or not fine or len(set(names)) < len(names):
+    if not _are_names(names):
         raise CheckpointError(
-            f"classes={classes!r} came; expected their number, or different printable names of up "
-            f"to {_MAX_NAME} characters"
+            f"classes={brief(classes)} came; expected their number, or different printable names "
+            f"of up to {_MAX_NAME} characters"
         )
     return len(names), names

@@ -11,7 +11,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,23 @@ from samedge.errors import CheckpointError, MissingDependencyError
 WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "weights")
 # What data-parallel training and torch.compile put before every name.
 PREFIXES = ("module.", "_orig_mod.")
+# Types that torch converts to float32.
+FLOATS = frozenset(
+    (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.float8_e4m3fn,
+        torch.float8_e4m3fnuz,
+        torch.float8_e5m2,
+        torch.float8_e5m2fnuz,
+    )
+)
 CONFIG_ENTRY = "samedge_config"  # sizes that shapes do not show, as written by samedge's trainer
 
 _CHUNK = 1 << 20
+_DEPTH = 3  # wrappers in wrappers
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,23 @@ class SourceFile:
     ignored: tuple[str, ...] = ()
     converted: dict[str, int] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+
+    def without_tensors(self) -> SourceFile:
+        """The same, to be kept: it holds no memory."""
+        return replace(self, tensors={})
+
+    def summary(self) -> dict[str, Any]:
+        """How it was read, as plain JSON values."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "bytes": self.size,
+            "format": self.format,
+            "wrapper": list(self.wrapper),
+            "prefixes": list(self.prefixes),
+            "ignored": list(self.ignored),
+            "converted": dict(self.converted),
+        }
 
 
 def read_file(path: str | PathLike[str]) -> SourceFile:
@@ -105,7 +136,9 @@ def source_from_tensors(tensors: Mapping[str, Tensor], name: str) -> SourceFile:
     """
     found = find_tensors(tensors, name)
     stripped, prefixes = strip_prefixes(found.tensors, name)
-    floats, converted = to_float32({k: v.detach().cpu() for k, v in stripped.items()}, name)
+    # Tensors without data cannot be moved; they are refused with all others that are no numbers.
+    here = {k: v.detach() if v.is_meta else v.detach().cpu() for k, v in stripped.items()}
+    floats, converted = to_float32(here, name)
     return SourceFile(
         name=name,
         sha256="",
@@ -218,7 +251,8 @@ def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Fou
         )
     for entry in WRAPPERS:
         inner = content.get(entry)
-        if isinstance(inner, Mapping) and len(wrapper) < 3 and _has_tensors(inner):
+        left = _DEPTH - len(wrapper)
+        if isinstance(inner, Mapping) and left and _has_tensors(inner, left):
             found = find_tensors(inner, name, (*wrapper, entry))
             others = tuple(str(k) for k in content if k != entry)
             return _Found(found.tensors, found.wrapper, others + found.ignored)
@@ -233,9 +267,12 @@ def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Fou
     return _Found(tensors, wrapper, ignored)
 
 
-def _has_tensors(content: Mapping[Any, Any]) -> bool:
+def _has_tensors(content: Mapping[Any, Any], depth: int) -> bool:
+    """Whether there are tensors in it, or `depth` wrappers down; a dictionary may hold itself."""
+    if any(isinstance(v, Tensor) for v in content.values()):
+        return True
     inner = [v for k, v in content.items() if k in WRAPPERS and isinstance(v, Mapping)]
-    return any(isinstance(v, Tensor) for v in content.values()) or any(map(_has_tensors, inner))
+    return depth > 1 and any(_has_tensors(v, depth - 1) for v in inner)
 
 
 def strip_prefixes(
@@ -294,7 +331,7 @@ def _check_plain(key: str, tensor: Tensor, name: str) -> None:
         (tensor.layout != torch.strided, lambda: f"is sparse ({tensor.layout})"),
         (tensor.is_quantized, lambda: "is quantised"),
         (tensor.device.type != "cpu", lambda: f"has no data (device '{tensor.device}')"),
-        (not tensor.is_floating_point(), lambda: f"is of type {tensor.dtype}"),
+        (tensor.dtype not in FLOATS, lambda: f"is of type {tensor.dtype}"),
     )
     for failed, what in checks:
         if failed:

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from samedge.checkpoint import sizes
-from samedge.checkpoint.options import Options
+from samedge.checkpoint.options import Options, recorded_fields
 from samedge.checkpoint.sizes import Shapes
 from samedge.errors import CheckpointError
 from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
@@ -69,14 +69,18 @@ class Config(Protocol):
 class Builder(Protocol):
     """How `samedge.models` builds one family; one instance per family in `samedge.models.build`."""
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Names of the fields of the model config."""
+
     def config(self, fields: Mapping[str, Any]) -> Config:
         """The model config with these fields; ModelError if they do not fit each other."""
 
     def shapes(self, fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Names and shapes of all tensors of the model with these config fields."""
 
-    def preset_shapes(self, vit: str) -> dict[str, tuple[int, ...]]:
-        """The same for the official checkpoint of size `vit`."""
+    def preset_shapes(self, vit: str, **changes: Any) -> dict[str, tuple[int, ...]]:
+        """The same for the official checkpoint of size `vit`; `changes` override fields."""
 
     def names(self, fields: Mapping[str, Any]) -> list[str]:
         """Tensor names of a model of these sizes; fields that the family lacks are left out."""
@@ -91,7 +95,8 @@ class Record:
 
     Attributes:
         name, title: for `family=` and for messages.
-        markers: regular expressions; each must be found in at least one tensor name.
+        markers: regular expressions; each must be found in at least one tensor name. The first one
+            tells the family from the others.
         about: one sentence on what the family is.
         family: the family record, once samedge can run the family.
         also: further names for `family=` that this record serves.
@@ -103,6 +108,7 @@ class Record:
         configure: (config fields, what the user said) -> config fields with that in them.
         options: what a user may say, besides what the tensors show.
         base: record of the checkpoint that it completes; its files hold no whole network.
+        example: config fields in which a usual file differs from the family's preset.
     """
 
     name: str
@@ -119,6 +125,7 @@ class Record:
     configure: Callable[[dict[str, Any], Options], dict[str, Any]] | None = None
     options: tuple[str, ...] = ()
     base: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def loadable(self) -> bool:
@@ -128,6 +135,10 @@ class Record:
     def fits(self, names: Mapping[str, Any]) -> bool:
         """Whether all markers are found."""
         return all(any(re.search(m, name) for name in names) for m in self.markers)
+
+    def evidence(self, names: Mapping[str, Any]) -> str:
+        """The first tensor name that tells this family from the others."""
+        return next(name for name in names if re.search(self.markers[0], name))
 
     def load_builder(self) -> Builder:
         """The object behind `builder`; imported late, because models are a layer above."""
@@ -148,16 +159,23 @@ class Record:
             ModelError: sizes that do not fit each other.
         """
         assert self.sizes is not None, self.name
-        config = self.sizes(shapes)
-        config.update({k: _field(recorded[k]) for k in NOT_IN_SHAPES if k in recorded})
+        config = self.sizes(shapes) | recorded_fields(recorded, self.load_builder().fields)
         return self.settled(config, said, self.ranks(shapes) if self.ranks else {})
 
     def settled(self, config: dict[str, Any], said: Options, ranks: dict[str, int]) -> Variant:
         """The variant behind config fields, with what the user said in them; errors as above."""
+        odd = [name for name in said.given() if name not in (*self.options, "input_size")]
+        if odd:
+            takes = f"it takes: {', '.join(self.options)}" if self.options else "leave it out"
+            raise CheckpointError(f"it leaves nothing to choose as '{odd[0]}'; {takes}")
         if self.configure is not None:
             config = self.configure(config, said)
         made = self.load_builder().config(config)
-        self._check_options(made, said)
+        if said.input_size not in (None, made.img_size):
+            raise CheckpointError(
+                f"its tensors are for an input of {made.img_size} px, not "
+                f"input_size={said.input_size}; leave it out"
+            )
         return Variant(
             vit=made.vit,
             input_size=made.img_size,
@@ -170,53 +188,47 @@ class Record:
             config=config,
         )
 
-    def _check_options(self, made: Config, said: Options) -> None:
-        given = said.given()
-        if given.get("input_size", made.img_size) != made.img_size:
-            raise CheckpointError(
-                f"its tensors are for an input of {made.img_size} px, not "
-                f"input_size={given['input_size']}; leave it out"
-            )
-        given.pop("input_size", None)
-        odd = [name for name in given if name not in self.options]
-        if odd:
-            takes = f"it takes: {', '.join(self.options)}" if self.options else "leave it out"
-            raise CheckpointError(f"{self.title} has nothing to choose as '{odd[0]}'; {takes}")
-
-
-# What a file written by samedge's trainer records, where shapes do not show it.
-NOT_IN_SHAPES = (
-    "decoder_heads",
-    "generator_heads",
-    "generator_head_dim",
-    "classes",
-    "slices",
-    "chunk",
-)
-
-
-def _field(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
 
 def configure_msa(config: dict[str, Any], said: Options) -> dict[str, Any]:
     """Structures and slices of Medical SAM Adapter, which no tensor shows."""
     config = dict(config)
     if said.classes is not None:
-        config["classes"] = said.names or tuple(f"structure {i + 1}" for i in range(said.classes))
-        if said.classes == 1:
-            config["classes"] = ()
-    if said.slices is not None or said.chunk is not None:
-        slices = said.slices if said.slices is not None else said.chunk
-        config |= {"slices": slices, "chunk": said.chunk or 0}
-        if slices == 1:
-            config["chunk"] = 0
-    if said.family == MSA_3D.name and config.get("slices", 1) < 2:
+        names = said.names or tuple(f"structure {i + 1}" for i in range(said.classes))
+        config["classes"] = names if said.classes > 1 else ()
+    if said.rank not in (None, config["lora_rank"]):
         raise CheckpointError(
-            "for volumes say how many slices are encoded together: chunk=4 (as it was trained, a "
-            "volume then has any multiple of that), or slices=N for whole volumes of N slices"
+            f"its low-rank branches have rank {config['lora_rank']}, not rank={said.rank}; leave "
+            "rank out, or take the file of that rank"
         )
+    volumes = said.family == MSA_3D.name
+    if volumes and config["lora_rank"]:
+        raise CheckpointError(
+            "it has low-rank branches and no depth adapters, so it is for images; open it as "
+            f"family='{MSA.name}'"
+        )
+    if said.slices is not None or said.chunk is not None:
+        config |= _stack(said)
+    if volumes and config.get("slices", 1) < 2:
+        raise CheckpointError(f"family='{said.family}' is for volumes: say {_STACKS}")
     return config
+
+
+_STACKS = (
+    "how many slices are encoded together: chunk=4 (as it was trained; a volume then has any "
+    "multiple of that), or slices=N for whole volumes of N slices"
+)
+
+
+def _stack(said: Options) -> dict[str, int]:
+    """Config fields of a stack of slices."""
+    if said.chunk == 1:
+        raise CheckpointError(
+            f"chunk=1 leaves slices alone, without depth; leave it out for images, or say {_STACKS}"
+        )
+    slices = said.slices if said.slices is not None else said.chunk
+    if not slices:
+        raise CheckpointError("chunk=0 relates all slices of a volume: say slices=N as well")
+    return {"slices": slices, "chunk": said.chunk or 0}
 
 
 _SAM_LIKE = (r"^image_encoder\.blocks\.\d+\.", r"^mask_decoder\.transformer\.")
@@ -238,13 +250,14 @@ RECORDS: tuple[Record, ...] = (
     Record(
         "samed_s",
         "SAMed_s",
-        (r"^w_a_\d+$", r"^(sa|cti|cit)_a_\d+$"),
+        (r"^(sa|cti|cit)_a_\d+$", r"^w_a_\d+$"),
         about="SAMed with low-rank branches in the mask decoder as well",
         family=SAMED,
         builder="SAMED_BUILDER",
         adapter="lora (encoder and decoder)",
         options=("classes", "rank", "input_size"),
         base="sam",
+        example={"decoder_rank": 4},
     ),
     Record(
         "samed",
@@ -269,7 +282,13 @@ RECORDS: tuple[Record, ...] = (
         adapter="lora (encoder, loralib)",
         ranks=sizes.msa_lora_ranks,
         configure=configure_msa,
-        options=("classes",),
+        options=("classes", "rank"),
+        example={
+            "adapter_ratio": 0.0,
+            "lora_rank": 4,
+            "lora_layers": ("attn.qkv", "mlp.lin1", "mlp.lin2"),
+            "lora_groups": 2,
+        },
     ),
     Record(
         "msa",
@@ -285,7 +304,7 @@ RECORDS: tuple[Record, ...] = (
         configure=configure_msa,
         options=("classes", "slices", "chunk"),
     ),
-    Record("hq_sam", "HQ-SAM", (*_SAM_LIKE, r"^mask_decoder\.hf_token\.")),
+    Record("hq_sam", "HQ-SAM", (r"^mask_decoder\.hf_token\.", *_SAM_LIKE)),
     Record("mobile_sam", "MobileSAM", (r"^image_encoder\.layers\.\d+\.", _SAM_LIKE[1])),
     Record("sam2", "SAM 2", (r"^image_encoder\.trunk\.", r"^sam_mask_decoder\.")),
     Record(

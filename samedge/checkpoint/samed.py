@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from samedge.checkpoint.options import Options
 from samedge.checkpoint.pour import resize_position_tables
-from samedge.checkpoint.sizes import Shapes, count, dimension
+from samedge.checkpoint.sizes import Shapes, count, dimension, mask_tokens
 from samedge.errors import CheckpointError
 
 _DECODER_ATTENTIONS = {
@@ -36,6 +37,74 @@ _LAYER_BRANCH = re.compile(
 _LAST_BRANCH = re.compile(
     r"mask_decoder\.transformer\.final_attn_token_to_image\.([qv])_proj\.w_([ab])\."
 )
+# Factors in the file: `a` is [rank, in], `b` is [out, rank].
+_ENCODER_FACTOR = re.compile(r"w_([ab])_\d+$")
+_DECODER_FACTOR = re.compile(r"(?:(?:sa|cti|cit)_([ab])_\d+|fati_[qv]([ab]))$")
+
+
+@dataclass(frozen=True)
+class LoraSizes:
+    """What SAMed's file shows of the network that it was trained on.
+
+    Attributes:
+        blocks, width: of the image encoder.
+        rank: of the encoder's branches.
+        decoder_rank: of the mask decoder's; 0: it has none.
+        classes: besides the background.
+    """
+
+    blocks: int
+    width: int
+    rank: int
+    decoder_rank: int
+    classes: int
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """Ranks by the part of the network."""
+        decoder = {"decoder": self.decoder_rank} if self.decoder_rank else {}
+        return {"encoder": self.rank} | decoder
+
+
+def lora_sizes(shapes: Shapes) -> LoraSizes:
+    """Sizes in the file, if it does not contradict itself.
+
+    Raises:
+        CheckpointError: names the branches that are missing, or of another rank than the first.
+    """
+    rank, width = dimension(shapes, "w_a_000", 0), dimension(shapes, "w_a_000", 1)
+    # A query and a value for every block, so an odd number lacks one.
+    branches = -(-count(shapes, r"w_[ab]_(\d+)$") // 2) * 2
+    wanted = [f"w_{half}_{i:03d}" for i in range(branches) for half in "ab"]
+    missing = [key for key in wanted if key not in shapes]
+    if missing:
+        raise CheckpointError(
+            "its low-rank branches come in pairs, for query (even) and value (odd) of every block, "
+            f"each with factors w_a and w_b; missing: {', '.join(missing[:4])}. Take the whole file"
+        )
+    _check_single_rank(shapes, _ENCODER_FACTOR, "w_a_000", rank)
+    decoder_rank = 0
+    first = next((key for key in shapes if _DECODER_FACTOR.match(key)), None)
+    if first is not None:
+        decoder_rank = dimension(shapes, first, "ab".index(_half(_DECODER_FACTOR, first)))
+        _check_single_rank(shapes, _DECODER_FACTOR, first, decoder_rank)
+    return LoraSizes(branches // 2, width, rank, decoder_rank, mask_tokens(shapes) - 1)
+
+
+def _half(factors: re.Pattern[str], key: str) -> str:
+    """ "a" or "b"; empty if the name is none of a factor."""
+    found = factors.match(key)
+    return found[found.lastindex or 0] if found else ""
+
+
+def _check_single_rank(shapes: Shapes, factors: re.Pattern[str], first: str, rank: int) -> None:
+    for key in shapes:
+        half = _half(factors, key)
+        if half and dimension(shapes, key, "ab".index(half)) != rank:
+            raise CheckpointError(
+                f"its low-rank branches have different ranks: {first} {list(shapes[first])}, "
+                f"{key} {list(shapes[key])}; expected one rank for all, as the original trains them"
+            )
 
 
 def file_name(name: str) -> str | None:
@@ -66,39 +135,32 @@ def base_name(name: str, model: Mapping[str, Any]) -> str:
     return name
 
 
-def samed_config(base: Mapping[str, Any], lora: Shapes, said: Options) -> dict[str, Any]:
-    """SamedConfig fields of a SAM config and the shapes in SAMed's file.
+def samed_config(base: Mapping[str, Any], lora: LoraSizes, said: Options) -> dict[str, Any]:
+    """SamedConfig fields of a SAM config and the sizes in SAMed's file.
 
     Raises:
-        CheckpointError: the file shows no rank, or not what the user said of rank and classes.
+        CheckpointError: the file has another rank or number of classes than the user said.
     """
-    rank, tokens = (
-        dimension(lora, "w_a_000", 0),
-        dimension(lora, "mask_decoder.mask_tokens.weight", 0),
-    )
-    if said.rank is not None and said.rank != rank:
+    if said.rank not in (None, lora.rank):
         raise CheckpointError(
-            f"its low-rank branches have rank {rank} (w_a_000 is {list(lora['w_a_000'])}), not "
-            f"rank={said.rank}"
+            f"its low-rank branches have rank {lora.rank} (w_a_000 is [{lora.rank}, "
+            f"{lora.width}]), not rank={said.rank}; leave rank out, or take the file of that rank"
         )
-    if said.classes is not None and said.classes != tokens - 1:
+    if said.classes not in (None, lora.classes):
         raise CheckpointError(
-            f"it was trained for {tokens - 1} classes besides the background "
-            f"(mask_decoder.mask_tokens.weight has {tokens} rows), not for {said.classes}"
+            f"it was trained for {lora.classes} classes besides the background "
+            f"(mask_decoder.mask_tokens.weight has {lora.classes + 1} rows), not for "
+            f"{said.classes}; say classes={lora.classes}, that many names, or nothing"
         )
-    pairs = count(lora, r"w_a_(\d+)$")
-    if pairs % 2 or pairs > 2 * base["depth"]:
-        raise CheckpointError(
-            f"its low-rank branches are for {pairs / 2:g} blocks, but the base has "
-            f"{base['depth']}; it was trained on a base of another size"
-        )
-    sizes = {k: v for k, v in base.items() if k != "rel_pos_grid"}
-    sizes |= {
-        "img_size": said.input_size or 512,
-        "num_mask_tokens": tokens,
-        "lora_rank": rank,
-        "decoder_rank": dimension(lora, "sa_a_000", 0) if "sa_a_000" in lora else 0,
+    size = said.input_size or 512
+    sizes = dict(base) | {
+        "img_size": size,
+        "num_mask_tokens": lora.classes + 1,
+        "lora_rank": lora.rank,
+        "decoder_rank": lora.decoder_rank,
     }
+    if size != base["img_size"]:
+        sizes["rel_pos_grid"] = None  # the tables are resized with the grid
     if said.names is not None:
         sizes["classes"] = ("background", *said.names)
     return sizes
@@ -128,7 +190,7 @@ def attach(
     own = {name: file_name(name) for name in model}
     brought = {name: lora[key] for name, key in own.items() if key is not None and key in lora}
     tensors |= brought
-    rank = f"{config['lora_rank']}"
+    rank = str(config["lora_rank"])
     if config["decoder_rank"]:
         rank += f" (decoder {config['decoder_rank']})"
     notes.append(

@@ -15,17 +15,19 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _ENCODER, _DECODER = "image_encoder.", "mask_decoder."
 SAM_TABLE, MSA_TABLE = "rel_pos_h", "rel_h"
+LARGEST = 1 << 16  # of any size; the products of what lies beyond overflow
 
 
 def dimension(shapes: Shapes, key: str, axis: int) -> int:
     """One dimension of one tensor; CheckpointError if it is not there."""
     if key not in shapes:
         raise CheckpointError(f"tensor '{key}' is missing, which shows a size of the network")
-    if not -len(shapes[key]) <= axis < len(shapes[key]) or not all(shapes[key]):
+    shape = shapes[key]
+    if not -len(shape) <= axis < len(shape) or not all(shape) or shape[axis] > LARGEST:
         raise CheckpointError(
-            f"tensor '{key}' has shape {list(shapes[key])}, from which no size can be read"
+            f"tensor '{key}' has shape {list(shape)}, from which no size can be read"
         )
-    return shapes[key][axis]
+    return shape[axis]
 
 
 def count(shapes: Shapes, pattern: str) -> int:
@@ -35,6 +37,18 @@ def count(shapes: Shapes, pattern: str) -> int:
     """
     found = (re.match(pattern, name) for name in shapes)
     return len({m.group(1) for m in found if m})
+
+
+def mask_tokens(shapes: Shapes) -> int:
+    """Number of mask tokens. Each has tensors of its own, so a network is not built in vain for a
+    table of a million rows."""
+    key = _DECODER + "mask_tokens.weight"
+    tokens = dimension(shapes, key, 0)
+    if tokens > len(shapes):
+        raise CheckpointError(
+            f"tensor '{key}' has {tokens} rows, more than the file has tensors ({len(shapes)})"
+        )
+    return tokens
 
 
 def vit_sizes(shapes: Shapes, table: str = SAM_TABLE, mlp: str = "mlp.lin1") -> dict[str, Any]:
@@ -60,7 +74,7 @@ def vit_sizes(shapes: Shapes, table: str = SAM_TABLE, mlp: str = "mlp.lin1") -> 
         "mlp_ratio": dimension(shapes, _ENCODER + "blocks.0.mlp.lin1.weight", 0) / dim,
         "prompt_dim": prompt_dim,
         "mask_channels": dimension(shapes, "prompt_encoder.mask_downscaling.3.weight", 0),
-        "num_mask_tokens": dimension(shapes, _DECODER + "mask_tokens.weight", 0),
+        "num_mask_tokens": mask_tokens(shapes),
         "decoder_depth": count(shapes, r"mask_decoder\.transformer\.layers\.(\d+)\."),
         "decoder_mlp_dim": dimension(shapes, f"{layer}{mlp}.weight", 0),
         "decoder_downsample": max(prompt_dim // inner, 1),
@@ -170,7 +184,7 @@ def msa_adapter_sizes(shapes: Shapes) -> dict[str, Any]:
     """The same for the variant with adapters."""
     sizes = msa_sizes(shapes)
     hidden = dimension(shapes, _ENCODER + "blocks.0.Space_Adapter.D_fc1.weight", 0)
-    return {**sizes, "adapter_ratio": hidden / sizes["embed_dim"]}
+    return {**sizes, "adapter_ratio": hidden / sizes["embed_dim"], "lora_rank": 0}
 
 
 def msa_ranks(shapes: Shapes) -> dict[str, int]:

@@ -36,8 +36,8 @@ def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool, **sa
     """Tell what PATH is: a checkpoint, a bundle, something else.
 
     A checkpoint is recognised by its tensors' names and shapes; code in it is never run. Give the
-    files of a checkpoint that comes in several together. A bundle's files are checked against
-    their hashes.
+    files of a checkpoint that comes in several together; of SAMed's LoRA file alone it tells which
+    SAM checkpoint is missing. A bundle's files are checked against their hashes.
     """
     printer = Printer(quiet, as_json)
     kind = kind_of(path)
@@ -57,11 +57,11 @@ def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool, **sa
 
 
 def _checkpoint(printer: Printer, path: Path, more: tuple[Path, ...], says: dict[str, Any]) -> None:
-    from samedge.checkpoint import open_checkpoint
+    from samedge.checkpoint import examine
 
-    checkpoint = open_checkpoint(path, *more, **says)
-    printer.json(checkpoint.summary())
-    printer.line(checkpoint.describe())
+    found = examine(path, *more, **says)
+    printer.json(found.summary())
+    printer.line(found.describe())
 
 
 def _bundle(printer: Printer, path: Path) -> None:

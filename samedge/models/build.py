@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from samedge.checkpoint.messages import differences
 from samedge.errors import CheckpointError
 from samedge.models.autosamus import Autosamus
 from samedge.models.config import (
@@ -27,7 +28,6 @@ from samedge.models.sam import PromptableModel, Sam, initialise
 from samedge.models.samed import Samed
 from samedge.models.samus import Samus
 
-_NAMED = 4  # tensors named in an error message
 _Config = TypeVar("_Config", bound=SamConfig)
 _Model = TypeVar("_Model", bound=PromptableModel)
 
@@ -104,6 +104,11 @@ class FamilyBuilder(Generic[_Config]):
 
     config_type: type[_Config]
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Names of the config's fields."""
+        return frozenset(f.name for f in dataclass_fields(self.config_type))
+
     def config(self, fields: Mapping[str, Any]) -> _Config:
         """The config with these fields; ModelError if they do not fit each other."""
         return self.config_type(**fields)
@@ -112,14 +117,13 @@ class FamilyBuilder(Generic[_Config]):
         """Names and shapes of all tensors of the model with these config fields."""
         return model_shapes(self.config(fields))
 
-    def preset_shapes(self, vit: str) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the official checkpoint of size `vit`."""
-        return model_shapes(preset(self.config_type, vit))
+    def preset_shapes(self, vit: str, **changes: Any) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the official checkpoint of size `vit`; `changes` override fields."""
+        return model_shapes(preset(self.config_type, vit, **changes))
 
     def names(self, fields: Mapping[str, Any]) -> list[str]:
         """Tensor names of a model of these sizes; fields that the family lacks are left out."""
-        known = {f.name for f in dataclass_fields(self.config_type)}
-        return list(self.shapes({key: value for key, value in fields.items() if key in known}))
+        return list(self.shapes({k: v for k, v in fields.items() if k in self.fields}))
 
     def build(self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> PromptableModel:
         """The model with these config fields and tensors; errors as `build_model`."""
@@ -149,33 +153,15 @@ def load_strictly(model: _Model, tensors: Mapping[str, Tensor]) -> _Model:
     Raises:
         CheckpointError: names the first missing, unexpected and misshapen tensors.
     """
-    expected = model.state_dict()
-    missing = [k for k in expected if k not in tensors]
-    extra = [k for k in tensors if k not in expected]
-    wrong = [
-        f"{k} {list(tensors[k].shape)} instead of {list(v.shape)}"
-        for k, v in expected.items()
-        if k in tensors and tensors[k].shape != v.shape
-    ]
-    problems = [
-        _first("missing", missing),
-        _first("not part of the model", extra),
-        _first("of another shape", wrong),
-    ]
-    if any(problems):
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    problems = differences(expected, found, extra="not part of the model")
+    if problems:
         raise CheckpointError(
-            f"the tensors do not fit {model.family.title} ({model.config.vit}): "
-            + "; ".join(p for p in problems if p)
+            f"the tensors do not fit {model.family.title} ({model.config.vit}): {problems}"
         )
     copies = {k: v.detach().to(torch.float32, copy=True) for k, v in tensors.items()}
     model.load_state_dict(copies, strict=True, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.eval()
-
-
-def _first(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{what}: {', '.join(names[:_NAMED])}{more}"

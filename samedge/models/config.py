@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, fields, replace
 from math import isqrt
 from typing import Any
 
@@ -23,6 +24,22 @@ VIT_SIZES: dict[str, dict[str, Any]] = {
     "vit_l": {"embed_dim": 1024, "depth": 24, "num_heads": 16, "global_blocks": (5, 11, 17, 23)},
     "vit_h": {"embed_dim": 1280, "depth": 32, "num_heads": 16, "global_blocks": (7, 15, 23, 31)},
 }
+
+_AT_LEAST_1 = (
+    "img_size",
+    "patch_size",
+    "in_channels",
+    "embed_dim",
+    "depth",
+    "num_heads",
+    "window_size",
+    "prompt_dim",
+    "mask_channels",
+    "num_mask_tokens",
+    "decoder_heads",
+    "decoder_downsample",
+    "iou_depth",
+)
 
 
 @dataclass(frozen=True)
@@ -67,11 +84,16 @@ class SamConfig:
     iou_depth: int = 3
 
     def _require(self, condition: bool, what: str) -> None:
+        """ModelError with the values of the fields that `what` speaks of, unless `condition`."""
         if not condition:
-            raise ModelError(f"{type(self).__name__}: {what}; got {self}")
+            named = [f.name for f in fields(self) if re.search(rf"\b{f.name}\b", what)]
+            values = ", ".join(f"{name}={getattr(self, name)!r}" for name in named)
+            raise ModelError(f"{type(self).__name__}: {what}; got {values}")
 
     def __post_init__(self) -> None:
         require = self._require
+        for name in _AT_LEAST_1:  # first: the rest divides by some of them
+            require(getattr(self, name) >= 1, f"{name} must be at least 1")
         require(self.img_size % self.stride == 0, f"img_size must be a multiple of {self.stride}")
         require(self.embed_dim % self.num_heads == 0, "num_heads must divide embed_dim")
         require(
@@ -84,10 +106,6 @@ class SamConfig:
         require(
             all(0 <= i < self.depth for i in self.global_blocks),
             "global_blocks must lie within depth",
-        )
-        require(
-            min(self.window_size, self.depth, self.num_mask_tokens, self.iou_depth) >= 1,
-            "window_size, depth, num_mask_tokens and iou_depth must be at least 1",
         )
 
     @property
@@ -212,10 +230,14 @@ class SamedConfig(SamConfig):
         super().__post_init__()
         self._require(self.lora_rank >= 1, "lora_rank must be at least 1")
         self._require(self.decoder_rank >= 0, "decoder_rank must not be negative")
-        self._require(self.num_mask_tokens >= 2, "there must be a background and a class")
         self._require(
-            len(self.classes) in (0, self.num_mask_tokens),
-            "classes must name the background and every class, one per mask token",
+            self.num_mask_tokens >= 2, "num_mask_tokens must be at least 2: background and a class"
+        )
+        self._require(
+            len(self.classes) in (0, self.num_mask_tokens)
+            and len(set(self.classes)) == len(self.classes),
+            "classes must name the background and every class differently, one for each of "
+            "num_mask_tokens",
         )
 
     @property
@@ -233,6 +255,10 @@ class SamedConfig(SamConfig):
         )
 
 
+# Linear layers of a block, which a low-rank branch may stand beside.
+LORA_LAYERS = ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")
+
+
 @dataclass(frozen=True)
 class MsaConfig(SamConfig):
     """Sizes of a Medical SAM Adapter network; the defaults are its ViT-B for 256 px.
@@ -241,7 +267,7 @@ class MsaConfig(SamConfig):
         stored_grid: side of the stored absolute position table, resized (bicubic) at run time.
         adapter_ratio: hidden width of the adapters, relative to `embed_dim`; 0: none.
         lora_rank: of low-rank branches in the encoder, as loralib makes them; 0: none.
-        lora_layers: which linear layers of a block have one ("attn.qkv", "mlp.lin1", ...).
+        lora_layers: which linear layers of a block have one; some of `LORA_LAYERS`.
         lora_groups: how many of query, key and value have one of their own (2: query and value);
             0: a single one for the whole "attn.qkv".
         classes: names of the structures that mask tokens 0, 1, ... stand for; empty: one mask.
@@ -264,11 +290,18 @@ class MsaConfig(SamConfig):
         require = self._require
         require(len(self.classes) != 1, "a single structure needs no name; leave classes empty")
         require(
-            len(self.classes) <= self.num_mask_tokens, "there are more classes than mask tokens"
+            len(self.classes) <= self.num_mask_tokens, "there are more classes than num_mask_tokens"
         )
-        require(bool(self.adapter_ratio) != bool(self.lora_rank), "either adapters or LoRA")
+        require(
+            bool(self.adapter_ratio) != bool(self.lora_rank),
+            "there are either adapters (adapter_ratio) or low-rank branches (lora_rank)",
+        )
         require(
             bool(self.lora_rank) == bool(self.lora_layers), "lora_rank and lora_layers go together"
+        )
+        require(
+            set(self.lora_layers) <= set(LORA_LAYERS),
+            f"lora_layers are some of {', '.join(LORA_LAYERS)}",
         )
         require(self.lora_groups in (0, 2, 3), "lora_groups must be 0, 2 or 3")
         require(self.slices >= 1, "slices must be at least 1")
@@ -278,7 +311,10 @@ class MsaConfig(SamConfig):
         require(
             not self.chunk or self.slices % self.chunk == 0, "slices must be a multiple of chunk"
         )
-        require(self.slices == 1 or bool(self.adapter_ratio), "volumes need the depth adapters")
+        require(
+            self.slices == 1 or bool(self.adapter_ratio),
+            "slices of a volume need depth adapters (adapter_ratio)",
+        )
 
     @property
     def pos_grid(self) -> int:

@@ -53,9 +53,9 @@ class PromptableModel(nn.Module):
         """
         size, channels = self.config.img_size, self.input_channels
         if x.ndim != 4 or x.shape[1] not in channels or tuple(x.shape[2:]) != (size, size):
+            numbers = " or ".join(map(str, dict.fromkeys(channels)))
             raise ModelError(
-                f"network input of shape {list(x.shape)}; expected [B, "
-                f"{' or '.join(map(str, channels))}, {size}, {size}]"
+                f"network input of shape {list(x.shape)}; expected [B, {numbers}, {size}, {size}]"
             )
         embedding: Tensor = self.image_encoder(x)
         return embedding
@@ -91,6 +91,8 @@ class PromptableModel(nn.Module):
             ModelError: a prompt that the family does not take, or sizes that do not fit.
         """
         self._check_prompts(point_coords, point_labels, boxes, masks, multimask)
+        config = self.config
+        _check_shape("embedding", embedding, ("N", config.prompt_dim, config.grid, config.grid))
         points = None
         if point_coords is not None and point_labels is not None:
             points = (point_coords, point_labels)
@@ -132,9 +134,29 @@ class PromptableModel(nn.Module):
                 raise ModelError(f"{self.family.title} takes no {kind} prompts; it takes: {takes}")
         if multimask and not self.family.multi_masks:
             raise ModelError(f"{self.family.title} gives one mask per prompt: multimask=False")
+        side = self.config.low_res
+        _check_shape("point_coords", point_coords, ("N", "P", 2))
+        _check_shape("boxes", boxes, ("N", 4))
+        _check_shape("masks", masks, ("N", 1, side, side))
+        if point_coords is not None:
+            _check_shape("point_labels", point_labels, tuple(point_coords.shape[:2]))
         counts = {kind: v.shape[0] for kind, v in given.items() if v is not None}
         if len(set(counts.values())) > 1:
             raise ModelError(f"prompts of different counts: {counts}; expected one count N for all")
+
+
+def _check_shape(name: str, tensor: Tensor | None, wanted: tuple[int | str, ...]) -> None:
+    """ModelError unless the tensor, if there is one, has this shape; text stands for any size."""
+    if tensor is None:
+        return
+    shape = tuple(tensor.shape)
+    fits = len(shape) == len(wanted) and all(
+        isinstance(w, str) or s == w for s, w in zip(shape, wanted, strict=True)
+    )
+    if not fits:
+        raise ModelError(
+            f"{name} of shape {list(shape)}; expected [{', '.join(str(w) for w in wanted)}]"
+        )
 
 
 class Sam(PromptableModel):

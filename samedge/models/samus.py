@@ -145,6 +145,7 @@ class SamusImageEncoder(nn.Module):
     def __init__(self, config: SamusConfig) -> None:
         super().__init__()
         self.img_size, self.resized = config.img_size, config.resized
+        self.in_channels = config.in_channels
         self.patch_embed = PatchEmbed(config)
         side = config.pos_grid
         self.pos_embed = nn.Parameter(torch.zeros(1, side, side, config.embed_dim))
@@ -156,7 +157,7 @@ class SamusImageEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[1] == 1:
-            x = x.repeat(1, 3, 1, 1)
+            x = x.repeat(1, self.in_channels, 1, 1)
         branch = self.cnn_embed(x)
         size = (self.resized, self.resized)
         x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
@@ -198,6 +199,11 @@ class Samus(PromptableModel):
             raise ModelError(
                 f"points of shape {list(point_coords.shape)} for {x.shape[0]} images; expected "
                 "[B, P, 2] or [B, N, P, 2]"
+            )
+        if point_labels.shape != point_coords.shape[:-1]:
+            raise ModelError(
+                f"labels of shape {list(point_labels.shape)} for points of shape "
+                f"{list(point_coords.shape)}; expected {list(point_coords.shape[:-1])}"
             )
         embedding = self.encode(x)
         if point_coords.ndim == 3:

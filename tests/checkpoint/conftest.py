@@ -1,35 +1,29 @@
-"""Tiny checkpoints of both families, as state dicts; no test changes them."""
+"""Tiny checkpoints of all families, as state dicts and as files; no test changes them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from samedge import models
-from samedge.models.synthetic import synthetic_state_dict
-
-StateDict = dict[str, Tensor]
-
-
-def synthetic(model: nn.Module, seed: int) -> StateDict:
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    return {k: torch.from_numpy(v) for k, v in synthetic_state_dict(shapes, seed).items()}
+from samedge import models, open_checkpoint
+from samedge.errors import CheckpointError
+from tests.checkpoint.tiny_files import Files, Refused, StateDict, every_family, whole
 
 
 @pytest.fixture(scope="session")
 def sam_tensors() -> StateDict:
     # The same ViT as the tiny SAMUS, with the grid that its position table is stored for.
-    return synthetic(models.build_sam(models.tiny_sam_config(img_size=256)), 2)
+    return whole(models.tiny_sam_config(img_size=256), 2)
 
 
 @pytest.fixture(scope="session")
 def samus_tensors() -> StateDict:
-    return synthetic(models.build_samus(models.tiny_samus_config()), 1)
+    return whole(models.tiny_samus_config(), 1)
 
 
 @pytest.fixture
@@ -42,3 +36,36 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return save
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """One file of every kind: sam.pth, samed.pth (the LoRA file), ..."""
+    folder = tmp_path_factory.mktemp("files")
+    paths = {}
+    for name, tensors in every_family().items():
+        paths[name] = folder / f"{name}.pth"
+        torch.save(tensors[-1], paths[name])
+    return paths
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Refused:
+    """Opens what must not open; the message, which has to fit all patterns in their order."""
+
+    def refuse(*contents: Any, says: tuple[str, ...], error: Any = None, **options: Any) -> str:
+        paths = []
+        for index, content in enumerate(contents):
+            if isinstance(content, Path):
+                paths.append(content)
+            else:
+                paths.append(tmp_path / f"{'abc'[index]}.pth")
+                torch.save(content, paths[-1])
+        with pytest.raises(error or CheckpointError) as caught:
+            open_checkpoint(*paths, **options)
+        message = str(caught.value)
+        assert re.search(".*".join(says), message, re.DOTALL), message
+        assert not [p for p in paths if str(p.parent) in message]
+        return message
+
+    return refuse

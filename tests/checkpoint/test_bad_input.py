@@ -18,6 +18,7 @@ from torch import Tensor
 from samedge import open_checkpoint
 from samedge.checkpoint import checkpoint_from_tensors
 from samedge.errors import CheckpointError
+from tests.checkpoint.tiny_files import Files
 
 StateDict = dict[str, Tensor]
 Save = Callable[..., Path]
@@ -134,7 +135,11 @@ def test_pickled_objects_are_named(samus_tensors: StateDict, saved: Save) -> Non
         ([1, 2], "holds a list; expected a dictionary"),
         ({}, "holds nothing|it holds: nothing"),
         ({"epoch": 3, "lr": 0.1}, "holds no tensors .* it holds: epoch, lr"),
-        ({"conv.weight": torch.zeros(2)}, "none of which samedge knows; it can load: samus, sam"),
+        (
+            {"conv.weight": torch.zeros(2)},
+            "none of which samedge knows; it can load: autosamus, samed_s, samed, msa_lora, msa, "
+            "samus, medsam, sam$",
+        ),
         (torch.zeros(3), "holds a Tensor"),
     ],
 )
@@ -153,12 +158,97 @@ def test_not_finite(value: float, samus_tensors: StateDict, saved: Save) -> None
     ("tensor", "match"),
     [
         (torch.zeros(4, dtype=torch.int64), "is of type torch.int64"),
+        (torch.zeros(4, dtype=torch.bool), "is of type torch.bool"),
         (torch.zeros(4, 4).to_sparse(), "is sparse"),
         (torch.zeros(2, 2, dtype=torch.complex64), "is of type torch.complex64"),
     ],
 )
 def test_odd_tensors(tensor: Tensor, match: str, samus_tensors: StateDict, saved: Save) -> None:
     refused(saved({**samus_tensors, POS: tensor}), f"tensor '{POS}' {match}")
+
+
+def test_tensors_of_odd_layout(samus_tensors: StateDict, saved: Save) -> None:
+    """Stored in another order, or as a part of something larger: the numbers count."""
+    turned = {k: v.mT.contiguous().mT if v.ndim > 1 else v for k, v in samus_tensors.items()}
+    parts = {k: torch.cat((v, v))[: len(v)] if v.ndim else v for k, v in samus_tensors.items()}
+    for tensors in (turned, parts):
+        checkpoint = open_checkpoint(saved(tensors))
+        for name, tensor in samus_tensors.items():
+            assert checkpoint.tensors[name].is_contiguous()
+            assert torch.equal(checkpoint.tensors[name], tensor)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.tensor(1.0), torch.zeros(0), torch.zeros(0, 8, 8, 32), torch.zeros(1, 0, 0, 0)],
+    ids=lambda t: str(list(t.shape)),
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_without_a_size(
+    tensor: Tensor, dtype: torch.dtype, samus_tensors: StateDict, saved: Save
+) -> None:
+    for name in (POS, "mask_decoder.mask_tokens.weight", "mask_decoder.iou_token.weight"):
+        refused(saved({**samus_tensors, name: tensor.to(dtype)}), f"looks like SAMUS.*{name}")
+
+
+def test_a_table_of_a_million_rows_builds_no_million_modules(
+    samus_tensors: StateDict, saved: Save
+) -> None:
+    name = "mask_decoder.mask_tokens.weight"
+    refused(saved({**samus_tensors, name: torch.zeros(10**4, 1)}), "has 10000 rows, more than")
+    refused(saved({**samus_tensors, name: torch.zeros(10**6, 1)}), "no size can be read")
+    huge = torch.zeros(1, 10**6, 1, 1)
+    refused(saved({**samus_tensors, POS: huge}), r"\[1, 1000000, 1, 1\], from which no size")
+
+
+def test_a_dictionary_that_holds_itself(samus_tensors: StateDict, saved: Save) -> None:
+    content: dict[str, Any] = {"epoch": 3}
+    content["model"] = content
+    refused(saved(content), "holds no tensors where a model's are expected")
+    inner: dict[str, Any] = {"model": {}, "state_dict": {}}
+    inner["state_dict"]["state_dict"] = inner["model"]["model"] = inner
+    refused(saved(inner), "holds no tensors")
+    deep = {"model": {"model": {"model": samus_tensors}}}
+    assert open_checkpoint(saved(deep)).files[0].wrapper == ("model",) * 3
+    refused(saved({"model": deep}), "holds no tensors")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "match"),
+    [
+        ({"decoder_heads": 0}, "in its own record decoder_heads=0 came; expected a whole number"),
+        ({"decoder_heads": "8"}, "decoder_heads='8' came"),
+        ({"decoder_heads": True}, "decoder_heads=True came"),
+        ({"decoder_heads": [8]}, r"decoder_heads=\[8\] came"),
+        ({"decoder_heads": 10**30}, "decoder_heads=1000"),
+        ({"decoder_heads": 3}, "decoder_heads must divide"),
+        ({"slices": 4}, "its own record has 'slices', which this family lacks"),
+        ({"generator_heads": 4}, "has 'generator_heads', which this family lacks"),
+        ({"classes": ["a", "b"]}, "has 'classes', which this family lacks"),
+    ],
+)
+def test_nonsense_in_the_record_of_itself(
+    recorded: dict[str, Any], match: str, samus_tensors: StateDict, saved: Save
+) -> None:
+    content = {"state_dict": samus_tensors, "samedge_config": recorded}
+    refused(saved(content), f"^weights.pth: looks like SAMUS, but .*{match}")
+
+
+@pytest.mark.parametrize("classes", ["ab", 2, [1, 2], ["a", "a"], {"a": 1}, None, [["a"], ["b"]]])
+def test_classes_that_are_recorded_wrongly(classes: Any, files: Files, saved: Save) -> None:
+    tensors = torch.load(files["msa"], weights_only=True)
+    content = {"state_dict": tensors, "samedge_config": {"classes": classes}}
+    refused(saved(content), "in its own record classes=.* came; expected different printable names")
+
+
+def test_what_is_recorded_rightly(files: Files, saved: Save) -> None:
+    tensors = torch.load(files["msa"], weights_only=True)
+    recorded = {"classes": ["disc", "cup"], "slices": 6, "chunk": 3, "embed_dim": "read off"}
+    checkpoint = open_checkpoint(saved({"model": tensors, "samedge_config": recorded}))
+    config = checkpoint.build().config
+    assert (config.classes, config.slices, config.chunk) == (("disc", "cup"), 6, 3)
+    empty = saved({"model": tensors, "samedge_config": {"classes": []}})
+    assert open_checkpoint(empty).family.classes == ()
 
 
 def test_tensor_that_claims_more_than_it_stores(samus_tensors: StateDict, saved: Save) -> None:

@@ -14,20 +14,10 @@ from torch import Tensor
 
 from samedge import models, open_checkpoint
 from samedge.checkpoint import checkpoint_from_tensors
-from samedge.checkpoint.options import Options
-from samedge.checkpoint.records import RECORDS
-from samedge.errors import CheckpointError, NotSupportedError
-from samedge.families import SAM, SAMUS
-from samedge.models.build import SAM_BUILDER, SAMUS_BUILDER
+from samedge.errors import CheckpointError
 
-MANIFESTS = Path(__file__).parents[1] / "golden" / "vectors" / "manifests"
 StateDict = dict[str, Tensor]
 Save = Callable[..., Path]
-
-
-def manifest_shapes(name: str) -> dict[str, tuple[int, ...]]:
-    document = json.loads((MANIFESTS / f"{name}.json").read_text())
-    return {key: tuple(entry["shape"]) for key, entry in document["tensors"].items()}
 
 
 def assert_same(got: StateDict, expected: StateDict) -> None:
@@ -158,53 +148,16 @@ def test_from_a_live_model(sam_tensors: StateDict) -> None:
     assert checkpoint.sha256 == []
 
 
-@pytest.mark.parametrize("vit", ["vit_b", "vit_l", "vit_h"])
-@pytest.mark.parametrize(
-    ("builder", "family"), [(SAM_BUILDER, SAM), (SAMUS_BUILDER, SAMUS)], ids=["sam", "samus"]
-)
-def test_official_sizes_are_detected(builder, family, vit: str) -> None:
-    shapes = builder.preset_shapes(vit)
-    record = next(r for r in RECORDS if r.fits(shapes))
-    assert record.family == family
-    variant = record.variant(shapes, {}, Options())
-    assert variant.vit == vit
-    assert builder.config(variant.config) == builder.preset(vit)
-    assert builder.preset(vit).family == family
-
-
-@pytest.mark.parametrize(
-    ("manifest", "family"),
-    [
-        ("sam_vit_b", "sam"),
-        ("medsam_vit_b", "sam"),
-        ("samus_vit_b", "samus"),
-        ("autosamus_vit_b", "autosamus"),
-        ("msa_vit_b_256", "msa"),
-        ("msa_vit_b_1024", "msa"),
-        ("samed_lora_vit_b_r4_c8", "samed"),
-        ("samed_s_lora_vit_b_r4_c8", "samed_s"),
-    ],
-)
-def test_families_of_the_official_files(manifest: str, family: str) -> None:
-    shapes = manifest_shapes(manifest)
-    record = next(r for r in RECORDS if r.fits(shapes))
-    assert record.name == family
-    if record.builder:
-        variant = record.variant(shapes, {}, Options())
-        assert variant.vit == "vit_b"
-        assert record.load_builder().shapes(variant.config) == shapes
-
-
-@pytest.mark.parametrize("manifest", ["autosamus_vit_b", "msa_vit_b_256", "samed_lora_vit_b_r4_c8"])
-def test_recognised_but_not_loadable(manifest: str, saved: Save) -> None:
-    tensors = {k: torch.zeros(1) for k in manifest_shapes(manifest)}
-    with pytest.raises(NotSupportedError, match="recognised, but samedge cannot load it yet"):
-        open_checkpoint(saved(tensors))
-
-
 def test_medsam_is_named_not_detected(sam_tensors: StateDict, saved: Save) -> None:
-    with pytest.raises(NotSupportedError, match="MedSAM is recognised"):
-        open_checkpoint(saved(sam_tensors), family="medsam")
+    path = saved(sam_tensors)
+    detected, named = open_checkpoint(path), open_checkpoint(path, family="medsam")
+    assert (detected.family.name, named.family.name) == ("sam", "medsam")
+    assert "say so (family='medsam', --family medsam)" in detected.describe()
+    assert "say so" not in named.describe()
+    assert_same(named.tensors, sam_tensors)
+    model = named.build()
+    assert model.config == models.tiny(models.MedsamConfig, img_size=256)
+    assert (named.family.normalisation, named.family.input_size) == ("min_max", 256)
 
 
 def test_unknown_family_name(sam_tensors: StateDict, saved: Save) -> None:

@@ -37,6 +37,60 @@ def test_checkpoint_json(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[st
     assert report["family"] == "samus"
 
 
+@pytest.fixture
+def lora_files(tmp_path: Path) -> tuple[Path, Path]:
+    """SAM's checkpoint and SAMed's LoRA file for it, very small."""
+    import torch
+
+    from samedge import models
+    from samedge.checkpoint.samed import lora_file_shapes
+    from samedge.models.build import model_shapes
+
+    lora = lora_file_shapes(model_shapes(models.tiny(models.SamedConfig)))
+    sam = model_shapes(models.tiny_sam_config())
+    paths = tmp_path / "sam.pth", tmp_path / "lora.pth"
+    for shapes, path in zip((sam, lora), paths, strict=True):
+        torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, path)
+    return paths
+
+
+def test_lora_file_alone(lora_files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert inspect(lora_files[1]) == 0
+    text = capsys.readouterr().out
+    for words in (
+        "SAMed's LoRA file",
+        "rank: encoder 3",
+        "3 besides the background",
+        "4 blocks of width 32",
+        "its SAM base as the first file",
+        "samedge export SAM_CHECKPOINT.pth lora.pth -o lora.samedge",
+    ):
+        assert words in text
+
+
+def test_lora_file_alone_json(
+    lora_files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspect(lora_files[1], "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["kind"] == "lora"
+    assert report["family"] == "samed"
+    assert report["needs"]["family"] == "sam"
+    assert report["command"].startswith("samedge export ")
+    assert report["files"][0]["name"] == "lora.pth"
+
+
+def test_lora_file_with_its_base(
+    lora_files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert inspect(*lora_files, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["family"]) == (CHECKPOINT, "samed")
+    assert [file["name"] for file in report["files"]] == ["sam.pth", "lora.pth"]
+    assert inspect(*reversed(lora_files)) == 3
+    assert "open_checkpoint('sam.pth', 'lora.pth')" in capsys.readouterr().err
+
+
 def test_bundle(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert inspect(exported) == 0
     text = capsys.readouterr().out

@@ -148,6 +148,48 @@ def test_prompts_that_samus_does_not_take(samus: models.Samus) -> None:
         samus(torch.zeros(2, 1, 64, 64), XY, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"point_coords": XY[0]}, r"point_coords of shape \[2, 2\]; expected \[N, P, 2\]"),
+        ({"point_coords": XY.repeat(1, 1, 2)}, r"\[1, 2, 4\]; expected \[N, P, 2\]"),
+        ({"point_labels": LABELS[0]}, r"point_labels of shape \[2\]; expected \[1, 2\]"),
+        ({"point_labels": LABELS[:, :1]}, r"point_labels of shape \[1, 1\]; expected \[1, 2\]"),
+        ({"boxes": BOX[0]}, r"boxes of shape \[4\]; expected \[N, 4\]"),
+        ({"boxes": BOX[:, None]}, r"boxes of shape \[1, 1, 4\]; expected \[N, 4\]"),
+        ({"masks": torch.zeros(1, 1, 64, 64)}, r"masks of .*; expected \[N, 1, 32, 32\]"),
+        ({"masks": torch.zeros(1, 32, 32)}, r"masks of shape \[1, 32, 32\]; expected"),
+        ({"embedding": torch.zeros(32, 8, 8)}, r"embedding of .*; expected \[N, 32, 8, 8\]"),
+        ({"embedding": torch.zeros(1, 32, 16, 16)}, r"embedding of .*; expected \[N, 32, 8, 8\]"),
+    ],
+)
+def test_shapes_are_told(
+    given: dict[str, Tensor], says: str, sam: models.Sam, embedding: Tensor
+) -> None:
+    usual = {"embedding": embedding, "point_coords": XY, "point_labels": LABELS}
+    with pytest.raises(ModelError, match=says):
+        sam.decode(**{**usual, **given})
+
+
+def test_samus_labels_of_another_shape(samus: models.Samus) -> None:
+    x = torch.zeros(1, 1, 64, 64)
+    for labels in (LABELS[:, :1], LABELS[0], LABELS[None]):
+        with pytest.raises(ModelError, match=r"labels of shape .*; expected \[1, 2\]"):
+            samus(x, XY, labels)
+    with pytest.raises(ModelError, match=r"labels of shape \[1, 2\] for .*; expected \[1, 2, 2\]"):
+        samus(x, XY[:, None].repeat(1, 2, 1, 1), LABELS)
+
+
+def test_networks_of_one_channel() -> None:
+    """Patch embeddings that were trained anew for grey images."""
+    for config_type in (models.SamusConfig, models.AutosamusConfig, models.SamedConfig):
+        model = models.build_model(models.tiny(config_type, in_channels=1))
+        size = model.config.img_size
+        assert model.encode(torch.zeros(1, 1, size, size)).shape == (1, 32, 8, 8)
+        with pytest.raises(ModelError, match=rf"expected \[B, 1, {size}, {size}\]"):
+            model.encode(torch.zeros(1, 3, size, size))
+
+
 def test_prompts_that_do_not_fit_each_other(sam: models.Sam, embedding: Tensor) -> None:
     with pytest.raises(ModelError, match="one is missing"):
         sam.decode(embedding, XY)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
+from samedge.families import Family
+from samedge.runtime.result import STAGES
+
+if TYPE_CHECKING:
+    from samedge.runtime.session import Session
 
 MAX_FRAMES = 64  # kept in memory, then repeated from the first
 
@@ -32,11 +37,33 @@ class Footage:
         """Frame number `index`, counted round."""
         return self.frames[index % len(self.frames)]
 
-    def point(self) -> tuple[float, float]:
-        """A prompt in the middle of what the network sees, (x, y) in frame px."""
+    def pixels(self, index: int, family: Family) -> NDArray[np.uint8]:
+        """Frame number `index`, or stack number `index` for a family of volumes."""
+        if family.slices == 1:
+            return self.frame(index)
+        first = index * family.slices
+        return np.stack([self.frame(first + i) for i in range(family.slices)])
+
+    def prompts(self, family: Family) -> dict[str, Any]:
+        """One object in the middle of what the network sees, as arguments of `Session.segment`."""
         height, width = self.frames[0].shape[:2]
         x0, y0, x1, y1 = self.crop or (0, 0, width, height)
-        return (x0 + x1) / 2, (y0 + y1) / 2
+        if "point" in family.prompts:
+            return {"points": [((x0 + x1) / 2, (y0 + y1) / 2)]}
+        if "box" in family.prompts:
+            quarter, eighth = (x1 - x0) / 4, (y1 - y0) / 8
+            return {"box": [x0 + quarter, y0 + eighth, x1 - quarter, y1 - eighth]}
+        return {}
+
+
+def send(session: Session, clip: Footage, index: int) -> dict[str, float]:
+    """Frame (or stack) number `index` through a session; milliseconds per stage."""
+    family = session.family
+    pixels, prompts = clip.pixels(index, family), clip.prompts(family)
+    if family.slices == 1:
+        return dict(session.segment(pixels, **prompts, crop=clip.crop).timing_ms)
+    results = session.segment_slices(pixels, [prompts] * family.slices, crop=clip.crop)
+    return {stage: sum(result.timing_ms[stage] for result in results) for stage in STAGES}
 
 
 def footage(source: Any = None) -> Footage:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from samedge.bench.frames import Footage, footage
+from samedge.bench.frames import Footage, footage, send
 from samedge.bench.latency import Clock, alternate, speed_ratio, summarise
 from samedge.bundle import Bundle
 from samedge.errors import ParityError
@@ -39,7 +38,7 @@ def run(
         bundle_path: bundle folder or zip.
         backend, precision, threads: as for `samedge.load`.
         source: image, folder, video or DICOM; None for synthetic speckle of 640 x 480 px.
-        frames: measured frames.
+        frames: measured frames; for a model of volumes, stacks of slices.
         warmup: frames before those.
         eager_checkpoint: the checkpoint (or several) that the bundle was made from; it runs in
             eager PyTorch in the same run, in turn, with the same number of threads.
@@ -63,7 +62,7 @@ def run(
             "schema": SCHEMA,
             "kind": "session",
             **session.describe(),
-            "source": clip.about,
+            "source": clip.about + _stacks(session),
             "frames": frames,
             "warmup": warmup,
             "start_s": start_s,
@@ -92,13 +91,12 @@ def _stream(
     session: Session, clip: Footage, frames: int, warmup: int, clock: Clock
 ) -> dict[str, Any]:
     """Frames one after the other, as a stream would send them."""
-    step = _step(session, clip)
     for index in range(warmup):
-        step(index)
+        send(session, clip, index)
     samples: dict[str, list[float]] = {stage: [] for stage in STAGES}
     begin = clock()
     for index in range(frames):
-        for stage, milliseconds in step(index).items():
+        for stage, milliseconds in send(session, clip, index).items():
             samples[stage].append(milliseconds)
     wall_s = clock() - begin
     stages = {stage: summarise(values) for stage, values in samples.items()}
@@ -113,14 +111,9 @@ def _stream(
     }
 
 
-def _step(session: Session, clip: Footage) -> Callable[[int], dict[str, float]]:
-    points = [clip.point()]
-
-    def step(index: int) -> dict[str, float]:
-        result = session.segment(clip.frame(index), points=points, crop=clip.crop)
-        return dict(result.timing_ms)
-
-    return step
+def _stacks(session: Session) -> str:
+    slices = session.family.slices
+    return f", in stacks of {slices}" if slices > 1 else ""
 
 
 def _eager(checkpoint: Any, bundle: Bundle) -> Any:
@@ -135,20 +128,20 @@ def _against(
     model: Any, session: Session, clip: Footage, rounds: int, clock: Clock
 ) -> dict[str, Any]:
     """The eager model and the session in turn, on the first frame."""
-    from samedge.bench.eager import eager_frame, network_input
+    from samedge.bench.eager import eager_frame, eager_prompts, network_input
 
-    frame, family = clip.frame(0), session.family
-    variant = session.manifest["variant"]
-    height, width = frame.shape[:2]
+    family, variant = session.family, session.manifest["variant"]
+    frame = clip.pixels(0, family)
+    height, width = clip.frame(0).shape[:2]
     geometry = frame_geometry(
         family, height, width, clip.crop, variant["input_size"], variant["low_res"]
     )
     threads = session.describe()["threads"]
     x = network_input(frame, geometry, family)
-    step = _step(session, clip)
+    prompts = eager_prompts(clip.prompts(family), geometry, family.slices)
     contenders = {
-        "eager": eager_frame(model, x, geometry.to_network(clip.point()), threads),
-        "samedge": lambda: step(0)["total"],
+        "eager": eager_frame(model, x, prompts, threads),
+        "samedge": lambda: send(session, clip, 0)["total"],
     }
     samples = alternate(contenders, rounds, warmup=1, pause_s=0.05, clock=clock)
     return {

@@ -195,11 +195,12 @@ def decoder_spec(model: PromptableModel, family: Family) -> DecoderSpec:
     )
 
 
-def no_mask_embedding(model: PromptableModel) -> torch.Tensor:
-    """[P], what every prompt without a mask adds to the image embedding; zero if the model makes a
+def no_mask_embedding(model: PromptableModel) -> torch.Tensor | None:
+    """[P], what every prompt without a mask adds to the image embedding; None if the model makes a
     dense prompt of its own."""
-    weight = model.prompt_encoder.no_mask_embed.weight.detach().reshape(-1)
-    return torch.zeros_like(weight) if isinstance(model.config, AutosamusConfig) else weight
+    if isinstance(model.config, AutosamusConfig):
+        return None
+    return model.prompt_encoder.no_mask_embed.weight.detach().reshape(-1)
 
 
 def measure(model: PromptableModel, folded: FoldedModel, notes: Notes) -> FoldReport:

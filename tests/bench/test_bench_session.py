@@ -123,6 +123,7 @@ def test_eager_runs_in_turn(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bench_session, "_eager", lambda *_: object())
     monkeypatch.setattr("samedge.bench.eager.network_input", lambda *_: None)
+    monkeypatch.setattr("samedge.bench.eager.eager_prompts", lambda *_: {})
     monkeypatch.setattr("samedge.bench.eager.eager_frame", lambda *_: eager)
     session.segment = logged
     report = run("x.samedge", frames=4, warmup=0, eager_checkpoint="x.pth", clock=session.clock)

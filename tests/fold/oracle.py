@@ -94,8 +94,9 @@ def errors(
         pixels, scaled = _pixels(model, family)
         before = eager.encode(scaled)
         after = encoder(pixels.to(dtype))
-        no_mask = no_mask_embedding(eager).reshape(1, -1, 1, 1)
-        found = {"embedding": _distance(after - no_mask, before)}
+        no_mask = no_mask_embedding(eager)
+        added = 0 if no_mask is None else no_mask.reshape(1, -1, 1, 1)
+        found = {"embedding": _distance(after - added, before)}
         for name, prompt in prompts(eager).items():
             found |= _decoded(eager, decoder, before, after[:1], name, prompt)
     return found

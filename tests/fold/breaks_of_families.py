@@ -1,4 +1,4 @@
-"""Ways to break the rules for LoRA, Medical SAM Adapter and AutoSAMUS, as `tests/fold/breaks.py`."""
+"""Ways to break the rules for LoRA, Medical SAM Adapter and AutoSAMUS; see `breaks.py`."""
 
 from __future__ import annotations
 

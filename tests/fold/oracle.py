@@ -115,6 +115,10 @@ def _pixels(model: PromptableModel, family: Family) -> tuple[torch.Tensor, torch
     if family.normalisation == "min_max":
         return levels / 255, levels / 255
     scale = family.value_scale
+    if family.slices > 1:
+        # Volumes of 0..1 lose a mean of 0..255 values, as in the original code, and become almost
+        # flat: slices would hardly differ. The algebra holds for all values; take larger ones.
+        levels = levels * scale
     mean = torch.tensor(family.mean, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
     std = torch.tensor(family.std, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
     seen = levels - mean if family.padded else levels

@@ -123,7 +123,7 @@ BROKEN: list[tuple[str, tuple[str, ...], Break]] = [
     ("depth bias 1", STACKS, forget(r"Depth_Adapter\.D_fc1\.bias")),
     ("depth bias 2", STACKS, forget(r"Depth_Adapter\.D_fc2\.bias")),
     ("second matrices swapped", STACKS, wrapped(attention, "_serial", bf.second_matrices_swapped)),
-    ("depth rows", ("msa volume",), wrapped(attention, "DepthBranch", bf.depth_tables(10, 1))),
+    ("depth rows", ("msa volume",), wrapped(attention, "DepthBranch", bf.depth_tables(0, 1))),
     ("depth columns", STACKS, wrapped(attention, "DepthBranch", bf.depth_tables(1, 0))),
     ("depth tables", STACKS, wrapped(attention, "DepthBranch", bf.depth_tables(0.25, 0.25))),
     ("depth grid turned", STACKS, wrapped(attention, "depth_grid", lambda f, n: f(n)[::-1])),

@@ -320,12 +320,10 @@ def _kept(folded: FoldedModel) -> list[str]:
     if encoder.patch_embed.adapter is not None:
         kept.append("input_Adapter: its GELU stands between two matrices, so the second one stays")
     if any(attention.adapter is not None for attention in attentions):
-        kept.append(
-            "Space_Adapter: its GELU stands between two matrices, so the second one stays (with "
-            "volumes it is one with Depth_Adapter's)"
-        )
+        kept.append("Space_Adapter: its GELU stands between two matrices, so the second one stays")
     if any(attention.depth is not None for attention in attentions):
         kept.append("depth branch: its attention relates slices, as the other relates places")
+        kept.append("Depth_Adapter: its GELU, too; the second matrix is one with Space_Adapter's")
     if encoder.cnn is not None:
         kept.append("CNN branch: LayerNorm and GELU follow every convolution")
         kept.append("cross-branch attention: depends on both streams")

@@ -10,6 +10,7 @@ import pytest
 
 from samedge.export.decoder_graph import decoder_graph
 from samedge.export.encoder_graph import encoder_graph
+from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.fold import FoldedModel
 from tests.export.engine import MODELS, folded_model
 
@@ -22,16 +23,14 @@ CROSS = 5  # q, key and value, q k^T, softmax v, projection
 
 def products(model: onnx.ModelProto, path: str) -> Counter[str]:
     """Number of matrix products and convolutions of a module, and of those below it."""
-    mine = (
-        node for node in model.graph.node if f"{node.name.split('/')[0]}.".startswith(f"{path}.")
-    )
+    mine = (n for n in model.graph.node if f"{n.name.split('/')[0]}.".startswith(f"{path}."))
     return Counter(node.op_type for node in mine if node.op_type in ("MatMul", "Conv", "Gemm"))
 
 
 def network(model: onnx.ModelProto) -> list[bytes]:
     """All nodes behind the pre-processing, as they stand in the file."""
-    inside = (node for node in model.graph.node if node.name.startswith(("encoder.", "decoder.")))
-    return [node.SerializeToString() for node in inside]
+    inside = (n for n in model.graph.node if n.name.startswith(("encoder.", "decoder.")))
+    return [node.SerializeToString() for node in inside if NETWORK_INPUT not in node.output]
 
 
 def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from samedge.errors import FrameError, NotSupportedError, PromptError, SessionEr
 from samedge.frame_outputs import class_map
 from samedge.runtime import verify
 from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.verify import verify_session
 from tests.runtime.cases import CONFIGS, IMAGES, LIMIT, STACKS, Case, grey, random_pixels, rgb
 
 Cases = Callable[[str], Case]
@@ -234,6 +236,18 @@ def test_verify(cases: Cases, name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert row["flipped_far"] == 0
     assert row["frames"] == len(case.bundle.selftest())
     assert 0 < row["max_logit_error"] < row["limit"]
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_verify_sees_one_wrong_answer(cases: Cases, name: str) -> None:
+    """The masks of the last object (or slice, or class) alone, their logits, or their score."""
+    case = cases(name)
+    test = case.bundle.selftest()[-1]
+    for field in ("masks", "low_res_logits", "scores"):
+        wrong = getattr(test, field).copy()
+        wrong[-1] = 1 - wrong[-1]
+        row = verify_session(case.session, [replace(test, **{field: wrong})])
+        assert not row["passed"], field
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

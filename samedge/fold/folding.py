@@ -94,11 +94,20 @@ def fold(
 
 
 def _on_cpu(model: PromptableModel) -> PromptableModel:
-    """The model, or a float32 copy on the CPU where it is something else."""
+    """The model, or a float32 copy on the CPU where it is something else.
+
+    Every tensor is converted on its way into the copy: beside a model that fills a GPU there may be
+    no room for a second one.
+    """
     state = model.state_dict().values()
     if all(v.device.type == "cpu" and v.dtype == torch.float32 for v in state):
         return model
-    return deepcopy(model).to("cpu", torch.float32)
+    copies: dict[int, torch.Tensor] = {
+        id(p): nn.Parameter(p.detach().to("cpu", torch.float32), requires_grad=p.requires_grad)
+        for p in model.parameters()
+    }
+    copies |= {id(b): b.to("cpu", torch.float32) for b in model.buffers()}
+    return deepcopy(model, copies)
 
 
 def _check_finite(tensors: dict[str, torch.Tensor]) -> None:

@@ -14,7 +14,10 @@ from samedge.kernels import reference as ops
 
 
 def _parameter(x: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(x.detach().to(torch.float32).contiguous().clone(), requires_grad=False)
+    """A float32 copy, made in one step."""
+    layout = torch.contiguous_format
+    copy = x.detach().to(torch.float32, copy=True, memory_format=layout)
+    return nn.Parameter(copy, requires_grad=False)
 
 
 class Linear(nn.Module):

@@ -250,12 +250,31 @@ def test_the_fold_shares_nothing_with_the_model(pair: tuple[nn.Module, FoldedMod
     assert {t.dtype for t in folded.state_dict().values()} == {torch.float32}
 
 
-def test_other_types_are_folded_as_float32() -> None:
-    model = random_model(CONFIGS["samus"])
-    half = model.half()
-    folded = samedge.fold(half)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_types_are_folded_as_float32(dtype: torch.dtype) -> None:
+    """From a copy that has every tensor once; the model keeps its own."""
+    model = random_model(CONFIGS["samus"]).to(dtype).train()
+    frozen = next(model.parameters()).requires_grad_(False)
+    tensors = {id(t) for t in (*model.parameters(), *model.buffers())}
+    copy = folding._on_cpu(model)
+    for (key, ours), theirs in zip(
+        copy.state_dict().items(), model.state_dict().values(), strict=True
+    ):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs.float()), key
+    assert not tensors & {id(t) for t in (*copy.parameters(), *copy.buffers())}
+    assert [p.requires_grad for p in copy.parameters()] == [
+        p is not frozen for p in model.parameters()
+    ]
+    folded = samedge.fold(model)
     assert folded.report.embedding_error <= LIMITS["fp32"].embedding
-    assert {p.dtype for p in half.parameters()} == {torch.float16}
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert all(module.training for module in model.modules())
+
+
+def test_float32_models_are_not_copied() -> None:
+    model = random_model(CONFIGS["samus"])
+    assert folding._on_cpu(model) is model
 
 
 SELFTESTS = {

@@ -37,7 +37,7 @@ def eager_model(checkpoint: Any, manifest: dict[str, Any]) -> torch.nn.Module:
 
     Args:
         checkpoint: path, or several, that `samedge.open_checkpoint` takes.
-        manifest: the bundle's.
+        manifest: the bundle's; says what the tensors may leave open.
 
     Raises:
         CheckpointError: unreadable, or not the checkpoint that the bundle was made from.
@@ -47,15 +47,21 @@ def eager_model(checkpoint: Any, manifest: dict[str, Any]) -> torch.nn.Module:
     from samedge.checkpoint import open_checkpoint
 
     several = isinstance(checkpoint, Sequence) and not isinstance(checkpoint, str)
-    paths = list(checkpoint) if several else [checkpoint]
-    opened = open_checkpoint(*(Path(path) for path in paths))
+    paths = [Path(path) for path in (checkpoint if several else [checkpoint])]
+    family, size = Family.from_json(manifest["family"]), manifest["variant"]["input_size"]
+    said: dict[str, Any] = {"family": family.name}
+    if family.slices > 1:
+        said |= {"slices": family.slices, "chunk": 0 if family.whole_volume else family.slices}
+    opened = open_checkpoint(*paths, **said)
     expected = list(manifest.get("source", {}).get("sha256", []))
     if list(opened.sha256) != expected:
         raise CheckpointError(
-            f"{', '.join(Path(path).name for path in paths)} is not what this bundle was made "
+            f"{', '.join(path.name for path in paths)} is not what this bundle was made "
             "from (its sha256 differs), so a ratio would compare two models; give the checkpoint "
             "that was exported"
         )
+    if opened.family.input_size != size:
+        opened = open_checkpoint(*paths, **said, input_size=size)
     return opened.build()
 
 

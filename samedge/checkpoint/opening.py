@@ -66,9 +66,7 @@ def open_checkpoint(
         NotSupportedError: a family that is recognised but cannot be loaded.
     """
     said = make_options(family, input_size, classes, rank, slices, chunk)
-    if family is not None and serves(family) is None:
-        known = ", ".join(r.name for r in RECORDS if r.loadable)
-        raise CheckpointError(f"unknown family '{family}'; known: {known}")
+    _check_known(family)
     parts = [_part(read_file(p), family) for p in (path, *more)]
     return _matching(_single(parts[0], said) if len(parts) == 1 else _combine(parts, said), family)
 
@@ -89,8 +87,15 @@ def checkpoint_from_tensors(
     Raises:
         as `open_checkpoint`.
     """
+    _check_known(family)
     part = _part(source_from_tensors(tensors, name), family)
     return replace(_matching(_single(part, Options(family)), family), files=())
+
+
+def _check_known(family: str | None) -> None:
+    if family is not None and serves(family) is None:
+        known = ", ".join(r.name for r in RECORDS if r.loadable)
+        raise CheckpointError(f"unknown family '{family}'; known: {known}")
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,12 @@ def fake_bundle(tests: int = 1) -> Any:
         masks=np.zeros((1, 20, 30), np.uint8),
         scores=np.zeros(1, np.float32),
     )
-    return SimpleNamespace(manifest={"source": {"sha256": []}}, selftest=lambda: [test] * tests)
+    manifest = {
+        "source": {"sha256": []},
+        "family": SAMUS.to_json(),
+        "variant": {"input_size": 256, "low_res": 128},
+    }
+    return SimpleNamespace(manifest=manifest, selftest=lambda: [test] * tests)
 
 
 @pytest.fixture

@@ -98,7 +98,9 @@ def errors(
         added = 0 if no_mask is None else no_mask.reshape(1, -1, 1, 1)
         found = {"embedding": _distance(after - added, before)}
         for name, prompt in prompts(eager).items():
-            found |= _decoded(eager, decoder, before, after[:1], name, prompt)
+            # Prompts are given on one image; what finds its objects by itself does so in each.
+            images = slice(1 if prompt else None)
+            found |= _decoded(eager, decoder, before[images], after[images], name, prompt)
     return found
 
 
@@ -184,12 +186,12 @@ def _decoded(
     name: str,
     prompt: dict[str, Any],
 ) -> Errors:
-    """Differences of logits and scores of every mask, on the first image."""
+    """Differences of logits and scores of every mask."""
     asked = dict(prompt)
     if "masks" in asked:
         asked["masks"] = asked["masks"].expand(3, -1, -1, -1)
     multimask = [False, True] if eager.family.multi_masks else [False]
-    answers = [eager.decode(before[:1], **asked, multimask=m) for m in multimask]
+    answers = [eager.decode(before, **asked, multimask=m) for m in multimask]
     expected, scores = (torch.cat([a[i] for a in answers], 1) for i in (0, 1))
     arguments = folded_prompt(prompt, eager.family.pad_point)
     for key, value in arguments.items():

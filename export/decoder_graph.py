@@ -169,6 +169,7 @@ def _head(g: Graph, x: str, keys: str, folded: FoldedModel) -> tuple[str, str]:
     if len(weights) > 1:
         kernel = str(g.op("Concat", weights, path, axis=-1))  # [N, 32, masks]
     if _chosen(folded):
+        assert d.masks == tuple(range(len(d.masks)))  # callers name mask tokens
         chosen = g.input("mask_index", "int64", ("masks",))
         kernel = str(g.op("Gather", [kernel, chosen], path, axis=-1))
         scores = str(g.op("Gather", [scores, chosen], f"{path}.iou", axis=-1))

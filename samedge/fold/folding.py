@@ -48,7 +48,7 @@ def fold(
 
     Adapters join the matrices beside them, constants are evaluated, scales and biases move into
     weights, window padding disappears: docs/folding.md proves each rule. Nothing is approximated;
-    the report gives the remaining float32 rounding, measured on a probe image.
+    the report gives the remaining float32 rounding, measured on the self-test frames.
 
     Args:
         model: from `Checkpoint.build()` or `samedge.models`, on any device, in any floating-point

@@ -219,6 +219,14 @@ def test_the_decoders_inputs_and_outputs(name: str) -> None:
     assert values(graph.output) == expected
 
 
+def test_every_input_and_output_is_in_the_docs() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    for name in {*TAKES, *GIVES}:
+        for model in graphs(folded_model(name)).values():
+            for value in (*model.graph.input, *model.graph.output):
+                assert f"`{value.name}`" in text
+
+
 @pytest.mark.parametrize("name", list(MODELS))
 def test_float32_is_the_only_precision(name: str) -> None:
     """Besides whole numbers; nothing is computed in double or half."""

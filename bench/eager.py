@@ -37,7 +37,7 @@ def eager_model(checkpoint: Any, manifest: dict[str, Any]) -> torch.nn.Module:
 
     Args:
         checkpoint: path, or several, that `samedge.open_checkpoint` takes.
-        manifest: the bundle's.
+        manifest: the bundle's; says what the tensors may leave open.
 
     Raises:
         CheckpointError: unreadable, or not the checkpoint that the bundle was made from.
@@ -47,15 +47,21 @@ def eager_model(checkpoint: Any, manifest: dict[str, Any]) -> torch.nn.Module:
     from samedge.checkpoint import open_checkpoint
 
     several = isinstance(checkpoint, Sequence) and not isinstance(checkpoint, str)
-    paths = list(checkpoint) if several else [checkpoint]
-    opened = open_checkpoint(*(Path(path) for path in paths))
+    paths = [Path(path) for path in (checkpoint if several else [checkpoint])]
+    family, size = Family.from_json(manifest["family"]), manifest["variant"]["input_size"]
+    said: dict[str, Any] = {"family": family.name}
+    if family.slices > 1:
+        said |= {"slices": family.slices, "chunk": 0 if family.whole_volume else family.slices}
+    opened = open_checkpoint(*paths, **said)
     expected = list(manifest.get("source", {}).get("sha256", []))
     if list(opened.sha256) != expected:
         raise CheckpointError(
-            f"{', '.join(Path(path).name for path in paths)} is not what this bundle was made "
+            f"{', '.join(path.name for path in paths)} is not what this bundle was made "
             "from (its sha256 differs), so a ratio would compare two models; give the checkpoint "
             "that was exported"
         )
+    if opened.family.input_size != size:
+        opened = open_checkpoint(*paths, **said, input_size=size)
     return opened.build()
 
 
@@ -76,41 +82,47 @@ def synthetic_samus(vit: str = "vit_b", seed: int = SEED) -> torch.nn.Module:
 
 
 def network_input(frame: NDArray[np.uint8], geometry: FrameGeometry, family: Family) -> Any:
-    """The tensor that the eager encoder takes, torch float32 [1, C, S, S]."""
+    """The tensor that the eager encoder takes, torch float32 [1 or slices, C, S, S]."""
     require_torch()
     from samedge.fold.probes import eager_input, network_pixels
 
     return eager_input(network_pixels(frame, family, geometry), family)
 
 
-def eager_frame(
-    model: Any, x: torch.Tensor, prompt: dict[str, Any], geometry: FrameGeometry, threads: int
-) -> Callable[[], None]:
-    """A call that encodes `x` and decodes one prompt (per slice), as the original does it.
+def eager_prompts(
+    prompts: dict[str, Any], geometry: FrameGeometry, count: int
+) -> dict[str, torch.Tensor]:
+    """Arguments of `Session.segment` for one object as those of the eager model's `decode`.
 
     Args:
-        model: eager.
-        x: `network_input`.
-        prompt: of `Footage.prompt`, in frame px.
-        geometry: from there to the network.
-        threads: of torch.
+        prompts: of `Footage.prompts`.
+        geometry: of the frame.
+        count: slices that each get this prompt; 1 for images.
+    """
+    torch = require_torch()
+    given = {}
+    if "points" in prompts:
+        xy = torch.from_numpy(geometry.to_network(prompts["points"]))
+        given["point_coords"] = xy.expand(count, -1, -1)
+        given["point_labels"] = torch.ones(count, len(xy), dtype=torch.int64)
+    if "box" in prompts:
+        corners = geometry.to_network(np.reshape(prompts["box"], (2, 2)))
+        given["boxes"] = torch.from_numpy(corners).reshape(1, 4).expand(count, -1)
+    return given
+
+
+def eager_frame(
+    model: Any, x: torch.Tensor, prompts: dict[str, torch.Tensor], threads: int
+) -> Callable[[], None]:
+    """A call that encodes `x` and decodes `prompts`, as the original does it.
 
     Reading, resizing and drawing are not in it: the comparison is in the eager model's favour.
     """
     torch = require_torch()
-    count = len(x)
-    given: dict[str, Any] = {}
-    if "points" in prompt:
-        xy = torch.from_numpy(geometry.to_network([prompt["points"]]))
-        given["point_coords"] = xy.expand(count, -1, -1)
-        given["point_labels"] = torch.ones((count, xy.shape[1]), dtype=torch.int64)
-    if "box" in prompt:
-        corners = geometry.to_network(np.reshape(prompt["box"], (2, 2)))
-        given["boxes"] = torch.from_numpy(corners.reshape(1, 4)).expand(count, -1)
 
     def call() -> None:
         torch.set_num_threads(threads)
         with torch.inference_mode():
-            model.decode(model.encode(x), **given)
+            model.decode(model.encode(x), **prompts)
 
     return call

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
 from samedge.families import Family
+from samedge.runtime.result import STAGES
+
+if TYPE_CHECKING:
+    from samedge.runtime.session import Session
 
 MAX_FRAMES = 64  # kept in memory, then repeated from the first
 
@@ -33,28 +37,33 @@ class Footage:
         """Frame number `index`, counted round."""
         return self.frames[index % len(self.frames)]
 
-    def stack(self, index: int, count: int) -> NDArray[np.uint8]:
-        """`count` frames from number `index` on, as slices of a volume."""
-        return np.stack([self.frame(i) for i in range(index, index + count)])
+    def pixels(self, index: int, family: Family) -> NDArray[np.uint8]:
+        """Frame number `index`, or stack number `index` for a family of volumes."""
+        if family.slices == 1:
+            return self.frame(index)
+        first = index * family.slices
+        return np.stack([self.frame(first + i) for i in range(family.slices)])
 
-    def point(self) -> tuple[float, float]:
-        """A prompt in the middle of what the network sees, (x, y) in frame px."""
-        x0, y0, x1, y1 = self._seen()
-        return (x0 + x1) / 2, (y0 + y1) / 2
-
-    def prompt(self, family: Family) -> dict[str, Any]:
-        """What to ask of a session: the point, or a box around it, as the family takes it."""
+    def prompts(self, family: Family) -> dict[str, Any]:
+        """One object in the middle of what the network sees, as arguments of `Session.segment`."""
+        height, width = self.frames[0].shape[:2]
+        x0, y0, x1, y1 = self.crop or (0, 0, width, height)
         if "point" in family.prompts:
-            return {"points": [self.point()]}
+            return {"points": [((x0 + x1) / 2, (y0 + y1) / 2)]}
         if "box" in family.prompts:
-            x0, y0, x1, y1 = self._seen()
-            (x, y), w, h = self.point(), (x1 - x0) / 4, (y1 - y0) / 4
-            return {"box": (x - w, y - h, x + w, y + h)}
+            quarter, eighth = (x1 - x0) / 4, (y1 - y0) / 8
+            return {"box": [x0 + quarter, y0 + eighth, x1 - quarter, y1 - eighth]}
         return {}
 
-    def _seen(self) -> tuple[int, int, int, int]:
-        height, width = self.frames[0].shape[:2]
-        return self.crop or (0, 0, width, height)
+
+def send(session: Session, clip: Footage, index: int) -> dict[str, float]:
+    """Frame (or stack) number `index` through a session; milliseconds per stage."""
+    family = session.family
+    pixels, prompts = clip.pixels(index, family), clip.prompts(family)
+    if family.slices == 1:
+        return dict(session.segment(pixels, **prompts, crop=clip.crop).timing_ms)
+    results = session.segment_slices(pixels, [prompts] * family.slices, crop=clip.crop)
+    return {stage: sum(result.timing_ms[stage] for result in results) for stage in STAGES}
 
 
 def footage(source: Any = None) -> Footage:

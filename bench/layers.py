@@ -31,17 +31,12 @@ def profile_encoder(bundle: Bundle, precision: str, threads: int, runs: int = 5)
     """Median milliseconds of each layer: (part, name, type, kernel, ms), slowest first."""
     options = LoadOptions(precision, threads, cache=False, profile=True)
     engine = OpenVinoBackend.load(bundle, "encoder", options)
-    clip, variant = footage(), bundle.manifest["variant"]
-    frame = clip.frame(0)
+    family, variant = bundle.family, bundle.manifest["variant"]
+    pixels = footage().pixels(0, family)[..., None]
     buffers = FrameBuffers.for_frame(
-        bundle.family,
-        frame[:, :, None],
-        None,
-        variant["input_size"],
-        variant["low_res"],
-        engine.io,
+        family, pixels, None, variant["input_size"], variant["low_res"], engine.io
     )
-    np.copyto(buffers.frame, frame[:, :, None])
+    np.copyto(buffers.frame, pixels)
     shape = tuple(int(n) for n in engine.io.output("image_embedding").shape)
     outputs = {"image_embedding": np.zeros(shape, np.float32)}
     samples: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from samedge.bench.frames import Footage, footage
+from samedge.bench.frames import Footage, footage, send
 from samedge.bench.latency import Clock, alternate, speed_ratio, summarise
 from samedge.bundle import Bundle
 from samedge.errors import ParityError
@@ -39,7 +38,7 @@ def run(
         bundle_path: bundle folder or zip.
         backend, precision, threads: as for `samedge.load`.
         source: image, folder, video or DICOM; None for synthetic speckle of 640 x 480 px.
-        frames: measured frames; stacks of slices where the model takes those.
+        frames: measured frames; for a model of volumes, stacks of slices.
         warmup: frames before those.
         eager_checkpoint: the checkpoint (or several) that the bundle was made from; it runs in
             eager PyTorch in the same run, in turn, with the same number of threads.
@@ -63,9 +62,9 @@ def run(
             "schema": SCHEMA,
             "kind": "session",
             **session.describe(),
-            "source": clip.about,
+            "source": clip.about + _stacks(session),
             "frames": frames,
-            "slices": bundle.family.slices,
+            "slices": session.family.slices,
             "warmup": warmup,
             "start_s": start_s,
             "parity": parity,
@@ -93,13 +92,12 @@ def _stream(
     session: Session, clip: Footage, frames: int, warmup: int, clock: Clock
 ) -> dict[str, Any]:
     """Frames one after the other, as a stream would send them."""
-    step = _step(session, clip)
     for index in range(warmup):
-        step(index)
+        send(session, clip, index)
     samples: dict[str, list[float]] = {stage: [] for stage in STAGES}
     begin = clock()
     for index in range(frames):
-        for stage, milliseconds in step(index).items():
+        for stage, milliseconds in send(session, clip, index).items():
             samples[stage].append(milliseconds)
     wall_s = clock() - begin
     stages = {stage: summarise(values) for stage, values in samples.items()}
@@ -108,24 +106,15 @@ def _stream(
         "stages_ms": {stage: summary.to_json() for stage, summary in stages.items()},
         "samples_ms": {"samedge": samples["total"]},
         "wall_s": wall_s,
-        "fps": frames * session.family.slices / wall_s,
+        "fps": frames / wall_s,
         "outside_encoder_share": 1.0 - stages["encode"].p50 / total,
         "resident_mb": resident_mb(),
     }
 
 
-def _step(session: Session, clip: Footage) -> Callable[[int], dict[str, float]]:
-    """Segments frame number `index`, or the stack that begins there; milliseconds per stage."""
-    family, prompt = session.family, clip.prompt(session.family)
-
-    def step(index: int) -> dict[str, float]:
-        if family.slices == 1:
-            return dict(session.segment(clip.frame(index), **prompt, crop=clip.crop).timing_ms)
-        stack = clip.stack(index * family.slices, family.slices)
-        results = session.segment_slices(stack, [prompt] * family.slices, clip.crop)
-        return {stage: sum(r.timing_ms[stage] for r in results) for stage in STAGES}
-
-    return step
+def _stacks(session: Session) -> str:
+    slices = session.family.slices
+    return f", in stacks of {slices}" if slices > 1 else ""
 
 
 def _eager(checkpoint: Any, bundle: Bundle) -> Any:
@@ -140,20 +129,20 @@ def _against(
     model: Any, session: Session, clip: Footage, rounds: int, clock: Clock
 ) -> dict[str, Any]:
     """The eager model and the session in turn, on the first frame."""
-    from samedge.bench.eager import eager_frame, network_input
+    from samedge.bench.eager import eager_frame, eager_prompts, network_input
 
     family, variant = session.family, session.manifest["variant"]
-    frame = clip.frame(0) if family.slices == 1 else clip.stack(0, family.slices)
+    frame = clip.pixels(0, family)
     height, width = clip.frame(0).shape[:2]
     geometry = frame_geometry(
         family, height, width, clip.crop, variant["input_size"], variant["low_res"]
     )
     threads = session.describe()["threads"]
     x = network_input(frame, geometry, family)
-    step = _step(session, clip)
+    prompts = eager_prompts(clip.prompts(family), geometry, family.slices)
     contenders = {
-        "eager": eager_frame(model, x, clip.prompt(family), geometry, threads),
-        "samedge": lambda: step(0)["total"],
+        "eager": eager_frame(model, x, prompts, threads),
+        "samedge": lambda: send(session, clip, 0)["total"],
     }
     samples = alternate(contenders, rounds, warmup=1, pause_s=0.05, clock=clock)
     return {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge.bench.entry import run
-from samedge.bench.frames import footage
+from samedge.bench.frames import footage, send
 from samedge.errors import DeviceError
 from samedge.runtime import load
 from samedge.runtime.cpu import resident_mb
@@ -58,10 +58,7 @@ def _in_this_process(bundle: Path, precision: str, threads: int, begin: float) -
     with load(bundle, precision=precision, threads=threads) as session:
         loaded = time.monotonic()
         clip = footage()
-        timings = []
-        for index in range(4):
-            result = session.segment(clip.frame(index), points=[clip.point()])
-            timings.append(dict(result.timing_ms))
+        timings = [send(session, clip, index) for index in range(4)]
         last = timings[-1]
         return {
             "start_s": loaded - begin,

@@ -38,14 +38,12 @@ def decoder_graph(folded: FoldedModel) -> onnx.ModelProto:
     keys = g.input("image_embedding", "float32", (1, v.prompt_dim, v.grid, v.grid))
     keys = g.reshape(keys, (1, v.prompt_dim, v.grid**2), "decoder.keys")
     keys = g.transpose(keys, (0, 2, 1), "decoder.keys")
+    code = _tokens(g, d)
     if d.mask_prompt is not None:
         keys = g.add(keys, _mask_prompt(g, d.mask_prompt, v.low_res), "decoder.mask_prompt")
-    code = g.weight("decoder.tokens", array(d.tokens))
     if d.generator is not None:
         keys, found = prompt_generator(g, keys, d.generator, v.grid)
         code = str(g.op("Concat", [code, found], "decoder.tokens", axis=1))
-    elif d.prompt is not None:
-        code = _tokens(g, d.prompt, code, list(d.tokens.shape[1:]))
     x = code
     for i, layer in enumerate(d.layers):
         assert isinstance(layer, fd.DecoderLayer)
@@ -65,9 +63,12 @@ def _chosen(folded: FoldedModel) -> bool:
     return len(folded.decoder.masks) > 1 and not folded.family.classes
 
 
-def _tokens(g: Graph, prompt: fd.PromptEncoder, own: str, size: list[int]) -> str:
-    """IoU token, mask tokens (together `own`) and encoded points: [N, 1 + masks + points, P]."""
-    path = "decoder.prompt"
+def _tokens(g: Graph, d: fd.FoldedDecoder) -> str:
+    """IoU token, mask tokens and encoded points, [N, 1 + masks + points, P]; without the points,
+    and N = 1, where the family takes none."""
+    path, prompt = "decoder.prompt", d.prompt
+    if prompt is None:
+        return g.weight("decoder.tokens", array(d.tokens))
     coords = g.input("point_coords", "float32", ("objects", "points", 2))
     labels = g.input("point_labels", "int32", ("objects", "points"))
     phase = linear(g, coords, prompt.phase, f"{path}.phase")
@@ -80,8 +81,9 @@ def _tokens(g: Graph, prompt: fd.PromptEncoder, own: str, size: list[int]) -> st
     table = g.weight(f"{path}.labels", array(prompt.labels))
     points = g.add(g.mul(code, real, path), g.op("Gather", [table, index], path, axis=0), path)
     objects = g.op("Shape", [labels], path, start=0, end=1)
+    size = list(d.tokens.shape[1:])
     shape = g.op("Concat", [objects, g.const(size, "token_shape")], f"{path}.shape", axis=0)
-    tokens = g.op("Expand", [own, shape], "decoder.tokens")
+    tokens = g.op("Expand", [g.weight("decoder.tokens", array(d.tokens)), shape], "decoder.tokens")
     return str(g.op("Concat", [tokens, points], "decoder.tokens", axis=1))
 
 
@@ -167,6 +169,7 @@ def _head(g: Graph, x: str, keys: str, folded: FoldedModel) -> tuple[str, str]:
     if len(weights) > 1:
         kernel = str(g.op("Concat", weights, path, axis=-1))  # [N, 32, masks]
     if _chosen(folded):
+        assert d.masks == tuple(range(len(d.masks)))  # callers name mask tokens
         chosen = g.input("mask_index", "int64", ("masks",))
         kernel = str(g.op("Gather", [kernel, chosen], path, axis=-1))
         scores = str(g.op("Gather", [scores, chosen], f"{path}.iou", axis=-1))

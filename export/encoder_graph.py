@@ -17,7 +17,7 @@ def encoder_graph(folded: FoldedModel) -> onnx.ModelProto:
     """The encoder graph of a bundle.
 
     Inputs: those of `samedge.export.preprocess_graph.preprocess`. Output: `image_embedding` float32
-    [1, P, g, g], no-mask embedding included.
+    [slices, P, g, g] ([1, P, g, g] for images), no-mask embedding included where there is one.
     """
     g = Graph("encoder")
     v, batch = folded.variant, folded.family.slices

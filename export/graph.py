@@ -111,24 +111,24 @@ class Graph:
         return str(self.op("Gelu", [x], path))
 
     def model(self) -> onnx.ModelProto:
-        """The finished model, with initialisers inside (below the 2 GB limit of a protobuf)."""
-        proto = helper.make_graph(
-            self._nodes, self.name, self._inputs, self._outputs,
-            [numpy_helper.from_array(a, k) for k, a in self._arrays.items()],
-        )  # fmt: skip
-        model = helper.make_model(
-            proto,
-            producer_name="samedge",
-            opset_imports=[helper.make_opsetid("", OPSET)],
-        )
-        model.ir_version = IR_VERSION
+        """The finished model, with all initialisers inside.
+
+        They may be gigabytes, and protobuf copies what it is given: one goes in at a time.
+        """
+        model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="samedge")
+        model.opset_import.append(helper.make_opsetid("", OPSET))
+        model.graph.name = self.name
+        model.graph.node.extend(self._nodes)
+        model.graph.input.extend(self._inputs)
+        model.graph.output.extend(self._outputs)
+        for key, array in self._arrays.items():
+            model.graph.initializer.append(numpy_helper.from_array(array, key))
         return model
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
     """Write a model; weights beyond a protobuf's 2 GB limit go to `NAME.onnx.data` beside it."""
-    size = sum(len(t.raw_data) for t in model.graph.initializer)
-    if size < EXTERNAL_ABOVE:
+    if sum(tensor.ByteSize() for tensor in model.graph.initializer) < EXTERNAL_ABOVE:
         onnx.save(model, str(path))
         return
     onnx.save_model(

@@ -47,7 +47,7 @@ def rms_norm(g: Graph, x: str, layer: fl.RmsNorm, path: str, axis: int) -> str:
 
 
 def conv_norm(g: Graph, x: str, layer: fl.ConvNorm, path: str) -> str:
-    """3x3 convolution, RMS norm over channels, optional GELU; x is [1, C, y, x]."""
+    """3x3 convolution, RMS norm over channels, optional GELU; x is [B, C, y, x]."""
     weight = g.weight(f"{path}.weight", array(layer.weight))
     y = str(g.op("Conv", [x, weight], path, kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
     y = rms_norm(g, y, layer.norm, f"{path}.norm", axis=1)

@@ -64,7 +64,7 @@ def preprocess(g: Graph, family: Family, size: int) -> str:
 
 def _pil(g: Graph, x: str, rows: str, cols: str, volume: bool) -> str:
     """[..., K, H, W] -> [..., K, S, S], PIL's resize bit for bit."""
-    plane_axis = g.const([2 if volume else 1], "plane_axis")
+    plane_axis = _plane_axis(g, volume)
     x = str(g.op("Unsqueeze", [x, plane_axis], PATH))  # [..., K, 1, H, W]
     x = g.matmul(x, g.transpose(cols, (0, 2, 1), f"{PATH}.cols"), f"{PATH}.cols")
     x = _recombine(g, x, volume, f"{PATH}.cols")

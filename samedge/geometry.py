@@ -140,7 +140,7 @@ def frame_geometry(
     height, width = _side(height, "height"), _side(width, "width")
     size = family.input_size if input_size is None else input_size
     logits = size // family.stride * LOW_RES_PER_TOKEN if low_res is None else low_res
-    return _build(family, height, width, _checked_crop(crop, height, width), size, logits)
+    return _build(family, height, width, checked_crop(crop, height, width), size, logits)
 
 
 @lru_cache(maxsize=4)
@@ -249,8 +249,12 @@ def _side(value: Any, name: str) -> int:
     return side
 
 
-def _checked_crop(crop: Any, height: int, width: int) -> Crop:
-    """A crop as four ints inside the frame; the whole frame for None."""
+def checked_crop(crop: Any, height: int, width: int) -> Crop:
+    """A crop as four ints inside the frame; the whole frame for None.
+
+    Raises:
+        FrameError: it is no crop of such a frame.
+    """
     if crop is None:
         return 0, 0, width, height
     try:

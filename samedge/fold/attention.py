@@ -160,17 +160,25 @@ def _serial(
     notes.add("serial adapter", "Space_Adapter: first matrix into the projection in front")
     depth = None
     if spec.depth:
-        d = block.below("Depth_Adapter")
-        d1 = d["D_fc1.weight"]
-        down = Linear((d1 @ weight).t(), d1 @ bias + d["D_fc1.bias"])
-        a2, out_bias = torch.cat([a2, d["D_fc2.weight"]], 1), out_bias + d["D_fc2.bias"]
-        tables = [block.below("attn")[name] for name in spec.tables]
-        dim = weight.shape[0]
-        sides = zip(tables, depth_grid(spec.depth), strict=True)
-        rel_h, rel_w = (_scaled_table(table, side, dim, spec.heads) for table, side in sides)
-        depth = DepthBranch(down, rel_h, rel_w, spec.depth)
-        notes.add("depth branch", f"shares qkv with the image's; {spec.depth} entries as "
-                  f"{rel_h.shape[0]} x {rel_w.shape[0]}; Depth_Adapter: first matrix into the "
-                  "projection, second joined with Space_Adapter's")  # fmt: skip
+        depth = _depth_branch(block, weight, bias, spec, notes)
+        d2 = block.below("Depth_Adapter.D_fc2")
+        a2, out_bias = torch.cat([a2, d2["weight"]], 1), out_bias + d2["bias"]
+    else:
+        notes.add("depth branch", "Depth_Adapter left out: images have no slices to relate")
     wide = Linear(torch.cat([weight, a1 @ weight]).t(), torch.cat([bias + out_bias, hidden_bias]))
     return wide, Linear(a2.t()), depth
+
+
+def _depth_branch(
+    block: Tree, weight: torch.Tensor, bias: torch.Tensor, spec: AttentionSpec, notes: Notes
+) -> DepthBranch:
+    """D1 (P z + p) + d1 of the depth branch, with `weight` P [out, in] and `bias` p."""
+    first, dim = block.below("Depth_Adapter.D_fc1"), weight.shape[0]
+    tables = [block.below("attn")[name] for name in spec.tables]
+    sides = zip(tables, depth_grid(spec.depth), strict=True)
+    rel_h, rel_w = (_scaled_table(table, side, dim, spec.heads) for table, side in sides)
+    notes.add("depth branch", f"shares qkv with the image's; {spec.depth} entries as "
+              f"{rel_h.shape[0]} x {rel_w.shape[0]}; Depth_Adapter: first matrix into the "
+              "projection, second joined with Space_Adapter's")  # fmt: skip
+    down = Linear((first["weight"] @ weight).t(), first["weight"] @ bias + first["bias"])
+    return DepthBranch(down, rel_h, rel_w, spec.depth)

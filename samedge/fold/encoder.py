@@ -71,7 +71,7 @@ def fold_encoder(
     tensors: dict[str, torch.Tensor],
     family: Family,
     spec: EncoderSpec,
-    no_mask: torch.Tensor,
+    no_mask: torch.Tensor | None,
     notes: Notes,
 ) -> FoldedEncoder:
     """Fold `image_encoder.*` of an official state dict.
@@ -80,7 +80,7 @@ def fold_encoder(
         tensors: state dict with official keys.
         family: value scale, normalisation and channels of the frame.
         spec: geometry that shapes do not tell.
-        no_mask: [P], added to the embedding for good; zero where the model has a dense prompt of
+        no_mask: [P], added to the embedding for good; None where the model has a dense prompt of
             its own.
         notes: receives one line per kind of folding.
     """
@@ -89,9 +89,7 @@ def fold_encoder(
     grid = int(patch.pos_embed.shape[1] ** 0.5)
     blocks = [_block(t.below(f"blocks.{i}"), i, grid, spec, notes) for i in t.indices("blocks")]
     cnn = _cnn(t.below("cnn_embed"), family, notes) if "cnn_embed" in t else None
-    if no_mask.any():
-        notes.add("constants", "no-mask embedding into the neck's last bias")
-    neck = _neck(t.below("neck"), no_mask.double(), notes)
+    neck = _neck(t.below("neck"), no_mask, notes)
     return FoldedEncoder(patch, blocks, neck, cnn, spec.branch_scale)
 
 
@@ -221,8 +219,12 @@ def _mlp(t: Tree, spec: EncoderSpec, notes: Notes) -> Mlp:
     return Mlp(Linear(w1.t(), b1), Linear(w2.t(), b2))
 
 
-def _neck(t: Tree, no_mask: torch.Tensor, notes: Notes) -> Neck:
+def _neck(t: Tree, no_mask: torch.Tensor | None, notes: Notes) -> Neck:
     lin = Linear(centred(t["0.weight"], notes)[:, :, 0, 0].t())
-    last = RmsNorm(t["3.weight"], t["3.bias"] + no_mask, EPS)
+    last_bias = t["3.bias"]
+    if no_mask is not None:
+        notes.add("constants", "no-mask embedding into the neck's last bias")
+        last_bias = last_bias + no_mask.double()
+    last = RmsNorm(t["3.weight"], last_bias, EPS)
     conv = ConvNorm(centred(t["2.weight"], notes), last, activation=False)
     return Neck(lin, RmsNorm(t["1.weight"], t["1.bias"], EPS), conv)

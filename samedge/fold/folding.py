@@ -48,7 +48,7 @@ def fold(
 
     Adapters join the matrices beside them, constants are evaluated, scales and biases move into
     weights, window padding disappears: docs/folding.md proves each rule. Nothing is approximated;
-    the report gives the remaining float32 rounding, measured on a probe image.
+    the report gives the remaining float32 rounding, measured on the self-test frames.
 
     Args:
         model: from `Checkpoint.build()` or `samedge.models`, on any device, in any floating-point
@@ -94,11 +94,20 @@ def fold(
 
 
 def _on_cpu(model: PromptableModel) -> PromptableModel:
-    """The model, or a float32 copy on the CPU where it is something else."""
+    """The model, or a float32 copy on the CPU where it is something else.
+
+    Every tensor is converted on its way into the copy: beside a model that fills a GPU there may be
+    no room for a second one.
+    """
     state = model.state_dict().values()
     if all(v.device.type == "cpu" and v.dtype == torch.float32 for v in state):
         return model
-    return deepcopy(model).to("cpu", torch.float32)
+    copies: dict[int, torch.Tensor] = {
+        id(p): nn.Parameter(p.detach().to("cpu", torch.float32), requires_grad=p.requires_grad)
+        for p in model.parameters()
+    }
+    copies |= {id(b): b.to("cpu", torch.float32) for b in model.buffers()}
+    return deepcopy(model, copies)
 
 
 def _check_finite(tensors: dict[str, torch.Tensor]) -> None:
@@ -195,11 +204,12 @@ def decoder_spec(model: PromptableModel, family: Family) -> DecoderSpec:
     )
 
 
-def no_mask_embedding(model: PromptableModel) -> torch.Tensor:
-    """[P], what every prompt without a mask adds to the image embedding; zero if the model makes a
+def no_mask_embedding(model: PromptableModel) -> torch.Tensor | None:
+    """[P], what every prompt without a mask adds to the image embedding; None if the model makes a
     dense prompt of its own."""
-    weight = model.prompt_encoder.no_mask_embed.weight.detach().reshape(-1)
-    return torch.zeros_like(weight) if isinstance(model.config, AutosamusConfig) else weight
+    if isinstance(model.config, AutosamusConfig):
+        return None
+    return model.prompt_encoder.no_mask_embed.weight.detach().reshape(-1)
 
 
 def measure(model: PromptableModel, folded: FoldedModel, notes: Notes) -> FoldReport:
@@ -319,12 +329,10 @@ def _kept(folded: FoldedModel) -> list[str]:
     if encoder.patch_embed.adapter is not None:
         kept.append("input_Adapter: its GELU stands between two matrices, so the second one stays")
     if any(attention.adapter is not None for attention in attentions):
-        kept.append(
-            "Space_Adapter: its GELU stands between two matrices, so the second one stays (with "
-            "volumes it is one with Depth_Adapter's)"
-        )
+        kept.append("Space_Adapter: its GELU stands between two matrices, so the second one stays")
     if any(attention.depth is not None for attention in attentions):
         kept.append("depth branch: its attention relates slices, as the other relates places")
+        kept.append("Depth_Adapter: its GELU, too; the second matrix is one with Space_Adapter's")
     if encoder.cnn is not None:
         kept.append("CNN branch: LayerNorm and GELU follow every convolution")
         kept.append("cross-branch attention: depends on both streams")

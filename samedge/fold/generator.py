@@ -102,10 +102,8 @@ def fold_generator(
               "token_proj, evaluated once")  # fmt: skip
     trunk = t.below("cross_image_token")
     layers = [trunk.below(f"layers.{i}") for i in trunk.indices("layers")]
-    notes.add(
-        "prompt generator",
-        "a sequence's queries, keys and values in one matrix",
-    )
+    notes.add("prompt generator", "a sequence's queries, keys and values in one matrix; scale and "
+              "shift of the norms in front into it, key biases dropped")  # fmt: skip
     notes.add("prompt generator", "other tokens than the prompt left out of the last layer")
     f = Tree(tensors, "feature_adapter.")
     dense = [conv_norm(f[f"{i}.weight"], f.below(f"{i + 1}"), notes) for i in _conv_indices(f)]

@@ -14,7 +14,10 @@ from samedge.kernels import reference as ops
 
 
 def _parameter(x: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(x.detach().to(torch.float32).contiguous().clone(), requires_grad=False)
+    """A float32 copy, made in one step."""
+    layout = torch.contiguous_format
+    copy = x.detach().to(torch.float32, copy=True, memory_format=layout)
+    return nn.Parameter(copy, requires_grad=False)
 
 
 class Linear(nn.Module):
@@ -240,7 +243,7 @@ class PatchEmbed(nn.Module):
 
 
 class Neck(nn.Module):
-    """Linear, norm, 3x3 convolution, norm; the last bias holds the no-mask embedding."""
+    """Linear, norm, 3x3 convolution, norm; the last bias may hold the no-mask embedding."""
 
     def __init__(self, lin: Linear, norm: RmsNorm, conv: ConvNorm) -> None:
         super().__init__()
@@ -252,7 +255,10 @@ class Neck(nn.Module):
 
 
 class FoldedEncoder(nn.Module):
-    """Image encoder: [B, C, S, S] network input -> [B, P, g, g] embedding (no-mask code added)."""
+    """Image encoder: [B, C, S, S] network input -> [B, P, g, g] embedding.
+
+    The no-mask embedding is part of it (of the neck's last bias) where the model has one.
+    """
 
     def __init__(
         self,

@@ -45,7 +45,8 @@ class FoldedModel(nn.Module):
         report: what was folded, and the error against the unfolded model.
         selftests: synthetic frames, prompts, and what the unfolded float32 model makes of them.
         source: hashes and format of the checkpoint, for a manifest.
-        no_mask: [P] the no-mask embedding that `encode` has added to its result.
+        no_mask: [P] the no-mask embedding that `encode` has added to its result; zero where the
+            model makes a dense prompt of its own.
     """
 
     report: FoldReport
@@ -59,12 +60,13 @@ class FoldedModel(nn.Module):
         variant: Variant,
         encoder: FoldedEncoder,
         decoder: FoldedDecoder,
-        no_mask: torch.Tensor,
+        no_mask: torch.Tensor | None,
     ) -> None:
         super().__init__()
         self.family, self.variant = family, variant
         self.encoder, self.decoder = encoder, decoder
-        self.register_buffer("no_mask", no_mask.detach().to(torch.float32).reshape(-1).clone())
+        added = torch.zeros(variant.prompt_dim) if no_mask is None else no_mask.detach().clone()
+        self.register_buffer("no_mask", added.to(torch.float32))
         self.eval()
 
     @torch.no_grad()
@@ -72,9 +74,11 @@ class FoldedModel(nn.Module):
         """Image embedding.
 
         Args:
-            pixels: float32 [B, C, S, S] with the grey levels of the resized frame, 0..255; for a
-                family with a mean, less that mean inside the valid area (zero on padding). The
-                value scale and the standard deviation are part of the weights.
+            pixels: float32 [B, C, S, S], what `samedge.frame_inputs.network_input` gives: grey
+                levels of the resized frame, 0..255; for a padded family with a mean, less that
+                mean inside the valid area (zero on padding); for "min_max" 0..1. The rest of the
+                normalisation is part of the weights. B is any number, or for a family of volumes a
+                multiple of the slices that belong together.
 
         Returns:
             [B, P, g, g], with the no-mask embedding already added.

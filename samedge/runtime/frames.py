@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,26 @@ from numpy.typing import NDArray
 
 from samedge.errors import FrameError, NotSupportedError
 
-EXPECTED = "expected uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB)"
-EXPECTED_SLICES = "expected [{}, H, W], uint8 or uint16, or uint8 [{}, H, W, 3] (RGB)"
-
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What was asked for, in the words of an error message.
+
+    Attributes:
+        what: "the frame" or "the slices".
+        shapes: dtypes and shapes that are taken.
+        deep: 16 bits are among them.
+    """
+
+    what: str
+    shapes: str
+    deep: bool
+
+    def error(self, came: str, remedy: str = "") -> FrameError:
+        """`the frame came as X; expected Y: do Z`."""
+        return FrameError(f"{self.what} came {came}; expected {self.shapes}{remedy}")
 
 
 def as_frame(frame: Any, deep: bool = False) -> Pixels:
@@ -30,22 +47,20 @@ def as_frame(frame: Any, deep: bool = False) -> Pixels:
         FrameError: wrong type, dtype, number of dimensions or channels; NaN.
         NotSupportedError: the frame lies on a GPU, which this version cannot read.
     """
-    array = _to_numpy(frame)
-    _check_dtype(array, deep)
+    shapes = "uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB)" + (", or uint16 [H, W]" if deep else "")
+    wanted = _Wanted("the frame", shapes, deep)
+    array = _to_numpy(frame, wanted)
+    _check_dtype(array, wanted)
     if array.ndim == 2:
         array = array[:, :, None]
-    if array.dtype == np.uint16 and array.ndim == 3 and array.shape[2] != 1:
-        raise FrameError(
-            f"the frame is uint16 with shape {list(array.shape)}; only grey frames [H, W] may have "
-            "16 bits: convert colours to uint8"
-        )
+    came = f"with shape {list(array.shape)}"
     if array.ndim != 3 or 0 in array.shape:
-        raise FrameError(f"the frame has shape {list(array.shape)}; {EXPECTED}{_hint(array)}")
+        raise wanted.error(came, _hint(array))
     if array.shape[2] not in (1, 3):
-        raise FrameError(
-            f"the frame has {array.shape[2]} channels (shape {list(array.shape)}); "
-            f"{EXPECTED}{_hint(array)}"
-        )
+        raise wanted.error(f"with {array.shape[2]} channels (shape {list(array.shape)})",
+                           _hint(array))  # fmt: skip
+    if array.dtype == np.uint16 and array.shape[2] == 3:
+        raise wanted.error(f"as uint16 {came}", ": colours have 8 bits, convert them to uint8")
     return array
 
 
@@ -60,31 +75,34 @@ def as_slices(slices: Any, count: int | None, deep: bool = False) -> Pixels:
     Raises:
         FrameError, NotSupportedError: as `as_frame`.
     """
-    expected = EXPECTED_SLICES.format(*((count or "D",) * 2))
-    array = _to_numpy(slices)
-    _check_dtype(array, deep)
+    d = "D" if count is None else str(count)
+    shapes = f"uint8 [{d}, H, W] or [{d}, H, W, 3] (RGB)" + (f", or uint16 [{d}, H, W]" * deep)
+    wanted = _Wanted("the slices", shapes, deep)
+    array = _to_numpy(slices, wanted)
+    _check_dtype(array, wanted)
     if array.ndim == 3:
         array = array[..., None]
     channels = (1,) if array.dtype == np.uint16 else (1, 3)
     if array.ndim != 4 or 0 in array.shape or array.shape[-1] not in channels:
-        raise FrameError(f"the slices have shape {list(array.shape)}; {expected}")
+        raise wanted.error(f"as {array.dtype} with shape {list(array.shape)}")
     if count is not None and len(array) != count:
-        raise FrameError(f"{len(array)} slices came; {expected}")
+        raise FrameError(f"{len(array)} slices came; expected {count}: {shapes}")
     return array
 
 
-def _to_numpy(frame: Any) -> NDArray[Any]:
+def _to_numpy(frame: Any, wanted: _Wanted) -> NDArray[Any]:
     if isinstance(frame, np.ndarray):
         return frame
+    kind = type(frame).__name__
     if _is_on_gpu(frame):
         raise NotSupportedError(
-            f"the frame ({type(frame).__name__}) lies on a GPU, and this session runs on the CPU; "
+            f"the frame ({kind}) lies on a GPU, and this session runs on the CPU; "
             "bring it over first: frame.cpu().numpy() (torch), cupy.asnumpy(frame), frame.get()"
         )
     if frame is None or isinstance(frame, (str, bytes, int, float)):
-        raise FrameError(
-            f"the frame is a {type(frame).__name__}; {EXPECTED}. To read a file use "
-            "`samedge segment`, or cv2.imread and convert BGR to RGB"
+        raise wanted.error(
+            f"as a {kind}",
+            ". To read a file use `samedge segment`, or cv2.imread and convert BGR to RGB",
         )
     try:
         if hasattr(frame, "__array__"):
@@ -93,9 +111,7 @@ def _to_numpy(frame: Any) -> NDArray[Any]:
             return np.from_dlpack(frame)
         return np.asarray(frame)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        raise FrameError(
-            f"the frame ({type(frame).__name__}) cannot be read as an array: {error}; {EXPECTED}"
-        ) from error
+        raise wanted.error(f"as a {kind} that cannot be read as an array ({error})") from error
 
 
 def _is_on_gpu(frame: Any) -> bool:
@@ -108,10 +124,9 @@ def _is_on_gpu(frame: Any) -> bool:
     return False
 
 
-def _check_dtype(array: NDArray[Any], deep: bool) -> None:
-    if array.dtype == np.uint8 or (deep and array.dtype == np.uint16):
+def _check_dtype(array: NDArray[Any], wanted: _Wanted) -> None:
+    if array.dtype == np.uint8 or (wanted.deep and array.dtype == np.uint16):
         return
-    came = f"the frame has dtype {array.dtype}"
     if array.dtype == np.bool_:
         remedy = "multiply it by 255 and convert to uint8"
     elif array.dtype.kind == "f" and array.size and not np.isfinite(array).all():
@@ -122,7 +137,7 @@ def _check_dtype(array: NDArray[Any], deep: bool) -> None:
         remedy = "window it to 0..255 as you would for display, then convert to uint8"
     else:
         remedy = "convert it to uint8"
-    raise FrameError(f"{came}; {EXPECTED}: {remedy}")
+    raise wanted.error(f"as {array.dtype}", f": {remedy}")
 
 
 def _hint(array: NDArray[Any]) -> str:

@@ -15,12 +15,20 @@ from numpy.typing import NDArray
 from samedge.bundle import Bundle
 from samedge.errors import FrameError, PromptError, SessionError
 from samedge.families import Family
+from samedge.geometry import checked_crop
 from samedge.runtime.backend import Backend, LoadOptions
 from samedge.runtime.buffers import DecoderBuffers, FrameBuffers, Recent
 from samedge.runtime.frames import Pixels, as_frame, as_slices
 from samedge.runtime.prompts import PromptGroup, assemble
 from samedge.runtime.result import Result, join
-from samedge.runtime.volumes import VolumeResult, check_depth, slice_prompts, stacked
+from samedge.runtime.volumes import (
+    VolumeResult,
+    check_depth,
+    checked_prompts,
+    slice_prompts,
+    stacked,
+    without_doubles,
+)
 
 
 class Session:
@@ -115,9 +123,15 @@ class Session:
     ) -> Result:
         """Decode prompts on the frame given to `set_frame` or `segment` last.
 
-        Arguments and errors as for `segment`; SessionError if there is no frame yet.
+        Arguments and errors as for `segment`; SessionError if there is no frame yet, or if the
+        model looks at several slices at once.
         """
         with self._exclusive():
+            if self.family.slices > 1:
+                raise SessionError(
+                    f"{self.family.title} has no single frame to prompt; call segment_slices or "
+                    "segment_volume with the prompts of every slice"
+                )
             start = time.perf_counter()
             timing = {"preprocess": 0.0, "encode": 0.0}
             return self._decode(timing, start, points, labels, box, mask, multimask)
@@ -128,11 +142,12 @@ class Session:
         prompts: Sequence[Mapping[str, Any]],
         crop: tuple[int, int, int, int] | None = None,
     ) -> list[Result]:
-        """Encode as many slices of a volume as the model takes together; decode each with its own
-        prompts.
+        """Encode as many slices of a volume as the model takes together (one, if it takes images);
+        decode each with its own prompts.
 
         Args:
-            slices: `[family.slices, H, W]`, uint8 or uint16, or uint8 `[.., H, W, 3]` RGB.
+            slices: `[family.slices, H, W]` uint8 (or uint16 where `segment` takes it), or uint8
+                `[family.slices, H, W, 3]` RGB.
             prompts: per slice, the arguments of `predict` ({"points": [(x, y)]}, say).
             crop: as for `segment`.
 
@@ -143,20 +158,15 @@ class Session:
             as `segment`.
         """
         count = self.family.slices
-        if len(prompts) != count:
-            raise PromptError(f"prompts for {len(prompts)} slices came; expected {count}")
+        given = checked_prompts(prompts, count)
         with self._exclusive():
             start = time.perf_counter()
-            timing = self._encode(as_slices(slices, count, not self.family.rounded), crop)
+            self._frame = None
+            pixels = as_slices(slices, count, deep=not self.family.rounded)
+            timing = self._encode(pixels if count > 1 else pixels[0], crop)
             results = []
-            for index, prompt in enumerate(prompts):
-                given = {"points": None, "labels": None, "box": None, **prompt}
-                mask, multimask = given.pop("mask", None), given.pop("multimask", False)
-                results.append(
-                    self._decode(
-                        timing, start, **given, mask=mask, multimask=multimask, index=index
-                    )
-                )
+            for index, arguments in enumerate(given):
+                results.append(self._decode(timing, start, **arguments, index=index))
                 timing, start = {"preprocess": 0.0, "encode": 0.0}, time.perf_counter()
             return results
 
@@ -183,18 +193,14 @@ class Session:
             FrameError: as `segment`, or another number of slices than the model can take.
             PromptError, SessionError, DeviceError: as `segment`.
         """
-        pixels = as_slices(volume, None, not self.family.rounded)
+        pixels = as_slices(volume, None, deep=not self.family.rounded)
         depth, step = len(pixels), self.family.slices
         check_depth(self.family, depth)
         prompts = slice_prompts(depth, points, labels, box)
         results: list[Result] = []
         for at in range(0, depth, step):
-            if step > 1:
-                results += self.segment_slices(
-                    pixels[at : at + step], prompts[at : at + step], crop
-                )
-            else:
-                results.append(self.segment(pixels[at], **prompts[at], crop=crop))
+            group = self.segment_slices(pixels[at : at + step], prompts[at : at + step], crop)
+            results += map(without_doubles, group)
             if progress is not None:
                 progress(len(results), depth)
         return stacked(results)
@@ -259,11 +265,11 @@ class Session:
         """Fill the embedding; milliseconds of "preprocess" and "encode"."""
         start = time.perf_counter()
         self._frame = None
-        key = (pixels.shape, pixels.dtype.str, None if crop is None else tuple(crop))
+        whole = checked_crop(crop, *pixels.shape[-3:-1])
         buffers = self._frames.get(
-            key,
+            (pixels.shape, pixels.dtype.str, whole),
             lambda: FrameBuffers.for_frame(
-                self.family, pixels, crop, self._input_size, self._low_res, self._encoder.io
+                self.family, pixels, whole, self._input_size, self._low_res, self._encoder.io
             ),
         )
         np.copyto(buffers.frame, pixels)

@@ -86,12 +86,8 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
 def _run(session: Session, test: SelfTest) -> Result:
     """A self-test's prompts, asked of a session; the slices of a stack one after the other."""
     if not test.stack:
-        points, labels = (test.points, test.labels) if test.points.shape[1] else (None, None)
-        return session.segment(test.frame, points, labels, test.box, multimask=test.multimask)
-    prompts = [
-        {"points": points[None], "labels": labels[None]}
-        for points, labels in zip(test.points, test.labels, strict=True)
-    ]
+        return session.segment(test.frame, **_prompts(test, slice(None)))
+    prompts = [_prompts(test, slice(i, i + 1)) for i in range(len(test.points))]
     results = session.segment_slices(test.frame, prompts)
     return Result(
         masks=np.concatenate([r.masks for r in results]),
@@ -100,6 +96,16 @@ def _run(session: Session, test: SelfTest) -> Result:
         object_index=np.concatenate([r.object_index + i for i, r in enumerate(results)]),
         timing_ms=results[0].timing_ms,
     )
+
+
+def _prompts(test: SelfTest, objects: slice) -> dict[str, Any]:
+    """Arguments of `Session.segment` for some objects of a self-test."""
+    given: dict[str, Any] = {"multimask": test.multimask}
+    if test.points.shape[1]:
+        given |= {"points": test.points[objects], "labels": test.labels[objects]}
+    if test.box is not None:
+        given["box"] = test.box[objects]
+    return given
 
 
 def compare(

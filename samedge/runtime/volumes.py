@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from samedge.errors import FrameError, PromptError
 from samedge.families import Family
 from samedge.runtime.result import Result
+
+# What a slice's prompts may be, and what stands for those that are not given.
+ARGUMENTS: dict[str, Any] = {
+    "points": None,
+    "labels": None,
+    "box": None,
+    "mask": None,
+    "multimask": False,
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,11 @@ class VolumeResult:
             return self._masks
         assert self.class_map is not None
         return np.asarray(self.class_map == self.class_index[:, None, None, None], np.uint8)
+
+
+def without_doubles(result: Result) -> Result:
+    """A slice's result without its masks where the class map tells the same in one of K planes."""
+    return result if result.class_map is None else replace(result, masks=result.masks[:0])
 
 
 def stacked(results: Sequence[Result]) -> VolumeResult:
@@ -82,11 +96,34 @@ def check_depth(family: Family, depth: int) -> None:
             f"the volume has {depth} slices; this model relates all slices of a volume and was "
             f"exported for {family.slices}: export the checkpoint again with --slices {depth}"
         )
-    if depth % family.slices:
+    fitting = depth // family.slices * family.slices
+    if fitting != depth:
+        instead = f", for instance the first {fitting}" if fitting else ""
         raise FrameError(
             f"the volume has {depth} slices; this model takes {family.slices} at a time: give a "
-            f"multiple of that, for instance the first {depth // family.slices * family.slices}"
+            f"multiple of that{instead}"
         )
+
+
+def checked_prompts(prompts: Sequence[Mapping[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Prompts of `count` slices, each with all arguments of `Session.predict`.
+
+    Raises:
+        PromptError: another number of slices, or something else than such arguments.
+    """
+    expected = f"expected {count}, for each slice a dictionary such as {{'points': [(x, y)]}}"
+    if not isinstance(prompts, Sequence) or not all(isinstance(p, Mapping) for p in prompts):
+        raise PromptError(f"prompts of type {type(prompts).__name__} came; {expected}")
+    if len(prompts) != count:
+        raise PromptError(f"prompts for {len(prompts)} slices came; {expected}")
+    for index, prompt in enumerate(prompts):
+        unknown = ", ".join(repr(name) for name in prompt if name not in ARGUMENTS)
+        if unknown:
+            raise PromptError(
+                f"the prompts of slice {index} have {unknown}; expected some of: "
+                f"{', '.join(ARGUMENTS)}"
+            )
+    return [{**ARGUMENTS, **prompt} for prompt in prompts]
 
 
 def slice_prompts(
@@ -117,7 +154,7 @@ def _per_slice(name: str, value: Any, shared_ndim: int, depth: int) -> Sequence[
         return [None] * depth
     try:
         ndim = np.asarray(value).ndim
-    except ValueError:  # entries of different lengths: one per slice
+    except (ValueError, TypeError, RuntimeError):  # entries of different lengths: one per slice
         ndim = shared_ndim + 1
     if ndim <= shared_ndim:
         return [value] * depth

@@ -72,7 +72,12 @@ def fake_bundle(tests: int = 1) -> Any:
         masks=np.zeros((1, 20, 30), np.uint8),
         scores=np.zeros(1, np.float32),
     )
-    return SimpleNamespace(manifest={"source": {"sha256": []}}, selftest=lambda: [test] * tests)
+    manifest = {
+        "source": {"sha256": []},
+        "family": SAMUS.to_json(),
+        "variant": {"input_size": 256, "low_res": 128},
+    }
+    return SimpleNamespace(manifest=manifest, selftest=lambda: [test] * tests)
 
 
 @pytest.fixture
@@ -123,6 +128,7 @@ def test_eager_runs_in_turn(fake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bench_session, "_eager", lambda *_: object())
     monkeypatch.setattr("samedge.bench.eager.network_input", lambda *_: None)
+    monkeypatch.setattr("samedge.bench.eager.eager_prompts", lambda *_: {})
     monkeypatch.setattr("samedge.bench.eager.eager_frame", lambda *_: eager)
     session.segment = logged
     report = run("x.samedge", frames=4, warmup=0, eager_checkpoint="x.pth", clock=session.clock)

@@ -27,6 +27,6 @@ def engines() -> Callable[[str], Engine]:
     return get
 
 
-@pytest.fixture(params=["sam", "samus"])
+@pytest.fixture(params=["sam", "medsam", "samed", "msa", "volume", "samus", "autosamus"])
 def folded(request: pytest.FixtureRequest) -> FoldedModel:
     return folded_model(request.param)

@@ -34,7 +34,7 @@ from tests.export.engine import folded_model, open_graph, random_frame
 STEPS = 4
 
 
-@pytest.fixture(scope="module", params=["sam", "samus"])
+@pytest.fixture(scope="module", params=["sam", "medsam", "samed", "volume", "samus", "autosamus"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[FoldedModel, Bundle]:
     folded = folded_model(request.param)
     return folded, samedge.export(folded, tmp_path_factory.mktemp("bundles") / "tiny.samedge")
@@ -111,11 +111,22 @@ def test_selftests_are_those_of_the_fold(exported: tuple[FoldedModel, Bundle]) -
 
 def test_the_bundle_serves(exported: tuple[FoldedModel, Bundle]) -> None:
     folded, bundle = exported
-    frame = random_frame(70, 90, 3)
+    family = folded.family
+    given: dict[str, Any] = {"points": [[40, 30]]} if "point" in family.prompts else {}
+    if "point" not in family.prompts and "box" in family.prompts:
+        given = {"box": [10, 12, 60, 50]}
     with samedge.load(bundle.path, precision="fp32", threads=1) as session:
-        result = session.segment(frame, points=[[40, 30]])
-    assert result.masks.shape == (1, 70, 90)
-    assert session.family == folded.family
+        volume = np.stack([random_frame(70, 90, 3, seed) for seed in range(family.slices)])
+        result = session.segment_volume(volume, **given)
+    assert result.masks.shape == (max(len(family.classes), 1), family.slices, 70, 90)
+    assert session.family == family
+
+
+def test_class_names_come_through(exported: tuple[FoldedModel, Bundle]) -> None:
+    folded, bundle = exported
+    assert tuple(bundle.manifest["family"]["classes"]) == folded.family.classes
+    listed = [output["name"] for output in bundle.manifest["graphs"]["decoder"]["fp32"]["outputs"]]
+    assert ("class_map" in listed) == folded.family.exclusive
 
 
 @pytest.mark.usefixtures("ungated")

@@ -125,22 +125,119 @@ def test_the_network_behind_the_cut_has_static_shapes(folded: FoldedModel) -> No
         value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
         for value in [*model.graph.value_info, *model.graph.output]
     }
-    assert shapes[NETWORK_INPUT] == [1, v.channels, v.input_size, v.input_size]
+    slices = folded.family.slices
+    assert shapes[NETWORK_INPUT] == [slices, v.channels, v.input_size, v.input_size]
     for name, shape in shapes.items():
         if name.startswith("encoder."):
             assert all(isinstance(side, int) and side > 0 for side in shape), (name, shape)
 
 
-@pytest.mark.parametrize("name", list(MODELS))
-def test_only_the_inputs_that_the_family_needs(name: str) -> None:
+# Of the encoder: slices of a volume, channels of the network, planes of coefficients, what else.
+TAKES = {
+    "sam": ((), 3, 2, ["rows_first", "valid_rows", "valid_cols"]),
+    "medsam": ((), 3, 2, []),
+    "samed": ((), 1, 1, []),
+    "msa": ((), 3, 2, ["rows_first"]),
+    "volume": ((4,), 1, 1, []),
+    "volume-colour": ((2,), 3, 1, []),
+    "samus": ((), 1, 2, ["rows_first"]),
+    "samus-colour": ((), 3, 2, ["rows_first"]),
+    "autosamus": ((), 1, 2, ["rows_first"]),
+}
+POINTS = {
+    "point_coords": ("float32", ["objects", "points", 2]),
+    "point_labels": ("int32", ["objects", "points"]),
+}
+MASKS = {
+    "mask_input": ("float32", ["mask_prompts", 1, 32, 32]),
+    "has_mask": ("float32", ["mask_prompts"]),
+    "mask_index": ("int64", ["masks"]),
+}
+# Of the decoder: its prompts, the objects and masks of an answer.
+GIVES: dict[str, tuple[dict[str, Any], int | str, int | str]] = {
+    "sam": (POINTS | MASKS, "objects", "masks"),
+    "medsam": (POINTS, "objects", 1),
+    "samed": ({}, 1, 4),
+    "msa": (POINTS, "objects", 1),
+    "structures": (POINTS, "objects", 2),
+    "volume": (POINTS, "objects", 1),
+    "samus": (POINTS, "objects", 1),
+    "autosamus": ({}, 1, 1),
+}
+
+
+def values(found: Any) -> dict[str, tuple[str, list[Any]]]:
+    """Names, types and shapes of a graph's inputs or outputs."""
+    kinds = {1: "float32", 2: "uint8", 6: "int32", 7: "int64"}
+    result = {}
+    for value in found:
+        tensor = value.type.tensor_type
+        shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+        result[value.name] = (kinds[tensor.elem_type], shape)
+    return result
+
+
+@pytest.mark.parametrize("name", list(TAKES))
+def test_the_encoders_inputs_and_output(name: str) -> None:
+    """As `preprocess` and `encoder_graph` say, and as docs/bundle.md lists them."""
     folded = folded_model(name)
-    found = {n: [v.name for v in m.graph.input] for n, m in graphs(folded).items()}
-    masks = ["mask_input", "has_mask", "mask_index"] if "mask" in folded.family.prompts else []
-    valid = ["valid_rows", "valid_cols"] if any(folded.family.mean) else []
-    encoder = ["frame", "colour", "rows", "cols", "rows_first", *valid]
-    assert sorted(found["encoder"]) == sorted(encoder)
-    decoder = ["image_embedding", "point_coords", "point_labels", *masks]
-    assert sorted(found["decoder"]) == sorted([*decoder, "mask_rows", "mask_cols"])
+    v, (leading, channels, planes, more) = folded.variant, TAKES[name]
+    graph, side = encoder_graph(folded).graph, v.input_size
+    expected: dict[str, Any] = {
+        "frame": ("uint8", [*leading, "height", "width", "frame_channels"]),
+        "colour": ("float32", ["frame_channels", channels]),
+        "rows": ("float32", [planes, side, "height"]),
+        "cols": ("float32", [planes, side, "width"]),
+    }
+    kinds = {"rows_first": ("uint8", [1])}
+    expected |= {key: kinds.get(key, ("float32", [side])) for key in more}
+    assert values(graph.input) == expected
+    count = folded.family.slices
+    embedding = ("float32", [count, v.prompt_dim, v.grid, v.grid])
+    assert values(graph.output) == {"image_embedding": embedding}
+
+
+@pytest.mark.parametrize("name", list(GIVES))
+def test_the_decoders_inputs_and_outputs(name: str) -> None:
+    """As `decoder_graph` says, and as docs/bundle.md lists them."""
+    folded = folded_model(name)
+    v, (prompts, objects, masks) = folded.variant, GIVES[name]
+    graph, side = decoder_graph(folded).graph, v.low_res
+    assert values(graph.input) == {
+        "image_embedding": ("float32", [1, v.prompt_dim, v.grid, v.grid]),
+        **prompts,
+        "mask_rows": ("float32", ["height", side]),
+        "mask_cols": ("float32", ["width", side]),
+    }
+    expected = {
+        "masks": ("uint8", [objects, masks, "height", "width"]),
+        "scores": ("float32", [objects, masks]),
+        "low_res_logits": ("float32", [objects, masks, side, side]),
+    }
+    if folded.family.exclusive:
+        expected["class_map"] = ("uint8", [objects, "height", "width"])
+    assert values(graph.output) == expected
+
+
+def test_every_input_and_output_is_in_the_docs() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
+    for name in {*TAKES, *GIVES}:
+        for model in graphs(folded_model(name)).values():
+            for value in (*model.graph.input, *model.graph.output):
+                assert f"`{value.name}`" in text
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_float32_is_the_only_precision(name: str) -> None:
+    """Besides whole numbers; nothing is computed in double or half."""
+    allowed = {
+        onnx.TensorProto.DataType.Value(t) for t in ("FLOAT", "UINT8", "INT32", "INT64", "BOOL")
+    }
+    for model in graphs(folded_model(name)).values():
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+        kinds = {tensor.data_type for tensor in inferred.initializer}
+        kinds |= {value.type.tensor_type.elem_type for value in inferred.value_info}
+        assert kinds <= allowed
 
 
 @pytest.mark.parametrize("builder", list(BUILDERS))

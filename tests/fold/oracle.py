@@ -94,10 +94,13 @@ def errors(
         pixels, scaled = _pixels(model, family)
         before = eager.encode(scaled)
         after = encoder(pixels.to(dtype))
-        no_mask = no_mask_embedding(eager).reshape(1, -1, 1, 1)
-        found = {"embedding": _distance(after - no_mask, before)}
+        no_mask = no_mask_embedding(eager)
+        added = 0 if no_mask is None else no_mask.reshape(1, -1, 1, 1)
+        found = {"embedding": _distance(after - added, before)}
         for name, prompt in prompts(eager).items():
-            found |= _decoded(eager, decoder, before, after[:1], name, prompt)
+            # Prompts are given on one image; what finds its objects by itself does so in each.
+            images = slice(1 if prompt else None)
+            found |= _decoded(eager, decoder, before[images], after[images], name, prompt)
     return found
 
 
@@ -114,6 +117,10 @@ def _pixels(model: PromptableModel, family: Family) -> tuple[torch.Tensor, torch
     if family.normalisation == "min_max":
         return levels / 255, levels / 255
     scale = family.value_scale
+    if family.slices > 1:
+        # Volumes of 0..1 lose a mean of 0..255 values, as in the original code, and become almost
+        # flat: slices would hardly differ. The algebra holds for all values; take larger ones.
+        levels = levels * scale
     mean = torch.tensor(family.mean, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
     std = torch.tensor(family.std, dtype=torch.float64).reshape(1, -1, 1, 1) * scale
     seen = levels - mean if family.padded else levels
@@ -179,12 +186,12 @@ def _decoded(
     name: str,
     prompt: dict[str, Any],
 ) -> Errors:
-    """Differences of logits and scores of every mask, on the first image."""
+    """Differences of logits and scores of every mask."""
     asked = dict(prompt)
     if "masks" in asked:
         asked["masks"] = asked["masks"].expand(3, -1, -1, -1)
     multimask = [False, True] if eager.family.multi_masks else [False]
-    answers = [eager.decode(before[:1], **asked, multimask=m) for m in multimask]
+    answers = [eager.decode(before, **asked, multimask=m) for m in multimask]
     expected, scores = (torch.cat([a[i] for a in answers], 1) for i in (0, 1))
     arguments = folded_prompt(prompt, eager.family.pad_point)
     for key, value in arguments.items():

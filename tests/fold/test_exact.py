@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samedge
+from samedge.families import Family
 from samedge.models import (
     AutosamusConfig,
     MedsamConfig,
@@ -101,14 +104,26 @@ def sizes(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-@settings(max_examples=15)
-@given(sizes(), st.integers(2, 7), st.sampled_from([2, 5, 8]), st.integers(0, 99))
-def test_any_sam(fields: dict[str, object], grid: int, patch: int, seed: int) -> None:
-    config = SamConfig(**{**fields, "img_size": grid * patch, "patch_size": patch})
+def check_both(config: SamConfig, seed: int, family: Family | None = None) -> None:
+    """Folded and computed in float32, and in float64."""
     model = random_model(config, seed)
-    check(well_conditioned(errors(model)), FLOAT32, config)
+    check(well_conditioned(errors(model, family=family)), FLOAT32, config)
     with folding_in_float64():
-        check(errors(model, torch.float64), ALGEBRA, config)
+        check(errors(model, torch.float64, family), ALGEBRA, config)
+
+
+@settings(max_examples=15)
+@given(
+    st.sampled_from([SamConfig, MedsamConfig]),
+    sizes(),
+    st.integers(2, 7),
+    st.sampled_from([2, 5, 8]),
+    st.integers(0, 99),
+)
+def test_any_sam(
+    kind: type[SamConfig], fields: dict[str, object], grid: int, patch: int, seed: int
+) -> None:
+    check_both(kind(**{**fields, "img_size": grid * patch, "patch_size": patch}), seed)
 
 
 @settings(max_examples=15)
@@ -125,8 +140,112 @@ def test_any_samus(
 ) -> None:
     fields = {**fields, "cnn_channels": tuple(widths), "adapter_ratio": ratio}
     config = SamusConfig(**{**fields, "img_size": grid << len(widths), "patch_size": patch})
-    model = random_model(config, seed=grid)
-    family = three_channels(model.family) if colour else model.family
-    check(well_conditioned(errors(model, family=family)), FLOAT32, config)
-    with folding_in_float64():
-        check(errors(model, torch.float64, family), ALGEBRA, config)
+    check_both(config, grid, three_channels(config.family) if colour else None)
+
+
+@settings(max_examples=15)
+@given(
+    sizes(),
+    st.integers(2, 7),
+    st.integers(1, 5),
+    st.integers(0, 3),
+    st.integers(2, 5),
+    st.booleans(),
+)
+def test_any_samed(
+    fields: dict[str, object], grid: int, rank: int, decoder_rank: int, masks: int, colour: bool
+) -> None:
+    """LoRA of any rank, in the encoder alone or in both halves; any number of classes."""
+    fields = {**fields, "lora_rank": rank, "decoder_rank": decoder_rank, "num_mask_tokens": masks}
+    config = SamedConfig(**{**fields, "img_size": grid * 4, "patch_size": 4})
+    check_both(config, grid, three_channels(config.family) if colour else None)
+
+
+LAYERS = ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")
+
+
+@st.composite
+def msa_changes(draw: st.DrawFn) -> dict[str, object]:
+    """Adapters or loralib's branches in any layers; structures or one mask; any stored table."""
+    changes: dict[str, object] = {"stored_grid": draw(st.integers(2, 9))}
+    if draw(st.booleans()):
+        changes |= {
+            "num_mask_tokens": 4,
+            "classes": ("cup", "disc", "rim")[: draw(st.integers(2, 3))],
+        }
+    if draw(st.booleans()):
+        return {**changes, "adapter_ratio": draw(st.sampled_from([0.25, 1.5]))}
+    layers = draw(st.lists(st.sampled_from(LAYERS), min_size=1, unique=True))
+    groups = draw(st.sampled_from([0, 2, 3]))
+    rank = draw(st.integers(1, 4))
+    return {**changes, "adapter_ratio": 0.0, "lora_rank": rank, "lora_layers": tuple(layers),
+            "lora_groups": groups}  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(sizes(), msa_changes(), st.integers(2, 7), st.sampled_from([2, 5]))
+def test_any_msa(
+    fields: dict[str, object], changes: dict[str, object], grid: int, patch: int
+) -> None:
+    check_both(
+        MsaConfig(**{**fields, **changes, "img_size": grid * patch, "patch_size": patch}), grid
+    )
+
+
+@settings(max_examples=15)
+@given(
+    sizes(),
+    st.integers(2, 6),
+    st.integers(2, 4),
+    st.integers(1, 3),
+    st.booleans(),
+    st.booleans(),
+    st.integers(2, 9),
+)
+def test_any_volume(
+    fields: dict[str, object],
+    grid: int,
+    chunk: int,
+    chunks: int,
+    whole: bool,
+    colour: bool,
+    stored: int,
+) -> None:
+    """Groups of any depth, of slices or of all windows there are."""
+    stack = {"slices": chunk * chunks, "chunk": 0 if whole else chunk, "stored_grid": stored}
+    config = MsaConfig(**{**fields, **stack, "img_size": grid * 4, "patch_size": 4})
+    family = replace(config.family, channels=3) if colour else None
+    check_both(config, grid, family)
+
+
+@st.composite
+def generators(draw: st.DrawFn) -> dict[str, object]:
+    """Sizes of a prompt generator and feature adapter."""
+    return {
+        "object_tokens": draw(st.integers(1, 5)),
+        "generator_depth": draw(st.integers(1, 3)),
+        "generator_heads": draw(st.sampled_from([1, 3])),
+        "generator_head_dim": draw(st.integers(1, 6)),
+        "generator_mlp_dim": draw(st.integers(1, 30)),
+        "feature_ratio": draw(st.sampled_from([1, 2, 4])),
+    }
+
+
+@settings(max_examples=15)
+@given(
+    sizes(),
+    generators(),
+    st.integers(2, 6),
+    st.integers(1, 8),
+    st.lists(st.integers(2, 5), min_size=1, max_size=2),
+)
+def test_any_autosamus(
+    fields: dict[str, object],
+    generator: dict[str, object],
+    grid: int,
+    patch: int,
+    widths: list[int],
+) -> None:
+    fields = {**fields, **generator, "cnn_channels": tuple(widths)}
+    config = AutosamusConfig(**{**fields, "img_size": grid << len(widths), "patch_size": patch})
+    check_both(config, grid)

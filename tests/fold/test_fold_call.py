@@ -11,13 +11,32 @@ import torch
 from torch import nn
 
 import samedge
+from samedge.bundle import SelfTest
 from samedge.errors import CheckpointError, ModelError
 from samedge.fold import FoldedModel, FoldReport, folding
-from samedge.models import SamConfig, tiny_sam_config, tiny_samus_config
+from samedge.models import (
+    AutosamusConfig,
+    MedsamConfig,
+    MsaConfig,
+    SamConfig,
+    SamedConfig,
+    SamusConfig,
+    tiny,
+    tiny_sam_config,
+    tiny_samus_config,
+)
 from samedge.tolerances import LIMITS
 from tests.fold.oracle import random_model
 
-CONFIGS = {"sam": tiny_sam_config(), "samus": tiny_samus_config()}
+CONFIGS: dict[str, SamConfig] = {
+    "sam": tiny_sam_config(),
+    "medsam": tiny(MedsamConfig),
+    "samed": tiny(SamedConfig),
+    "msa": tiny(MsaConfig),
+    "volume": tiny(MsaConfig, slices=4, chunk=2),
+    "samus": tiny_samus_config(),
+    "autosamus": tiny(AutosamusConfig),
+}
 
 
 @pytest.fixture(scope="module", params=list(CONFIGS))
@@ -60,6 +79,106 @@ def test_report_of_sam_names_no_adapters() -> None:
     assert not kinds & {"parallel adapter", "serial adapter", "grey input"}
     assert ("constants", "position table of 31 rows resized to 15", 2) in report.folded
     assert not report.kept
+
+
+def named(config: SamConfig) -> tuple[FoldReport, set[str]]:
+    """The report, and the kinds of folding in it."""
+    report = samedge.fold(random_model(config)).report
+    return report, {kind for kind, _, _ in report.folded}
+
+
+ALWAYS = {
+    "constants",
+    "softmax scale",
+    "attention biases",
+    "window padding",
+    "LayerNorm mean",
+    "decoder",
+}
+SECOND = "its GELU stands between two matrices, so the second one stays"
+
+
+def test_report_of_medsam() -> None:
+    report, kinds = named(tiny(MedsamConfig))
+    assert kinds == ALWAYS  # its frames need neither mean nor scale
+    assert not report.kept
+
+
+@pytest.mark.parametrize(("decoder_rank", "count"), [(0, 0), (2, 14)])
+def test_report_of_samed(decoder_rank: int, count: int) -> None:
+    """One branch pair for each block; in the decoder two for each of its seven attentions."""
+    report, kinds = named(tiny(SamedConfig, decoder_rank=decoder_rank))
+    assert kinds == ALWAYS | {"LoRA", "grey input", "normalisation"}
+    found = {text: times for kind, text, times in report.folded if kind == "LoRA"}
+    assert found.pop("branches of rank 3 merged into the weights beside them") == 4
+    assert sum(found.values()) == count
+    assert ("decoder", "encoding of points and boxes left out: the family takes none", 1) in (
+        report.folded
+    )
+    assert not any("hypernetworks" in text for _, text, _ in report.folded)
+    assert not report.kept
+
+
+def test_report_of_loralib() -> None:
+    layers = ("attn.qkv", "mlp.lin2")
+    config = tiny(MsaConfig, adapter_ratio=0.0, lora_rank=2, lora_layers=layers, lora_groups=3)
+    report, kinds = named(config)
+    assert kinds == ALWAYS | {"LoRA", "normalisation"}
+    assert ("LoRA", "branches of rank 2 merged into the weights beside them", 8) in report.folded
+    assert not report.kept
+
+
+def test_report_of_medical_sam_adapter() -> None:
+    report, kinds = named(tiny(MsaConfig))
+    assert kinds == ALWAYS | {
+        "normalisation",
+        "LayerNorm affine",
+        "serial adapter",
+        "parallel adapter",
+        "depth branch",
+    }
+    for line in (
+        ("constants", "position table resized from 13 to 8 once", 1),
+        ("normalisation", "patch_embed: the mean into a bias", 1),
+        ("LayerNorm affine", "norm1's scale and shift into qkv; padding becomes zero", 4),
+        ("serial adapter", "Space_Adapter: first matrix into the projection in front", 4),
+        ("parallel adapter", "MLP_Adapter joins the MLP: 128 -> 136 hidden channels", 4),
+        ("depth branch", "Depth_Adapter left out: images have no slices to relate", 4),
+    ):
+        assert line in report.folded, line
+    assert report.kept == [f"Space_Adapter: {SECOND}"]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "grids"),
+    [(2, {"2 entries as 1 x 2": 4}), (0, {"16 entries as 2 x 8": 2, "4 entries as 1 x 4": 2})],
+)
+def test_report_of_volumes(chunk: int, grids: dict[str, int]) -> None:
+    """Without a chunk windowed blocks relate all windows of all slices, global ones the slices."""
+    report, kinds = named(tiny(MsaConfig, slices=4, chunk=chunk))
+    assert "grey input" in kinds
+    found = {text: times for kind, text, times in report.folded if kind == "depth branch"}
+    assert {text.split("; ")[1]: times for text, times in found.items()} == grids
+    assert report.kept == [
+        f"Space_Adapter: {SECOND}",
+        "depth branch: its attention relates slices, as the other relates places",
+        "Depth_Adapter: its GELU, too; the second matrix is one with Space_Adapter's",
+    ]
+
+
+def test_report_of_autosamus() -> None:
+    samus, plain = named(tiny(SamusConfig))
+    report, kinds = named(tiny(AutosamusConfig))
+    assert kinds == plain | {"prompt generator"}
+    assert report.kept == [
+        *samus.kept,
+        "prompt generator: depends on the image",
+        "feature_adapter: LayerNorm and GELU follow every convolution",
+    ]
+    assert not any("no-mask" in text for _, text, _ in report.folded)
+    assert ("LayerNorm mean", "into the weights of the convolution or matrix in front", 12) in (
+        report.folded
+    )
 
 
 def test_no_padding_no_note() -> None:
@@ -131,26 +250,59 @@ def test_the_fold_shares_nothing_with_the_model(pair: tuple[nn.Module, FoldedMod
     assert {t.dtype for t in folded.state_dict().values()} == {torch.float32}
 
 
-def test_other_types_are_folded_as_float32() -> None:
-    model = random_model(CONFIGS["samus"])
-    half = model.half()
-    folded = samedge.fold(half)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_types_are_folded_as_float32(dtype: torch.dtype) -> None:
+    """From a copy that has every tensor once; the model keeps its own."""
+    model = random_model(CONFIGS["samus"]).to(dtype).train()
+    frozen = next(model.parameters()).requires_grad_(False)
+    tensors = {id(t) for t in (*model.parameters(), *model.buffers())}
+    copy = folding._on_cpu(model)
+    for (key, ours), theirs in zip(
+        copy.state_dict().items(), model.state_dict().values(), strict=True
+    ):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs.float()), key
+    assert not tensors & {id(t) for t in (*copy.parameters(), *copy.buffers())}
+    assert [p.requires_grad for p in copy.parameters()] == [
+        p is not frozen for p in model.parameters()
+    ]
+    folded = samedge.fold(model)
     assert folded.report.embedding_error <= LIMITS["fp32"].embedding
-    assert {p.dtype for p in half.parameters()} == {torch.float16}
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert all(module.training for module in model.modules())
 
 
-def test_selftests_come_from_the_unfolded_model(pair: tuple[nn.Module, FoldedModel]) -> None:
-    _, folded = pair
-    names = [test.name for test in folded.selftests]
-    expected = ["square-point", "colour-three-objects"]
-    if "box" in folded.family.prompts:
-        expected += ["colour-box", "colour-multimask"]
-    assert names == expected
-    for test in folded.selftests:
+def test_float32_models_are_not_copied() -> None:
+    model = random_model(CONFIGS["samus"])
+    assert folding._on_cpu(model) is model
+
+
+SELFTESTS = {
+    "sam": {"square-point": 1, "colour-three-objects": 3, "colour-box": 1, "colour-multimask": 9},
+    "medsam": {"square-box": 1, "colour-two-boxes": 2},
+    "samed": {"square": 4, "colour": 4},
+    "msa": {"square-point": 1, "colour-three-objects": 3},
+    "volume": {"stack-points": 4},
+    "samus": {"square-point": 1, "colour-three-objects": 3},
+    "autosamus": {"square": 1, "colour": 1},
+}
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_selftests_come_from_the_unfolded_model(name: str) -> None:
+    """Every prompt that the family takes is there, and every mask that it gives."""
+    folded = samedge.fold(random_model(CONFIGS[name]))
+    tests = {test.name: test for test in folded.selftests}
+    assert {key: len(test.masks) for key, test in tests.items()} == SELFTESTS[name]
+    for key, test in tests.items():
         assert test.frame.dtype == np.uint8
         assert np.isfinite(test.low_res_logits).all()
         assert len(test.masks) == len(test.low_res_logits) == len(test.scores)
-    assert len(folded.selftests[1].masks) == 3
+        assert test.multimask == ("multimask" in key)
+        assert test.stack == (name == "volume")
+        assert (test.box is not None) == ("box" in key)
+        assert bool(test.points.shape[1]) == ("point" in folded.family.prompts)
+        assert SelfTest.from_bytes(key, test.to_bytes()).scores.shape == test.scores.shape
 
 
 def test_folding_twice_gives_the_same_bits() -> None:
@@ -168,7 +320,9 @@ def test_steps_are_told() -> None:
     assert all(steps)
 
 
-@pytest.mark.parametrize(("config", "channels"), [("sam", 1), ("samus", 2), ("samus", 0)])
+@pytest.mark.parametrize(
+    ("config", "channels"), [("sam", 1), ("samus", 2), ("samus", 0), ("msa", 1), ("volume", 4)]
+)
 def test_channels_that_do_not_fit(config: str, channels: int) -> None:
     with pytest.raises(ModelError, match=rf"channels={channels} does not fit"):
         samedge.fold(random_model(CONFIGS[config]), channels=channels)
@@ -182,8 +336,9 @@ def test_own_channels_may_be_named(config: str) -> None:
     assert folded.variant.channels == family.channels
 
 
-def test_three_channels_are_in_the_records() -> None:
-    folded = samedge.fold(random_model(CONFIGS["samus"]), channels=3)
+@pytest.mark.parametrize("name", ["samus", "samed", "volume", "autosamus"])
+def test_three_channels_are_in_the_records(name: str) -> None:
+    folded = samedge.fold(random_model(CONFIGS[name]), channels=3)
     assert folded.family.channels == folded.variant.channels == 3
     assert len(folded.family.mean) == len(folded.family.std) == 3
     assert folded.report.embedding_error <= LIMITS["fp32"].embedding

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import samedge
-from samedge.errors import CheckpointError, ModelError
-from samedge.models import SamConfig, tiny_sam_config
+from samedge.errors import CheckpointError, ModelError, NotSupportedError
+from samedge.models import MedsamConfig, SamConfig, build_model, tiny, tiny_sam_config
 from samedge.tolerances import LIMITS
 from tests.fold.oracle import random_model
 
@@ -46,6 +46,49 @@ def test_a_foreign_module_with_sams_state_dict() -> None:
     assert folded.source["sha256"] == []
     for key, value in folded.state_dict().items():
         assert torch.equal(value, expected.state_dict()[key]), key
+
+
+def test_a_foreign_module_may_be_called_medsam() -> None:
+    """MedSAM has SAM's tensors: nothing but its name tells them apart."""
+    model = random_model(CONFIG)
+    folded = samedge.fold(Foreign(model.state_dict()), family="medsam")
+    assert folded.family == tiny(MedsamConfig).family
+    expected = samedge.fold(build_model(tiny(MedsamConfig), model.state_dict()))
+    for key, value in folded.state_dict().items():
+        assert torch.equal(value, expected.state_dict()[key]), key
+    assert {test.name for test in folded.selftests} == {"square-box", "colour-two-boxes"}
+
+
+@pytest.mark.parametrize(
+    ("family", "error", "words"),
+    [
+        ("samus", CheckpointError, "SAMUS"),
+        ("sam2", NotSupportedError, "cannot load it"),
+        ("sammy", CheckpointError, "unknown family 'sammy'; known: .*medsam"),
+    ],
+)
+def test_a_foreign_module_that_is_not_what_was_said(
+    family: str, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        samedge.fold(Foreign(random_model(CONFIG).state_dict()), family=family)
+
+
+@pytest.mark.parametrize("name", ["sam", "medsam"])
+def test_a_native_model_says_itself_what_it_is(name: str) -> None:
+    """MedSAM opened as SAM would be folded with SAM's normalisation: no silent change of mind."""
+    kinds = {"sam": SamConfig, "medsam": MedsamConfig}
+    model = random_model(tiny(kinds[name]))
+    assert samedge.fold(model, family=name).family == model.family
+    other = next(k for k in kinds if k != name)
+    with pytest.raises(ModelError, match=rf"not '{other}'; leave family out, or open.*'{other}'"):
+        samedge.fold(model, family=other)
+
+
+def test_a_foreign_module_in_half_precision() -> None:
+    model = random_model(CONFIG)
+    folded = samedge.fold(Foreign(model.half().state_dict()))
+    assert folded.report.embedding_error <= LIMITS["fp32"].embedding
 
 
 def test_a_foreign_module_that_lacks_a_tensor() -> None:
@@ -147,3 +190,23 @@ def test_a_live_segment_anything_model(segment_anything: Any) -> None:
     for ours, theirs in ((got, logits), (got_scores, scores)):
         error = float((ours[:, 1:] - theirs).abs().max())
         assert error <= limit.logits, error
+
+
+def test_a_live_segment_anything_model_as_medsam(segment_anything: Any) -> None:
+    """Boxes, and pixels of 0 to 1 without mean or standard deviation: MedSAM's own script."""
+    original = original_sam(segment_anything, CONFIG)
+    original.load_state_dict(random_model(CONFIG).state_dict(), strict=False)
+    folded = samedge.fold(original, family="medsam")
+    pixels = torch.rand(1, 3, CONFIG.img_size, CONFIG.img_size)
+    boxes = torch.tensor([[20.0, 30.0, 90.0, 80.0], [5.0, 6.0, 70.0, 60.0]])
+    with torch.no_grad():
+        embedding = original.image_encoder(pixels)
+        sparse, dense = original.prompt_encoder(points=None, boxes=boxes, masks=None)
+        code = original.prompt_encoder.get_dense_pe()
+        expected, scores = original.mask_decoder(embedding, code, sparse, dense, False)
+        corners, labels = boxes.reshape(2, 2, 2), torch.tensor([[2, 3]] * 2)
+        got, got_scores = folded.decode(folded.encode(pixels), corners, labels)
+    for ours, theirs in ((got, expected), (got_scores, scores)):
+        assert ours.shape == theirs.shape
+        error = float((ours - theirs).abs().max())
+        assert error <= LIMITS["fp32"].logits, error

@@ -138,30 +138,60 @@ def test_attention_is_samus_cross_attention() -> None:
         torch.testing.assert_close(got, layer(tokens, branch))
 
 
+@given(st.integers(1, 3), sides, sides, st.integers(1, 3), sides, st.sampled_from([1, 30]))
+def test_one_more_attention(
+    n: int, tokens: int, keys: int, heads: int, dim: int, size: int
+) -> None:
+    """`exp(s - max s) / (1 + sum exp(s - max s))`, without overflow for large scores."""
+    q, k, v = (normal(i, n, t, heads * dim) for i, t in enumerate((tokens, keys, keys)))
+    q = q * size
+    expected = np.empty((n, tokens, heads * dim))
+    for i, h in np.ndindex(n, heads):
+        mine = slice(h * dim, (h + 1) * dim)
+        scores = f64(q)[i, :, mine] @ f64(k)[i, :, mine].T
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights = weights / (1 + weights.sum(-1, keepdims=True))
+        expected[i, :, mine] = weights @ f64(v)[i, :, mine]
+    close(ops.one_more_attention(q, k, v, heads), expected, atol=1e-4 * size, rtol=1e-4)
+
+
+def test_one_more_attention_shares_a_batch_of_one() -> None:
+    q, k, v = normal(0, 3, 4, 6), normal(1, 1, 5, 6), normal(2, 1, 5, 6)
+    expected = ops.one_more_attention(q, *(x.expand(3, -1, -1) for x in (k, v)), 2)
+    torch.testing.assert_close(ops.one_more_attention(q, k, v, 2), expected)
+
+
 def relative_oracle(
     q: Floats, k: Floats, v: Floats, rel_h: Floats, rel_w: Floats, heads: int
 ) -> Floats:
     """One query at a time."""
-    (m, _, w), n = rel_h.shape, len(rel_w)
+    (m, _, u), (n, _, w) = rel_h.shape, rel_w.shape
     d = q.shape[-1] // heads
     out = np.empty((*q.shape[:2], heads * d))
     for b, h, y, x in np.ndindex(len(q), heads, m, n):
         mine = slice(h * d, (h + 1) * d)
         query = q[b, y * n + x, mine]
-        bias = [query @ (rel_h[y, :, j] + rel_w[x, :, i]) for j in range(w) for i in range(w)]
+        bias = [query @ (rel_h[y, :, j] + rel_w[x, :, i]) for j in range(u) for i in range(w)]
         out[b, y * n + x, mine] = softmax(k[b, :, mine] @ query + np.array(bias)) @ v[b, :, mine]
     return out
 
 
 @given(
-    st.integers(1, 2), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99)
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.integers(0, 99),
 )
-def test_relative_attention(batch: int, heads: int, dim: int, side: int, corner: int) -> None:
-    """Queries may be fewer than keys in both directions."""
-    m, n = 1 + corner % side, 1 + corner // 10 % side
+def test_relative_attention(
+    batch: int, heads: int, dim: int, side: tuple[int, int], corner: int
+) -> None:
+    """Queries may be fewer than keys in both directions, and the grid need not be square."""
+    rows, cols = side
+    m, n = 1 + corner % rows, 1 + corner // 10 % cols
     q = normal(0, batch, m * n, heads * dim)
-    k, v = (normal(i, batch, side * side, heads * dim) for i in (1, 2))
-    rel_h, rel_w = normal(3, m, dim, side), normal(4, n, dim, side)
+    k, v = (normal(i, batch, rows * cols, heads * dim) for i in (1, 2))
+    rel_h, rel_w = normal(3, m, dim, rows), normal(4, n, dim, cols)
     expected = relative_oracle(*map(f64, (q, k, v, rel_h, rel_w)), heads)
     close(ops.relative_attention(q, k, v, rel_h, rel_w, heads), expected, atol=1e-5, rtol=1e-5)
 
@@ -245,6 +275,58 @@ def test_window_attention_is_the_eager_one(heads: int, dim: int, grid: int, wind
         qkv = tokens.reshape(2, grid * grid, c) @ weight.t() + bias
         got = eager.proj(ops.window_attention(qkv, *tables, heads, grid) + value_bias)
     torch.testing.assert_close(got.reshape(2, grid, grid, c), expected, atol=1e-4, rtol=1e-4)
+
+
+def depth_oracle(
+    qkv: Floats, rel_h: Floats, rel_w: Floats, heads: int, grid: int, window: int
+) -> Floats:
+    """Windows as a list, cut into groups; one place of a group at a time."""
+    b, c, depth = len(qkv), qkv.shape[-1] // 3, len(rel_h) * len(rel_w)
+    count = -(-grid // window)
+    padded = np.zeros((b, count * window, count * window, 3 * c))
+    padded[:, :grid, :grid] = qkv.reshape(b, grid, grid, 3 * c)
+    out = np.empty((*padded.shape[:3], c))
+    entries = [(i, y, x) for i in range(b) for y in range(count) for x in range(count)]
+    for first in range(0, len(entries), depth):
+        group = entries[first : first + depth]
+        for dy, dx in np.ndindex(window, window):
+            at = [(i, y * window + dy, x * window + dx) for i, y, x in group]
+            parts = np.split(np.stack([padded[p] for p in at])[None], 3, axis=-1)
+            for p, y in zip(at, relative_oracle(*parts, rel_h, rel_w, heads)[0], strict=True):
+                out[p] = y
+    return out[:, :grid, :grid].reshape(b, grid * grid, c)
+
+
+@given(
+    st.sampled_from([(1, 2), (2, 2), (1, 3), (3, 2)]),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(1, 5),
+)
+def test_depth_attention(
+    shape: tuple[int, int], groups: int, heads: int, dim: int, grid: int, window: int
+) -> None:
+    """Groups of slices, of windows of a slice, or of both, as the batch axis happens to be cut."""
+    rows, cols = shape
+    slices, c = groups * rows * cols, heads * dim
+    qkv = normal(0, slices, grid**2, 3 * c)
+    rel_h, rel_w = normal(1, rows, dim, rows), normal(2, cols, dim, cols)
+    expected = depth_oracle(*map(f64, (qkv, rel_h, rel_w)), heads, grid, window)
+    got = ops.depth_attention(qkv, rel_h, rel_w, heads, grid, window, rows * cols)
+    close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_depth_attention_of_global_blocks_relates_slices() -> None:
+    """One window that covers the grid: every place sees itself in the other slices only."""
+    qkv = normal(0, 4, 9, 12)
+    tables = normal(1, 1, 2, 1), normal(2, 4, 2, 4)
+    before = ops.depth_attention(qkv, *tables, 2, 3, 3, 4)
+    qkv[3, 5] += 1
+    changed = (ops.depth_attention(qkv, *tables, 2, 3, 3, 4) != before).any(-1)
+    assert changed[:, 5].all()
+    assert changed.sum() == 4
 
 
 @given(st.integers(1, 2), sides, sides, st.integers(1, 3), st.integers(1, 3))

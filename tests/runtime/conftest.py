@@ -237,6 +237,23 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     return folder / "engines"
 
 
+@pytest.fixture(scope="session")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
+    """Name of a model of `tests.runtime.cases` -> its bundle and session, made once."""
+    from tests.runtime.cases import Case  # needs torch
+
+    made: dict[str, Any] = {}
+
+    def get(name: str) -> Any:
+        if name not in made:
+            made[name] = Case.of(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    yield get
+    for case in made.values():
+        case.session.close()
+
+
 @pytest.fixture
 def frame() -> np.ndarray:
     """uint8 [40, 56], grey."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import FrameError, NotSupportedError
-from samedge.runtime.frames import as_frame
+from samedge.runtime.frames import as_frame, as_slices
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 
@@ -85,6 +85,36 @@ def test_refused_frames_say_what_to_do(frame: Any, words: str) -> None:
 def test_ragged_lists_are_refused() -> None:
     with pytest.raises(FrameError, match="cannot be read as an array"):
         as_frame([[1, 2], [3]])
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1)])
+def test_16_bits_where_they_are_taken(shape: tuple[int, ...]) -> None:
+    frame = np.arange(600, dtype=np.uint16).reshape(shape)
+    array = as_frame(frame, deep=True)
+    assert array.dtype == np.uint16
+    assert array.shape == (20, 30, 1)
+    assert np.shares_memory(array, frame)
+    swapped = frame.astype(">u2")
+    with pytest.raises(FrameError, match="came as >u2"):
+        as_frame(swapped, deep=True)
+
+
+@pytest.mark.parametrize(
+    ("slices", "shape"),
+    [
+        (np.stack([IMAGE] * 4), (4, 20, 30, 3)),
+        (np.stack([IMAGE] * 4)[..., 0], (4, 20, 30, 1)),
+        (np.stack([IMAGE] * 4)[::-2, ..., :1], (2, 20, 30, 1)),
+        (np.zeros((2, 20, 30), np.uint16), (2, 20, 30, 1)),
+    ],
+)
+def test_accepted_slices(slices: Any, shape: tuple[int, ...]) -> None:
+    array = as_slices(slices, None, deep=True)
+    assert array.shape == shape
+    assert np.shares_memory(array, slices)
+    assert as_slices(slices, shape[0], deep=True).shape == shape
+    with pytest.raises(FrameError, match=f"{shape[0]} slices came; expected 9"):
+        as_slices(slices, 9, deep=True)
 
 
 class _Cuda:

@@ -75,7 +75,7 @@ def test_a_wrong_transform_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_unchanged(convolution(256, 256, 8), x, rewrites.winograd, 1)
 
 
-def linear(widths: list[int], bias: bool, gelu: bool, tokens: int) -> Any:
+def linear(widths: list[int], bias: bool, gelu: bool, tokens: int, batch: int = 1) -> Any:
     rng = np.random.default_rng(sum(widths))
     inner = 128
     weight = (rng.standard_normal((inner, sum(widths))) / np.sqrt(inner)).astype(np.float32)
@@ -83,7 +83,7 @@ def linear(widths: list[int], bias: bool, gelu: bool, tokens: int) -> Any:
     offset[-widths[-1] :] = 0  # as a folded value's bias is
 
     def build() -> ov.Model:
-        x = ops.parameter([1, tokens, inner], np.float32)
+        x = ops.parameter([batch, tokens, inner], np.float32)
         y = ops.matmul(x, ops.constant(weight), False, False)
         if bias:
             y = ops.add(y, ops.constant(offset))
@@ -98,8 +98,9 @@ def linear(widths: list[int], bias: bool, gelu: bool, tokens: int) -> Any:
     return build
 
 
-def tokens_of(count: int) -> Any:
-    return np.random.default_rng(count).standard_normal((1, count, 128)).astype(np.float32)
+def tokens_of(count: int, batch: int = 1) -> Any:
+    random = np.random.default_rng(count)
+    return random.standard_normal((batch, count, 128)).astype(np.float32)
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -123,6 +124,15 @@ def test_linear_as_convolution(count: int, gelu: bool, bias: bool) -> None:
         linear([160], bias, gelu, count), tokens_of(count), rewrites.linear_as_convolution, 1
     )
     assert "MatMul" not in {node.get_type_name() for node in model.get_ops()}
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "widths"),
+    [(rewrites.linear_as_convolution, [160]), (rewrites.split_linear, [128, 32])],
+)
+def test_stacks_of_slices(rewrite: Any, widths: list[int]) -> None:
+    """Several images of tokens at once, as in models of volumes."""
+    assert_unchanged(linear(widths, True, len(widths) == 1, 9, 3), tokens_of(9, 3), rewrite, 1)
 
 
 def test_narrow_matrices_stay() -> None:

@@ -11,17 +11,13 @@ import pytest
 import torch
 
 import samedge
-from samedge.bench.eager import network_input, synthetic_samus
+from samedge.bench.eager import synthetic_samus
 from samedge.errors import BundleError
-from samedge.frame_outputs import mask_values
-from samedge.geometry import frame_geometry
 from samedge.models import build_sam, tiny_sam_config
 from samedge.models.build import SAM_BUILDER
 from samedge.models.synthetic import synthetic_tensor
 from samedge.runtime import verify
-
-LIMIT = 1e-4
-SIZE = (90, 120)
+from tests.runtime.cases import LIMIT, Case, grey, rgb
 
 
 def synthetic_sam() -> Any:
@@ -29,48 +25,6 @@ def synthetic_sam() -> Any:
     shapes = SAM_BUILDER.shapes(asdict(config))
     tensors = {k: torch.from_numpy(synthetic_tensor(k, s, 1)) for k, s in shapes.items()}
     return build_sam(config, tensors)
-
-
-class Case:
-    """An eager model, its bundle and a session on it."""
-
-    def __init__(self, model: Any, folder: Any) -> None:
-        torch.set_num_threads(1)
-        self.model = model
-        self.bundle = samedge.export(samedge.fold(model), folder / "tiny.samedge")
-        self.session = samedge.load(self.bundle, precision="fp32", threads=1, cache=False)
-
-    def eager(self, frame: Any, crop: Any = None, **prompts: Any) -> tuple[Any, Any]:
-        """(low-res logits [N * K, L, L], mask logits [N * K, H, W]) of the eager model."""
-        variant = self.bundle.manifest["variant"]
-        height, width = frame.shape[:2]
-        sizes = variant["input_size"], variant["low_res"]
-        geometry = frame_geometry(self.bundle.family, height, width, crop, *sizes)
-        given: dict[str, Any] = {"multimask": prompts.get("multimask", False)}
-        if "points" in prompts:
-            xy = torch.from_numpy(geometry.to_network(prompts["points"]))
-            given["point_coords"] = xy if xy.ndim == 3 else xy[None]
-            labels = torch.tensor(prompts["labels"])
-            given["point_labels"] = labels if labels.ndim == 2 else labels[None]
-        if "box" in prompts:
-            corners = geometry.to_network(np.reshape(prompts["box"], (-1, 2, 2)))
-            given["boxes"] = torch.from_numpy(corners.reshape(-1, 4))
-        if "mask" in prompts:
-            given["masks"] = torch.from_numpy(prompts["mask"])[None, None]
-        with torch.inference_mode():
-            embedding = self.model.encode(network_input(frame, geometry, self.bundle.family))
-            low_res, _ = self.model.decode(embedding, **given)
-        logits = low_res.numpy().reshape(-1, *low_res.shape[2:])
-        return logits, mask_values(logits, geometry, self.bundle.family)
-
-    def check(self, frame: Any, crop: Any = None, **prompts: Any) -> Any:
-        """The session's answer, after comparing it with the eager model's."""
-        result = self.session.segment(frame, crop=crop, **prompts)
-        logits, full = self.eager(frame, crop, **prompts)
-        np.testing.assert_allclose(result.low_res_logits, logits, atol=LIMIT)
-        sure = np.abs(full) > LIMIT
-        np.testing.assert_array_equal(result.masks[sure], (full > 0)[sure])
-        return result
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +39,6 @@ def sam(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     case = Case(synthetic_sam(), tmp_path_factory.mktemp("sam"))
     yield case
     case.session.close()
-
-
-def grey(seed: int = 0) -> Any:
-    return np.random.default_rng(seed).integers(0, 256, SIZE, dtype=np.uint8)
-
-
-def rgb(seed: int = 0) -> Any:
-    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("frame", [grey(), rgb(), grey()[:30], grey().T])

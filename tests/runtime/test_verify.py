@@ -56,9 +56,9 @@ def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None
     assert tuple(row["precision"] for row in rows) == OpenVinoBackend.precisions()
 
 
-def test_multimask_frames_are_recognised(sam_toy: Any, frame: Any) -> None:
+def test_multimask_frames_are_asked_for_as_such(sam_toy: Any, frame: Any) -> None:
     result = reference(sam_toy, frame, points=[(3, 4)], multimask=True)
-    sam_toy.tests = [selftest(result, frame, [(3, 4)])]
+    sam_toy.tests = [selftest(result, frame, [(3, 4)], multimask=True)]
     (row,) = verify(sam_toy, precision="fp32", threads=1)
     assert row["passed"]
 

@@ -15,7 +15,7 @@ from samedge.bundle import INTENDED_USE, Bundle, BundleWriter
 from samedge.errors import ModelError, NotSupportedError, ParityError
 from samedge.export.decoder_graph import decoder_graph
 from samedge.export.encoder_graph import encoder_graph
-from samedge.export.graph import save
+from samedge.export.graph import Graph
 from samedge.fold.model import FoldedModel
 from samedge.runtime.verify import verify
 
@@ -94,9 +94,9 @@ def _check(folded: object, precisions: Sequence[str]) -> None:
         )
 
 
-def _write(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+def _write(graph: Graph, path: Path) -> dict[str, Any]:
     """Save and check a graph; its entry in the manifest."""
-    save(model, path)
+    model = graph.save(path)
     onnx.checker.check_model(str(path), full_check=True)
     return {
         "file": path.name,

@@ -26,10 +26,10 @@ import openvino.opset13 as ops
 
 from samedge.bundle import Bundle
 from samedge.errors import BundleError, DeviceError
+from samedge.memory import release_memory
 from samedge.runtime import openvino_rewrites, openvino_weights
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.cache import EngineCache, Mapped, load_or_build
-from samedge.runtime.cpu import release_memory
 from samedge.runtime.openvino_weights import halve_weights
 
 DEVICE = "CPU"

@@ -14,7 +14,8 @@ from samedge.kernels import reference as ops
 
 
 def _parameter(x: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(x.detach().to(torch.float32).contiguous().clone(), requires_grad=False)
+    own = x.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return nn.Parameter(own, requires_grad=False)
 
 
 class Linear(nn.Module):

@@ -18,7 +18,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-EXTERNAL_ABOVE = 1_900_000_000  # bytes of weights; a protobuf ends at 2 GiB
+from samedge.needs import EXTERNAL_ABOVE
+
 _ALIGNED = 4096  # so that engines can map each of them into memory
 _OUTSIDE_FROM = 1 << 16  # bytes; shapes, axes and biases stay in the graph
 # Tag bytes (number << 3 | 2, "length-delimited") of the three fields that are written by hand:

@@ -122,6 +122,8 @@ class _Models:
         encoder = openvino_rewrites.optimise(encoder, self._precision)
         if self._precision == "bf16":
             halve_weights(encoder)
+        del model
+        release_memory()  # what was replaced: about as much as the weights
         return {"preprocess": preprocess, "encoder": encoder}
 
 

@@ -11,8 +11,8 @@ from samedge.bench.latency import Clock, alternate, speed_ratio, summarise
 from samedge.bundle import Bundle
 from samedge.errors import ParityError
 from samedge.geometry import frame_geometry
+from samedge.memory import resident_mb
 from samedge.runtime import load
-from samedge.runtime.cpu import resident_mb
 from samedge.runtime.result import STAGES
 from samedge.runtime.session import Session
 from samedge.runtime.verify import verify_session

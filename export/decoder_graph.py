@@ -22,7 +22,7 @@ from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
 
 
-def decoder_graph(folded: FoldedModel) -> onnx.ModelProto:
+def decoder_graph(folded: FoldedModel) -> Graph:
     """The decoder graph of a bundle.
 
     Inputs: `image_embedding` float32 [1, P, g, g]; where the family takes points or boxes,
@@ -55,7 +55,7 @@ def decoder_graph(folded: FoldedModel) -> onnx.ModelProto:
     _to_frame(g, logits, (objects, count), v.low_res, folded.family)
     g.output(scores, "scores", "float32", (objects, count))
     g.output(logits, "low_res_logits", "float32", (objects, count, v.low_res, v.low_res))
-    return g.model()
+    return g
 
 
 def _chosen(folded: FoldedModel) -> bool:

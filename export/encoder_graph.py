@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 
 from samedge.export.attention_graph import self_attention
 from samedge.export.graph import Graph
@@ -13,7 +12,7 @@ from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
 
 
-def encoder_graph(folded: FoldedModel) -> onnx.ModelProto:
+def encoder_graph(folded: FoldedModel) -> Graph:
     """The encoder graph of a bundle.
 
     Inputs: those of `samedge.export.preprocess_graph.preprocess`. Output: `image_embedding` float32
@@ -32,7 +31,7 @@ def encoder_graph(folded: FoldedModel) -> onnx.ModelProto:
         tokens, branch = _block(g, tokens, branch, block, batch, v.grid, f"encoder.blocks.{i}")
     x = _neck(g, tokens, branch, e, batch, v.grid)
     g.output(x, "image_embedding", "float32", (batch, v.prompt_dim, v.grid, v.grid))
-    return g.model()
+    return g
 
 
 def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, batch: int, grid: int) -> str:

@@ -15,8 +15,11 @@ from samedge.bundle import INTENDED_USE, Bundle, BundleWriter
 from samedge.errors import ModelError, NotSupportedError, ParityError
 from samedge.export.decoder_graph import decoder_graph
 from samedge.export.encoder_graph import encoder_graph
-from samedge.export.graph import save
+from samedge.export.graph import Graph
 from samedge.fold.model import FoldedModel
+from samedge.fold.work import require_memory_to_export, work_of_folded
+from samedge.memory import release_memory
+from samedge.needs import GATE, bundle_bytes
 from samedge.runtime.verify import verify
 
 PRECISIONS = ("fp32",)
@@ -36,6 +39,8 @@ def export(
     *,
     overwrite: bool = False,
     zip: bool = False,  # noqa: A002 (the word that users know)
+    consume: bool = False,
+    check_memory: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Write a bundle: graphs, self-test frames, manifest; all of it or nothing.
@@ -51,29 +56,38 @@ def export(
         precisions: of the graphs; this version writes "fp32".
         overwrite: replace a bundle of that name.
         zip: write one file instead of a folder.
+        consume: free the weights of `folded` once they are written: it cannot compute any more
+            after that, and the parity gate has their memory.
+        check_memory: refuse the work where this machine has not enough memory for it.
         progress: called with the name of each step.
 
     Returns:
         The finished bundle, open.
 
     Raises:
-        NotSupportedError: a precision that this version does not write.
+        NotSupportedError: a precision that this version does not write, or too little memory.
         ModelError: `folded` is no FoldedModel.
         ParityError: the engine's results are too far from the reference; nothing is written.
-        OutputError: the disk is full, or something is in the way.
+        OutputError: the disk is full, or has no room for the bundle, or something is in the way.
     """
     step = progress or (lambda _name: None)
     _check(folded, (precisions,) if isinstance(precisions, str) else precisions)
-    with BundleWriter(path, overwrite=overwrite, zip=zip) as writer:
+    if check_memory:
+        require_memory_to_export(folded, consume)
+    size = bundle_bytes(work_of_folded(folded))
+    with BundleWriter(path, overwrite=overwrite, zip=zip, size=size) as writer:
         graphs: dict[str, Any] = {}
         for name, build in (("encoder", encoder_graph), ("decoder", decoder_graph)):
             step(f"writing the {name} graph")
             file = f"{name}.fp32.onnx"
             graphs[name] = {"fp32": _write(build(folded), writer.new_file(file))}
+        if consume:
+            folded.release()
+        release_memory()
         for test in folded.selftests:
             writer.add_selftest(test)
         manifest = _manifest(folded, graphs)
-        step("parity gate: running the bundle on its self-test frames")
+        step(GATE)
         manifest["parity"] = gate(writer.draft(manifest))
         step("hashing and moving into place")
         return writer.commit(manifest)
@@ -94,9 +108,9 @@ def _check(folded: object, precisions: Sequence[str]) -> None:
         )
 
 
-def _write(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+def _write(graph: Graph, path: Path) -> dict[str, Any]:
     """Save and check a graph; its entry in the manifest."""
-    save(model, path)
+    model = graph.save(path)
     onnx.checker.check_model(str(path), full_check=True)
     return {
         "file": path.name,

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-EXTERNAL_ABOVE = 1_900_000_000  # bytes
+from samedge.export import onnx_file
+
 OPSET = 20  # the first with Gelu; TensorRT 10.3, OpenVINO and ONNX Runtime all read it
 IR_VERSION = 10
 
@@ -111,34 +112,27 @@ class Graph:
         return str(self.op("Gelu", [x], path))
 
     def model(self) -> onnx.ModelProto:
-        """The finished model, with all initialisers inside.
+        """The finished model with its weights inside, for small ones; `save` needs no copies."""
+        return onnx_file.with_initialisers(self._without_weights(), self._arrays)
 
-        They may be gigabytes, and protobuf copies what it is given: one goes in at a time.
+    def save(self, path: Path) -> onnx.ModelProto:
+        """Write the finished model; weights beyond 2 GB go to `NAME.onnx.data` beside it.
+
+        Returns:
+            the model without the weights that are in the file or beside it.
         """
-        model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="samedge")
-        model.opset_import.append(helper.make_opsetid("", OPSET))
-        model.graph.name = self.name
-        model.graph.node.extend(self._nodes)
-        model.graph.input.extend(self._inputs)
-        model.graph.output.extend(self._outputs)
-        for key, array in self._arrays.items():
-            model.graph.initializer.append(numpy_helper.from_array(array, key))
+        model = self._without_weights()
+        onnx_file.save(model, self._arrays, path)
         return model
 
-
-def save(model: onnx.ModelProto, path: Path) -> None:
-    """Write a model; weights beyond a protobuf's 2 GB limit go to `NAME.onnx.data` beside it."""
-    if sum(tensor.ByteSize() for tensor in model.graph.initializer) < EXTERNAL_ABOVE:
-        onnx.save(model, str(path))
-        return
-    onnx.save_model(
-        model,
-        str(path),
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=f"{path.name}.data",
-        size_threshold=1 << 16,
-    )
+    def _without_weights(self) -> onnx.ModelProto:
+        model = helper.make_model(
+            helper.make_graph(self._nodes, self.name, self._inputs, self._outputs),
+            producer_name="samedge",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+        )
+        model.ir_version = IR_VERSION
+        return model
 
 
 def _same(a: Array, b: Array) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from samedge.kernels.chunks import few_at_a_time
 from samedge.resampling import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
 
 
@@ -105,11 +106,17 @@ def relative_attention(
     m, n, keys = rel_h.shape[0], rel_w.shape[0], rel_h.shape[2] * rel_w.shape[2]
     q, k, v = (split_heads(x, heads) for x in (q, k, v))
     b, h, t, d = q.shape
-    grid = q.reshape(b, h, m, n, d)
-    bias_h = grid @ rel_h  # [B, h, y, x, key rows]
-    bias_w = (grid.transpose(2, 3) @ rel_w).transpose(2, 3)
-    bias = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(b, h, t, keys)
-    return merge_heads(torch.softmax(q @ k.transpose(-1, -2) + bias, dim=-1) @ v)
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        grid = q.reshape(-1, m, n, d)
+        bias_h = grid @ rel_h  # [N, y, x, key rows]
+        bias_w = (grid.transpose(1, 2) @ rel_w).transpose(1, 2)
+        scores = (bias_h[..., :, None] + bias_w[..., None, :]).reshape(-1, t, keys)
+        scores += q @ k.transpose(-1, -2)
+        return torch.softmax(scores, dim=-1) @ v
+
+    y = few_at_a_time(attend, t * keys, *(x.flatten(0, 1) for x in (q, k, v)))
+    return merge_heads(y.reshape(b, h, t, -1))
 
 
 def window_parts(grid: int, window: int) -> list[tuple[int, int, int]]:

@@ -7,6 +7,7 @@ writes one so that either the whole bundle or nothing stands under its name.
 from samedge.bundle.manifest import INTENDED_USE, MANIFEST, SCHEMA, validate_manifest
 from samedge.bundle.reader import Bundle
 from samedge.bundle.selftest import SelfTest
+from samedge.bundle.space import check_space
 from samedge.bundle.writer import BundleWriter
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Bundle",
     "BundleWriter",
     "SelfTest",
+    "check_space",
     "validate_manifest",
 ]

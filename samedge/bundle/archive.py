@@ -49,7 +49,7 @@ def unpacked(path: Path) -> Path:
         BundleError: it is no zip, no bundle, unsafe, damaged or changed.
         OutputError: the cache folder cannot be written.
     """
-    cache = _cache_folder()
+    cache = cache_folder()
     try:
         digest = sha256_file(path)
     except OSError as error:
@@ -157,7 +157,7 @@ def _is_complete(folder: Path, manifest: dict[str, Any], data: bytes) -> bool:
         return False
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """The private folder of unpacked bundles: `$SAMEDGE_CACHE/bundles` or the user's cache.
 
     Raises:

@@ -18,6 +18,7 @@ from samedge.bundle.files import checked_name, is_disk_error, output_error, sha2
 from samedge.bundle.manifest import MANIFEST, SCHEMA, dump_manifest, parse_manifest, strings
 from samedge.bundle.reader import Bundle
 from samedge.bundle.selftest import SelfTest
+from samedge.bundle.space import check_space
 from samedge.bundle.workfolder import WorkFolder
 from samedge.errors import BundleError, OutputError, SamEdgeError
 
@@ -40,9 +41,10 @@ class BundleWriter:
         path: where the bundle goes; its parent folder must exist.
         overwrite: replace a bundle that stands there. Anything else is never replaced.
         zip: write one zip file instead of a folder.
+        size: bytes of all files to come, if known: the disk must have room for them.
 
     Raises:
-        OutputError: something is in the way, or the folder cannot be written.
+        OutputError: something is in the way, the folder cannot be written, or there is no room.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class BundleWriter:
         path: str | os.PathLike[str],
         overwrite: bool = False,
         zip: bool = False,  # noqa: A002 (the word that users know)
+        size: int = 0,
     ) -> None:
         self.path = Path(path)
         self._overwrite, self._zip = overwrite, zip
         self._check_target()
+        check_space(self.path, size, zip)
         try:
             self._work = WorkFolder(self.path.absolute().parent)
         except OSError as error:
@@ -127,12 +131,13 @@ class BundleWriter:
                 result = self._work.path / "bundle.zip"
                 write_zip(self._folder, names, result)
             _flush(result)
+            opened = Bundle.open(result)  # a zip needs room in the cache: find out before it moves
             self._check_target()
             _move(result, self.path, self._work.path / "old")
             _sync(self.path.absolute().parent)
         except OSError as error:
             raise output_error(error, self.path) from error
-        return Bundle.open(self.path)
+        return Bundle(self.path, opened.root if self._zip else self.path, opened.manifest)
 
     def _write_manifest(self, manifest: dict[str, Any]) -> list[str]:
         """Write the manifest; the names of the files it lists."""

@@ -44,10 +44,21 @@ class Checkpoint:
         """Number of values in all tensors."""
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    def build(self) -> nn.Module:
-        """The model: eager, float32, eval mode, with its own copies of the tensors."""
+    @property
+    def config(self) -> Any:
+        """All sizes of the model that `build` makes: a SamConfig (`samedge.models`)."""
+        return record(self.kind).load_builder().config(self.variant.config)
+
+    def build(self, copy: bool = True) -> nn.Module:
+        """The model: eager, float32, eval mode.
+
+        Args:
+            copy: give it copies of the tensors. False: it shares them with the checkpoint, and
+                where the file is memory-mapped takes no memory of its own. For folding: a model
+                that is trained would change the checkpoint.
+        """
         builder = record(self.kind).load_builder()
-        model = builder.build(self.variant.config, self.tensors)
+        model = builder.build(self.variant.config, self.tensors, copy)
         formats = ", ".join(dict.fromkeys(file.format for file in self.files))
         origin: Any = model  # torch declares every attribute of a module as tensor or module
         origin.source = {"sha256": self.sha256, "format": formats}

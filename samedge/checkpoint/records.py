@@ -85,8 +85,10 @@ class Builder(Protocol):
     def names(self, fields: Mapping[str, Any]) -> list[str]:
         """Tensor names of a model of these sizes; fields that the family lacks are left out."""
 
-    def build(self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
-        """The model with these tensors."""
+    def build(
+        self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor], copy: bool = True
+    ) -> nn.Module:
+        """The model with these tensors, or with copies of them."""
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def _from_checkpoint(path: Path, output: Path, step: Steps) -> Bundle:
     step("reading the checkpoint")
     checkpoint = open_checkpoint(path)
     target = output / f"{path.stem}-{checkpoint.sha256[0][:12]}.samedge"
-    return _reused(target, step) or _exported(checkpoint.build, target, step)
+    return _reused(target, step) or _exported(lambda: checkpoint.build(copy=False), target, step)
 
 
 def _from_formula(output: Path, step: Steps) -> Bundle:
@@ -179,7 +179,7 @@ def _exported(build: Any, target: Path, step: Steps) -> Bundle:
     model = build()
     folded = fold(model, on_step=step)
     del model  # 400 MB that the export does not need
-    bundle: Bundle = export(folded, target, overwrite=True, progress=step)
+    bundle: Bundle = export(folded, target, overwrite=True, consume=True, progress=step)
     return bundle
 
 

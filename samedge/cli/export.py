@@ -11,6 +11,7 @@ from samedge.cli.checkpoint_options import checkpoint_options
 from samedge.cli.filetype import size_text
 from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
 from samedge.cli.printing import Printer, common_options
+from samedge.cli.resources import Resources
 from samedge.cli.steps import Steps
 from samedge.errors import NotSupportedError
 
@@ -56,6 +57,9 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--zip", "as_zip", is_flag=True, help="Write one file instead of a folder.")
 @click.option("--dry-run", is_flag=True, help="Fold and report, but write nothing.")
+@click.option(
+    "--ignore-memory", is_flag=True, help="Try it where the memory seems too small for the model."
+)
 @common_options
 def command(
     checkpoint: Path,
@@ -65,6 +69,7 @@ def command(
     force: bool,
     as_zip: bool,
     dry_run: bool,
+    ignore_memory: bool,
     quiet: bool,
     as_json: bool,
     **says: Any,
@@ -74,7 +79,7 @@ def command(
     A second file completes the first: SAMed's LoRA file behind the SAM checkpoint that it was
     trained on, or SAM weights poured into a SAMUS model. The bundle is compared with the unfolded
     model before it gets its name: if it differs too much the command ends with exit code 5 and
-    leaves nothing behind.
+    leaves nothing behind. Memory and disk space are looked at before the work begins.
     """
     from samedge.checkpoint import open_checkpoint
     from samedge.fold import fold
@@ -87,17 +92,22 @@ def command(
         step("reading the checkpoint")
         opened = open_checkpoint(*files, **says)
         printer.line(opened.describe())
+        resources = Resources.of(opened)
+        if not dry_run and (note := resources.require(output, as_zip, ignore_memory)):
+            printer.line(note)
         step("building the model")
-        model = opened.build()
-        folded = fold(model, on_step=step)
+        model = opened.build(copy=False)
+        del opened
+        folded = fold(model, check_memory=not ignore_memory, on_step=step)
         del model
         if dry_run:
             bundle = None
         else:
-            bundle = _write(folded, output, precision, force, as_zip, step)
+            options = {"overwrite": force, "zip": as_zip, "check_memory": not ignore_memory}
+            bundle = _write(folded, output, precision, options, step)
     printer.line(f"\n{folded.report}\n")
     if bundle is None:
-        _print_plan(printer, folded, output, precision)
+        _print_plan(printer, folded, output, precision, resources)
         return
     manifest = bundle.manifest
     total = sum(f["bytes"] for f in manifest["files"].values())
@@ -120,24 +130,20 @@ def _write(
     folded: FoldedModel,
     output: Path,
     precisions: tuple[str, ...],
-    force: bool,
-    as_zip: bool,
+    options: dict[str, bool],
     step: Steps,
 ) -> Any:
     from samedge.export import export
 
-    return export(
-        folded,
-        output,
-        precisions=precisions,
-        overwrite=force,
-        zip=as_zip,
-        progress=step,
-    )
+    return export(folded, output, precisions, consume=True, progress=step, **options)
 
 
 def _print_plan(
-    printer: Printer, folded: FoldedModel, output: Path, precisions: tuple[str, ...]
+    printer: Printer,
+    folded: FoldedModel,
+    output: Path,
+    precisions: tuple[str, ...],
+    resources: Resources,
 ) -> None:
     report = folded.report
     sizes = {
@@ -146,9 +152,16 @@ def _print_plan(
         for name, part in (("encoder", folded.encoder), ("decoder", folded.decoder))
     }
     printer.json(
-        {"dry_run": True, "bundle": str(output), "files": sizes, "fold_report": report.to_json()}
+        {
+            "dry_run": True,
+            "bundle": str(output),
+            "files": sizes,
+            "memory": resources.to_json(),
+            "fold_report": report.to_json(),
+        }
     )
     rows = [(name, f"about {size_text(size)}") for name, size in sizes.items()]
     rows += [("selftest/", "a few frames, prompts and results"), ("manifest.json", "a few kB")]
     printer.table(f"Would write {output}", ("file", "size"), rows)
+    printer.table("Memory that it would take", ("step", "at its peak"), resources.rows())
     printer.line("Dry run: nothing was written.")

@@ -28,10 +28,13 @@ from samedge.fold.probes import (
     selftest_prompts,
 )
 from samedge.fold.report import FoldReport, Notes
+from samedge.fold.work import require_memory_to_fold
 from samedge.geometry import FrameGeometry
+from samedge.memory import release_memory
 from samedge.models import AutosamusConfig, MsaConfig, PromptableModel, SamusConfig
 from samedge.models.image_encoder import Attention
 from samedge.models.msa import MsaAttention
+from samedge.needs import COMPARE, FOLD
 from samedge.prompt_inputs import prompt_tokens
 
 Step = Callable[[str], None]
@@ -42,6 +45,7 @@ def fold(
     *,
     channels: int | None = None,
     family: str | None = None,
+    check_memory: bool = True,
     on_step: Step | None = None,
 ) -> FoldedModel:
     """Fold a model into its inference network.
@@ -56,6 +60,7 @@ def fold(
         channels: colour channels of the frames to come; default: the family's own (SAMUS: 1, grey,
             with the repetition to RGB folded away). 3 keeps three different channels.
         family: what a foreign module is, where its tensors do not tell ("medsam").
+        check_memory: refuse the work where this machine has not enough memory for it.
         on_step: called with the name of each step, for a progress display.
 
     Returns:
@@ -65,14 +70,17 @@ def fold(
         ModelError: not a torch module, weights that are not finite, or a number of channels that
             the family cannot have.
         CheckpointError: a foreign model whose state dict fits no family.
+        NotSupportedError: too little memory.
     """
     step: Step = on_step or (lambda _name: None)
     native = _on_cpu(model) if isinstance(model, PromptableModel) else _adopt(model, family)
     record = _with_channels(_checked_family(native, family), channels)
+    if check_memory:
+        require_memory_to_fold(native)
     tensors = {k: v.detach() for k, v in native.state_dict().items()}
     _check_finite(tensors)
     notes = Notes()
-    step("folding the image encoder")
+    step(FOLD)
     no_mask = no_mask_embedding(native)
     encoder = fold_encoder(tensors, record, encoder_spec(native), no_mask, notes)
     step("folding the decoder")
@@ -88,7 +96,8 @@ def fold(
     )
     folded = FoldedModel(record, variant, encoder, decoder, no_mask)
     folded.source = native.source
-    step("comparing with the unfolded model")
+    release_memory()  # of weights in float64 there is as much as of a few blocks
+    step(COMPARE)
     folded.report = measure(native, folded, notes)
     return folded
 
@@ -138,7 +147,7 @@ def _adopt(model: nn.Module, family: str | None) -> PromptableModel:
             f"samedge.fold got a {type(model).__name__}; expected a torch module, such as the "
             "result of samedge.open_checkpoint(...).build()"
         )
-    native = checkpoint_from_tensors(model.state_dict(), family=family).build()
+    native = checkpoint_from_tensors(model.state_dict(), family=family).build(copy=False)
     assert isinstance(native, PromptableModel)
     _check_heads(model, native)
     return native

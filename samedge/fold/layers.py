@@ -14,10 +14,8 @@ from samedge.kernels import reference as ops
 
 
 def _parameter(x: torch.Tensor) -> nn.Parameter:
-    """A float32 copy, made in one step."""
-    layout = torch.contiguous_format
-    copy = x.detach().to(torch.float32, copy=True, memory_format=layout)
-    return nn.Parameter(copy, requires_grad=False)
+    own = x.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    return nn.Parameter(own, requires_grad=False)
 
 
 class Linear(nn.Module):

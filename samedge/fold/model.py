@@ -69,6 +69,11 @@ class FoldedModel(nn.Module):
         self.register_buffer("no_mask", added.to(torch.float32))
         self.eval()
 
+    def release(self) -> None:
+        """Free the weights. What is known about the model stays; it computes no more."""
+        for tensor in (*self.parameters(), *self.buffers()):
+            tensor.data = torch.empty(0)
+
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image embedding.

@@ -41,17 +41,20 @@ MODELS: dict[type[SamConfig], Callable[[Any], PromptableModel]] = {
 }
 
 
-def build_model(config: SamConfig, tensors: Mapping[str, Tensor] | None = None) -> PromptableModel:
+def build_model(
+    config: SamConfig, tensors: Mapping[str, Tensor] | None = None, copy: bool = True
+) -> PromptableModel:
     """The model of a config, whatever its family, in eager float32, eval mode.
 
     Args:
         config: all sizes; its type says which family.
         tensors: official state dict, loaded strictly; None: fresh weights, for training.
+        copy: give the model copies; else it shares memory with the tensors.
 
     Raises:
         CheckpointError: missing, unexpected or misshapen tensors.
     """
-    return _build(MODELS[type(config)], config, tensors)
+    return _build(MODELS[type(config)], config, tensors, copy)
 
 
 def build_sam(config: SamConfig, tensors: Mapping[str, Tensor] | None = None) -> Sam:
@@ -65,10 +68,13 @@ def build_samus(config: SamusConfig, tensors: Mapping[str, Tensor] | None = None
 
 
 def _build(
-    model_type: Callable[[_Config], _Model], config: _Config, tensors: Mapping[str, Tensor] | None
+    model_type: Callable[[_Config], _Model],
+    config: _Config,
+    tensors: Mapping[str, Tensor] | None,
+    copy: bool = True,
 ) -> _Model:
     if tensors is not None:
-        return load_strictly(_skeleton(model_type, config), tensors)
+        return load_strictly(_skeleton(model_type, config), tensors, copy)
     model = model_type(config)
     initialise(model)
     return model.eval()
@@ -125,9 +131,11 @@ class FamilyBuilder(Generic[_Config]):
         """Tensor names of a model of these sizes; fields that the family lacks are left out."""
         return list(self.shapes({k: v for k, v in fields.items() if k in self.fields}))
 
-    def build(self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> PromptableModel:
-        """The model with these config fields and tensors; errors as `build_model`."""
-        return build_model(self.config(fields), tensors)
+    def build(
+        self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor], copy: bool = True
+    ) -> PromptableModel:
+        """The model with these config fields and tensors; arguments, errors as `build_model`."""
+        return build_model(self.config(fields), tensors, copy)
 
 
 def model_shapes(config: SamConfig) -> dict[str, tuple[int, ...]]:
@@ -144,11 +152,12 @@ SAMUS_BUILDER = FamilyBuilder(SamusConfig)
 AUTOSAMUS_BUILDER = FamilyBuilder(AutosamusConfig)
 
 
-def load_strictly(model: _Model, tensors: Mapping[str, Tensor]) -> _Model:
+def load_strictly(model: _Model, tensors: Mapping[str, Tensor], copy: bool = True) -> _Model:
     """Put `tensors` (float32) into `model`: every name and shape must fit. Returns it in eval mode.
 
     The model may live on the meta device. It gets its own copies, so that training it changes
-    neither the checkpoint's tensors nor another model built from them.
+    neither the checkpoint's tensors nor another model built from them; without `copy` it shares
+    their memory.
 
     Raises:
         CheckpointError: names the first missing, unexpected and misshapen tensors.
@@ -160,8 +169,8 @@ def load_strictly(model: _Model, tensors: Mapping[str, Tensor]) -> _Model:
         raise CheckpointError(
             f"the tensors do not fit {model.family.title} ({model.config.vit}): {problems}"
         )
-    copies = {k: v.detach().to(torch.float32, copy=True) for k, v in tensors.items()}
-    model.load_state_dict(copies, strict=True, assign=True)
+    own = {k: v.detach().to(torch.float32, copy=copy) for k, v in tensors.items()}
+    model.load_state_dict(own, strict=True, assign=True)
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.eval()

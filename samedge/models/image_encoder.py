@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from samedge.kernels.chunks import few_at_a_time
 from samedge.models.common import LayerNorm2d, MlpBlock
 from samedge.models.config import SamConfig
 
@@ -60,10 +61,14 @@ class Attention(nn.Module):
         b, h, w, _ = x.shape
         qkv = self.qkv(x).reshape(b, h * w, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.reshape(3, b * self.num_heads, h * w, -1).unbind(0)
-        scores = (q * self.scale) @ k.transpose(-2, -1)
         table_h, table_w = (self.get_parameter(name) for name in self.tables)
-        scores = add_relative_positions(scores, q, table_h, table_w, (h, w))
-        x = (scores.softmax(dim=-1) @ v).view(b, self.num_heads, h, w, -1)
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            scores = (q * self.scale) @ k.transpose(-2, -1)
+            scores = add_relative_positions(scores, q, table_h, table_w, (h, w))
+            return scores.softmax(dim=-1) @ v
+
+        x = few_at_a_time(attend, (h * w) ** 2, q, k, v).view(b, self.num_heads, h, w, -1)
         out: Tensor = self.proj(x.permute(0, 2, 3, 1, 4).reshape(b, h, w, -1))
         return out
 
@@ -173,7 +178,8 @@ def add_relative_positions(
     """Add both relative-position terms to attention scores.
 
     Args:
-        scores: `[B, H * W, H * W]`.
+        scores: `[B, H * W, H * W]`; overwritten where no gradient is wanted, for at 4096 tokens
+            nothing else is as large.
         q: unscaled queries `[B, H * W, c]`.
         table_h, table_w: stored tables `[n, c]`.
         size: (H, W).
@@ -183,5 +189,8 @@ def add_relative_positions(
     grid_q = q.reshape(b, h, w, c)
     rel_h = torch.einsum("bhwc,hkc->bhwk", grid_q, relative_rows(table_h, h))
     rel_w = torch.einsum("bhwc,wkc->bhwk", grid_q, relative_rows(table_w, w))
-    scores = scores.view(b, h, w, h, w) + rel_h[:, :, :, :, None] + rel_w[:, :, :, None, :]
+    add = torch.add if scores.requires_grad else Tensor.add_
+    scores = scores.view(b, h, w, h, w)
+    for term in (rel_h[:, :, :, :, None], rel_w[:, :, :, None, :]):
+        scores = add(scores, term)
     return scores.view(b, h * w, h * w)

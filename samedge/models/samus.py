@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from samedge.errors import ModelError
+from samedge.kernels.chunks import few_at_a_time
 from samedge.models.common import Adapter, LayerNorm2d
 from samedge.models.config import SamusConfig
 from samedge.models.image_encoder import Block, PatchEmbed, make_neck
@@ -106,7 +107,12 @@ class CrossAttention(nn.Module):
         b, h, w, _ = tokens.shape
         q = self.split(self.q(tokens))
         k, v = self.split(self.k(branch)), self.split(self.v(branch))
-        x = ((q * self.scale) @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            scores: Tensor = (q * self.scale) @ k.transpose(-2, -1)
+            return scores.softmax(dim=-1) @ v
+
+        x = few_at_a_time(attend, (h * w) ** 2, q, k, v)
         x = x.view(b, self.num_heads, h, w, -1).permute(0, 2, 3, 1, 4)
         out: Tensor = self.proj(x.reshape(b, h, w, -1))
         return out

@@ -1,12 +1,9 @@
-"""What the runtime has to know about the processor: its cores, and how to give memory back."""
+"""What the runtime has to know about the processor: its cores."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import math
 import os
-import sys
 from pathlib import Path
 
 _CPUS = Path("/sys/devices/system/cpu")
@@ -43,22 +40,3 @@ def _within_quota(cores: int) -> int:
     except (OSError, ValueError):  # no cgroup v2 here: no quota to respect
         limit = cores
     return max(1, min(cores, limit))
-
-
-def release_memory() -> None:
-    """Give freed heap pages back to the system (glibc keeps them otherwise)."""
-    gc.collect()
-    if sys.platform.startswith("linux"):
-        try:
-            ctypes.CDLL(None).malloc_trim(0)
-        except (AttributeError, OSError):  # musl has no malloc_trim; it returns pages by itself
-            return
-
-
-def resident_mb() -> float | None:
-    """Resident memory of this process in MB (10^6 bytes); None where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

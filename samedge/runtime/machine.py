@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from samedge.memory import group_limit, meminfo, room
 from samedge.runtime.cpu import physical_cores, usable_cpus
 
 # Extra -> (what for, packages by their names on the package index). A test compares the packages
@@ -53,8 +54,6 @@ FEATURES: dict[str, str] = {
 }
 
 _CPUINFO = Path("/proc/cpuinfo")
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP_MEMORY = Path("/sys/fs/cgroup/memory.max")
 _BOARD = Path("/proc/device-tree/model")
 _NVIDIA_QUERY = "name,driver_version,memory.total,compute_cap"
 
@@ -107,18 +106,18 @@ def cpu() -> dict[str, Any]:
 
 
 def memory() -> dict[str, int | None]:
-    """Memory in MB (10^6 bytes): of the machine, free now, and a container's limit if set."""
-    found: dict[str, int] = {}
-    for line in (_read(_MEMINFO) or "").splitlines():
-        key, _, rest = line.partition(":")
-        if rest.strip().endswith("kB"):
-            found[key] = int(rest.split()[0]) * 1024 // 10**6
-    limit = (_read(_CGROUP_MEMORY) or "").strip()
+    """Memory in MB (10^6 bytes): of the machine, free for this process, and the limit of a
+    container or control group if one is set."""
+    here = room()
     return {
-        "total_mb": found.get("MemTotal"),
-        "available_mb": found.get("MemAvailable"),
-        "limit_mb": int(limit) // 10**6 if limit.isdigit() else None,
+        "total_mb": _mb(meminfo().get("MemTotal")),
+        "available_mb": _mb(None if here is None else here.bytes),
+        "limit_mb": _mb(group_limit()),
     }
+
+
+def _mb(count: int | None) -> int | None:
+    return None if count is None else count // 10**6
 
 
 def packages() -> dict[str, dict[str, str | None]]:

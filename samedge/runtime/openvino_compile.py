@@ -26,10 +26,10 @@ import openvino.opset13 as ops
 
 from samedge.bundle import Bundle
 from samedge.errors import BundleError, DeviceError
+from samedge.memory import release_memory
 from samedge.runtime import openvino_rewrites, openvino_weights
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.cache import EngineCache, Mapped, load_or_build
-from samedge.runtime.cpu import release_memory
 from samedge.runtime.openvino_weights import halve_weights
 
 DEVICE = "CPU"
@@ -122,6 +122,8 @@ class _Models:
         encoder = openvino_rewrites.optimise(encoder, self._precision)
         if self._precision == "bf16":
             halve_weights(encoder)
+        del model
+        release_memory()  # what was replaced: about as much as the weights
         return {"preprocess": preprocess, "encoder": encoder}
 
 

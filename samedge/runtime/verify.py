@@ -7,7 +7,7 @@ model. Every row reports its margin, not only pass or fail.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from samedge.bundle import Bundle, SelfTest
 from samedge.errors import BundleError
 from samedge.frame_outputs import decision_distance, mask_values
 from samedge.geometry import frame_geometry
+from samedge.memory import release_memory
 from samedge.runtime.backend import choose_backend
 from samedge.runtime.loading import load
 from samedge.runtime.result import Result
@@ -61,6 +62,7 @@ def verify(
     for name in chosen:
         with load(opened, cls.name, name, threads, device, cache) as session:
             rows.append(verify_session(session, opened.selftest()))
+        release_memory()  # the next engine needs it
     return rows
 
 
@@ -70,7 +72,7 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
     Raises:
         BundleError: there are no frames.
     """
-    pairs = [(_run(session, test), test) for test in tests]
+    pairs = list(_run_all(session, tests))
     about, variant = session.describe(), session.manifest["variant"]
 
     def distance(test: SelfTest) -> NDArray[np.float32]:
@@ -83,10 +85,23 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
     return compare(pairs, about["backend"], about["precision"], distance)
 
 
-def _run(session: Session, test: SelfTest) -> Result:
-    """A self-test's prompts, asked of a session; the slices of a stack one after the other."""
-    if not test.stack:
-        return session.segment(test.frame, **_prompts(test, slice(None)))
+def _run_all(session: Session, tests: Iterable[SelfTest]) -> Iterator[tuple[Result, SelfTest]]:
+    """Each self-test's result. A frame that is the one before is not encoded again, which is
+    nearly all of the time."""
+    encoded: NDArray[np.uint8] | None = None
+    for test in tests:
+        if test.stack:
+            encoded = None
+            yield _run_stack(session, test), test
+            continue
+        if encoded is None or not np.array_equal(encoded, test.frame):
+            session.set_frame(test.frame)
+            encoded = test.frame
+        yield session.predict(**_prompts(test, slice(None))), test
+
+
+def _run_stack(session: Session, test: SelfTest) -> Result:
+    """A self-test's prompts, asked of the slices of a stack one after the other."""
     prompts = [_prompts(test, slice(i, i + 1)) for i in range(len(test.points))]
     results = session.segment_slices(test.frame, prompts)
     return Result(

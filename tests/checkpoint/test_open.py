@@ -58,6 +58,23 @@ def test_the_model_has_its_own_copies(samus_tensors: StateDict, saved: Save) -> 
     assert_same(dict(checkpoint.build().state_dict()), samus_tensors)
 
 
+def test_a_model_may_share_the_checkpoint_s_memory(samus_tensors: StateDict, saved: Save) -> None:
+    """Of a file that is mapped, so that the model takes no memory of its own."""
+    path = saved(samus_tensors)
+    before = path.read_bytes()
+    checkpoint = open_checkpoint(path)
+    model = checkpoint.build(copy=False)
+    state = model.state_dict()
+    assert_same(dict(state), samus_tensors)
+    for name, tensor in checkpoint.tensors.items():
+        assert state[name].data_ptr() == tensor.data_ptr(), name
+    assert not model.training
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert path.read_bytes() == before  # the map is private
+
+
 def test_safetensors(samus_tensors: StateDict, tmp_path: Path) -> None:
     path = tmp_path / "samus.safetensors"
     save_file(samus_tensors, path)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from samedge import memory
 from samedge.cli import run
 from samedge.cli.doctor import abilities
 from samedge.runtime import machine as module
@@ -113,6 +114,6 @@ def test_nothing_personal_is_read(found: dict[str, Any]) -> None:
 
 
 def test_memory_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MEMINFO", tmp_path / "nothing")
-    monkeypatch.setattr(module, "_CGROUP_MEMORY", tmp_path / "nothing")
+    for name in ("_MEMINFO", "_OWN_GROUPS", "_STATM"):
+        monkeypatch.setattr(memory, name, tmp_path / "nothing")
     assert module.memory() == {"total_mb": None, "available_mb": None, "limit_mb": None}

@@ -21,7 +21,7 @@ def engines() -> Callable[[str], Engine]:
         if name not in made:
             folded = folded_model(name)
             graphs = encoder_graph(folded), decoder_graph(folded)
-            made[name] = Engine(folded, *map(open_graph, graphs))
+            made[name] = Engine(folded, *(open_graph(g.model()) for g in graphs))
         return made[name]
 
     return get

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
@@ -24,8 +23,7 @@ from samedge.errors import (
     OutputError,
     ParityError,
 )
-from samedge.export import exporting
-from samedge.export import graph as graph_module
+from samedge.export import exporting, onnx_file
 from samedge.families import Family
 from samedge.fold import FoldedModel
 from samedge.runtime.openvino_backend import OpenVinoBackend
@@ -156,7 +154,7 @@ def test_steps_are_told(tmp_path: Path) -> None:
 
 def test_weights_beside_the_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for models beyond 2 GB: gate, session and hashes cover the second file."""
-    monkeypatch.setattr(graph_module, "EXTERNAL_ABOVE", 0)
+    monkeypatch.setattr(onnx_file, "EXTERNAL_ABOVE", 0)
     only_float32(monkeypatch)
     bundle = samedge.export(folded_model("sam"), tmp_path / "a.samedge")
     weights = bundle.path / "encoder.fp32.onnx.data"
@@ -298,7 +296,12 @@ def disk_full(*_args: Any, **_kwargs: Any) -> None:
 @pytest.mark.usefixtures("ungated")
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(onnx, "save"), (writer_module, "_flush"), (writer_module, "_move"), (Path, "write_bytes")],
+    [
+        (onnx_file, "save"),
+        (writer_module, "_flush"),
+        (writer_module, "_move"),
+        (Path, "write_bytes"),
+    ],
 )
 def test_a_full_disk_leaves_nothing(
     module: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

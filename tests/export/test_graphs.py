@@ -6,7 +6,7 @@ import getpass
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,12 @@ from onnx import numpy_helper
 from samedge.export import graph as graph_module
 from samedge.export.decoder_graph import decoder_graph
 from samedge.export.encoder_graph import encoder_graph
-from samedge.export.graph import Graph, save
+from samedge.export.graph import Graph
 from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.fold import FoldedModel
-from tests.export.engine import MODELS, folded_model, open_graph
+from tests.export.engine import MODELS, folded_model
 
-BUILDERS: dict[str, Callable[[FoldedModel], onnx.ModelProto]] = {
-    "encoder": encoder_graph,
-    "decoder": decoder_graph,
-}
+BUILDERS = {"encoder": encoder_graph, "decoder": decoder_graph}
 # Stored [in, out] like all linear layers, but a 1x1 convolution [out, in, 1, 1] in the graph.
 TRANSPOSED = {"encoder.neck.lin.weight"}
 # Not weights of a layer: what the runtime gets for free with the embedding.
@@ -34,7 +31,7 @@ NOT_IN_GRAPHS = {"no_mask"}
 
 
 def graphs(folded: FoldedModel) -> dict[str, onnx.ModelProto]:
-    return {name: build(folded) for name, build in BUILDERS.items()}
+    return {name: build(folded).model() for name, build in BUILDERS.items()}
 
 
 def weights(folded: FoldedModel) -> Iterator[tuple[str, np.ndarray]]:
@@ -119,7 +116,7 @@ def test_every_initialiser_and_input_is_used(folded: FoldedModel) -> None:
 
 
 def test_the_network_behind_the_cut_has_static_shapes(folded: FoldedModel) -> None:
-    model = onnx.shape_inference.infer_shapes(encoder_graph(folded), data_prop=True)
+    model = onnx.shape_inference.infer_shapes(encoder_graph(folded).model(), data_prop=True)
     v = folded.variant
     shapes = {
         value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
@@ -242,7 +239,7 @@ def test_float32_is_the_only_precision(name: str) -> None:
 
 @pytest.mark.parametrize("builder", list(BUILDERS))
 def test_nothing_about_this_machine(builder: str, folded: FoldedModel) -> None:
-    model = BUILDERS[builder](folded)
+    model = BUILDERS[builder](folded).model()
     assert model.producer_name == "samedge"
     texts = [model.doc_string, model.producer_version, model.domain, model.graph.doc_string]
     parts: list[Any] = [*model.graph.node, *model.graph.initializer]
@@ -262,31 +259,6 @@ def test_the_same_model_gives_the_same_bytes(folded: FoldedModel) -> None:
     first, second = graphs(folded), graphs(folded)
     for name in BUILDERS:
         assert first[name].SerializeToString() == second[name].SerializeToString()
-
-
-def test_weights_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond a protobuf's limit; the file names its neighbour without a folder."""
-    folded = folded_model("sam")
-    inside, outside = tmp_path / "inside.onnx", tmp_path / "outside.onnx"
-    save(encoder_graph(folded), inside)
-    monkeypatch.setattr(graph_module, "EXTERNAL_ABOVE", 0)
-    save(encoder_graph(folded), outside)
-    assert (tmp_path / "outside.onnx.data").stat().st_size > 64 << 10
-    onnx.checker.check_model(str(outside), full_check=True)
-    proto = onnx.load(outside, load_external_data=False)
-    places = {
-        entry.value
-        for tensor in proto.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    assert places == {"outside.onnx.data"}
-    names = [value.name for value in open_graph(inside).get_inputs()]
-    assert [value.name for value in open_graph(outside).get_inputs()] == names
-    for ours, theirs in zip(
-        onnx.load(inside).graph.initializer, onnx.load(outside).graph.initializer, strict=True
-    ):
-        np.testing.assert_array_equal(numpy_helper.to_array(ours), numpy_helper.to_array(theirs))
 
 
 def test_builder_shares_equal_constants() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from samedge.export.graph import save
 from samedge.export.preprocess_graph import NETWORK_INPUT
 from samedge.frame_outputs import mask_values
 from samedge.geometry import FrameGeometry
@@ -51,7 +50,8 @@ class OnnxEngine(OneByOne):
 
     def _part(self, name: str, model: onnx.ModelProto) -> ort.InferenceSession:
         path = self._folder / f"{name}.onnx"
-        save(model, path)
+        # Weights beside it in any case: those of a ViT-H are too large for the file itself.
+        onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
         return self._session(path)
 
     @cached_property

@@ -47,14 +47,16 @@ def test_row_of_query_and_key() -> None:
     assert all(rows[i, j] == i - j + 4 for i in range(5) for j in range(5))
 
 
+@pytest.mark.parametrize("gradient", [False, True])
 @pytest.mark.parametrize(("h", "w"), [(3, 3), (2, 5)])
-def test_relative_positions_by_hand(h: int, w: int) -> None:
+def test_relative_positions_by_hand(h: int, w: int, gradient: bool) -> None:
     torch.manual_seed(0)
     q = torch.randn(2, h * w, 4, dtype=torch.float64)
     scores = torch.randn(2, h * w, h * w, dtype=torch.float64)
     table_h = torch.randn(2 * h - 1, 4, dtype=torch.float64)
     table_w = torch.randn(2 * w - 1, 4, dtype=torch.float64)
-    got = add_relative_positions(scores, q, table_h, table_w, (h, w))
+    given = scores.clone().requires_grad_(gradient)
+    got = add_relative_positions(given, q, table_h, table_w, (h, w)).detach()
     for query in range(h * w):
         for key in range(h * w):
             row_h = table_h[query // w - key // w + h - 1]

@@ -17,8 +17,8 @@ MODULES = find_modules()
 # Lowest first; a unit imports itself and anything in a line above its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_callable"),
-    ("_optional", "families", "resampling", "tolerances"),
-    ("geometry", "bundle"),
+    ("_optional", "families", "memory", "resampling", "tolerances"),
+    ("geometry", "bundle", "needs"),
     ("frame_inputs", "frame_outputs", "prompt_inputs"),
     ("checkpoint", "kernels"),
     ("models",),

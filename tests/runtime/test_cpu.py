@@ -1,4 +1,4 @@
-"""Counting cores, and giving memory back."""
+"""Counting cores."""
 
 from __future__ import annotations
 
@@ -52,8 +52,5 @@ def test_without_topology_processors_count(machine: Path, monkeypatch: pytest.Mo
     assert cpu.physical_cores() == 4
 
 
-def test_memory() -> None:
-    cpu.release_memory()
-    resident = cpu.resident_mb()
-    assert resident is None or resident > 1
+def test_usable_processors() -> None:
     assert cpu.usable_cpus()

@@ -11,6 +11,7 @@ from samedge.bundle import SelfTest
 from samedge.errors import BundleError
 from samedge.runtime import load, verify
 from samedge.runtime.result import Result
+from samedge.runtime.session import Session
 from samedge.runtime.verify import BROKEN, compare
 from samedge.tolerances import LIMITS
 
@@ -61,6 +62,26 @@ def test_multimask_frames_are_asked_for_as_such(sam_toy: Any, frame: Any) -> Non
     sam_toy.tests = [selftest(result, frame, [(3, 4)], multimask=True)]
     (row,) = verify(sam_toy, precision="fp32", threads=1)
     assert row["passed"]
+
+
+def test_a_frame_is_encoded_once_for_all_its_prompts(
+    samus_toy: Any, frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for those of another frame, nor when it comes again after one."""
+    other = 255 - frame
+    asked = [(frame, (3, 4)), (frame.copy(), (9, 9)), (other, (3, 4)), (frame, (5, 5))]
+    samus_toy.tests = [
+        selftest(reference(samus_toy, f, points=[point]), f, [point]) for f, point in asked
+    ]
+    encoded = []
+    original = Session.set_frame
+    monkeypatch.setattr(
+        Session, "set_frame", lambda self, f: (encoded.append(f), original(self, f))
+    )
+    (row,) = verify(samus_toy, backend="openvino", precision="fp32", threads=1)
+    assert row["passed"]
+    assert row["frames"] == 4
+    assert len(encoded) == 3
 
 
 def pair(**changes: Any) -> tuple[Result, SelfTest]:

@@ -1,0 +1,202 @@
+"""Memory and time of every step of an export, beside what was predicted from the sizes.
+
+    python -m samedge.bench.memory CHECKPOINT [--family medsam] [--chunk 4] [--json]
+
+Memory is what the process takes beyond what it has when the checkpoint is open: its anonymous
+pages, read fifty times a second from outside. Pages of mapped files (checkpoint, weights of the
+bundle) are the system's to drop and are counted in the peak of resident memory only. The bundle is
+thrown away. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from samedge.bench.entry import run
+from samedge.errors import DeviceError, NotSupportedError
+
+CHILD = "--write-to"
+_BEGIN, _END = "begin", "end"  # of the export, among the names of its steps
+_EVERY_S = 0.02
+
+
+def measure(checkpoint: Path, options: Sequence[str] = ()) -> dict[str, Any]:
+    """Export in a process of its own: `{"steps": {name: {"seconds", "measured_mb",
+    "predicted_mb"}}, "title", "vit", "seconds", "peak_rss_mb", "bundle_mb"}`.
+
+    Raises:
+        NotSupportedError: this is not Linux.
+        DeviceError: the process failed; its message is passed on.
+    """
+    if not Path("/proc/self/status").exists():
+        raise NotSupportedError("memory is measured by /proc, which only Linux has")
+    with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
+        command = [sys.executable, "-m", "samedge.bench.memory", str(checkpoint), *options]
+        child = subprocess.Popen(
+            [*command, CHILD, folder],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert child.stdout is not None
+        assert child.stderr is not None
+        with Watch(child.pid) as watch:
+            for line in child.stdout:
+                told = json.loads(line)
+                if isinstance(told, str):
+                    watch.begins(told)
+        message = child.stderr.read()
+        if child.wait() != 0:
+            raise DeviceError(f"the process that exports failed: {message[-2000:]}")
+    return _report(watch, told)
+
+
+def _report(watch: Watch, told: dict[str, Any]) -> dict[str, Any]:
+    base = watch.steps.pop(_BEGIN)["measured_mb"]
+    watch.steps.pop(_END)
+    for name, row in watch.steps.items():
+        row["measured_mb"] -= base
+        if name in told["needs"]:
+            row["predicted_mb"] = told["needs"][name] / 1e6
+    seconds = sum(row["seconds"] for row in watch.steps.values())
+    return {**told, "steps": watch.steps, "seconds": seconds, "peak_rss_mb": watch.peak_rss_mb}
+
+
+class Watch:
+    """Peaks of another process's memory, step by step, while the `with` block lasts.
+
+    Attributes:
+        steps: name -> {"seconds", "measured_mb"}.
+        peak_rss_mb: of the resident memory, mapped files included.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.steps: dict[str, dict[str, float]] = {}
+        self.peak_rss_mb = 0.0
+        self._status = Path(f"/proc/{pid}/status")
+        self._name, self._start, self._peak = "", 0.0, 0.0
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def begins(self, name: str) -> None:
+        """The step before has ended, `name` begins."""
+        with self._lock:
+            self._sample()
+            if self._name:
+                seconds = time.monotonic() - self._start
+                self.steps[self._name] = {"seconds": seconds, "measured_mb": self._peak}
+            self._name, self._start, self._peak = name, time.monotonic(), 0.0
+            self._sample()
+
+    def _look(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            with self._lock:
+                self._sample()
+
+    def _sample(self) -> None:
+        sizes = dict(_sizes(self._status))
+        self._peak = max(self._peak, sizes.get("RssAnon", 0.0) + sizes.get("RssShmem", 0.0))
+        self.peak_rss_mb = max(self.peak_rss_mb, sizes.get("VmHWM", 0.0))
+
+
+def _sizes(status: Path) -> Iterator[tuple[str, float]]:
+    """Sizes in /proc/PID/status in MB (10^6 bytes); none of a process that has gone."""
+    try:
+        lines = status.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        key, _, value = line.partition(":")
+        if value.strip().endswith("kB"):
+            yield key, int(value.split()[0]) * 1024 / 1e6
+
+
+def _export(args: argparse.Namespace, folder: Path) -> None:
+    """What is measured: tells the name of each step as it begins, and at last the rest."""
+    from samedge.checkpoint import open_checkpoint
+    from samedge.export import export
+    from samedge.fold import fold
+    from samedge.fold.work import pipeline_needs, work_of
+
+    opened = open_checkpoint(
+        args.checkpoint,
+        family=args.family,
+        input_size=args.input_size,
+        slices=args.slices,
+        chunk=args.chunk,
+    )
+    needs = pipeline_needs(work_of(opened.config, opened.parameters))
+    about = {"title": opened.family.title, "vit": opened.variant.vit}
+    _tell(_BEGIN)
+    _tell("building the model")
+    model = opened.build(copy=False)
+    del opened
+    folded = fold(model, on_step=_tell)
+    del model
+    bundle = export(folded, folder / "a.samedge", consume=True, progress=_tell)
+    _tell(_END)
+    _tell(_END)
+    size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
+    predicted = {need.step: need.bytes for need in needs}
+    _tell({**about, "needs": predicted, "bundle_mb": size / 1e6})
+
+
+def _tell(value: str | dict[str, Any]) -> None:
+    print(json.dumps(value), flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m samedge.bench.memory", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--family")
+    parser.add_argument("--input-size", type=int)
+    parser.add_argument("--slices", type=int)
+    parser.add_argument("--chunk", type=int)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument(CHILD, type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if args.write_to is not None:
+        _export(args, args.write_to)
+        return 0
+    names = ("family", "input_size", "slices", "chunk")
+    given = {name: getattr(args, name) for name in names}
+    options = [f"--{k.replace('_', '-')}={v}" for k, v in given.items() if v is not None]
+    report = measure(args.checkpoint, options)
+    print(json.dumps(report, indent=1) if args.json else text(report))
+    return 0
+
+
+def text(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    lines = [f"{report['title']} {report['vit']}"]
+    lines.append(f"{'step':<58}{'s':>8}{'MB':>8}{'predicted':>11}")
+    for name, row in report["steps"].items():
+        predicted = f"{row['predicted_mb']:.0f}" if "predicted_mb" in row else ""
+        lines.append(f"{name:<58}{row['seconds']:8.1f}{row['measured_mb']:8.0f}{predicted:>11}")
+    lines.append(
+        f"{report['seconds']:.0f} s, peak of resident memory {report['peak_rss_mb']:.0f} MB "
+        f"(mapped files included), bundle {report['bundle_mb']:.0f} MB"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

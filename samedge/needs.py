@@ -1,0 +1,88 @@
+"""How much memory folding and exporting take at their peaks, told from sizes alone.
+
+The numbers below were fitted to what the steps took in fact, from ViT-B to ViT-H and for every
+family; `python -m samedge.bench.memory CHECKPOINT` measures a checkpoint's and prints both.
+docs/performance.md has the table. They are meant to be too large rather than too small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from samedge.memory import Need
+
+FOLD = "folding the image encoder"
+COMPARE = "comparing with the unfolded model"
+WRITE = "writing the encoder graph"
+GATE = "parity gate: running the bundle on its self-test frames"
+
+EXTERNAL_ABOVE = 1_900_000_000  # bytes of weights of a graph; a protobuf ends at 2 GiB
+
+_FLOAT = 4
+_CHUNK = 4 << 26  # bytes of attention scores that torch holds at a time: kernels/chunks.py
+_PLAIN = 300 * 10**6  # buffers of the libraries, images, masks, the decoder
+_MARGIN = 1.15  # of everything: allocators, other versions of the libraries
+
+
+@dataclass(frozen=True)
+class Work:
+    """What of a model decides how much memory it takes.
+
+    Attributes:
+        weights: bytes of its float32 weights.
+        images: encoded together (slices of a volume).
+        heads: attention heads.
+        tokens: of one image.
+        padded: the same with the padding of windows.
+        dim: channels of a token.
+        attended: keys of a token in the widest block: all tokens, or those of a window.
+    """
+
+    weights: int
+    images: int
+    heads: int
+    tokens: int
+    padded: int
+    dim: int
+    attended: int
+
+    @property
+    def scores(self) -> int:
+        """Bytes of one block's attention scores, of all images and heads together."""
+        return self.images * self.heads * self.tokens * self.attended * _FLOAT
+
+    @property
+    def chunk(self) -> int:
+        """Bytes of attention scores that torch holds at a time; one head's at least."""
+        return min(self.scores, max(_CHUNK, self.tokens * self.attended * _FLOAT))
+
+    @property
+    def activations(self) -> int:
+        """Bytes of the tokens of all images, once."""
+        return self.images * self.padded * self.dim * _FLOAT
+
+
+def fold_needs(work: Work) -> list[Need]:
+    """Of `samedge.fold`, beyond the model that is folded. Folding makes as many weights again."""
+    compared = work.weights + 2 * work.chunk + 16 * work.activations
+    return [_need(FOLD, work.weights), _need(COMPARE, compared)]
+
+
+def export_needs(work: Work) -> list[Need]:
+    """Of `samedge.export`, beyond the folded model.
+
+    Weights inside a graph's file are read twice to check it, those beside it not at all. The gate
+    has them once as OpenVINO's kernels want them and once as they were before.
+    """
+    checked = 2 * work.weights if work.weights < EXTERNAL_ABOVE else 0
+    gate = 2 * work.weights + 1.4 * work.scores + 8 * work.activations
+    return [_need(WRITE, checked), _need(GATE, gate)]
+
+
+def bundle_bytes(work: Work) -> int:
+    """Size of the bundle on the disk, from above: weights, tables, self-test frames."""
+    return work.weights + _FLOAT * work.tokens * (1024 + 2 * work.dim) + 16 * 10**6
+
+
+def _need(step: str, count: float) -> Need:
+    return Need(step, int((count + _PLAIN) * _MARGIN))

@@ -29,6 +29,12 @@ class FakeSession:
     def clock(self) -> float:
         return self.now
 
+    def set_frame(self, frame: Any) -> None:
+        self.frame = frame
+
+    def predict(self, **prompts: Any) -> Result:
+        return self.segment(self.frame, **prompts)
+
     def segment(self, frame: Any, **prompts: Any) -> Result:
         self.now += 0.010
         self.frames += 1

@@ -63,7 +63,7 @@ def test_a_foreign_module_may_be_called_medsam() -> None:
     ("family", "error", "words"),
     [
         ("samus", CheckpointError, "SAMUS"),
-        ("sam2", NotSupportedError, "cannot load it"),
+        ("sam2", NotSupportedError, "cannot load SAM 2"),
         ("sammy", CheckpointError, "unknown family 'sammy'; known: .*medsam"),
     ],
 )

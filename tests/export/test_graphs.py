@@ -179,7 +179,7 @@ def test_the_encoders_inputs_and_output(name: str) -> None:
     """As `preprocess` and `encoder_graph` say, and as docs/bundle.md lists them."""
     folded = folded_model(name)
     v, (leading, channels, planes, more) = folded.variant, TAKES[name]
-    graph, side = encoder_graph(folded).graph, v.input_size
+    graph, side = encoder_graph(folded).model().graph, v.input_size
     expected: dict[str, Any] = {
         "frame": ("uint8", [*leading, "height", "width", "frame_channels"]),
         "colour": ("float32", ["frame_channels", channels]),
@@ -199,7 +199,7 @@ def test_the_decoders_inputs_and_outputs(name: str) -> None:
     """As `decoder_graph` says, and as docs/bundle.md lists them."""
     folded = folded_model(name)
     v, (prompts, objects, masks) = folded.variant, GIVES[name]
-    graph, side = decoder_graph(folded).graph, v.low_res
+    graph, side = decoder_graph(folded).model().graph, v.low_res
     assert values(graph.input) == {
         "image_embedding": ("float32", [1, v.prompt_dim, v.grid, v.grid]),
         **prompts,

@@ -40,7 +40,7 @@ def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("name", ["samed-colour", "samed", "samed_s", "lora", "medsam"])
 def test_lora_leaves_no_operation(name: str) -> None:
     """The encoder has the very nodes and weights of a SAM of the same sizes."""
-    sam, other = (encoder_graph(folded_model(n)) for n in ("sam", name))
+    sam, other = (encoder_graph(folded_model(n)).model() for n in ("sam", name))
     assert network(other) == network(sam)
     ours, theirs = shapes(other), shapes(sam)
     patches = "encoder.patch_embed.weight"
@@ -53,7 +53,7 @@ def test_lora_leaves_no_operation(name: str) -> None:
 
 
 def test_lora_leaves_no_operation_in_the_decoder() -> None:
-    first, second = (decoder_graph(folded_model(n)) for n in ("samed", "samed_s"))
+    first, second = (decoder_graph(folded_model(n)).model() for n in ("samed", "samed_s"))
     assert network(first) == network(second)
     assert shapes(first) == shapes(second)
 
@@ -62,7 +62,8 @@ def test_lora_leaves_no_operation_in_the_decoder() -> None:
 def test_parallel_adapters_leave_no_product(name: str) -> None:
     """Two in every MLP, as without; its hidden width has grown by the adapter's."""
     folded = folded_model(name)
-    model, found = encoder_graph(folded), shapes(encoder_graph(folded))
+    model = encoder_graph(folded).model()
+    found = shapes(model)
     config, _ = MODELS[name]
     for i, block in enumerate(folded.encoder.blocks):
         assert products(model, f"encoder.blocks.{i}.mlp") == {"MatMul": 2}
@@ -74,7 +75,8 @@ def test_parallel_adapters_leave_no_product(name: str) -> None:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_serial_adapters_leave_one_small_product(name: str) -> None:
     folded = folded_model(name)
-    model, found = encoder_graph(folded), shapes(encoder_graph(folded))
+    model = encoder_graph(folded).model()
+    found = shapes(model)
     dim = MODELS[name][0].embed_dim
     for i, block in enumerate(folded.encoder.blocks):
         path, attn = f"encoder.blocks.{i}", block.attn
@@ -94,7 +96,7 @@ def test_serial_adapters_leave_one_small_product(name: str) -> None:
 def test_the_patch_embedding_is_one_convolution(name: str, matrices: int) -> None:
     """Mean, scale and grey repetition leave nothing; SAMUS has its enlargement (a product for each
     direction) and its input adapter's second matrix."""
-    model = encoder_graph(folded_model(name))
+    model = encoder_graph(folded_model(name)).model()
     expected = {"Conv": 1, "MatMul": matrices} if matrices else {"Conv": 1}
     assert products(model, "encoder.patch_embed") == expected
 
@@ -115,7 +117,7 @@ def test_decoder_products(name: str) -> None:
     """Points are one product, mask prompts three; the prompt generator has its exchange."""
     folded = folded_model(name)
     d = folded.decoder
-    found = Counter(node.op_type for node in decoder_graph(folded).graph.node)
+    found = Counter(node.op_type for node in decoder_graph(folded).model().graph.node)
     expected = decoder_products(folded)
     expected += 0 if d.prompt is None else 1
     expected += 0 if d.mask_prompt is None else 3
@@ -130,7 +132,7 @@ def test_decoder_products(name: str) -> None:
 
 def test_only_one_prompt_token_passes_the_last_exchange() -> None:
     folded = folded_model("autosamus")
-    model = onnx.shape_inference.infer_shapes(decoder_graph(folded), data_prop=True)
+    model = onnx.shape_inference.infer_shapes(decoder_graph(folded).model(), data_prop=True)
     generator = folded.decoder.generator
     last, tokens = len(generator.image) - 1, generator.tokens.shape[1]
     sizes = {

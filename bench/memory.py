@@ -41,22 +41,20 @@ def measure(checkpoint: Path, options: Sequence[str] = ()) -> dict[str, Any]:
         raise NotSupportedError("memory is measured by /proc, which only Linux has")
     with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
         command = [sys.executable, "-m", "samedge.bench.memory", str(checkpoint), *options]
-        child = subprocess.Popen(
-            [*command, CHILD, folder],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert child.stdout is not None
-        assert child.stderr is not None
-        with Watch(child.pid) as watch:
-            for line in child.stdout:
-                told = json.loads(line)
-                if isinstance(told, str):
-                    watch.begins(told)
-        message = child.stderr.read()
-        if child.wait() != 0:
-            raise DeviceError(f"the process that exports failed: {message[-2000:]}")
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            [*command, CHILD, folder], stdout=pipe, stderr=pipe, text=True
+        ) as child:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            with Watch(child.pid) as watch:
+                for line in child.stdout:
+                    told = json.loads(line)
+                    if isinstance(told, str):
+                        watch.begins(told)
+            message = child.stderr.read()
+    if child.returncode != 0:
+        raise DeviceError(f"the process that exports failed: {message[-2000:]}")
     return _report(watch, told)
 
 

@@ -125,6 +125,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+_TORCH_MEMORY = "DefaultCPUAllocator"  # a RuntimeError of torch where others raise MemoryError
 _FAULT = (
     "\nThis is a fault in samedge, not in your input. "
     "Run the command again with --debug and report what it prints."
@@ -137,7 +138,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
         error = Cancelled("cancelled")
     if isinstance(error, SamEdgeError):
         return error.exit_code, str(error) or type(error).__name__
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _TORCH_MEMORY in str(error):
         return 1, (
             "out of memory: close other programs, or use a smaller model or frame "
             "(--debug shows where)"

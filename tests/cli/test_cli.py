@@ -124,8 +124,18 @@ def test_a_fault_of_samedge_is_1_with_advice(
     assert "Traceback" not in text
 
 
-def test_out_of_memory_is_1(command_that, capsys: pytest.CaptureFixture[str]) -> None:
-    command_that(raising(MemoryError()))
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't "
+                     "allocate memory: you tried to allocate 9 bytes. Error code 12"),
+    ],
+)  # fmt: skip
+def test_out_of_memory_is_1(
+    error: Exception, command_that, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command_that(raising(error))
     assert run(["probe"]) == 1
     assert capsys.readouterr().err.startswith("error: out of memory")
 

@@ -1,0 +1,1 @@
+"""Synthetic B-mode ultrasound with its truth. Needs no torch."""

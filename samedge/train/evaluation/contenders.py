@@ -70,13 +70,14 @@ class EagerContender:
     """The original network in float32; see `Contender`.
 
     Args:
-        model: of `Checkpoint.build`.
+        model: of `Checkpoint.build`, on any device; it is put into eval mode.
         name: to print.
     """
 
     def __init__(self, model: PromptableModel, name: str) -> None:
         require("torch", extra="export", what="evaluating a checkpoint")
         self._model = model.eval()
+        self._device = next(model.parameters()).device
         self.name, self.engine, self.precision = f"{name} ({EAGER} fp32)", EAGER, "fp32"
         self.family = model.family
         self.input_size, self.low_res = model.config.img_size, model.config.low_res
@@ -93,7 +94,7 @@ class EagerContender:
         geometry = frame_geometry(family, height, width, None, self.input_size, self.low_res)
         with torch.inference_mode():
             x = eager_input(network_pixels(image, family, geometry), family)
-            self._current = geometry, self._model.encode(x)
+            self._current = geometry, self._model.encode(x.to(self._device))
 
     def answer(self, prompt: Prompt) -> Answer:
         """Decode one object's prompt on the frame.
@@ -114,7 +115,8 @@ class EagerContender:
             corners = geometry.to_network(np.reshape(prompt.box, (-1, 2, 2)))
             given["boxes"] = torch.from_numpy(corners).reshape(-1, 4)
         with torch.inference_mode():
-            low_res = self._model.decode(embedding, **given)[0][0].numpy()
+            moved = {name: tensor.to(self._device) for name, tensor in given.items()}
+            low_res = self._model.decode(embedding, **moved)[0][0].float().cpu().numpy()
         masks = decide(mask_values(low_res, geometry, self.family), self.family)
         return Answer(masks, low_res)
 

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("samedge.cli.export", "Fold a checkpoint and write a bundle."),
     "verify": ("samedge.cli.verify", "Run a bundle's self-test on this device."),
     "segment": ("samedge.cli.segment", "Segment images, a video or a DICOM file."),
+    "eval": ("samedge.cli.eval", "Score checkpoints and bundles on labelled images."),
     "bench": ("samedge.cli.bench", "Measure frame latency on this device."),
     "doctor": ("samedge.cli.doctor", "Tell what runs on this machine, and what to install."),
     "demo": ("samedge.cli.demo", "The whole way, on a real cine loop."),

@@ -6,7 +6,17 @@ picture = simulate_image(seed=7, kind="apical")
 picture.image, picture.label  # uint8 [256, 256] each; label is 1 inside the object
 """
 
+from samedge.simulate.cine import CINE_KINDS, SimulatedCine, simulate_cine
 from samedge.simulate.dataset import SETS, write_dataset
 from samedge.simulate.image import KINDS, SimulatedImage, simulate_image
 
-__all__ = ["KINDS", "SETS", "SimulatedImage", "simulate_image", "write_dataset"]
+__all__ = [
+    "CINE_KINDS",
+    "KINDS",
+    "SETS",
+    "SimulatedCine",
+    "SimulatedImage",
+    "simulate_cine",
+    "simulate_image",
+    "write_dataset",
+]

@@ -42,12 +42,14 @@ class ApicalScene:
         self._around = draws.between(-22, -2)
         self._clumpy = draws.between(3, 9)
         self._muscle = draws.between(-5, 3)
-        self._patchy = draws.between(2, 7)
+        self._patchy = draws.between(2, 8)
+        self._dropout = draws.between(0, 18)
+        self._blurred = draws.between(1, 9)
         self._blood = draws.between(-50, -24)
-        self._soft = draws.between(0.5, 4.5)
+        self._soft = draws.between(0.5, 6)
         self._rim = draws.between(0.2, 1.6)
         self._far = draws.between(1.0, 4.5)
-        self._leaflets = [draws.between(0.4, 2.6) * (not draws.chance(0.25)) for _ in range(4)]
+        self._leaflets = [draws.between(0.4, 2.6) * (not draws.chance(0.35)) for _ in range(4)]
         self._thick = draws.between(0.9, 2.2)
         self._crux = draws.between(-4, 5)
         self._knobs = [
@@ -68,6 +70,8 @@ class ApicalScene:
         medium.echo += np.float32(self._around) + self._clumpy * texture.clumps
         self._paint_chest(medium, texture)
         muscle = np.float32(self._muscle) + self._patchy * walls + 1.5 * texture.streaks
+        # Where the muscle's fibres lie along the beam there is little echo.
+        muscle -= self._dropout * smoothstep(np.roll(walls, 90, axis=0) - np.float32(0.2))
         self._paint_walls(medium, squeeze, muscle)
         self._paint_chambers(medium, squeeze)
         self._paint_knobs(medium, squeeze)
@@ -86,10 +90,10 @@ class ApicalScene:
         for name in CHAMBERS[1:]:
             border = self._view.body(self.heart.chamber(name, squeeze))
             thin = self.heart.septum * (0.6 if "ventricle" in name else 0.4)
-            wall = medium.area(grown(border, thin), 2.0)
+            wall = medium.area(grown(border, thin), self._blurred / 2)
             medium.echo += wall * (muscle - 2 - medium.echo)
         outer = self._view.body(self.heart.outside(squeeze))
-        medium.fill(medium.area(outer, 2.5), muscle)
+        medium.fill(medium.area(outer, self._blurred), muscle)
         line = medium.stroke(outer, 1.8, 0.12, soft=True)
         patchy = smoothstep(0.5 + 0.5 * np.roll(self._walls, 60, axis=0))
         medium.shine(line * patchy, self._far)
@@ -123,8 +127,9 @@ class ApicalScene:
     def _paint_valves(self, medium: Medium, squeeze: float, opening: float) -> None:
         left = self.heart.leaflets("left ventricle", squeeze, opening)
         right = self.heart.leaflets("right ventricle", squeeze, opening)
+        seen = smoothstep(0.75 + 0.6 * np.roll(self._texture.clumps, 30, axis=1))
         for curve, strength in zip((*left, *right), self._leaflets, strict=True):
-            line = medium.stroke(self._view.body(curve), self._thick, 0.4, soft=True)
+            line = seen * medium.stroke(self._view.body(curve), self._thick, 0.3, soft=True)
             medium.echo += line * np.maximum(np.float32(2 * strength - 4) - medium.echo, 0)
             medium.shine(line, strength)
         hinge = self._view.body(left[0][:2] - np.asarray([[self.heart.septum / 2, 0.0]]))

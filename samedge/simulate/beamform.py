@@ -19,6 +19,7 @@ from samedge.simulate.draws import Draws, Field
 from samedge.simulate.medium import SOFT_TISSUE, Medium
 from samedge.simulate.probe import Probe
 
+SOUND_SPEED = 1.54  # mm per microsecond
 _LEVELS = 3  # lateral widths that are computed; rows between them are blended
 
 
@@ -60,16 +61,17 @@ class Chain:
 
 def draw_pulse(draws: Draws, probe: Probe) -> Pulse:
     """A pulse for a probe: sharper for high frequencies, wider away from the focus."""
-    wavelength = 1.54 / probe.frequency  # mm
+    wavelength = SOUND_SPEED / probe.frequency
     axial = max(wavelength * draws.between(0.35, 0.75) / probe.pitch, 0.8)
     at = draws.between(0.25, 0.8)
     place = np.abs(np.linspace(0, 1, probe.samples, dtype=np.float32) - at)
-    narrow = draws.between(0.7, 1.3)
+    # A phased array is small, so its beams are wide.
+    narrow = draws.between(0.8, 2.2) if probe.kind == "sector" else draws.between(0.7, 1.4)
     return Pulse(axial, np.asarray(narrow * (1 + draws.between(0.6, 2.4) * place), np.float32))
 
 
-def draw_chain(draws: Draws, probe: Probe) -> Chain:
-    """Gains, noise and clutter of one examination."""
+def draw_chain(draws: Draws, probe: Probe, dark: bool = False) -> Chain:
+    """Gains, noise and clutter of one examination; `dark` as in `Scene`."""
     depth = np.linspace(0, 1, probe.samples, dtype=np.float32)
     focus = draws.between(0, 3) * np.exp(-(((depth - draws.between(0.3, 0.8)) / 0.25) ** 2))
     wrong = draws.between(0.5, 3) * draws.curve(probe.samples, 3) + draws.between(-7, 4) * depth
@@ -83,7 +85,7 @@ def draw_chain(draws: Draws, probe: Probe) -> Chain:
         draws.between(-40, -17),
         draws.between(-40, -16),
         round(draws.between(0.04, 0.15) * probe.samples),
-        (draws.between(-34, -4), probe.depth * draws.between(0.1, 0.5)),
+        (draws.between(-34, 4 if dark else -6), probe.depth * draws.between(0.1, 0.4)),
     )
 
 

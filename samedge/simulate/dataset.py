@@ -6,6 +6,8 @@
     ROOT/<set>/img/<name>.png          uint8 grey
     ROOT/<set>/label/<name>.png        uint8, 0 and 1
     ROOT/class.json                    the same file, where some readers look for it
+    ROOT/Sim-Cine-000/                 a loop is a set of its own, listed in test-Sim-Cine-000.txt:
+                                       img/frame-000.png, ..., label/frame-000.png, ..., cine.json
     ROOT/images.csv                    kind, object, probe and mm per px of every image
     ROOT/simulation.json               how it was made
 
@@ -22,12 +24,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import FrameError, OutputError
+from samedge.simulate.cine import SimulatedCine, draw_cine
 from samedge.simulate.draws import Draws, generator
 from samedge.simulate.folder import whole_folder
 from samedge.simulate.image import SimulatedImage, check, draw_image
@@ -41,7 +45,9 @@ SETS: Mapping[str, Mapping[str, float]] = {
     },
     "Sim-Chamber": {"apical": 5, "short-axis": 2, "vessel": 1.5, "bladder": 1.5},
 }  # fmt: skip
+CINE_RATE = 30.0  # frames per second
 _KIND_DRAW = 99  # number of the generator that draws an image's kind
+Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 Render = Callable[[tuple[int, ...], tuple[int, int], str], SimulatedImage]
 
@@ -81,6 +87,9 @@ def write_dataset(
     overwrite: bool = False,
     progress: Progress | None = None,
     render: Render = draw_image,
+    cines: int = 0,
+    frames: int = 30,
+    cine_size: tuple[int, int] = (240, 320),
 ) -> list[Record]:
     """Write labelled images in US30K's layout; the folder appears when all of it is there.
 
@@ -98,51 +107,63 @@ def write_dataset(
         progress: told how many of how many images are done.
         render: makes one image from numbers of the seed, a size and a kind; a module's function
             if there are several workers.
+        cines: number of loops, each a set of its own.
+        frames: of each loop.
+        cine_size: height and width of the loops, px.
 
     Returns:
-        One record per image, in the order of the splits.
+        One record per image, in the order of the splits, loops last.
 
     Raises:
         FrameError: a size, seed, number or set that cannot be.
         OutputError: the folder is in use, or the disk is full; nothing is left then.
     """
     check(seed, size, None)
-    _check(train, val, test, sets, workers)
+    check(seed, cine_size, None)
     counts = dict(zip(SPLITS, (train, val, test), strict=True))
+    _check(counts, cines, frames, sets, workers)
     tasks = [_Task(s, sets[i % len(sets)], i) for s, n in counts.items() for i in range(n)]
+    total = len(tasks) + cines * frames
     with whole_folder(Path(folder), MARKER, overwrite) as part:
         for name in sets:
             for kind in ("img", "label"):
                 (part / name / kind).mkdir(parents=True)
         make = partial(_make, part, seed, size, render)
-        records = []
-        for record in _run(make, tasks, workers):
-            records.append(record)
-            if progress is not None:
-                progress(len(records), len(tasks))
-        _write_lists(part, records, sets)
-        _write_about(part, counts, seed, size, sets)
+        loop = partial(_make_cine, part, seed, cine_size, frames)
+        records: list[Record] = []
+        for made in _run(make, tasks, workers, at_once=8), _run(loop, range(cines), workers):
+            for some in made:
+                records += some
+                if progress is not None:
+                    progress(len(records), total)
+        _write_lists(part, records)
+        _write_about(part, {**counts, "cines": cines, "frames": frames}, seed, size, sets)
     return records
 
 
-def _check(train: int, val: int, test: int, sets: Sequence[str], workers: int) -> None:
+def _check(
+    counts: Mapping[str, int], cines: int, frames: int, sets: Sequence[str], workers: int
+) -> None:
     unknown = [name for name in sets if name not in SETS]
     if unknown or not sets or len(set(sets)) < len(sets):
         raise FrameError(
             f"sets '{', '.join(sets)}': expected one or several of {', '.join(SETS)}, each once"
         )
-    if min(train, val, test) < 0 or train + val + test == 0:
+    if min(*counts.values(), cines) < 0 or sum(counts.values()) + cines == 0 or frames < 1:
+        asked = ", ".join(f"{n} {split}" for split, n in counts.items())
         raise FrameError(
-            f"{train} training, {val} validation and {test} test images: expected one image or "
-            "more in all, and no negative number"
+            f"{asked} images and {cines} loops of {frames} frames: expected one image or loop or "
+            "more in all, no negative number, and one frame or more in a loop"
         )
     if workers < 1:
         raise FrameError(f"{workers} workers: expected 1 or more")
 
 
-def _run(make: Callable[[_Task], Record], tasks: Sequence[_Task], workers: int) -> Iterator[Record]:
-    """All records, in the order of the tasks."""
-    if workers == 1:
+def _run(
+    make: Callable[[Item], list[Record]], tasks: Sequence[Item], workers: int, at_once: int = 1
+) -> Iterator[list[Record]]:
+    """The records of all tasks, in their order."""
+    if workers == 1 or len(tasks) <= at_once:
         yield from map(make, tasks)
         return
     # Fresh processes: a fork would copy whatever threads the caller has running.
@@ -151,13 +172,15 @@ def _run(make: Callable[[_Task], Record], tasks: Sequence[_Task], workers: int) 
         workers, context, initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
         try:
-            yield from pool.map(make, tasks, chunksize=8)
+            yield from pool.map(make, tasks, chunksize=at_once)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _make(part: Path, seed: int, size: tuple[int, int], render: Render, task: _Task) -> Record:
+def _make(
+    part: Path, seed: int, size: tuple[int, int], render: Render, task: _Task
+) -> list[Record]:
     """Draw one image and write it into the unfinished folder."""
     path = (seed, SPLITS.index(task.split), task.index)
     shares = SETS[task.set]
@@ -166,12 +189,39 @@ def _make(part: Path, seed: int, size: tuple[int, int], render: Render, task: _T
     name = f"{kind}-{task.split}-{task.index:06d}"
     write_png(part / task.set / "img" / f"{name}.png", made.image)
     write_png(part / task.set / "label" / f"{name}.png", made.label)
-    y_mm, x_mm = made.spacing
-    area = int(np.count_nonzero(made.label))
-    return Record(
-        task.split, task.set, name, kind, made.target, made.probe,
-        round(y_mm, 4), round(x_mm, 4), area,
-    )  # fmt: skip
+    return [_record(task.split, task.set, name, made, made.label)]
+
+
+def _make_cine(
+    part: Path, seed: int, size: tuple[int, int], frames: int, index: int
+) -> list[Record]:
+    """Draw one loop and write it as a set of its own."""
+    made = draw_cine((seed, len(SPLITS), index), frames, size, None, CINE_RATE)
+    folder = part / f"Sim-Cine-{index:03d}"
+    records = []
+    for kind in ("img", "label"):
+        (folder / kind).mkdir(parents=True)
+    for number, (image, label) in enumerate(zip(made.images, made.labels, strict=True)):
+        name = f"frame-{number:03d}"
+        write_png(folder / "img" / f"{name}.png", image)
+        write_png(folder / "label" / f"{name}.png", label)
+        records.append(_record("cine", folder.name, name, made, label))
+    about = {"kind": made.kind, "target": made.target, "frames_per_second": made.rate}
+    about |= {"heart_rate": round(made.heart_rate, 1), "mm_per_px": list(made.spacing)}
+    (folder / "cine.json").write_text(json.dumps(about, indent=2) + "\n")
+    return records
+
+
+def _record(
+    split: str,
+    name_of_set: str,
+    name: str,
+    made: SimulatedImage | SimulatedCine,
+    label: NDArray[np.uint8],
+) -> Record:
+    y_mm, x_mm = (round(mm, 4) for mm in made.spacing)
+    area = int(np.count_nonzero(label))
+    return Record(split, name_of_set, name, made.kind, made.target, made.probe, y_mm, x_mm, area)
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
@@ -186,22 +236,21 @@ def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
     path.write_bytes(data.tobytes())
 
 
-def _write_lists(part: Path, records: Sequence[Record], sets: Sequence[str]) -> None:
+def _write_lists(part: Path, records: Sequence[Record]) -> None:
     lists = part / "MainPatient"
     lists.mkdir()
+    sets = list(dict.fromkeys(r.set for r in records))
     classes = json.dumps(dict.fromkeys(sets, 2), indent=2) + "\n"
     (lists / "class.json").write_text(classes)
     (part / "class.json").write_text(classes)
     for split in ("train", "val"):
-        _write_lines(
-            lists / f"{split}.txt", (f"1/{r.set}/{r.name}" for r in records if r.split == split)
-        )
+        chosen = [r for r in records if r.split == split]
+        _write_lines(lists / f"{split}.txt", (f"1/{r.set}/{r.name}" for r in chosen))
     tested = [r for r in records if r.split == "test"]
     _write_lines(lists / "test.txt", (f"{r.set}/{r.name}" for r in tested))
     for name in sets:
-        _write_lines(
-            lists / f"test-{name}.txt", (f"{r.set}/{r.name}" for r in tested if r.set == name)
-        )
+        chosen = [r for r in records if r.set == name and r.split in ("test", "cine")]
+        _write_lines(lists / f"test-{name}.txt", (f"{r.set}/{r.name}" for r in chosen))
     with (part / "images.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, list(Record.__dataclass_fields__), lineterminator="\n")
         table.writeheader()

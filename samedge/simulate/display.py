@@ -20,6 +20,7 @@ class Look:
         range: dB between black and white.
         level: 0..1, grey of average tissue's mean amplitude.
         gamma: of the grey map; above 1 darkens.
+        soften: samples and lines, blur before scan conversion (persistence, compounding).
         smooth: px, blur of the finished picture.
         sharpen: 0 or more, edge enhancement.
         grain: grey levels of noise on the finished picture (a frame grabber).
@@ -29,6 +30,7 @@ class Look:
     range: float
     level: float
     gamma: float
+    soften: float
     smooth: float
     sharpen: float
     grain: float
@@ -37,11 +39,12 @@ class Look:
 
 def draw_look(draws: Draws, dark: bool = False) -> Look:
     """Settings; `dark` as for hearts, where little but the walls is bright."""
-    level = draws.between(0.16, 0.42) if dark else draws.between(0.28, 0.6)
+    level = draws.between(0.22, 0.45) if dark else draws.between(0.28, 0.6)
     return Look(
         draws.between(38, 72),
         level,
-        draws.between(0.85, 1.25),
+        draws.between(0.85, 1.6 if dark else 1.25),
+        draws.pick((0.0, draws.between(0.5, 1.8)), (1, 1)),
         draws.pick((0.0, draws.between(0.3, 0.9)), (2, 3)),
         draws.pick((0.0, draws.between(0.2, 0.8)), (3, 1)),
         draws.pick((0.0, draws.between(0.5, 3.0)), (2, 1)),
@@ -58,7 +61,10 @@ def compress(envelope: Field, look: Look) -> Field:
     grey *= np.float32(20 / np.log(10) / look.range)
     grey += np.float32(look.level)
     np.clip(grey, 0, 1, out=grey)
-    return np.asarray(np.power(grey, np.float32(look.gamma)), np.float32)
+    grey = np.asarray(np.power(grey, np.float32(look.gamma)), np.float32)
+    if look.soften:
+        return np.asarray(cv2.GaussianBlur(grey, (0, 0), look.soften), np.float32)
+    return grey
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ class Heart:
         down = v - 0.6 * self.wall * (1 - _STEPS) ** 2
         left = np.stack([middle - width - self.septum * walls, down], 1)
         right = np.stack([middle + width + self.wall * walls, down], 1)
-        return np.concatenate([left, right[:0:-1]])
+        return np.concatenate([right[::-1], left[1:]])
 
     def _right_ventricle(self, squeeze: float) -> Points:
         share = self.right_from + (1 - self.right_from) * _STEPS

@@ -41,7 +41,7 @@ _SHIFT = 6
 _LEAST, _MOST = 0.006, 0.45
 _INSIDE = 0.88  # share of the object that the beams must reach
 # Which numbers a part of an image is drawn from: changing one part leaves the others as they are.
-_SCENE, _MACHINE, _SPECKLE, _ANNOTATION = range(4)
+SCENE, MACHINE, SPECKLE, ANNOTATION = range(4)
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,14 @@ def simulate_image(
 
 def draw_image(path: tuple[int, ...], size: tuple[int, int], kind: str | None) -> SimulatedImage:
     """`simulate_image` for a seed with further numbers: of the set, the split, the image."""
-    draws = Draws(generator(*path, _SCENE))
+    draws = Draws(generator(*path, SCENE))
     kind = kind or draws.pick(KINDS)
     time = draws.between(0, 1)
     setup = set_up(path, draws, size, kind, (time,))
     medium = setup.scene.medium(time)
-    white = Draws(generator(*path, _SPECKLE)).white(*medium.echo.shape, 2)
+    white = Draws(generator(*path, SPECKLE)).white(*medium.echo.shape, 2)
     grey = setup.converter.picture(echoes(setup, medium, white))
-    notes = Draws(generator(*path, _ANNOTATION))
+    notes = Draws(generator(*path, ANNOTATION))
     picture = finish(grey, setup.look, notes)
     annotate(picture, setup.converter.sector, setup.scene.probe, setup.placement, notes)
     return SimulatedImage(
@@ -146,9 +146,9 @@ def set_up(
             break
     else:
         raise AssertionError(f"no {kind} came into view in {_TRIES} tries: its ranges are wrong")
-    machine = Draws(generator(*path, _MACHINE))
+    machine = Draws(generator(*path, MACHINE))
     converter = Converter.of(scene.probe, placement)
-    pulse, chain = draw_pulse(machine, scene.probe), draw_chain(machine, scene.probe)
+    pulse, chain = draw_pulse(machine, scene.probe), draw_chain(machine, scene.probe, scene.dark)
     return Setup(scene, placement, converter, pulse, chain, draw_look(machine, scene.dark))
 
 
@@ -177,7 +177,7 @@ def echoes(setup: Setup, medium: Medium, white: Field, fresh: Field | None = Non
     if fresh is None:
         field = white * np.sqrt(tissue * tissue + other)[..., None]
     else:
-        still = tissue * np.sqrt(1 - medium.flow)
+        still = tissue * np.sqrt(np.maximum(1 - medium.flow, 0))
         moving = np.sqrt(tissue * tissue * medium.flow + other)
         field = white * still[..., None] + fresh * moving[..., None]
     field[..., 0] += mirror

@@ -83,7 +83,7 @@ def simulate_cine(
         raise FrameError(f"kind '{kind}' does not move; expected one of {', '.join(CINE_KINDS)}")
     if frames < 1 or not 1 <= rate <= 500:
         raise FrameError(
-            f"{frames} frames at {rate:g} per second: expected a frame or more, and a rate of 1..500"
+            f"{frames} frames at {rate:g} per second: expected one or more, a rate of 1..500"
         )
     return draw_cine((seed,), frames, size, kind, rate)
 

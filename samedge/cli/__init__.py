@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("samedge.cli.verify", "Run a bundle's self-test on this device."),
     "segment": ("samedge.cli.segment", "Segment images, a video or a DICOM file."),
     "bench": ("samedge.cli.bench", "Measure frame latency on this device."),
+    "simulate": ("samedge.cli.simulate", "Make labelled synthetic ultrasound images."),
     "doctor": ("samedge.cli.doctor", "Tell what runs on this machine, and what to install."),
     "demo": ("samedge.cli.demo", "The whole way, on a real cine loop."),
 }

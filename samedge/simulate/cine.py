@@ -12,13 +12,14 @@ from samedge.errors import FrameError
 from samedge.simulate.annotate import annotate
 from samedge.simulate.beamform import SOUND_SPEED
 from samedge.simulate.display import finish, through_jpeg
-from samedge.simulate.draws import Draws, Field, generator
+from samedge.simulate.draws import Field
 from samedge.simulate.image import (
     ANNOTATION,
     SCENE,
     SPECKLE,
     Setup,
     check,
+    draws_of,
     echoes,
     label_of,
     set_up,
@@ -92,12 +93,12 @@ def draw_cine(
     path: tuple[int, ...], frames: int, size: tuple[int, int], kind: str | None, rate: float
 ) -> SimulatedCine:
     """`simulate_cine` for a seed with further numbers."""
-    draws = Draws(generator(*path, SCENE))
+    draws = draws_of(path, SCENE)
     kind = kind or draws.pick(CINE_KINDS, _SHARES)
     start, heart_rate = draws.between(0, 1), draws.between(50, 110)
     moments = tuple(np.arange(0, _BREATH, 0.17).tolist())
     setup = set_up(path, draws, size, kind, moments)
-    white = Draws(generator(*path, SPECKLE)).white(*_shape(setup.scene), 2)
+    white = draws_of(path, SPECKLE).white(*_shape(setup.scene), 2)
     images = np.empty((frames, *size), np.uint8)
     labels = np.empty((frames, *size), np.uint8)
     for number in range(frames):
@@ -125,13 +126,13 @@ def _shape(scene: Scene) -> tuple[int, int]:
 def _frame(
     path: tuple[int, ...], setup: Setup, white: Field, number: int, time: float
 ) -> NDArray[np.uint8]:
-    fresh = Draws(generator(*path, SPECKLE, number))
+    fresh = draws_of(path, SPECKLE, number)
     field = moved_scatterers(white, setup.scene, time)
     medium = setup.scene.medium(time)
     grey = echoes(setup, medium, field, fresh.white(*_shape(setup.scene), 2))
     picture = finish(setup.converter.picture(grey), setup.look, fresh)
     # The same words and marks in every frame.
-    notes = Draws(generator(*path, ANNOTATION))
+    notes = draws_of(path, ANNOTATION)
     annotate(picture, setup.converter.sector, setup.scene.probe, setup.placement, notes)
     return through_jpeg(picture, setup.look)
 

@@ -109,26 +109,43 @@ def simulate_image(
 
 
 def draw_image(path: tuple[int, ...], size: tuple[int, int], kind: str | None) -> SimulatedImage:
-    """`simulate_image` for a seed with further numbers: of the set, the split, the image."""
-    draws = Draws(generator(*path, SCENE))
-    kind = kind or draws.pick(KINDS)
-    time = draws.between(0, 1)
-    setup = set_up(path, draws, size, kind, (time,))
+    """`simulate_image` for a seed with further numbers: of the split, of the image."""
+    setup, time = setup_of(path, size, kind)
     medium = setup.scene.medium(time)
-    white = Draws(generator(*path, SPECKLE)).white(*medium.echo.shape, 2)
-    grey = setup.converter.picture(echoes(setup, medium, white))
-    notes = Draws(generator(*path, ANNOTATION))
-    picture = finish(grey, setup.look, notes)
-    annotate(picture, setup.converter.sector, setup.scene.probe, setup.placement, notes)
+    white = draws_of(path, SPECKLE).white(*medium.echo.shape, 2)
+    return shown(path, setup, time, setup.converter, echoes(setup, medium, white))
+
+
+def shown(
+    path: tuple[int, ...], setup: Setup, time: float, converter: Converter, grey: Field
+) -> SimulatedImage:
+    """The picture of grey beams `[samples, lines]`, with a machine's marks, and its truth."""
+    scene, placement = setup.scene, setup.placement
+    notes = draws_of(path, ANNOTATION)
+    picture = finish(converter.picture(grey), setup.look, notes)
+    annotate(picture, converter.sector, scene.probe, placement, notes)
     return SimulatedImage(
         through_jpeg(picture, setup.look),
-        label_of(setup.scene.outline(time), setup.placement, setup.converter.sector),
-        kind,
-        setup.scene.target,
-        setup.scene.probe.kind,
-        (1 / setup.placement.per_y, 1 / setup.placement.per_x),
-        setup.converter.sector,
+        label_of(scene.outline(time), placement, converter.sector),
+        scene.kind,
+        scene.target,
+        scene.probe.kind,
+        (1 / placement.per_y, 1 / placement.per_x),
+        converter.sector,
     )
+
+
+def draws_of(path: tuple[int, ...], part: int, *more: int) -> Draws:
+    """What one part of an image is drawn with: `SCENE`, `MACHINE`, `SPECKLE` or `ANNOTATION`."""
+    return Draws(generator(*path, part, *more))
+
+
+def setup_of(path: tuple[int, ...], size: tuple[int, int], kind: str | None) -> tuple[Setup, float]:
+    """The setup of a single image, and the time in heart cycles at which it is taken."""
+    draws = draws_of(path, SCENE)
+    kind = kind or draws.pick(KINDS)
+    time = draws.between(0, 1)
+    return set_up(path, draws, size, kind, (time,)), time
 
 
 def set_up(
@@ -146,7 +163,7 @@ def set_up(
             break
     else:
         raise AssertionError(f"no {kind} came into view in {_TRIES} tries: its ranges are wrong")
-    machine = Draws(generator(*path, MACHINE))
+    machine = draws_of(path, MACHINE)
     converter = Converter.of(scene.probe, placement)
     pulse, chain = draw_pulse(machine, scene.probe), draw_chain(machine, scene.probe, scene.dark)
     return Setup(scene, placement, converter, pulse, chain, draw_look(machine, scene.dark))

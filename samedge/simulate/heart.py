@@ -16,6 +16,7 @@ from samedge.simulate.draws import Draws
 from samedge.simulate.outline import Points
 
 _STEPS = np.linspace(0, 1, 32)
+_FILLING = 0.12  # share by which an atrium widens while the ventricle contracts
 CHAMBERS = ("left ventricle", "left atrium", "right ventricle", "right atrium")
 
 
@@ -105,8 +106,11 @@ class Heart:
             return self._right_ventricle(squeeze)
         if name == "left atrium":
             return self._atrium(0.0, self.atrium_half, squeeze)
-        at = -self.width(np.asarray([1.0]), squeeze)[0] - self.septum - self.right_atrium_half
-        return self._atrium(float(at), self.right_atrium_half, squeeze)
+        edge = float(self.width(np.asarray([1.0]), squeeze)[0])
+        filled = 1 + _FILLING * squeeze
+        beside = max(edge + self.septum, self.atrium_half * filled + 3.0)
+        at = -(beside + self.right_atrium_half * filled)
+        return self._atrium(at, self.right_atrium_half, squeeze)
 
     def _left_ventricle(self, squeeze: float) -> Points:
         share = _STEPS**1.5
@@ -142,7 +146,7 @@ class Heart:
         """An atrium hangs from the valve plane; its far wall stays where it is."""
         top, end = self.base(squeeze) + 2.0, self.length + self.atrium
         share = 1 - (1 - _STEPS) ** 1.5
-        wide = half * (1 + 0.12 * squeeze) * (0.72 + 0.28 * np.sin(np.pi * share))
+        wide = half * (1 + _FILLING * squeeze) * (0.72 + 0.28 * np.sin(np.pi * share))
         wide = wide * np.sqrt(np.maximum(1 - share**3.5, 0))
         v = top + (end - top) * share
         left, right = np.stack([at - wide, v], 1), np.stack([at + wide, v], 1)

@@ -24,9 +24,9 @@ from samedge.simulate.image import SPECKLE, Setup, SimulatedImage, draws_of, set
 from samedge.simulate.medium import Medium
 from samedge.simulate.probe import Probe
 
-SCATTERERS = 4000
-_DEEP = {"linear": 80.0, "convex": 100.0, "sector": 110.0}  # wavelengths in the depth
-_ELEMENTS = {"linear": 48, "convex": 44, "sector": 32}
+SCATTERERS = 5500
+_DEEP = {"linear": 90.0, "convex": 110.0, "sector": 120.0}  # wavelengths in the depth
+_ELEMENTS = {"linear": 56, "convex": 50, "sector": 40}
 _TILTS = {"linear": (-0.12, 0.0, 0.12), "convex": (-0.15, 0.0, 0.15), "sector": (-0.3, 0.0, 0.3)}
 _SAMPLES, _LINES = 230, 96
 _NEAR = 2.0  # mm; the model does not hold right at the elements

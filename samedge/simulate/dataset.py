@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -46,6 +48,7 @@ SETS: Mapping[str, Mapping[str, float]] = {
     "Sim-Chamber": {"apical": 5, "short-axis": 2, "vessel": 1.5, "bladder": 1.5},
 }  # fmt: skip
 CINE_RATE = 30.0  # frames per second
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _KIND_DRAW = 99  # number of the generator that draws an image's kind
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
@@ -105,8 +108,8 @@ def write_dataset(
         workers: processes that work at the same time.
         overwrite: replace a data set that was simulated before.
         progress: told how many of how many images are done.
-        render: makes one image from numbers of the seed, a size and a kind; a module's function
-            if there are several workers.
+        render: makes one image from numbers of the seed, a size and a kind. Another than the
+            default runs in processes of its own, so it is a module's function.
         cines: number of loops, each a set of its own.
         frames: of each loop.
         cine_size: height and width of the loops, px.
@@ -131,7 +134,11 @@ def write_dataset(
         make = partial(_make, part, seed, size, render)
         loop = partial(_make_cine, part, seed, cine_size, frames)
         records: list[Record] = []
-        for made in _run(make, tasks, workers, at_once=8), _run(loop, range(cines), workers):
+        fast = render is draw_image
+        few = len(tasks) <= 8 and cines <= 1
+        processes = 0 if fast and (workers == 1 or few) else workers
+        images = _run(make, tasks, processes, at_once=8 if fast else 1)
+        for made in images, _run(loop, range(cines), processes, at_once=1):
             for some in made:
                 records += some
                 if progress is not None:
@@ -160,10 +167,10 @@ def _check(
 
 
 def _run(
-    make: Callable[[Item], list[Record]], tasks: Sequence[Item], workers: int, at_once: int = 1
+    make: Callable[[Item], list[Record]], tasks: Sequence[Item], workers: int, at_once: int
 ) -> Iterator[list[Record]]:
-    """The records of all tasks, in their order."""
-    if workers == 1 or len(tasks) <= at_once:
+    """The records of all tasks, in their order; 0 workers: in this process."""
+    if not workers or not tasks:
         yield from map(make, tasks)
         return
     # Fresh processes: a fork would copy whatever threads the caller has running.
@@ -172,10 +179,27 @@ def _run(
         workers, context, initializer=cv2.setNumThreads, initargs=(1,)
     ) as pool:
         try:
-            yield from pool.map(make, tasks, chunksize=at_once)
+            with _one_thread_each():
+                results = pool.map(make, tasks, chunksize=at_once)
+            yield from results
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start here get a BLAS with one thread: it reads this when it is loaded."""
+    before = {name: os.environ.get(name) for name in _BLAS_THREADS}
+    os.environ.update(dict.fromkeys(_BLAS_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _make(

@@ -5,6 +5,9 @@ heard by the elements of an array (pymust's SIMUS: Garcia, Comput. Methods Progr
 2022), demodulated, delayed and summed, log-compressed and scan-converted. So beams, side lobes,
 grating lobes and the texture of speckle come from waves. The array is small and the frequency low,
 to keep an image at some seconds; shadows and enhancement are still those of straight beams.
+
+pymust multiplies many small matrices, which BLAS spreads over threads that wait for each other;
+`write_dataset` gives it processes with one thread each.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from samedge.simulate.image import SPECKLE, Setup, SimulatedImage, draws_of, set
 from samedge.simulate.medium import Medium
 from samedge.simulate.probe import Probe
 
-SCATTERERS = 5500
-_DEEP = {"linear": 90.0, "convex": 110.0, "sector": 120.0}  # wavelengths in the depth
-_ELEMENTS = {"linear": 56, "convex": 50, "sector": 40}
+require("pymust", extra="physics", what="rendering by wave physics")
+
+SCATTERERS = 9000
+_DEEP = {"linear": 105.0, "convex": 125.0, "sector": 135.0}  # wavelengths in the depth
+_ELEMENTS = {"linear": 68, "convex": 60, "sector": 48}
 _TILTS = {"linear": (-0.12, 0.0, 0.12), "convex": (-0.15, 0.0, 0.15), "sector": (-0.3, 0.0, 0.3)}
 _SAMPLES, _LINES = 230, 96
 _NEAR = 2.0  # mm; the model does not hold right at the elements
@@ -39,11 +44,7 @@ def render(path: tuple[int, ...], size: tuple[int, int], kind: str) -> Simulated
         path: seed and further numbers.
         size: height and width, px.
         kind: one of `samedge.simulate.KINDS`.
-
-    Raises:
-        MissingDependencyError: pymust is not installed.
     """
-    require("pymust", extra="physics", what="wave physics (--physics)")
     setup, time = setup_of(path, size, kind)
     scene = setup.scene
     medium = scene.medium(time)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,8 @@ import pytest
 
 import samedge.simulate.dataset as dataset
 from samedge.errors import FrameError, OutputError
-from samedge.simulate import SETS, write_dataset
+from samedge.simulate import SETS, SimulatedImage, write_dataset
+from samedge.simulate.image import draw_image
 
 SMALL = (64, 64)
 
@@ -162,3 +164,25 @@ def test_bad_input_is_explained(tmp_path: Path, arguments: dict[str, object], wo
     with pytest.raises(FrameError, match=words):
         write_dataset(tmp_path / "data", **arguments)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_get_one_thread_each_and_nothing_stays_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with dataset._one_thread_each():
+        assert os.environ["OPENBLAS_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
+def test_another_renderer_runs_in_its_own_process(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", test=1, size=SMALL, render=in_other_process)
+    label = next((tmp_path / "data").glob("*/label/*.png"))
+    assert int(cv2.imread(str(label), 0).max()) == 1
+
+
+def in_other_process(path: tuple[int, ...], size: tuple[int, int], kind: str) -> SimulatedImage:
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    return draw_image(path, size, kind)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("samedge.cli.segment", "Segment images, a video or a DICOM file."),
     "eval": ("samedge.cli.eval", "Score checkpoints and bundles on labelled images."),
     "bench": ("samedge.cli.bench", "Measure frame latency on this device."),
+    "simulate": ("samedge.cli.simulate", "Make labelled synthetic ultrasound images."),
     "doctor": ("samedge.cli.doctor", "Tell what runs on this machine, and what to install."),
     "demo": ("samedge.cli.demo", "The whole way, on a real cine loop."),
 }

@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -105,7 +106,8 @@ def write_dataset(
         seed: 0 or more.
         size: height and width, px.
         sets: of `SETS`.
-        workers: processes that work at the same time.
+        workers: processes that work at the same time. They start afresh, so a script that asks
+            for several keeps its own work under `if __name__ == "__main__"`.
         overwrite: replace a data set that was simulated before.
         progress: told how many of how many images are done.
         render: makes one image from numbers of the seed, a size and a kind. Another than the
@@ -175,9 +177,7 @@ def _run(
         return
     # Fresh processes: a fork would copy whatever threads the caller has running.
     context = get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
         try:
             with _one_thread_each():
                 results = pool.map(make, tasks, chunksize=at_once)
@@ -185,6 +185,12 @@ def _run(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _start_worker() -> None:
+    """One thread, and Ctrl-C is the parent's business: it stops handing out work."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def whole_folder(target: Path, marker: str, overwrite: bool = False) -> Iterator
         OutputError: the folder is in use, the disk is full, or the operating system refuses.
     """
     _refuse(target, marker, overwrite)
+    target = target.absolute()  # "." has no name
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         part.mkdir(parents=True)

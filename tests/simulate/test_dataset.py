@@ -113,6 +113,15 @@ def test_no_folder_is_overwritten_by_mistake(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
 
+def test_the_folder_may_be_the_one_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_dataset(".", test=1, size=SMALL)
+    assert (tmp_path / "here" / "simulation.json").is_file()
+
+
 def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years")
     with pytest.raises(OutputError, match="not ours to replace"):

@@ -148,7 +148,7 @@ def _build(
     family: Family, height: int, width: int, crop: Crop, size: int, low_res: int
 ) -> FrameGeometry:
     x0, y0, x1, y1 = crop
-    valid_h, valid_w = _valid_size(family, y1 - y0, x1 - x0, size)
+    valid_h, valid_w = valid_size(family, y1 - y0, x1 - x0, size)
     # Two squares that keep their ratio to the network input.
     square = family.upscale_size * size // family.input_size
     via = max(family.via * size // family.input_size, 1)
@@ -220,8 +220,12 @@ def _mask_matrix(
     return _frozen(result)
 
 
-def _valid_size(family: Family, height: int, width: int, size: int) -> tuple[int, int]:
-    """(height, width) of the resized crop inside the square network input."""
+def valid_size(family: Family, height: int, width: int, size: int) -> tuple[int, int]:
+    """(height, width) of a resized crop inside the square network input, all in px.
+
+    Raises:
+        FrameError: one side would vanish.
+    """
     if family.resize == "stretch":
         return size, size
     scale = size * 1.0 / max(height, width)  # segment_anything: ResizeLongestSide

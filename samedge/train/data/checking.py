@@ -1,0 +1,102 @@
+"""Look at a whole data set once, before hours are spent on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from samedge.errors import SamEdgeError, SourceError
+from samedge.train.samples import Samples
+
+MOST = 10  # problems that an error lists
+
+
+class NamedSamples(Samples, Protocol):
+    """Samples whose names are known without reading them."""
+
+    def name(self, index: int) -> str: ...
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What `check_dataset` found.
+
+    Attributes:
+        samples: how many there are.
+        problems: one message for each that cannot be used.
+        empty: samples without a pixel of the class that they ask for; they are allowed, and
+            prompted with a click outside.
+        present: class name -> samples that have a pixel of it.
+        sizes: smallest and largest (width, height) in px; None if nothing could be read.
+    """
+
+    samples: int
+    problems: tuple[str, ...]
+    empty: int
+    present: dict[str, int]
+    sizes: tuple[tuple[int, int], tuple[int, int]] | None
+
+    def require_good(self) -> None:
+        """Nothing, if every sample can be used.
+
+        Raises:
+            SourceError: with the first few problems.
+        """
+        if not self.problems:
+            return
+        shown = "\n  ".join(self.problems[:MOST])
+        more = len(self.problems) - MOST
+        rest = f"\n  and {more} more" if more > 0 else ""
+        raise SourceError(
+            f"{len(self.problems)} of {self.samples} samples cannot be used:\n  {shown}{rest}"
+        )
+
+    def __str__(self) -> str:
+        found = ", ".join(f"{name} in {count}" for name, count in self.present.items())
+        lines = [f"{self.samples} samples; {found or 'no class in any'}"]
+        if self.sizes is not None:
+            (w0, h0), (w1, h1) = self.sizes
+            lines.append(f"{w0} x {h0} to {w1} x {h1} px")
+        if self.empty:
+            lines.append(f"{self.empty} without the class that they ask for")
+        return "\n".join([*lines, *self.problems])
+
+
+def check_dataset(
+    samples: Samples, progress: Callable[[int, int], None] | None = None
+) -> DatasetReport:
+    """Read every sample and report all problems at once.
+
+    Args:
+        samples: of `open_dataset`, or any others.
+        progress: called with the samples done and their number.
+    """
+    total = len(samples)
+    problems: list[str] = []
+    sides: list[tuple[int, int]] = []
+    present: Counter[int] = Counter()
+    empty = 0
+    for index in range(total):
+        try:
+            sample = samples[index]
+        except SamEdgeError as error:
+            problems.append(str(error))
+        else:
+            counts = np.bincount(sample.label.ravel(), minlength=len(samples.classes))
+            there = np.flatnonzero(counts[1:]) + 1
+            present.update(there.tolist())
+            asked = sample.class_id
+            empty += not (asked in there if asked else len(there))
+            sides.append((sample.label.shape[1], sample.label.shape[0]))
+        if progress is not None:
+            progress(index + 1, total)
+    sizes = None
+    if sides:
+        widths, heights = zip(*sides, strict=True)
+        sizes = ((min(widths), min(heights)), (max(widths), max(heights)))
+    names = {samples.classes[i]: present[i] for i in sorted(present)}
+    return DatasetReport(total, tuple(problems), empty, names, sizes)

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("samedge.cli.segment", "Segment images, a video or a DICOM file."),
     "bench": ("samedge.cli.bench", "Measure frame latency on this device."),
     "doctor": ("samedge.cli.doctor", "Tell what runs on this machine, and what to install."),
+    "train": ("samedge.cli.train", "Fine-tune on a data set of images and labels."),
     "demo": ("samedge.cli.demo", "The whole way, on a real cine loop."),
 }
 

@@ -13,7 +13,6 @@ from samedge.errors import TrainingError
 LOSS_KINDS = ("binary", "classes")
 OPTIMISERS = ("adam", "adamw")
 SCHEDULES = ("constant", "poly", "cosine", "halving")
-PROMPT_MODES = ("point", "box", "none")
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,9 @@ class Recipe:
         warmup: steps of linear warm-up.
         schedule: what follows: "constant", "poly" (power 0.9), "cosine" (to 0) or "halving" (by 2
             every ten epochs).
-        prompt: "point", "box" or "none": what the model is trained with.
-        augment: name of the augmentation.
+        prompt: "random_click", "box" or "none": what the model is trained with
+            (`samedge.train.preparation`).
+        augment: name of the augmentation (`samedge.train.augmentation`).
         batch: images per step.
         epochs: passes over the data.
         clip: largest norm of the gradient; 0: not clipped.
@@ -97,7 +97,7 @@ SAMUS = Recipe(
     lr=1e-4,
     warmup=250,
     schedule="poly",
-    prompt="point",
+    prompt="random_click",
     augment="samus",
     batch=8,
     epochs=400,
@@ -164,14 +164,14 @@ SAMED_S = Recipe(
 MSA = Recipe(
     name="msa",
     title="Medical SAM Adapter",
-    families=("msa", "msa_3d"),
+    families=("msa",),
     trained=(r"^image_encoder\..*Adapter\.", r"^mask_decoder\.", r"\.lora_[AB]$"),
     loss=Loss(dice=0.0, cross_entropy=1.0, positive=2.0),
     optimiser="adam",
     lr=1e-4,
     schedule="halving",
-    prompt="point",
-    augment="msa",
+    prompt="random_click",
+    augment="none",
     batch=2,
     epochs=100,
     about="the adapters (or low-rank branches) of the encoder, and the mask decoder",
@@ -207,7 +207,7 @@ FULL = Recipe(
     decay_all=False,
     warmup=500,
     schedule="cosine",
-    prompt="point",
+    prompt="random_click",
     augment="samus",
     batch=16,
     epochs=40,

@@ -114,10 +114,9 @@ def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
 def fresh_model(config: SamConfig, seed: int) -> PromptableModel:
     """A model with weights for training from scratch; the same for the same seed.
 
-    As `initialise`, and besides: convolutions for GELU (He et al. 2015); learned tokens as truncated
-    normal (0.02) as in vision transformers; what is added to a residual stream starts small
-    (`1 / sqrt(2 depth)`), the adapters' second layer at zero, so that a deep network begins close
-    to a shallow one.
+    As `initialise`, and besides: convolutions after He et al. 2015; prompt and mask tokens as
+    truncated normal; what is added to a residual stream starts small (`1 / sqrt(2 depth)`), the
+    adapters' second layer at zero, so that a deep network begins close to a shallow one.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -188,8 +187,8 @@ def start(
     if own:
         if fields_said:
             raise TrainingError(
-                f"{init[0].name} is a whole {opened.family.title}, whose sizes are given; leave the "
-                f"config out (it says {', '.join(fields_said)})"
+                f"{init[0].name} is a whole {opened.family.title}, whose sizes are given; leave "
+                f"the config out (it says {', '.join(fields_said)})"
             )
         model = opened.build()
         assert isinstance(model, PromptableModel)
@@ -219,8 +218,8 @@ def _adapted(
 ) -> tuple[PromptableModel, list[str]]:
     """Another family's network around what the checkpoint brings."""
     if family == "autosamus" and opened.kind == "samus":
-        base = {k: v for k, v in opened.variant.config.items()}
-        model = fresh_parts(AutosamusConfig(**{**base, **_tuples(said)}), seed)
+        sizes = {**opened.variant.config, **_tuples(said)}
+        model = fresh_parts(AutosamusConfig(**sizes), seed)
         return _filled(model, opened.tensors, "SAMUS")
     if opened.kind != "sam" or family not in _FROM_SAM:
         raise TrainingError(

@@ -41,7 +41,7 @@ class Segmentation(Task):
 
     Args:
         model: any family.
-        prompt: what it is prompted with: "point", "box" or "none".
+        prompt: what it is prompted with: "click", "random_click", "box" or "none".
         loss: weights of Dice and cross-entropy.
     """
 
@@ -65,7 +65,7 @@ def decode_batch(
     model: PromptableModel, embedding: Tensor, batch: dict[str, Any], prompt: str
 ) -> Tensor:
     """Low-res logits `[B, K, L, L]` of image embeddings `[B, D, g, g]` and a batch's prompts."""
-    if prompt == "point":
+    if prompt in ("click", "random_click"):
         logits, _ = model.decode(embedding, batch["points"], batch["point_labels"])
     elif prompt == "box":
         logits, _ = model.decode(embedding, boxes=batch["box"])

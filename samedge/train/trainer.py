@@ -233,9 +233,9 @@ class Trainer:
         at = self.position
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         return TrainingError(
-            f"{what} in step {at.step + 1} (epoch {at.epoch + 1}), on the samples {shown}. What was "
-            "saved before is whole. Look at these samples; a smaller learning rate (--lr), a limit "
-            "on gradients (--clip 1) or precision 32-true may help"
+            f"{what} in step {at.step + 1} (epoch {at.epoch + 1}), on the samples {shown}. What "
+            "was saved before is whole. Look at these samples; a smaller learning rate (--lr), a "
+            "limit on gradients (--clip 1) or precision 32-true may help"
         )
 
     def _validate(self) -> None:

@@ -87,14 +87,14 @@ def command(
     if recipe is None:
         raise click.UsageError(f"Missing option '--recipe': one of {', '.join(RECIPES)}.")
     fields = read_config(config) if config is not None else None
-    arguments = {"init": list(init), "config": fields, "says": says}
+    arguments: dict[str, Any] = {"init": list(init), "config": fields, "says": says}
     if dry_run:
         _print_plan(printer, data, split, recipe, arguments, said)
         return
-    lists = {"split": split, "held_out": held_out}
     with TrainingProgress(printer) as progress:
         options = options_from(rest, progress)
-        outcome = train(data, output, recipe, **arguments, **lists, options=options, **said)
+        said |= {"split": split, "held_out": held_out, "options": options}
+        outcome = train(data, output, recipe, **arguments, **said)
     print_outcome(printer, outcome, output)
 
 

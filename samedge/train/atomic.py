@@ -30,7 +30,7 @@ class _Watched:
         self._file.flush()
 
 
-def write_file(path: Path, write: Callable[[IO[bytes]], None], kept: str = "") -> None:
+def write_file(path: Path, write: Callable[[IO[bytes]], object], kept: str = "") -> None:
     """Write a file beside its place, put it on the disk, then give it its name in one step.
 
     Args:
@@ -62,4 +62,4 @@ def write_file(path: Path, write: Callable[[IO[bytes]], None], kept: str = "") -
 def write_json(path: Path, value: Any) -> None:
     """Write one JSON value as `write_file` does."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
-    write_file(path, lambda file: file.write(text.encode()) and None)
+    write_file(path, lambda file: file.write(text.encode()))

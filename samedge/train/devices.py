@@ -14,7 +14,7 @@ require("lightning_fabric", extra="train", what="training")
 
 import torch  # noqa: E402
 from lightning_fabric import Fabric  # noqa: E402
-from lightning_fabric.strategies import DDPStrategy  # noqa: E402
+from lightning_fabric.strategies.ddp import DDPStrategy  # noqa: E402
 
 from samedge.errors import NotSupportedError  # noqa: E402
 

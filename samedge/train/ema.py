@@ -24,7 +24,7 @@ class Ema:
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
         self.decay = decay
-        self._parameters = list(parameters)
+        self._parameters: list[Tensor] = list(parameters)
         self.average: list[Tensor] = [p.detach().clone() for p in parameters] if decay else []
 
     def update(self, step: int) -> None:

@@ -37,7 +37,7 @@ class Logs:
             require("tensorboard", extra="train", what="--tensorboard")
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, name: str, row: Mapping[str, float | int]) -> None:
         """One row; keys are the file's columns.

@@ -8,7 +8,7 @@ require("torch", extra="train", what="samedge.train")
 require("monai", extra="train", what="training")
 
 import torch.nn.functional as F  # noqa: E402
-from monai.losses import DiceLoss  # noqa: E402
+from monai.losses.dice import DiceLoss  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from samedge.train.recipes import Loss  # noqa: E402

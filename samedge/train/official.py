@@ -89,6 +89,6 @@ def write_weights(model: PromptableModel, path: Path, half: bool = False, kept: 
         from safetensors.torch import save
 
         data = save(tensors, {CONFIG_ENTRY: json.dumps(config)} if config else None)
-        write_file(path, lambda file: file.write(data) and None, kept)
+        write_file(path, lambda file: file.write(data), kept)
     else:
         raise OutputError(f"{path.name}: expected a name that ends in {' or '.join(SUFFIXES)}")

@@ -101,7 +101,9 @@ def train(
     fabric = make_fabric(said.get("precision") or "32-true", options.accelerator, options.devices)
     settings = settings_for(chosen, len(samples), fabric.world_size, **said)
     scored = open_dataset(data, held_out) if held_out in splits(data) else None
-    record = _record(chosen, begun, settings, fabric, samples)
+    record = run_record(chosen, begun.model, settings, fabric.world_size, samples)
+    record["init"] = [{"name": name, "sha256": digest} for name, digest in begun.sources]
+    record["notes"] = list(begun.notes)
     record["data"] = {
         "name": Path(data).name,
         "split": split,
@@ -110,7 +112,7 @@ def train(
         "sha256": digest(samples),
     }
     if fabric.is_global_zero:
-        _make_folder(out)
+        make_folder(out)
         write_json(out / RECORD, record)
     fabric.barrier()
     trainer = _trainer(begun.model, chosen, settings, (samples, scored), out, fabric, options)
@@ -147,26 +149,37 @@ def resume(data: str | Path, out: Path, options: Options | None = None) -> Outco
     """
     options = options or Options()
     record = read_record(out)
+    if record.get("kind") != "training":
+        raise TrainingError(f"'{out}' is a distillation; continue it with samedge distill --resume")
     chosen = recipe(record["recipe"])
     settings = Settings(**record["settings"])
     samples = open_dataset(data, record["data"]["split"])
+    held_out = record["data"]["held_out"]
+    scored = open_dataset(data, held_out) if held_out else None
+    fabric = make_fabric(settings.precision, options.accelerator, options.devices)
+    require_same(record, samples, fabric.world_size, out)
+    model = build_model(make_config(record["family"], record["config"]))
+    trainer = _trainer(model, chosen, settings, (samples, scored), out, fabric, options)
+    return trainer.run(resume=True)
+
+
+def require_same(record: Mapping[str, Any], samples: Samples, world: int, out: Path) -> None:
+    """A run continues on the data and processes that it began with.
+
+    Raises:
+        TrainingError: they are others.
+    """
     if (found := digest(samples)) != record["data"]["sha256"]:
         raise TrainingError(
             f"the data are not those that the run began with (digest {found[:12]}, not "
             f"{record['data']['sha256'][:12]}); resume with the same, or start a new run with "
             f"--init {out / 'last.pth'}"
         )
-    held_out = record["data"]["held_out"]
-    scored = open_dataset(data, held_out) if held_out else None
-    fabric = make_fabric(settings.precision, options.accelerator, options.devices)
-    if fabric.world_size != record["processes"]:
+    if world != record["processes"]:
         raise TrainingError(
-            f"the run began with {record['processes']} processes, and {fabric.world_size} came; "
-            "its numbers follow from that: resume with as many"
+            f"the run began with {record['processes']} processes, and {world} came; its numbers "
+            "follow from that: resume with as many"
         )
-    model = build_model(make_config(record["family"], record["config"]))
-    trainer = _trainer(model, chosen, settings, (samples, scored), out, fabric, options)
-    return trainer.run(resume=True)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -216,27 +229,31 @@ def _trainer(
     )
 
 
-def _record(
-    chosen: Recipe, begun: Start, settings: Settings, fabric: Fabric, samples: Samples
+def run_record(
+    chosen: Recipe, model: PromptableModel, settings: Settings, world: int, samples: Samples
 ) -> dict[str, Any]:
     """All that a run began with, as plain JSON values; no path, no name of a machine or user."""
     return {
         "samedge": __version__,
+        "kind": "training",
         "recipe": chosen.name,
-        "family": begun.model.family.name,
-        "config": json.loads(json.dumps(asdict(begun.model.config))),
+        "family": model.family.name,
+        "config": json.loads(json.dumps(asdict(model.config))),
         "settings": settings.to_json(),
         "prompt": chosen.prompt,
         "augment": chosen.augment,
         "classes": list(samples.classes),
-        "processes": fabric.world_size,
-        "init": [{"name": name, "sha256": digest} for name, digest in begun.sources],
-        "notes": list(begun.notes),
+        "processes": world,
         "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
     }
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        OutputError: it cannot be made, or is not empty.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         taken = any(out.iterdir())

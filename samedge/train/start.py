@@ -97,7 +97,7 @@ def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
     Raises:
         TrainingError: a field that the family lacks. ModelError: values that do not fit.
     """
-    kind = CONFIGS[family]
+    kind: Any = CONFIGS[family]
     known = {f.name for f in fields(kind)}
     odd = sorted(set(said) - known)
     if odd:
@@ -106,9 +106,10 @@ def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
         )
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
     try:
-        return kind(**values)
+        config: SamConfig = kind(**values)
     except TypeError as error:
         raise ModelError(f"{kind.__name__}: {error}") from error
+    return config
 
 
 def fresh_model(config: SamConfig, seed: int) -> PromptableModel:
@@ -180,8 +181,8 @@ def start(
         )
     if not init:
         return _from_scratch(recipe, family, fields_said, seed)
-    said = dict(says or {})
-    opened = open_checkpoint(*init, **({"family": "medsam"} if family == "medsam" else {}), **said)
+    said: dict[str, Any] = {"family": "medsam"} if family == "medsam" else {}
+    opened = open_checkpoint(init[0], *init[1:], **said, **(says or {}))
     sources = tuple((file.name, file.sha256) for file in opened.files)
     own = opened.kind.split("_")[0] == family or opened.family.name.split("_")[0] == family
     if own:

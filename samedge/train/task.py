@@ -8,6 +8,7 @@ from samedge._optional import require
 
 require("torch", extra="train", what="samedge.train")
 
+import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -34,6 +35,10 @@ class Task(nn.Module):
     def validation_loss(self, logits: Tensor, batch: dict[str, Any]) -> Tensor:
         """Loss of those logits, a scalar."""
         raise NotImplementedError
+
+    def truth(self, batch: dict[str, Any]) -> Tensor:
+        """What the masks ought to be: bool `[B, K, S, S]` at network size."""
+        return true_masks(batch, self.model)
 
 
 class Segmentation(Task):
@@ -89,3 +94,14 @@ def masks_at(logits: Tensor, side: int, model: PromptableModel) -> Tensor:
         winner = values.argmax(dim=1)
         return F.one_hot(winner, values.shape[1]).permute(0, 3, 1, 2).bool()
     return values > family.threshold
+
+
+def true_masks(batch: dict[str, Any], model: PromptableModel) -> Tensor:
+    """Labels at network size: bool `[B, K, S, S]`, K the masks that the model answers with."""
+    mask = batch["mask"]
+    family = model.family
+    if not family.classes:
+        one: Tensor = mask > 0
+        return one[:, None]
+    first = 0 if family.exclusive else 1
+    return torch.stack([mask == first + k for k in range(len(family.classes))], dim=1)

@@ -18,27 +18,23 @@ from samedge._optional import require
 require("torch", extra="train", what="samedge.train")
 require("lightning_fabric", extra="train", what="training")
 
-import cv2  # noqa: E402
 import torch  # noqa: E402
 from lightning_fabric import Fabric  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from samedge.errors import Cancelled, TrainingError  # noqa: E402
-from samedge.train.atomic import write_file  # noqa: E402
 from samedge.train.batches import Item, Items, Plan, load  # noqa: E402
 from samedge.train.devices import exact_algorithms  # noqa: E402
 from samedge.train.ema import Ema  # noqa: E402
-from samedge.train.logs import EPOCHS, STEPS, Logs  # noqa: E402
 from samedge.train.official import write_weights  # noqa: E402
-from samedge.train.progress import Clock, Progress  # noqa: E402
+from samedge.train.progress import Progress  # noqa: E402
+from samedge.train.reporting import Reporter  # noqa: E402
 from samedge.train.schedule import Schedule  # noqa: E402
 from samedge.train.settings import Settings  # noqa: E402
 from samedge.train.state import Position, State, random_states, restore_random  # noqa: E402
 from samedge.train.stopping import StopFlag, stop_flag  # noqa: E402
 from samedge.train.task import Task  # noqa: E402
-from samedge.train.validation import Score, sheet, validate  # noqa: E402
-
-SHEETS = "sheets"
+from samedge.train.validation import Score, validate  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -103,8 +99,6 @@ class Trainer:
         self.plan = Plan(count, s.batch, s.accumulate, world, rank, s.seed)
         self.schedule = Schedule(s.schedule, s.warmup, s.steps, self.plan.steps)
         self._tensorboard, self._report = tensorboard, progress
-        self._dice: float | None = None
-        self._clock = Clock()
 
     def run(self, resume: bool = False) -> Outcome:
         """Train until all steps are done, or nothing gets better.
@@ -131,7 +125,7 @@ class Trainer:
                 while self.position.step < s.steps and not self.position.stopped:
                     self._epoch(flag)
             finally:
-                self._logs.close()
+                self._reporter.close()
         return self._outcome()
 
     def _set_up(self, resume: bool) -> None:
@@ -153,14 +147,22 @@ class Trainer:
             fabric.strategy.precision.load_state_dict(state.precision)
             self._ema.load(state.ema)
             restore_random(state.random)
-        main = fabric.is_global_zero
-        self._logs = Logs(self.folder if main else None, self.position.step, self._tensorboard)
+        self._reporter = Reporter(
+            self.folder if fabric.is_global_zero else None,
+            self.position.step,
+            (s.steps, self.plan.per_step),
+            self._tensorboard,
+            self._report,
+        )
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
         s = self.settings
         matrices = [p for p in self._trained.values() if p.ndim > 1 or s.decay_all]
         others = [p for p in self._trained.values() if p.ndim <= 1 and not s.decay_all]
-        groups = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices},
+            {"params": others, "weight_decay": 0.0},
+        ]
         kind = torch.optim.AdamW if s.optimiser == "adamw" else torch.optim.Adam
         used = [group for group in groups if group["params"]]
         return kind(used, lr=s.lr, weight_decay=s.weight_decay)
@@ -171,7 +173,7 @@ class Trainer:
         batches = self.plan.micro_batches(at.epoch, at.in_epoch)
         loader = load(self.data.train, at.epoch, batches, s.workers)
         self.task.train()
-        self._clock.skip()
+        self._reporter.skip()
         while at.in_epoch < self.plan.steps and at.step < s.steps:
             self._step(loader)
             ended = at.in_epoch == self.plan.steps or at.step == s.steps
@@ -204,12 +206,9 @@ class Trainer:
         self._optimiser.zero_grad()
         at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
         self._ema.update(at.step)
-        if fabric.world_size > 1:
-            mean = torch.tensor(total, dtype=torch.float64, device=fabric.device)
-            total = float(fabric.all_reduce(mean, reduce_op="mean"))
+        total = self._over_all(total, "mean")
         at.loss_sum, at.loss_count = at.loss_sum + total, at.loss_count + 1
-        self._clock.step()
-        self._log_step(total, lr, norm)
+        self._reporter.step(at, total, lr, norm)
 
     def _require_number(self, loss: Tensor, names: list[str]) -> None:
         if not bool(torch.isfinite(loss.detach())):
@@ -247,7 +246,6 @@ class Trainer:
                 self.task.eval()
                 score = validate(self.task, self.data.held_out, fabric, s.batch, s.workers)
                 self.task.train()
-                self._dice = score.dice
             if score is None or score.dice > at.best:
                 at.best, at.best_step, at.misses = score.dice if score else -1.0, at.step, 0
                 self._write(self.best)
@@ -256,9 +254,7 @@ class Trainer:
             at.stopped = bool(s.patience) and at.misses >= s.patience
             if at.stopped or at.step == s.steps:
                 self._write(self.last)
-        if fabric.is_global_zero:
-            self._log_epoch(score)
-        self._clock.skip()
+        self._reporter.validated(at, score)
 
     def _write(self, path: Path) -> None:
         if self.fabric.is_global_zero:
@@ -284,11 +280,7 @@ class Trainer:
 
     def _stop_if_asked(self, flag: StopFlag, save: bool) -> None:
         """All processes stop together if one of them was asked to."""
-        asked = flag.asked
-        if self.fabric.world_size > 1:
-            mine = torch.tensor(float(asked), device=self.fabric.device)
-            asked = bool(self.fabric.all_reduce(mine, reduce_op="sum") > 0)
-        if asked:
+        if self._over_all(float(flag.asked), "sum"):
             if save:
                 self._save()
             raise Cancelled(
@@ -296,47 +288,16 @@ class Trainer:
                 "saved: continue with --resume"
             )
 
-    def _log_step(self, loss: float, lr: float, norm: float) -> None:
-        at, fabric = self.position, self.fabric
-        if not fabric.is_global_zero:
-            return
-        pace = self.plan.per_step / max(self._clock.per_step_s, 1e-9)
-        row = {"step": at.step, "epoch": at.epoch, "loss": loss, "lr": lr}
-        self._logs.add(STEPS, {**row, "grad_norm": norm, "images_per_s": round(pace, 2)})
-        self._tell(loss, lr, pace)
-
-    def _tell(self, loss: float, lr: float, pace: float, validated: bool = False) -> None:
-        at, steps = self.position, self.settings.steps
-        left = self._clock.remaining(at.step, steps)
-        best = at.best if at.best >= 0 else None
-        if self._report is not None:
-            known = (at.step, steps, at.epoch, loss, lr, pace, left, self._dice, best, validated)
-            self._report(Progress(*known))
-
-    def _log_epoch(self, score: Score | None) -> None:
-        at = self.position
-        loss = at.loss_sum / max(at.loss_count, 1)
-        row: dict[str, Any] = {"step": at.step, "epoch": at.epoch, "train_loss": loss}
-        if score is not None:
-            row |= {"val_loss": score.loss, "dice": score.dice, "best": at.best}
-            picture = sheet(score, f"Epoch {at.epoch + 1}, step {at.step}")
-            good, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
-            assert good
-            folder = self.folder / SHEETS
-            folder.mkdir(exist_ok=True)
-            target = folder / f"epoch-{at.epoch + 1:04d}.jpg"
-            write_file(target, lambda file: file.write(data.tobytes()) and None, self._kept())
-            self._logs.add_picture(at.step, picture)
-        self._logs.add(EPOCHS, row)
-        lr = self.settings.lr * self.schedule.factor(max(at.step - 1, 0))
-        self._tell(loss, lr, self.plan.per_step / max(self._clock.per_step_s, 1e-9), True)
+    def _over_all(self, value: float, how: str) -> float:
+        """The "mean" or "sum" of a number over all processes."""
+        if self.fabric.world_size == 1:
+            return value
+        mine = torch.tensor(value, dtype=torch.float64, device=self.fabric.device)
+        total = self.fabric.all_reduce(mine, reduce_op=how)
+        assert isinstance(total, Tensor)
+        return float(total)
 
     def _outcome(self) -> Outcome:
         at = self.position
         dice = at.best if at.best >= 0 else None
         return Outcome(self.best, self.last, dice, at.step, at.best_step, at.stopped)
-
-
-def trained_parameters(module: nn.Module) -> int:
-    """How many values want gradients."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

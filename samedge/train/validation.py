@@ -17,7 +17,6 @@ import torch  # noqa: E402
 from lightning_fabric import Fabric  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from samedge.models import PromptableModel  # noqa: E402
 from samedge.stream.contact_sheet import Cell, contact_sheet  # noqa: E402
 from samedge.stream.overlay import draw_overlay  # noqa: E402
 from samedge.stream.prompts import Prompt  # noqa: E402
@@ -50,17 +49,8 @@ def dice_scores(found: Tensor, truth: Tensor) -> Tensor:
     present = size > 0
     dice = torch.where(present, 2 * both / size.clamp(min=1), 0)
     count = present.sum(1)
-    return torch.where(count > 0, dice.sum(1) / count.clamp(min=1), 1)
-
-
-def true_masks(batch: dict[str, Any], model: PromptableModel) -> Tensor:
-    """Labels at network size: bool `[B, K, S, S]`, K the masks that the model answers with."""
-    mask = batch["mask"]
-    family = model.family
-    if not family.classes:
-        return (mask > 0)[:, None]
-    first = 0 if family.exclusive else 1
-    return torch.stack([mask == first + k for k in range(len(family.classes))], dim=1)
+    mean: Tensor = torch.where(count > 0, dice.sum(1) / count.clamp(min=1), 1)
+    return mean
 
 
 def validate(task: Task, items: Items, fabric: Fabric, batch: int, workers: int = 0) -> Score:
@@ -83,7 +73,7 @@ def validate(task: Task, items: Items, fabric: Fabric, batch: int, workers: int 
                 logits = task.logits(on_device)
                 loss = task.validation_loss(logits, on_device)
             found = masks_at(logits, data["mask"].shape[-1], task.model)
-            truth = true_masks(on_device, task.model)
+            truth = task.truth(on_device)
             if task.model.family.exclusive:  # the background is no structure
                 found, truth = found[:, 1:], truth[:, 1:]
             dice = dice_scores(found, truth)
@@ -93,7 +83,9 @@ def validate(task: Task, items: Items, fabric: Fabric, batch: int, workers: int 
             if fabric.is_global_zero:
                 picked = [k for k, index in enumerate(indices) if index in shown]
                 cells += [_cell(data, k, found[k], truth[k], float(dice[k])) for k in picked]
-    dice_sum, loss_sum, count = fabric.all_reduce(sums, reduce_op="sum").tolist()
+    total = fabric.all_reduce(sums, reduce_op="sum")
+    assert isinstance(total, Tensor)
+    dice_sum, loss_sum, count = total.tolist()
     return Score(dice_sum / max(count, 1), loss_sum / max(count, 1), cells)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options
 from samedge.cli.printing import Printer, common_options
-from samedge.cli.training import TrainingProgress, print_outcome, run_options
-
-if TYPE_CHECKING:
-    from samedge.models import PromptableModel
-    from samedge.train.recipes import Recipe
+from samedge.cli.training import (
+    SAYS,
+    SETTINGS,
+    TrainingProgress,
+    nothing_else,
+    options_from,
+    print_outcome,
+    print_plan,
+    run_options,
+)
 
 RECIPES = ("samus", "autosamus", "samed", "samed_s", "msa", "medsam", "full")
 
@@ -70,16 +75,15 @@ def command(
     state to resume from, logs, and a sheet of validation masks per epoch. A run that was stopped,
     however it was, continues with --resume to the same numbers.
     """
-    from samedge.cli.training import SETTINGS, options_from
     from samedge.train.run import resume as resume_run
     from samedge.train.run import train
     from samedge.train.start import read_config
 
     printer = Printer(quiet, as_json)
-    says = {k: v for k, v in rest.items() if k in _SAYS and v is not None}
+    says = {k: v for k, v in rest.items() if k in SAYS and v is not None}
     said = {k: v for k, v in rest.items() if k in SETTINGS and v is not None}
     if resume:
-        _nothing_else(recipe=recipe, init=init, config=config, **said)
+        nothing_else(recipe=recipe, init=init, config=config, **said)
         with TrainingProgress(printer) as progress:
             outcome = resume_run(data, output, options_from(rest, progress))
         print_outcome(printer, outcome, output)
@@ -96,19 +100,6 @@ def command(
         said |= {"split": split, "held_out": held_out, "options": options}
         outcome = train(data, output, recipe, **arguments, **said)
     print_outcome(printer, outcome, output)
-
-
-_SAYS = ("input_size", "classes", "rank", "slices", "chunk")
-
-
-def _nothing_else(**said: Any) -> None:
-    """A run continues as it began."""
-    given = [name for name, value in said.items() if value]
-    if given:
-        raise click.UsageError(
-            f"--resume continues a run with the settings that it began with; leave out "
-            f"--{given[0].replace('_', '-')}."
-        )
 
 
 def _print_plan(
@@ -129,32 +120,4 @@ def _print_plan(
     samples = open_dataset(data, split)
     begun = begin(recipe, samples, seed=said.get("seed") or 0, **arguments)
     settings = settings_for(recipe, len(samples), **said)
-    printer.json(
-        {
-            "dry_run": True,
-            "recipe": recipe.name,
-            "samples": len(samples),
-            "settings": settings.to_json(),
-            "parameters": _parameters(begun.model, recipe),
-            "notes": list(begun.notes),
-        }
-    )
-    printer.line(f"{recipe.title}: {recipe.about}")
-    for note in begun.notes:
-        printer.line(f"  note       {note}")
-    rows = [
-        (row["part"], f"{row['tensors']}", f"{row['trained']:,}", f"{row['frozen']:,}")
-        for row in _parameters(begun.model, recipe)
-    ]
-    printer.table("Parameters", ("part", "tensors", "trained", "frozen"), rows)
-    shown = [(name, str(value)) for name, value in settings.to_json().items()]
-    printer.table(f"Settings, for {len(samples)} samples", ("setting", "value"), shown)
-    printer.line("Dry run: nothing was written.")
-
-
-def _parameters(model: PromptableModel, recipe: Recipe) -> list[dict[str, Any]]:
-    from dataclasses import asdict
-
-    from samedge.train.trainable import parameter_table
-
-    return [asdict(row) for row in parameter_table(model, recipe)]
+    print_plan(printer, begun.model, recipe, settings, len(samples), list(begun.notes))

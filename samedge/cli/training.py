@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,8 +16,11 @@ from samedge.cli.printing import Printer, write
 if TYPE_CHECKING:
     from rich.status import Status
 
+    from samedge.models import PromptableModel
     from samedge.train.progress import Progress
+    from samedge.train.recipes import Recipe
     from samedge.train.run import Options
+    from samedge.train.settings import Settings
     from samedge.train.trainer import Outcome
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,6 +45,8 @@ SETTINGS = (
     "workers",
     "channels_last",
 )
+# What may be said of a checkpoint, besides its family.
+SAYS = ("input_size", "classes", "rank", "slices", "chunk")
 _FROM_RECIPE = "  [default: the recipe's]"
 
 
@@ -131,6 +137,20 @@ def options_from(values: dict[str, Any], progress: TrainingProgress) -> Options:
     return Options(**{name: values[name] for name in names}, progress=progress)
 
 
+def nothing_else(**said: Any) -> None:
+    """A run continues as it began.
+
+    Raises:
+        click.UsageError: something else was asked for.
+    """
+    given = [name for name, value in said.items() if value]
+    if given:
+        raise click.UsageError(
+            "--resume continues a run with the settings that it began with; leave out "
+            f"--{given[0].replace('_', '-')}."
+        )
+
+
 class TrainingProgress:
     """Progress on stderr: a live line on a terminal, one line per validation anywhere."""
 
@@ -200,3 +220,35 @@ def print_outcome(printer: Printer, outcome: Outcome, folder: Path) -> None:
         early = "; stopped early, as nothing got better" if outcome.early else ""
         printer.line(f"Best Dice {outcome.dice:.4f}, after step {outcome.best_step}{early}.")
     printer.line(f"Wrote {outcome.best} and {outcome.last}. Next: samedge inspect {outcome.best}")
+
+
+def print_plan(
+    printer: Printer,
+    model: PromptableModel,
+    recipe: Recipe,
+    settings: Settings,
+    samples: int,
+    notes: Sequence[str],
+) -> None:
+    """What a run would train, and how."""
+    from samedge.train.trainable import parameter_table
+
+    table = parameter_table(model, recipe)
+    printer.json(
+        {
+            "dry_run": True,
+            "recipe": recipe.name,
+            "samples": samples,
+            "settings": settings.to_json(),
+            "parameters": [asdict(row) for row in table],
+            "notes": list(notes),
+        }
+    )
+    printer.line(f"{recipe.title}: {recipe.about}")
+    for note in notes:
+        printer.line(f"  note       {note}")
+    rows = [(r.part, str(r.tensors), f"{r.trained:,}", f"{r.frozen:,}") for r in table]
+    printer.table("Parameters", ("part", "tensors", "trained", "frozen"), rows)
+    shown = [(name, str(value)) for name, value in settings.to_json().items()]
+    printer.table(f"Settings, for {samples} samples", ("setting", "value"), shown)
+    printer.line("Dry run: nothing was written.")

@@ -73,6 +73,13 @@ class Pair:
     taken_over: bool
     prompt: str
 
+    @property
+    def note(self) -> str:
+        """Where the student's decoder comes from, in words."""
+        if self.taken_over:
+            return "prompt encoder and mask decoder are the teacher's"
+        return "prompt encoder and mask decoder start anew and are trained on the labels"
+
 
 def distill(
     teacher: Sequence[Path],
@@ -111,7 +118,7 @@ def distill(
         otherwise as `samedge.train.run.train`.
     """
     options, weights = options or Options(), weights or DistillWeights()
-    samples, scored, labelled = _open(data, split, held_out)
+    samples, scored, labelled = open_images(data, split, held_out)
     opened = open_checkpoint(teacher[0], *teacher[1:], **(says or {}))
     pair = make_pair(opened, config or {}, said.get("seed") or 0, labelled)
     fabric = make_fabric(said.get("precision") or "32-true", options.accelerator, options.devices)
@@ -126,7 +133,7 @@ def distill(
         "taken_over": pair.taken_over,
         "train_decoder": train_decoder,
         "weights": asdict(weights),
-        "notes": [_decoder_note(pair)],
+        "notes": [pair.note],
         "data": {
             "name": Path(data).name,
             "labelled": labelled,
@@ -163,7 +170,7 @@ def resume_distillation(
     if record.get("kind") != "distillation":
         raise TrainingError(f"'{out}' is no distillation; continue it with samedge train --resume")
     names = record["data"]
-    samples, scored, labelled = _open(data, names["split"], names["held_out"])
+    samples, scored, labelled = open_images(data, names["split"], names["held_out"])
     opened = open_checkpoint(teacher[0], *teacher[1:], **(says or {}))
     found = [file.sha256 for file in opened.files]
     if found != [file["sha256"] for file in record["teacher"]]:
@@ -239,10 +246,14 @@ def _built(opened: Checkpoint) -> PromptableModel:
     return model
 
 
-def _open(
+def open_images(
     data: str | Path, split: str, held_out: str | None
 ) -> tuple[Samples, Samples | None, bool]:
-    """Samples, held-out samples, and whether they have labels."""
+    """Samples, held-out samples, and whether they have labels.
+
+    Raises:
+        SourceError: neither a labelled data set nor a folder of images.
+    """
     root = Path(data)
     try:
         samples: Samples = open_dataset(root, split)
@@ -296,9 +307,3 @@ def _trainer(
         tensorboard=options.tensorboard,
         progress=options.progress,
     )
-
-
-def _decoder_note(pair: Pair) -> str:
-    if pair.taken_over:
-        return "prompt encoder and mask decoder are the teacher's"
-    return "prompt encoder and mask decoder start anew and are trained on the labels"

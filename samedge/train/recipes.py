@@ -202,7 +202,7 @@ FULL = Recipe(
     trained=(r"",),
     loss=Loss(dice=0.8, cross_entropy=0.2),
     optimiser="adamw",
-    lr=5e-4,
+    lr=1e-3,
     weight_decay=0.02,
     decay_all=False,
     warmup=500,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 require("lightning_fabric", extra="train", what="training")
 
 import torch  # noqa: E402
@@ -49,15 +50,28 @@ def make_fabric(precision: str = "32-true", accelerator: str = "auto", devices: 
     if devices * nodes > 1:
         # Parts of a network that a recipe trains may be idle: multimask heads, mask prompts.
         strategy = DDPStrategy(find_unused_parameters=True)
-    fabric = Fabric(
-        accelerator="cuda" if cuda else "cpu",
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy,
-        precision=precision,  # type: ignore[arg-type]
-    )
+    with _without_chatter():
+        fabric = Fabric(
+            accelerator="cuda" if cuda else "cpu",
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]
+        )
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Fabric tells on stderr what it was just told; a quiet command is quiet."""
+    logger = logging.getLogger("lightning_fabric")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 require("lightning_fabric", extra="train", what="training")
 
 from samedge.checkpoint import Checkpoint, open_checkpoint  # noqa: E402

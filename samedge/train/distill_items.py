@@ -6,7 +6,7 @@ import numpy as np
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 
 import torch  # noqa: E402
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402

@@ -8,7 +8,7 @@ import numpy as np
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 
 from samedge.train.augmentation import NONE, Recipe, augment  # noqa: E402
 from samedge.train.preparation import Preparation, Prepared  # noqa: E402

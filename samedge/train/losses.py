@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 require("monai", extra="train", what="training")
 
 import torch.nn.functional as F  # noqa: E402
@@ -17,8 +17,8 @@ from samedge.train.recipes import Loss  # noqa: E402
 class SegmentationLoss(nn.Module):
     """`dice * Dice + cross_entropy * CE`, in float32 whatever the precision of the network.
 
-    The Dice loss has a squared denominator and sums over the batch, as in SAMUS and SAMed, so a
-    mask that is empty in one image of the batch does no harm.
+    The Dice loss has a squared denominator. In SAMUS and SAMed it sums over the batch, so that a
+    mask that is empty in one image does no harm; MedSAM, whose masks never are, takes the mean.
     """
 
     def __init__(self, loss: Loss) -> None:
@@ -26,7 +26,11 @@ class SegmentationLoss(nn.Module):
         self.loss = loss
         classes = loss.kind == "classes"
         self.dice = DiceLoss(
-            sigmoid=not classes, softmax=classes, squared_pred=True, batch=True, reduction="mean"
+            sigmoid=not classes,
+            softmax=classes,
+            squared_pred=True,
+            batch=loss.over_batch,
+            reduction="mean",
         )
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

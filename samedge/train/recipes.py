@@ -20,16 +20,18 @@ class Loss:
     """Weights of the loss on low-res logits.
 
     Attributes:
-        dice: of the Dice loss (squared denominator, over the batch).
+        dice: of the Dice loss; its denominator has squares.
         cross_entropy: of the binary ("binary") or categorical ("classes") cross-entropy.
         kind: "binary": every mask by itself, sigmoid; "classes": masks exclude each other, softmax.
         positive: weight of a pixel inside the mask, in the binary cross-entropy.
+        over_batch: Dice of all pixels of a batch; otherwise the mean over its images.
     """
 
     dice: float
     cross_entropy: float
     kind: str = "binary"
     positive: float = 1.0
+    over_batch: bool = True
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ MEDSAM = Recipe(
     title="MedSAM",
     families=("medsam",),
     trained=(r"^image_encoder\.", r"^mask_decoder\."),
-    loss=Loss(dice=1.0, cross_entropy=1.0),
+    loss=Loss(dice=1.0, cross_entropy=1.0, over_batch=False),
     optimiser="adamw",
     lr=1e-4,
     weight_decay=0.01,

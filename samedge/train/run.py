@@ -17,7 +17,7 @@ from typing import Any
 from samedge import __version__
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 require("lightning_fabric", extra="train", what="training")
 
 from lightning_fabric import Fabric  # noqa: E402

@@ -13,7 +13,7 @@ from typing import Any
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 
 from samedge.checkpoint.pour import global_tables  # noqa: E402
 from samedge.models import PromptableModel  # noqa: E402

@@ -15,7 +15,7 @@ from typing import Any
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 require("lightning_fabric", extra="train", what="training")
 
 import torch  # noqa: E402

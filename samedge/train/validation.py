@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 
-require("torch", extra="train", what="samedge.train")
+require("torch", extra="export", what="samedge.train")
 require("lightning_fabric", extra="train", what="training")
 
 import torch  # noqa: E402

@@ -89,3 +89,7 @@ class Cancelled(SamEdgeError):
 
 class SessionError(SamEdgeError):
     """A session was used out of order, after `close()`, or by two threads at once."""
+
+
+class TrainingError(SamEdgeError):
+    """Training cannot go on, or cannot begin: the loss is no number, a setting does not fit."""

@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("samedge.cli.bench", "Measure frame latency on this device."),
     "simulate": ("samedge.cli.simulate", "Make labelled synthetic ultrasound images."),
     "doctor": ("samedge.cli.doctor", "Tell what runs on this machine, and what to install."),
+    "train": ("samedge.cli.train", "Fine-tune on a data set of images and labels."),
+    "distill": ("samedge.cli.distill", "Teach a large model's encoder to a small one."),
     "demo": ("samedge.cli.demo", "The whole way, on a real cine loop."),
 }
 

@@ -1,0 +1,123 @@
+"""`samedge train`: a data set and a recipe in, weights in the official layout out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from samedge.cli.checkpoint_options import checkpoint_options
+from samedge.cli.printing import Printer, common_options
+from samedge.cli.training import (
+    SAYS,
+    SETTINGS,
+    TrainingProgress,
+    nothing_else,
+    options_from,
+    print_outcome,
+    print_plan,
+    run_options,
+)
+
+RECIPES = ("samus", "autosamus", "samed", "samed_s", "msa", "medsam", "full")
+
+EPILOG = """\b
+Examples:
+  samedge train US30K -o run --recipe samus --init sam_vit_b.pth
+  samedge train US30K -o run --recipe full --config narrow.json --epochs 40 --ema 0.999
+  samedge train data -o run --recipe samed --init sam_vit_b.pth --precision bf16-mixed
+  samedge train US30K -o run --resume
+  samedge train US30K -o run --recipe samus --init samus.pth --dry-run
+  torchrun --nproc-per-node 4 -m samedge train US30K -o run --recipe medsam --init sam_vit_b.pth
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+)
+@click.option("--recipe", type=click.Choice(RECIPES), help="How to train; see docs/training.md.")
+@click.option(
+    "--init",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Checkpoint to begin with, of the family itself or SAM's; twice for files that belong "
+    "together.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="JSON or TOML with config fields: sizes of a new network, or of its new parts.",
+)
+@run_options
+@checkpoint_options
+@common_options
+def command(
+    data: Path,
+    output: Path,
+    recipe: str | None,
+    init: tuple[Path, ...],
+    config: Path | None,
+    resume: bool,
+    dry_run: bool,
+    split: str,
+    held_out: str,
+    quiet: bool,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """Fine-tune on DATA, a folder in the layout of US30K or one with images and labels.
+
+    Every recipe trains what its original project trains, with that project's loss and optimiser.
+    The folder of the run gets the best and the last weights as that project would write them, the
+    state to resume from, logs, and a sheet of validation masks per epoch. A run that was stopped,
+    however it was, continues with --resume to the same numbers.
+    """
+    from samedge.train.run import resume as resume_run
+    from samedge.train.run import train
+    from samedge.train.start import read_config
+
+    printer = Printer(quiet, as_json)
+    says = {k: v for k, v in rest.items() if k in SAYS and v is not None}
+    said = {k: v for k, v in rest.items() if k in SETTINGS and v is not None}
+    if resume:
+        nothing_else(recipe=recipe, init=init, config=config, **said)
+        with TrainingProgress(printer) as progress:
+            outcome = resume_run(data, output, options_from(rest, progress))
+        print_outcome(printer, outcome, output)
+        return
+    if recipe is None:
+        raise click.UsageError(f"Missing option '--recipe': one of {', '.join(RECIPES)}.")
+    fields = read_config(config) if config is not None else None
+    arguments: dict[str, Any] = {"init": list(init), "config": fields, "says": says}
+    if dry_run:
+        _print_plan(printer, data, split, recipe, arguments, said)
+        return
+    with TrainingProgress(printer) as progress:
+        options = options_from(rest, progress)
+        said |= {"split": split, "held_out": held_out, "options": options}
+        outcome = train(data, output, recipe, **arguments, **said)
+    print_outcome(printer, outcome, output)
+
+
+def _print_plan(
+    printer: Printer,
+    data: Path,
+    split: str,
+    recipe_name: str,
+    arguments: dict[str, Any],
+    said: dict[str, Any],
+) -> None:
+    """What would be trained, and how; reads the checkpoint and the lists of the data set."""
+    from samedge.train.data import open_dataset
+    from samedge.train.recipes import recipe as find_recipe
+    from samedge.train.run import begin
+    from samedge.train.settings import settings_for
+
+    recipe = find_recipe(recipe_name)
+    samples = open_dataset(data, split)
+    begun = begin(recipe, samples, seed=said.get("seed") or 0, **arguments)
+    settings = settings_for(recipe, len(samples), **said)
+    print_plan(printer, begun.model, recipe, settings, len(samples), list(begun.notes))

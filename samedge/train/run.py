@@ -1,0 +1,265 @@
+"""A run from the outside: data set and recipe in, a folder with weights, logs and its record out.
+
+outcome = train("data", Path("run"), "samus", init=[Path("sam_vit_b.pth")], epochs=40)
+outcome = resume("data", Path("run"))
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from samedge import __version__
+from samedge._optional import require
+
+require("torch", extra="export", what="samedge.train")
+require("lightning_fabric", extra="train", what="training")
+
+from lightning_fabric import Fabric  # noqa: E402
+
+from samedge.errors import OutputError, TrainingError  # noqa: E402
+from samedge.models import PromptableModel, build_model  # noqa: E402
+from samedge.train import augmentation  # noqa: E402
+from samedge.train.atomic import write_json  # noqa: E402
+from samedge.train.data import open_dataset, splits  # noqa: E402
+from samedge.train.devices import make_fabric  # noqa: E402
+from samedge.train.items import PreparedItems, digest  # noqa: E402
+from samedge.train.preparation import Preparation  # noqa: E402
+from samedge.train.progress import Progress  # noqa: E402
+from samedge.train.recipes import Recipe, recipe  # noqa: E402
+from samedge.train.samples import Samples  # noqa: E402
+from samedge.train.settings import Settings, settings_for  # noqa: E402
+from samedge.train.start import Start, make_config, start  # noqa: E402
+from samedge.train.task import Segmentation  # noqa: E402
+from samedge.train.trainable import freeze  # noqa: E402
+from samedge.train.trainer import Data, Outcome, Trainer  # noqa: E402
+
+RECORD = "run.json"
+_PACKAGES = ("torch", "lightning-fabric", "monai", "numpy")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run shows itself and where it computes; none of it changes what is learned.
+
+    Attributes:
+        accelerator: "auto", "cpu" or "cuda".
+        devices: processes on this machine; under torchrun its numbers count.
+        suffix: of the weights: ".pth" or ".safetensors".
+        tensorboard: write event files as well.
+        progress: called on the first process after every step and validation.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    suffix: str = ".pth"
+    tensorboard: bool = False
+    progress: Callable[[Progress], None] | None = None
+
+
+def train(
+    data: str | Path,
+    out: Path,
+    recipe_name: str,
+    *,
+    init: Sequence[Path] = (),
+    config: Mapping[str, Any] | None = None,
+    says: Mapping[str, Any] | None = None,
+    split: str = "train",
+    held_out: str = "val",
+    options: Options | None = None,
+    **said: Any,
+) -> Outcome:
+    """Start a run in a new folder.
+
+    Args:
+        data: as for `open_dataset`.
+        out: folder to make, or an empty one.
+        recipe_name: one of `RECIPES`.
+        init, config, says: see `samedge.train.start.start`.
+        split, held_out: which lists to train and to score on; without such a `held_out` list
+            nothing is scored, and the last weights are the result.
+        options: where it computes.
+        said: fields of `Settings` that differ from the recipe's, or `epochs`.
+
+    Raises:
+        TrainingError: settings that do not fit; the loss is no number.
+        OutputError: the folder is in use, cannot be written, or the disk is full.
+        Cancelled: the user stopped it; it can be resumed.
+        SamEdgeError: what data and checkpoints raise.
+    """
+    options = options or Options()
+    chosen = recipe(recipe_name)
+    samples = open_dataset(data, split)
+    seed = said.get("seed") or 0
+    begun = begin(chosen, samples, init=init, config=config, says=says, seed=seed)
+    fabric = make_fabric(said.get("precision") or "32-true", options.accelerator, options.devices)
+    settings = settings_for(chosen, len(samples), fabric.world_size, **said)
+    scored = open_dataset(data, held_out) if held_out in splits(data) else None
+    record = run_record(chosen, begun.model, settings, fabric.world_size, samples)
+    record["init"] = [{"name": name, "sha256": digest} for name, digest in begun.sources]
+    record["notes"] = list(begun.notes)
+    record["data"] = {
+        "name": Path(data).name,
+        "split": split,
+        "held_out": held_out if scored is not None else None,
+        "samples": len(samples),
+        "sha256": digest(samples),
+    }
+    if fabric.is_global_zero:
+        make_folder(out)
+        write_json(out / RECORD, record)
+    fabric.barrier()
+    trainer = _trainer(begun.model, chosen, settings, (samples, scored), out, fabric, options)
+    return trainer.run()
+
+
+def begin(
+    chosen: Recipe,
+    samples: Samples,
+    *,
+    init: Sequence[Path] = (),
+    config: Mapping[str, Any] | None = None,
+    says: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> Start:
+    """The model that a run begins with; a family that answers with all classes gets the data's.
+
+    Raises:
+        as `samedge.train.start.start`.
+    """
+    fields = dict(config or {})
+    if "samed" in chosen.families and "num_mask_tokens" not in fields:
+        fields |= {"num_mask_tokens": len(samples.classes), "classes": list(samples.classes)}
+    return start(chosen, init, fields, seed=seed, says=says)
+
+
+def resume(data: str | Path, out: Path, options: Options | None = None) -> Outcome:
+    """Continue a run where its last saved state left it, with the settings that it began with.
+
+    Raises:
+        TrainingError: no run, other data, or another number of processes.
+        CheckpointError: nothing was saved yet, or it is damaged.
+        otherwise as `train`.
+    """
+    options = options or Options()
+    record = read_record(out)
+    if record.get("kind") != "training":
+        raise TrainingError(f"'{out}' is a distillation; continue it with samedge distill --resume")
+    chosen = recipe(record["recipe"])
+    settings = Settings(**record["settings"])
+    samples = open_dataset(data, record["data"]["split"])
+    held_out = record["data"]["held_out"]
+    scored = open_dataset(data, held_out) if held_out else None
+    fabric = make_fabric(settings.precision, options.accelerator, options.devices)
+    require_same(record, samples, fabric.world_size, out)
+    model = build_model(make_config(record["family"], record["config"]))
+    trainer = _trainer(model, chosen, settings, (samples, scored), out, fabric, options)
+    return trainer.run(resume=True)
+
+
+def require_same(record: Mapping[str, Any], samples: Samples, world: int, out: Path) -> None:
+    """A run continues on the data and processes that it began with.
+
+    Raises:
+        TrainingError: they are others.
+    """
+    if (found := digest(samples)) != record["data"]["sha256"]:
+        raise TrainingError(
+            f"the data are not those that the run began with (digest {found[:12]}, not "
+            f"{record['data']['sha256'][:12]}); resume with the same, or start a new run with "
+            f"--init {out / 'last.pth'}"
+        )
+    if world != record["processes"]:
+        raise TrainingError(
+            f"the run began with {record['processes']} processes, and {world} came; its numbers "
+            "follow from that: resume with as many"
+        )
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `run.json` of a run says.
+
+    Raises:
+        TrainingError: there is none, or it cannot be read.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text())
+        assert isinstance(record, dict)
+    except FileNotFoundError:
+        raise TrainingError(f"'{folder}' is no run: it has no {RECORD}") from None
+    except (OSError, ValueError, AssertionError) as error:
+        raise TrainingError(f"{RECORD} of '{folder}' cannot be read: {error}") from error
+    return record
+
+
+def _trainer(
+    model: PromptableModel,
+    chosen: Recipe,
+    settings: Settings,
+    samples: tuple[Samples, Samples | None],
+    out: Path,
+    fabric: Fabric,
+    options: Options,
+) -> Trainer:
+    freeze(model, chosen)
+    augment = augmentation.RECIPES[chosen.augment]
+    items = PreparedItems(
+        samples[0], Preparation(model.config, chosen.prompt), augment, settings.seed
+    )
+    scored = None
+    if samples[1] is not None:
+        fixed = "click" if chosen.prompt == "random_click" else chosen.prompt
+        scored = PreparedItems(samples[1], Preparation(model.config, fixed))
+    return Trainer(
+        Segmentation(model, chosen.prompt, chosen.loss),
+        settings,
+        Data(items, scored),
+        out,
+        fabric,
+        suffix=options.suffix,
+        tensorboard=options.tensorboard,
+        progress=options.progress,
+    )
+
+
+def run_record(
+    chosen: Recipe, model: PromptableModel, settings: Settings, world: int, samples: Samples
+) -> dict[str, Any]:
+    """All that a run began with, as plain JSON values; no path, no name of a machine or user."""
+    return {
+        "samedge": __version__,
+        "kind": "training",
+        "recipe": chosen.name,
+        "family": model.family.name,
+        "config": json.loads(json.dumps(asdict(model.config))),
+        "settings": settings.to_json(),
+        "prompt": chosen.prompt,
+        "augment": chosen.augment,
+        "classes": list(samples.classes),
+        "processes": world,
+        "versions": {"python": platform.python_version(), **{p: version(p) for p in _PACKAGES}},
+    }
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of a run.
+
+    Raises:
+        OutputError: it cannot be made, or is not empty.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = any(out.iterdir())
+    except OSError as error:
+        raise OutputError(f"'{out}' cannot be made: {error.strerror or error}") from error
+    if taken:
+        raise OutputError(
+            f"'{out}' is not empty; choose another folder, or continue the run in it (--resume)"
+        )

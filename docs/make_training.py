@@ -64,7 +64,10 @@ def _loss(r: Recipe) -> str:
     weight = f" (inside: {r.loss.positive:g})" if r.loss.positive != 1 else ""
     images = "" if r.loss.over_batch else " per image"
     parts = [f"{r.loss.dice:g} Dice{images}"] if r.loss.dice else []
-    return " + ".join([*parts, f"{r.loss.cross_entropy:g} {kind}{weight}"])
+    parts.append(f"{r.loss.cross_entropy:g} {kind}{weight}")
+    if r.loss.score:
+        parts.append(f"{r.loss.score:g} error of the IoU")
+    return " + ".join(parts)
 
 
 def _optimiser(r: Recipe) -> str:

@@ -7,11 +7,30 @@ from samedge._optional import require
 require("torch", extra="export", what="samedge.train")
 require("monai", extra="train", what="training")
 
+import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from monai.losses.dice import DiceLoss  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from samedge.train.recipes import Loss  # noqa: E402
+
+
+def score_loss(scores: Tensor, logits: Tensor, target: Tensor) -> Tensor:
+    """Squared error of the predicted IoU against that of the masks (Kirillov et al. 2023).
+
+    Args:
+        scores: `[B, K]`, predicted.
+        logits: `[B, K, L, L]`; positive is inside. They get no gradient from here.
+        target: `[B, K, L, L]`, 0 or 1. Two empty masks have an IoU of 1.
+
+    Returns:
+        scalar, float32.
+    """
+    found, wanted = logits.detach() > 0, target > 0.5
+    both = (found & wanted).sum((2, 3))
+    either = (found | wanted).sum((2, 3))
+    iou = torch.where(either > 0, both / either.clamp(min=1), 1.0)
+    return F.mse_loss(scores.float(), iou)
 
 
 class SegmentationLoss(nn.Module):

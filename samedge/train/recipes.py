@@ -23,6 +23,7 @@ class Loss:
         dice: of the Dice loss; its denominator has squares.
         cross_entropy: of the binary ("binary") or categorical ("classes") cross-entropy.
         kind: "binary": every mask by itself, sigmoid; "classes": masks exclude each other, softmax.
+        score: of the squared error of the predicted IoU.
         positive: weight of a pixel inside the mask, in the binary cross-entropy.
         over_batch: Dice of all pixels of a batch; otherwise the mean over its images.
     """
@@ -31,6 +32,7 @@ class Loss:
     cross_entropy: float
     kind: str = "binary"
     positive: float = 1.0
+    score: float = 0.0
     over_batch: bool = True
 
 
@@ -202,7 +204,7 @@ FULL = Recipe(
     title="everything",
     families=("samus", "sam", "medsam", "autosamus", "msa"),
     trained=(r"",),
-    loss=Loss(dice=0.8, cross_entropy=0.2),
+    loss=Loss(dice=0.8, cross_entropy=0.2, score=0.1, over_batch=False),
     optimiser="adamw",
     lr=1e-3,
     weight_decay=0.02,

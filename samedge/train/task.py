@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from samedge.models import PromptableModel  # noqa: E402
-from samedge.train.losses import SegmentationLoss  # noqa: E402
+from samedge.train.losses import SegmentationLoss, score_loss  # noqa: E402
 from samedge.train.recipes import Loss  # noqa: E402
 
 
@@ -56,7 +56,12 @@ class Segmentation(Task):
         self.loss = SegmentationLoss(loss)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:
-        return self.validation_loss(self.logits(batch), batch)
+        embedding = self.model.encode(batch["image"])
+        logits, scores = decode_batch_scored(self.model, embedding, batch, self.prompt)
+        loss = self.validation_loss(logits, batch)
+        if self.loss.loss.score:
+            loss = loss + self.loss.loss.score * score_loss(scores, logits, batch["target"])
+        return loss
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
         return decode_batch(self.model, self.model.encode(batch["image"]), batch, self.prompt)
@@ -70,13 +75,18 @@ def decode_batch(
     model: PromptableModel, embedding: Tensor, batch: dict[str, Any], prompt: str
 ) -> Tensor:
     """Low-res logits `[B, K, L, L]` of image embeddings `[B, D, g, g]` and a batch's prompts."""
+    return decode_batch_scored(model, embedding, batch, prompt)[0]
+
+
+def decode_batch_scored(
+    model: PromptableModel, embedding: Tensor, batch: dict[str, Any], prompt: str
+) -> tuple[Tensor, Tensor]:
+    """The same with the predicted IoU `[B, K]`."""
     if prompt in ("click", "random_click"):
-        logits, _ = model.decode(embedding, batch["points"], batch["point_labels"])
-    elif prompt == "box":
-        logits, _ = model.decode(embedding, boxes=batch["box"])
-    else:
-        logits, _ = model.decode(embedding)
-    return logits
+        return model.decode(embedding, batch["points"], batch["point_labels"])
+    if prompt == "box":
+        return model.decode(embedding, boxes=batch["box"])
+    return model.decode(embedding)
 
 
 def masks_at(logits: Tensor, side: int, model: PromptableModel) -> Tensor:

@@ -225,11 +225,10 @@ def _adapted(
         model = fresh_parts(AutosamusConfig(**sizes), seed)
         return _filled(model, opened.tensors, "SAMUS")
     if opened.kind != "sam" or family not in _FROM_SAM:
+        others = ", or SAM's" if family in _FROM_SAM else ""
         raise TrainingError(
             f"{opened.files[0].name} is {opened.family.title}, from which no {family} can start; "
-            "give a checkpoint of the family itself, or SAM's"
-            if family in _FROM_SAM
-            else f"{opened.files[0].name} is {opened.family.title}; give a checkpoint of {family} itself"
+            f"give a checkpoint of the family itself{others}"
         )
     config = _around(opened, family, said)
     model = fresh_parts(config, seed)

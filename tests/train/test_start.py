@@ -122,7 +122,7 @@ def test_samus_in_autosamus(files: Path) -> None:
     ("recipe", "init", "config", "error", "message"),
     [
         ("samus", "auto", {}, TrainingError, "from which no samus can start"),
-        ("autosamus", "sam", {}, TrainingError, "give a checkpoint of autosamus itself"),
+        ("autosamus", "sam", {}, TrainingError, "from which no autosamus can start"),
         ("full", "sam", {"family": "sam", "depth": 2}, TrainingError, "leave the config out"),
         ("full", "", {"family": "samed"}, TrainingError, "trains samus, sam, medsam"),
         ("samus", "missing", {}, CheckpointError, "no such file"),

@@ -33,7 +33,7 @@ def decoder_graph(folded: FoldedModel) -> Graph:
     [W, L]. Outputs: `masks` uint8 [N, K, H, W], `scores` float32 [N, K], `low_res_logits` float32
     [N, K, L, L]; for a family with exclusive classes also `class_map` uint8 [N, H, W].
     """
-    g = Graph("decoder")
+    g = Graph("decoder", folded.half_weights)
     v, d = folded.variant, folded.decoder
     keys = g.input("image_embedding", "float32", (1, v.prompt_dim, v.grid, v.grid))
     keys = g.reshape(keys, (1, v.prompt_dim, v.grid**2), "decoder.keys")

@@ -18,7 +18,7 @@ def encoder_graph(folded: FoldedModel) -> Graph:
     Inputs: those of `samedge.export.preprocess_graph.preprocess`. Output: `image_embedding` float32
     [slices, P, g, g] ([1, P, g, g] for images), no-mask embedding included where there is one.
     """
-    g = Graph("encoder")
+    g = Graph("encoder", folded.half_weights)
     v, batch = folded.variant, folded.family.slices
     x = preprocess(g, folded.family, v.input_size)
     e = folded.encoder

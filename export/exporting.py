@@ -16,6 +16,7 @@ from samedge.errors import ModelError, NotSupportedError, ParityError
 from samedge.export.decoder_graph import decoder_graph
 from samedge.export.encoder_graph import encoder_graph
 from samedge.export.graph import Graph
+from samedge.fold.half import round_to_half
 from samedge.fold.model import FoldedModel
 from samedge.fold.work import require_memory_to_export, work_of_folded
 from samedge.memory import release_memory
@@ -39,6 +40,7 @@ def export(
     *,
     overwrite: bool = False,
     zip: bool = False,  # noqa: A002 (the word that users know)
+    half_weights: bool = False,
     consume: bool = False,
     check_memory: bool = True,
     progress: Callable[[str], None] | None = None,
@@ -56,6 +58,9 @@ def export(
         precisions: of the graphs; this version writes "fp32".
         overwrite: replace a bundle of that name.
         zip: write one file instead of a folder.
+        half_weights: store weights as 16-bit floats: half the file, computed in float32 all the
+            same. Rounds those of `folded`, after which the rounded model is the reference; the fold
+            report has what that changes.
         consume: free the weights of `folded` once they are written: it cannot compute any more
             after that, and the parity gate has their memory.
         check_memory: refuse the work where this machine has not enough memory for it.
@@ -67,7 +72,8 @@ def export(
     Raises:
         NotSupportedError: a precision that this version does not write, or too little memory.
         ModelError: `folded` is no FoldedModel.
-        ParityError: the engine's results are too far from the reference; nothing is written.
+        ParityError: the engine's results are too far from the reference, or 16-bit weights change
+            the model too much; nothing is written.
         OutputError: the disk is full, or has no room for the bundle, or something is in the way.
     """
     step = progress or (lambda _name: None)
@@ -75,6 +81,9 @@ def export(
     if check_memory:
         require_memory_to_export(folded, consume)
     size = bundle_bytes(work_of_folded(folded))
+    if half_weights:
+        step("rounding the weights to 16 bits")
+        round_to_half(folded)
     with BundleWriter(path, overwrite=overwrite, zip=zip, size=size) as writer:
         graphs: dict[str, Any] = {}
         for name, build in (("encoder", encoder_graph), ("decoder", decoder_graph)):

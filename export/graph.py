@@ -20,6 +20,7 @@ from samedge.export import onnx_file
 
 OPSET = 20  # the first with Gelu; TensorRT 10.3, OpenVINO and ONNX Runtime all read it
 IR_VERSION = 10
+HALF_FROM = 1 << 10  # values; `samedge.fold.half` rounds tensors of this size
 
 _DTYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": TensorProto.INT32,
            "int64": TensorProto.INT64}  # fmt: skip
@@ -28,10 +29,18 @@ Array = NDArray[Any]
 
 
 class Graph:
-    """One ONNX graph under construction."""
+    """One ONNX graph under construction.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the graph.
+        half: store large float32 weights that are all float16 numbers as such, each with a Cast
+            behind it; nothing is rounded here.
+    """
+
+    def __init__(self, name: str, half: bool = False) -> None:
         self.name = name
+        self._half = half
+        self._casts: dict[str, str] = {}
         self._nodes: list[onnx.NodeProto] = []
         self._arrays: dict[str, Array] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -52,8 +61,19 @@ class Graph:
         """An initialiser under a state-dict key; the same key twice is the same initialiser."""
         known = self._arrays.get(key)
         assert known is None or known is array or np.array_equal(known, array), key
+        if self._half and array.dtype == np.float32 and array.size >= HALF_FROM:
+            half = array.astype(np.float16)
+            if np.array_equal(half, array):
+                self._arrays[key] = np.ascontiguousarray(half)
+                return self._cast(key)
         self._arrays[key] = np.ascontiguousarray(array)
         return key
+
+    def _cast(self, key: str) -> str:
+        """The float32 values of a weight that is stored in 16 bits."""
+        if key not in self._casts:
+            self._casts[key] = str(self.op("Cast", [key], key, to=TensorProto.FLOAT))
+        return self._casts[key]
 
     def const(self, array: Array | np.generic | Sequence[int], hint: str) -> str:
         """A small constant (shape, axis, index); integers become int64."""

@@ -56,6 +56,11 @@ Examples:
 @click.option("--precision", default="fp32", show_default=True, callback=_precisions, help="fp32.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--zip", "as_zip", is_flag=True, help="Write one file instead of a folder.")
+@click.option(
+    "--half-weights",
+    is_flag=True,
+    help="Store weights in 16 bits: half the size, computed in float32 all the same.",
+)
 @click.option("--dry-run", is_flag=True, help="Fold and report, but write nothing.")
 @click.option(
     "--ignore-memory", is_flag=True, help="Try it where the memory seems too small for the model."
@@ -68,6 +73,7 @@ def command(
     precision: tuple[str, ...],
     force: bool,
     as_zip: bool,
+    half_weights: bool,
     dry_run: bool,
     ignore_memory: bool,
     quiet: bool,
@@ -104,10 +110,11 @@ def command(
             bundle = None
         else:
             options = {"overwrite": force, "zip": as_zip, "check_memory": not ignore_memory}
+            options["half_weights"] = half_weights
             bundle = _write(folded, output, precision, options, step)
     printer.line(f"\n{folded.report}\n")
     if bundle is None:
-        _print_plan(printer, folded, output, precision, resources)
+        _print_plan(printer, folded, output, precision, half_weights, resources)
         return
     manifest = bundle.manifest
     total = sum(f["bytes"] for f in manifest["files"].values())
@@ -143,11 +150,13 @@ def _print_plan(
     folded: FoldedModel,
     output: Path,
     precisions: tuple[str, ...],
+    half_weights: bool,
     resources: Resources,
 ) -> None:
     report = folded.report
+    each = _FLOAT_BYTES // 2 if half_weights else _FLOAT_BYTES
     sizes = {
-        f"{name}.{precision}.onnx": _FLOAT_BYTES * sum(p.numel() for p in part.parameters())
+        f"{name}.{precision}.onnx": each * sum(p.numel() for p in part.parameters())
         for precision in precisions
         for name, part in (("encoder", folded.encoder), ("decoder", folded.decoder))
     }

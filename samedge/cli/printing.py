@@ -68,7 +68,7 @@ class Printer:
     def json(self, value: object) -> None:
         """The result as JSON, if it was asked for. NaN and infinity become null."""
         if self.as_json:
-            write(sys.stdout, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+            write(sys.stdout, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def render_table(
@@ -156,14 +156,14 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """`value` with plain JSON types only."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     if value is None or isinstance(value, bool | int | float | str):

@@ -268,7 +268,8 @@ class _Encoded:
 
 
 def _encode_both(model: PromptableModel, folded: FoldedModel, frame: Frame) -> _Encoded:
-    geometry = geometry_of(model, folded.family, frame)
+    sizes = folded.variant.input_size, folded.variant.low_res
+    geometry = geometry_of(folded.family, *sizes, frame)
     pixels = network_pixels(frame, folded.family, geometry)
     before, flops = _counted(lambda: model.encode(eager_input(pixels, folded.family)))
     after, flops_after = _counted(lambda: folded.encode(pixels))

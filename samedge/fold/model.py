@@ -45,6 +45,7 @@ class FoldedModel(nn.Module):
         report: what was folded, and the error against the unfolded model.
         selftests: synthetic frames, prompts, and what the unfolded float32 model makes of them.
         source: hashes and format of the checkpoint, for a manifest.
+        half_weights: its large weights are all float16 numbers (`samedge.fold.half`).
         no_mask: [P] the no-mask embedding that `encode` has added to its result; zero where the
             model makes a dense prompt of its own.
     """
@@ -53,6 +54,7 @@ class FoldedModel(nn.Module):
     selftests: list[SelfTest]
     source: dict[str, Any]
     no_mask: torch.Tensor
+    half_weights: bool = False
 
     def __init__(
         self,

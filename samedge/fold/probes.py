@@ -99,11 +99,10 @@ def _stack(family: Family) -> tuple[str, Frame, dict[str, Any]]:
     return "stack-points", slices, prompts
 
 
-def geometry_of(model: PromptableModel, family: Family, frame: Frame) -> FrameGeometry:
-    """Matrices between this frame and the model's input."""
-    config = model.config
+def geometry_of(family: Family, input_size: int, low_res: int, frame: Frame) -> FrameGeometry:
+    """Matrices between this frame (or stack of slices) and a model's input."""
     height, width = frame.shape[1:3] if family.slices > 1 else frame.shape[:2]
-    return frame_geometry(family, height, width, None, config.img_size, config.low_res)
+    return frame_geometry(family, height, width, None, input_size, low_res)
 
 
 def network_pixels(frame: Frame, family: Family, geometry: FrameGeometry) -> torch.Tensor:

@@ -35,6 +35,7 @@ class FoldReport:
         embedding_error: largest absolute difference of the embedding on the self-test frames.
         embedding_max: largest absolute value of the unfolded embedding there.
         logit_error: the same for low-res logits of one point prompt.
+        rounding_error: what weights rounded to 16 bits change of the logits; None: not rounded.
     """
 
     folded: list[tuple[str, str, int]]
@@ -48,6 +49,7 @@ class FoldReport:
     embedding_error: float
     embedding_max: float
     logit_error: float
+    rounding_error: float | None = None
     probe: str = field(default="self-test frames, synthetic speckle")
 
     def to_json(self) -> dict[str, Any]:
@@ -74,6 +76,8 @@ class FoldReport:
             ),
             ("logit error", f"{self.logit_error:.1e}"),
         ]
+        if self.rounding_error is not None:
+            rows.append(("16-bit weights", f"logits change by up to {self.rounding_error:.1e}"))
         return "\n".join(["What was folded:", *(f"  {name:<24} {text}" for name, text in rows)])
 
 

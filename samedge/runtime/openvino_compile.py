@@ -30,7 +30,7 @@ from samedge.memory import release_memory
 from samedge.runtime import openvino_rewrites, openvino_weights
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.cache import EngineCache, Mapped, load_or_build
-from samedge.runtime.openvino_weights import halve_weights
+from samedge.runtime.openvino_weights import halve_weights, widen_weights
 
 DEVICE = "CPU"
 CUT = "network_input"
@@ -116,6 +116,7 @@ class _Models:
                 f"OpenVINO cannot read {self._path.name}: {error}; export the bundle again with "
                 "this version of samedge"
             ) from error
+        widen_weights(model)
         if self._graph != "encoder":
             return {self._graph: model}
         preprocess, encoder = split_encoder(model)

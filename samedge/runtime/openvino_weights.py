@@ -20,6 +20,27 @@ MIN_VALUES = 1 << 16  # only matrices and kernels; tables and biases are small a
 _MARK = "decompression_0"
 
 
+def widen_weights(model: ov.Model) -> int:
+    """Turn constants that are stored as float16 into float32 ones, in place; returns how many.
+
+    A bundle may keep its weights in 16 bits, each with a conversion behind it. The rewrites and the
+    kernels want to see the numbers themselves.
+    """
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Convert" or node.get_element_type() != ov.Type.f32:
+            continue
+        stored: Any = node.input_value(0).get_node()
+        if stored.get_type_name() != "Constant" or stored.get_element_type() != ov.Type.f16:
+            continue
+        constant: Any = ops.constant(stored.get_data().astype(np.float32))
+        constant.set_friendly_name(stored.get_friendly_name())
+        for consumer in list(node.output(0).get_target_inputs()):
+            consumer.replace_source_output(constant.output(0))
+        count += 1
+    return count
+
+
 def halve_weights(model: ov.Model) -> int:
     """Store `model`'s large float32 constants as bfloat16, in place; returns how many."""
     count = 0

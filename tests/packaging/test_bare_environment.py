@@ -45,7 +45,7 @@ STRAY = {"segment_anything", "torchvision", "triton", "tensorrt", "PIL", "onnxru
 def optional_packages() -> dict[str, str]:
     """Module -> extra, for every package that the base installation does not bring."""
     found = {}
-    for extra in ("export", "stream"):
+    for extra in ("export", "physics", "stream"):
         for requirement in pyproject()["project"]["optional-dependencies"][extra]:
             name = requirement.split(">")[0].strip()
             found[MODULE_OF.get(name, name)] = extra

@@ -59,8 +59,7 @@ def test_the_golden_dataset_case() -> None:
         assert np.array_equal(prepared["mask"], reference["label"].reshape(256, 256))
 
 
-@pytest.mark.parametrize("colour", [False, True])
-@pytest.mark.parametrize("side", [None, (61, 75), (90, 64)])
+@pytest.mark.parametrize(("side", "colour"), [(None, False), ((61, 75), True), ((90, 64), False)])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_image_is_what_the_eager_model_takes(
     name: str, side: tuple[int, int] | None, colour: bool
@@ -119,7 +118,7 @@ def test_one_object_of_several_classes() -> None:
     sample = sample_of(128, 128, class_id=0)
     assert np.array_equal(prepare(sample)["mask"], sample.label == 1)
     seen = set()
-    for seed in range(20):
+    for seed in range(8):
         mask = prepare(sample, np.random.default_rng(seed))["mask"].numpy().astype(bool)
         seen.add(int(sample.label[mask].max()))
     assert seen == {1, 2}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -13,12 +12,6 @@ from samedge.errors import SamEdgeError, SourceError
 from samedge.train.samples import Samples
 
 MOST = 10  # problems that an error lists
-
-
-class NamedSamples(Samples, Protocol):
-    """Samples whose names are known without reading them."""
-
-    def name(self, index: int) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -67,20 +60,24 @@ class DatasetReport:
 
 
 def check_dataset(
-    samples: Samples, progress: Callable[[int, int], None] | None = None
+    samples: Samples,
+    progress: Callable[[int, int], None] | None = None,
+    indices: Sequence[int] | None = None,
 ) -> DatasetReport:
     """Read every sample and report all problems at once.
 
     Args:
         samples: of `open_dataset`, or any others.
         progress: called with the samples done and their number.
+        indices: only these.
     """
-    total = len(samples)
+    places = range(len(samples)) if indices is None else indices
+    total = len(places)
     problems: list[str] = []
     sides: list[tuple[int, int]] = []
     present: Counter[int] = Counter()
     empty = 0
-    for index in range(total):
+    for done, index in enumerate(places, 1):
         try:
             sample = samples[index]
         except SamEdgeError as error:
@@ -93,7 +90,7 @@ def check_dataset(
             empty += not (asked in there if asked else len(there))
             sides.append((sample.label.shape[1], sample.label.shape[0]))
         if progress is not None:
-            progress(index + 1, total)
+            progress(done, total)
     sizes = None
     if sides:
         widths, heights = zip(*sides, strict=True)

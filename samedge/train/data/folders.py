@@ -36,8 +36,8 @@ class ImageFolders:
         classes: names, the background first.
 
     Raises:
-        SourceError: a folder is missing or holds no image, an image has no label, or there are too
-            few to divide.
+        SourceError: a folder is missing, holds no image, or two of one name; an image has no label;
+            there are too few to divide.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ImageFolders:
         self._name = name or images.parent.name or images.name
         self._binary = not classes
         self.classes = tuple(classes) or default_classes(2)
-        files, stems = _files(images), {path.stem: path for path in _files(labels)}
+        files, stems = list(_by_stem(images).values()), _by_stem(labels)
         pairs = [(path, _label_of(path, stems, labels.name)) for path in files]
         self._pairs = [pairs[i] for i in _part(len(pairs), split, val_share, seed)]
 
@@ -87,6 +87,19 @@ def find_pair(root: Path) -> tuple[Path, Path] | None:
         if (root / images).is_dir() and (root / labels).is_dir():
             return root / images, root / labels
     return None
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder by name without suffix, in natural order."""
+    found: dict[str, Path] = {}
+    for path in _files(folder):
+        if path.stem in found:
+            raise SourceError(
+                f"folder {folder.name} has both {found[path.stem].name} and {path.name}; one of "
+                "them must have another name"
+            )
+        found[path.stem] = path
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

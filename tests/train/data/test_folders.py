@@ -91,6 +91,14 @@ def test_missing_label_is_named(tmp_path: Path) -> None:
         open_dataset(root, "all")
 
 
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_two_files_of_one_name(tmp_path: Path, folder: str) -> None:
+    root = folders(tmp_path / "cases")
+    write(root / folder / "case4.bmp", disc(60, 50, (9, 9), 5))
+    with pytest.raises(SourceError, match=rf"{folder} has both case4\.\w+ and case4\.\w+"):
+        open_dataset(root, "all")
+
+
 def test_what_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no folder"):
         open_dataset(tmp_path / "nothing")

@@ -133,10 +133,10 @@ def begin(
     Raises:
         as `samedge.train.start.start`.
     """
-    fields = dict(config or {})
-    if "samed" in chosen.families and "num_mask_tokens" not in fields:
-        fields |= {"num_mask_tokens": len(samples.classes), "classes": list(samples.classes)}
-    return start(chosen, init, fields, seed=seed, says=says)
+    usual: dict[str, Any] = {}
+    if "samed" in chosen.families:
+        usual = {"num_mask_tokens": len(samples.classes), "classes": list(samples.classes)}
+    return start(chosen, init, config, usual=usual, seed=seed, says=says)
 
 
 def resume(data: str | Path, out: Path, options: Options | None = None) -> Outcome:

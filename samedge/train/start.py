@@ -155,6 +155,7 @@ def start(
     init: Sequence[Path] = (),
     config: Mapping[str, Any] | None = None,
     *,
+    usual: Mapping[str, Any] | None = None,
     seed: int = 0,
     says: Mapping[str, Any] | None = None,
 ) -> Start:
@@ -166,6 +167,7 @@ def start(
             SAMUS, SAMed, Medical SAM Adapter and MedSAM), or SAMUS's (for AutoSAMUS).
         config: fields of the family's config; without `init` all sizes, otherwise those that a new
             part has (ranks, classes, adapters, input size).
+        usual: fields for new parts that `config` does not say, such as the data's classes.
         seed: of fresh weights.
         says: further arguments for `open_checkpoint`.
 
@@ -194,7 +196,7 @@ def start(
         model = opened.build()
         assert isinstance(model, PromptableModel)
         return Start(model, opened.notes, sources)
-    made, notes = _adapted(opened, family, fields_said, seed)
+    made, notes = _adapted(opened, family, {**(usual or {}), **fields_said}, seed)
     return Start(made, (*opened.notes, *notes), sources)
 
 
@@ -223,11 +225,10 @@ def _adapted(
         model = fresh_parts(AutosamusConfig(**sizes), seed)
         return _filled(model, opened.tensors, "SAMUS")
     if opened.kind != "sam" or family not in _FROM_SAM:
+        others = ", or SAM's" if family in _FROM_SAM else ""
         raise TrainingError(
             f"{opened.files[0].name} is {opened.family.title}, from which no {family} can start; "
-            "give a checkpoint of the family itself, or SAM's"
-            if family in _FROM_SAM
-            else f"{opened.files[0].name} is {opened.family.title}; give a {family} checkpoint"
+            f"give a checkpoint of the family itself{others}"
         )
     config = _around(opened, family, said)
     model = fresh_parts(config, seed)

@@ -22,11 +22,12 @@ class Task(nn.Module):
 
     Args:
         model: what is trained and written.
+        prompt: what it is prompted with: "click", "random_click", "box" or "none".
     """
 
-    def __init__(self, model: PromptableModel) -> None:
+    def __init__(self, model: PromptableModel, prompt: str) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.prompt = model, prompt
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
         """Low-res logits `[B, K, L, L]`, for validation."""
@@ -51,8 +52,7 @@ class Segmentation(Task):
     """
 
     def __init__(self, model: PromptableModel, prompt: str, loss: Loss) -> None:
-        super().__init__(model)
-        self.prompt = prompt
+        super().__init__(model, prompt)
         self.loss = SegmentationLoss(loss)
 
     def forward(self, batch: dict[str, Any]) -> Tensor:

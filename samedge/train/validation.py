@@ -82,32 +82,41 @@ def validate(task: Task, items: Items, fabric: Fabric, batch: int, workers: int 
             )
             if fabric.is_global_zero:
                 picked = [k for k, index in enumerate(indices) if index in shown]
-                cells += [_cell(data, k, found[k], truth[k], float(dice[k])) for k in picked]
+                cells += [
+                    _cell(data, k, (found[k], truth[k]), float(dice[k]), task.prompt)
+                    for k in picked
+                ]
     total = fabric.all_reduce(sums, reduce_op="sum")
     assert isinstance(total, Tensor)
     dice_sum, loss_sum, count = total.tolist()
     return Score(dice_sum / max(count, 1), loss_sum / max(count, 1), cells)
 
 
-def _cell(data: dict[str, Any], k: int, found: Tensor, truth: Tensor, dice: float) -> Cell:
-    """One picture: label in green, what was found in amber, the click."""
-    masks = [*truth.cpu(), *found.cpu()]
-    shapes = [m.numpy().astype(np.uint8) for m in masks]
-    colours = [_TRUTH] * len(truth) + [_FOUND] * len(found)
-    prompt = None
-    if "points" in data:
-        prompt = Prompt(
-            points=data["points"][k][None].numpy(), labels=data["point_labels"][k][None].numpy()
-        )
+def _cell(
+    data: dict[str, Any], k: int, masks: tuple[Tensor, Tensor], dice: float, mode: str
+) -> Cell:
+    """One picture: what was found in amber, the label in green, the click or box."""
+    found, truth = masks
+    shapes = [m.cpu().numpy().astype(np.uint8) for m in (*truth, *found)]
     picture = draw_overlay(
         _visible(data["image"][k]),
         shapes,
-        prompt,
+        _prompt(data, k, mode),
         scale=2,
-        colours=colours,
+        colours=[_TRUTH] * len(truth) + [_FOUND] * len(found),
         prompt_colours=[_FOUND],
     )
     return Cell(picture, data["name"][k], f"Dice {dice:.3f}")
+
+
+def _prompt(data: dict[str, Any], k: int, mode: str) -> Prompt | None:
+    """What the model was prompted with, in network px."""
+    if mode == "none":
+        return None
+    if mode == "box":
+        return Prompt(box=data["box"][k][None].numpy())
+    points, labels = data["points"][k][None], data["point_labels"][k][None]
+    return Prompt(points=points.numpy(), labels=labels.numpy())
 
 
 def _visible(image: Tensor) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""`samedge demo`: the whole way from weights to masks, on a real cardiac loop."""
+"""`samedge demo`: masks on a real cardiac loop, by the model that comes with samedge or another."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from samedge.errors import BundleError, PromptError
 if TYPE_CHECKING:
     from samedge.bundle import Bundle
 
+READY = "samus-demo.samedge"  # in samedge/data; docs/demo-model.md
+SIMULATED = "Trained on simulated images only: not for any use on patients."
 NOTICE = "Untrained weights: these masks mean nothing."
 SYNTHETIC = "synthetic"  # in file names
 CHAMBER = "178,95"  # px; inside the left ventricle in the first frame of the example loop
@@ -35,6 +37,11 @@ CHAMBER = "178,95"  # px; inside the left ventricle in the first frame of the ex
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="A finished bundle to use instead.")
 @click.option(
+    "--untrained",
+    is_flag=True,
+    help="A SAMUS ViT-B with weights from a formula: the whole way at full size, senseless masks.",
+)
+@click.option(
     "--point", default=CHAMBER, show_default=True, metavar="X,Y", help="Start of the tracking, px."
 )
 @click.option("--frames", type=click.IntRange(1), help="Only the first so many of the 30 frames.")
@@ -48,6 +55,7 @@ def command(
     output: Path,
     checkpoint: Path | None,
     bundle: Path | None,
+    untrained: bool,
     point: str,
     frames: int | None,
     backend: str,
@@ -56,18 +64,18 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Make a bundle and follow a heart chamber through a real ultrasound loop.
+    """Follow a heart chamber through a real ultrasound loop.
 
-    The loop is pydicom's example (30 frames, inside its package: nothing is downloaded). Without
-    --checkpoint or --bundle the weights come from a formula: everything runs as it would with
-    trained ones, but the masks mean nothing, and the pictures say so. A bundle that is already in
-    the folder and intact is used again. A model without prompts segments each frame by itself.
+    The loop is pydicom's example (30 frames, inside its package: nothing is downloaded), the model
+    a small SAMUS that comes with samedge, trained on simulated images; it needs no torch.
+    --checkpoint and --untrained go the whole way from weights to a bundle, which is used again if
+    it is in the folder and intact. A model without prompts segments each frame by itself.
     """
     from samedge.stream.prompts import PromptPlan, parse_point
     from samedge.stream.segmenting import Options
 
-    if checkpoint is not None and bundle is not None:
-        raise click.UsageError("give --checkpoint or --bundle, not both")
+    if sum((checkpoint is not None, bundle is not None, untrained)) > 1:
+        raise click.UsageError("give one of --checkpoint, --bundle and --untrained")
     try:
         plan = PromptPlan([parse_point(point)])
     except PromptError as error:
@@ -75,7 +83,8 @@ def command(
     printer = Printer(quiet, as_json)
     options = Options(track=True, limit=frames)
     engine = {"backend": backend, "precision": precision, "threads": threads}
-    report = _run(output, checkpoint, bundle, plan, options, engine, printer)
+    ready = None if checkpoint is not None or untrained else bundle or ready_bundle()
+    report = _run(output, checkpoint, ready, plan, options, engine, printer)
     printer.json(report)
     _print(report, output, printer)
 
@@ -112,16 +121,28 @@ def _run(
         plan.check(bundle.family)
         step("starting the engine")
         session = load(bundle, **engine)
-    notice = NOTICE if f"-{SYNTHETIC}-" in bundle.path.name else ""
+    notice = _notice(bundle.path)
     with session, open_source(loop) as source:
         about = session.describe()
         printer.line(f"\n{about['title']} on {about['device']} ({about['why']})")
         if notice:
-            printer.line(NOTICE)
+            printer.line(notice)
         head = header(bundle.path.name, session.manifest, about, options, notice)
         title = f"{about['title']} ({about['backend']} {about['precision']})"
         folder = OutputFolder(output, head, Wanted(notice=notice.rstrip("."), title=title))
         return segment_into(folder, session, [source], plan, options, printer)
+
+
+def ready_bundle() -> Path:
+    """Path of the bundle that comes with samedge: a narrow SAMUS."""
+    return Path(__file__).parents[1] / "data" / READY
+
+
+def _notice(bundle: Path) -> str:
+    """What has to stand on the pictures about where the weights come from."""
+    if f"-{SYNTHETIC}-" in bundle.name:
+        return NOTICE
+    return SIMULATED if bundle == ready_bundle() else ""
 
 
 def example_loop() -> Path:

@@ -55,6 +55,7 @@ class Outcome:
         dice: best score; None without held-out data.
         step: optimiser steps done; best_step: when the best weights were.
         early: the run ended because nothing got better.
+        reports: this process is the one of several that speaks to the user.
     """
 
     best: Path
@@ -63,6 +64,7 @@ class Outcome:
     step: int
     best_step: int
     early: bool
+    reports: bool = True
 
 
 class Trainer:
@@ -298,4 +300,5 @@ class Trainer:
     def _outcome(self) -> Outcome:
         at = self.position
         dice = at.best if at.best >= 0 else None
-        return Outcome(self.best, self.last, dice, at.step, at.best_step, at.stopped)
+        first = self.fabric.is_global_zero
+        return Outcome(self.best, self.last, dice, at.step, at.best_step, at.stopped, first)

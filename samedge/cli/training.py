@@ -204,7 +204,9 @@ def duration(seconds: float) -> str:
 
 
 def print_outcome(printer: Printer, outcome: Outcome, folder: Path) -> None:
-    """Where the weights are, how good they are, and what comes next."""
+    """Where the weights are, how good they are, and what comes next; by one process of several."""
+    if not outcome.reports:
+        return
     printer.json(
         {
             "run": str(folder),

@@ -58,7 +58,7 @@ def make_fabric(precision: str = "32-true", accelerator: str = "auto", devices: 
             strategy=strategy,
             precision=precision,  # type: ignore[arg-type]
         )
-    fabric.launch()
+        fabric.launch()
     return fabric
 
 

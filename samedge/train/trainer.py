@@ -26,6 +26,7 @@ from samedge.errors import Cancelled, TrainingError  # noqa: E402
 from samedge.train.batches import Item, Items, Plan, load  # noqa: E402
 from samedge.train.devices import exact_algorithms  # noqa: E402
 from samedge.train.ema import Ema  # noqa: E402
+from samedge.train.fused_norms import fused_norms  # noqa: E402
 from samedge.train.official import write_weights  # noqa: E402
 from samedge.train.progress import Progress  # noqa: E402
 from samedge.train.reporting import Reporter  # noqa: E402
@@ -54,6 +55,7 @@ class Outcome:
         dice: best score; None without held-out data.
         step: optimiser steps done; best_step: when the best weights were.
         early: the run ended because nothing got better.
+        reports: this process is the one of several that speaks to the user.
     """
 
     best: Path
@@ -62,6 +64,7 @@ class Outcome:
     step: int
     best_step: int
     early: bool
+    reports: bool = True
 
 
 class Trainer:
@@ -115,11 +118,8 @@ class Trainer:
             SamEdgeError: whatever the data raise.
         """
         s = self.settings
-        with (
-            stop_flag() as flag,
-            exact_algorithms(s.deterministic),
-            torch.random.fork_rng(),
-        ):
+        exact, norms = exact_algorithms(s.deterministic), fused_norms(self.task)
+        with stop_flag() as flag, exact, norms, torch.random.fork_rng():
             self._set_up(resume)
             try:
                 while self.position.step < s.steps and not self.position.stopped:
@@ -300,4 +300,5 @@ class Trainer:
     def _outcome(self) -> Outcome:
         at = self.position
         dice = at.best if at.best >= 0 else None
-        return Outcome(self.best, self.last, dice, at.step, at.best_step, at.stopped)
+        first = self.fabric.is_global_zero
+        return Outcome(self.best, self.last, dice, at.step, at.best_step, at.stopped, first)

@@ -26,7 +26,6 @@ from samedge.errors import Cancelled, TrainingError  # noqa: E402
 from samedge.train.batches import Item, Items, Plan, load  # noqa: E402
 from samedge.train.devices import exact_algorithms  # noqa: E402
 from samedge.train.ema import Ema  # noqa: E402
-from samedge.train.fused_norms import fused_norms  # noqa: E402
 from samedge.train.official import write_weights  # noqa: E402
 from samedge.train.progress import Progress  # noqa: E402
 from samedge.train.reporting import Reporter  # noqa: E402
@@ -118,8 +117,8 @@ class Trainer:
             SamEdgeError: whatever the data raise.
         """
         s = self.settings
-        exact, norms = exact_algorithms(s.deterministic), fused_norms(self.task)
-        with stop_flag() as flag, exact, norms, torch.random.fork_rng():
+        exact = exact_algorithms(s.deterministic)
+        with stop_flag() as flag, exact, torch.random.fork_rng():
             self._set_up(resume)
             try:
                 while self.position.step < s.steps and not self.position.stopped:

@@ -1,4 +1,4 @@
-"""samedge/train/preparation.py and prepared.py: samples as each family's network takes them."""
+"""samedge/train/preparation.py and items.py: samples as each family's network takes them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from samedge import models as m
 from samedge.bench.eager import network_input
 from samedge.errors import ModelError, NotSupportedError, PromptError, SourceError
 from samedge.geometry import frame_geometry
 from samedge.train.augmentation import MEDSAM, SAMUS
+from samedge.train.batches import load
 from samedge.train.data import open_dataset
 from samedge.train.data.reading import read_pixels
+from samedge.train.items import PreparedItems
 from samedge.train.preparation import Preparation, usual_prompt
-from samedge.train.prepared import PreparedDataset
 from samedge.train.samples import Sample
 from tests.golden.cases import VECTORS, read_cases
 from tests.train.data.layouts import disc, picture, us30k
@@ -164,32 +164,28 @@ def test_modes() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_random_numbers_depend_on_seed_epoch_and_index_only(tmp_path: Path, workers: int) -> None:
     samples = open_dataset(us30k(tmp_path / "data"))
-    data = PreparedDataset(samples, Preparation(CONFIGS["samus"]), SAMUS, seed=3)
-    loader = DataLoader(
-        data, batch_size=3, num_workers=workers, persistent_workers=bool(workers), shuffle=False
-    )
+    preparation = Preparation(CONFIGS["samus"])
+    data = PreparedItems(samples, preparation, SAMUS, seed=3)
     for epoch in (0, 1, 4):
-        data.set_epoch(epoch)
-        batches = list(loader)
+        batches = list(load(data, epoch, [[0, 1, 2], [3, 4, 5], [6, 7]], workers))
         images = torch.cat([batch["image"] for batch in batches])
         points = torch.cat([batch["points"] for batch in batches])
-        alone = PreparedDataset(samples, Preparation(CONFIGS["samus"]), SAMUS, seed=3)
-        alone.set_epoch(epoch)
+        alone = PreparedItems(samples, preparation, SAMUS, seed=3)
         for index in (7, 2, 0):
-            assert torch.equal(alone[index]["image"], images[index])
-            assert torch.equal(alone[index]["points"], points[index])
-    other = PreparedDataset(samples, Preparation(CONFIGS["samus"]), SAMUS, seed=4)
-    other.set_epoch(4)
-    assert not all(torch.equal(other[i]["image"], images[i]) for i in range(8))
+            assert torch.equal(alone.item(epoch, index)["image"], images[index])
+            assert torch.equal(alone.item(epoch, index)["points"], points[index])
+    other = PreparedItems(samples, preparation, SAMUS, seed=4)
+    assert not all(torch.equal(other.item(4, i)["image"], images[i]) for i in range(8))
+    still = PreparedItems(samples, preparation)
+    assert torch.equal(still.item(0, 3)["image"], still.item(1, 3)["image"])
 
 
 def test_box_jitter_of_the_recipe(tmp_path: Path) -> None:
     samples = open_dataset(us30k(tmp_path / "data"))
-    data = PreparedDataset(samples, Preparation(CONFIGS["medsam"]), MEDSAM)
+    data = PreparedItems(samples, Preparation(CONFIGS["medsam"]), MEDSAM, seed=0)
     boxes = []
     for epoch in range(6):
-        data.set_epoch(epoch)
-        p = data[0]
+        p = data.item(epoch, 0)
         rows, columns = np.nonzero(p["mask"].numpy())
         grown = p["box"].numpy() - [columns.min(), rows.min(), columns.max(), rows.max()]
         assert np.abs(grown).max() <= 3  # 20 of 1024 px are 2.5 of 128
@@ -200,6 +196,6 @@ def test_box_jitter_of_the_recipe(tmp_path: Path) -> None:
 def test_an_error_in_a_worker_is_the_samples_own(tmp_path: Path) -> None:
     root = us30k(tmp_path / "data")
     (root / "Nodule" / "label" / "n0.png").unlink()
-    data = PreparedDataset(open_dataset(root), Preparation(CONFIGS["samus"]))
+    data = PreparedItems(open_dataset(root), Preparation(CONFIGS["samus"]))
     with pytest.raises(SourceError, match="the label of Nodule/n0 is missing"):
-        next(iter(DataLoader(data, num_workers=1)))
+        next(load(data, 0, [[0]], workers=1))

@@ -20,12 +20,12 @@ PYTEST_ARGS ?=
 PIP := -m pip --disable-pip-version-check --no-input -qq
 INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 
-.PHONY: help demo test lint format pytest wheel wheel-smoke bench clean python-version
+.PHONY: help demo demo-model test lint format pytest wheel wheel-smoke bench clean python-version
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-demo: $(VENV)/.demo ## a real cine loop, from checkpoint to annotated video, in demo-out/
+demo: $(VENV)/.demo ## a real cine loop, segmented by a small trained model, in demo-out/
 	$(BIN)/samedge demo -o demo-out
 
 # The test summary comes last; lint and the wheel are the quicker ones to fail.
@@ -59,9 +59,12 @@ wheel-smoke: wheel $(WHEEL_VENV)/.base ## the wheel in an environment of its own
 bench: $(VENV)/.dev ## the SAMUS encoder against eager PyTorch and its plain export (5 minutes)
 	$(BIN)/python -m samedge.bench.encoder $(BENCH_ARGS)
 
+demo-model: $(VENV)/.dev ## make the demo model again: images, training, scores (over an hour)
+	SAMEDGE=$(BIN)/samedge training/demo_model.sh
+
 clean: ## remove environments, builds and caches
 	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	rm -rf .hypothesis demo-out
+	rm -rf .hypothesis demo-out demo-model
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 python-version:
@@ -74,9 +77,9 @@ $(BIN)/python: | python-version
 
 # A stamp is older than pyproject.toml or constraints.txt when they have changed: install again.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing samedge and what the demo needs into $(VENV) (once, a few minutes) ..."
+	@echo "Installing samedge and what the demo needs into $(VENV) (once; no PyTorch) ..."
 	@$(INSTALL) setuptools wheel
-	@$(INSTALL) --no-build-isolation --editable '.[demo]'
+	@$(INSTALL) --no-build-isolation --editable '.[stream]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo

@@ -1,4 +1,4 @@
-"""`samedge demo`: pydicom's loop with a session that needs no engine, or with a tiny model."""
+"""`samedge demo`: pydicom's loop with the ready bundle, a session without engine, a tiny model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 import samedge.bundle
@@ -13,6 +14,7 @@ import samedge.runtime
 from samedge.bundle import Bundle
 from samedge.cli import demo, run
 from samedge.families import SAMUS
+from samedge.stream.sources import open_source
 from tests.stream.media import FakeSession
 
 
@@ -64,11 +66,62 @@ def test_json_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [["--bundle", "b", "--checkpoint", "c"], ["--point", "x"], ["--frames", "0"]]
+    "options",
+    [
+        ["--bundle", "b", "--checkpoint", "c"],
+        ["--bundle", "b", "--untrained"],
+        ["--point", "x"],
+        ["--frames", "0"],
+    ],
 )
 def test_usage(options: list[str], tmp_path: Path) -> None:
     assert run(["demo", "-o", str(tmp_path / "d"), *options]) == 2
     assert not (tmp_path / "d").exists()
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a demo with the bundle that comes with samedge."""
+    out = tmp_path_factory.mktemp("ready") / "demo"
+    assert run(["demo", "-o", str(out), "--precision", "fp32", "-q"]) == 0
+    return out
+
+
+def test_the_ready_bundle_says_what_it_is(followed: Path) -> None:
+    report = json.loads((followed / "results.json").read_text())
+    assert "simulated images" in report["notice"]
+    assert demo.ready_bundle().stat().st_size < 10_000_000
+    assert Bundle.open(demo.ready_bundle()).family.name == "samus"
+    assert not list(followed.glob("*.samedge"))  # used from where it lies
+
+
+def test_the_ready_bundle_follows_the_left_ventricle(followed: Path) -> None:
+    """One dark chamber under the click, in all frames, of a size that a ventricle has there."""
+    (source,) = json.loads((followed / "results.json").read_text())["sources"]
+    assert not any(frame["lost"] for frame in source["results"])
+    masks = [
+        cv2.imread(str(followed / frame["masks"][0]["file"]), cv2.IMREAD_GRAYSCALE) > 0
+        for frame in source["results"]
+    ]
+    assert len(masks) == 30
+    loop = _grey_loop()
+    for before, mask, image in zip([masks[0], *masks], masks, loop, strict=False):
+        y, x = np.argwhere(mask).mean(0)
+        assert 135 < x < 220, (
+            "the left ventricle is right of the septum, in the middle of the frame"
+        )
+        assert 60 < y < 150
+        assert 1000 < mask.sum() < 9000
+        pieces = cv2.connectedComponentsWithStats(mask.astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
+        assert pieces.max() > 0.9 * mask.sum()
+        ring = cv2.dilate(mask.astype(np.uint8), np.ones((15, 15))) > 0
+        assert image[mask].mean() < 0.7 * image[ring & ~mask].mean()
+        assert 2 * (before & mask).sum() / (before.sum() + mask.sum()) > 0.75
+
+
+def _grey_loop() -> list[np.ndarray]:
+    with open_source(demo.example_loop()) as source:
+        return [frame.pixels.mean(-1) for frame in source]
 
 
 @pytest.fixture
@@ -86,7 +139,8 @@ def test_the_whole_way_and_the_bundle_used_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = tmp_path / "demo"
-    arguments = ["demo", "-o", str(out), "--frames", "4", "--precision", "fp32", "--threads", "1"]
+    arguments = ["demo", "-o", str(out), "--untrained", "--frames", "4", "--threads", "1"]
+    arguments += ["--precision", "fp32"]
     assert run(arguments) == 0
     text = capsys.readouterr().out
     assert "Untrained weights: these masks mean nothing." in text
@@ -109,7 +163,7 @@ def test_the_whole_way_and_the_bundle_used_again(
 @pytest.mark.usefixtures("tiny")
 def test_a_damaged_bundle_is_made_again(tmp_path: Path) -> None:
     out = tmp_path / "demo"
-    arguments = ["demo", "-o", str(out), "--frames", "1", "-q", "--threads", "1"]
+    arguments = ["demo", "-o", str(out), "--untrained", "--frames", "1", "-q", "--threads", "1"]
     assert run(arguments) == 0
     (bundle,) = out.glob("*.samedge")
     graph = bundle / "decoder.fp32.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,10 +32,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "samedge"))
 
 
 def pytest_configure() -> None:
-    """Two threads everywhere, before any library reads its settings."""
+    """Two threads, before any library reads its settings; Ctrl-C as in a terminal."""
     os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
     if torch is not None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    # In the background of a script Ctrl-C is ignored, and processes of tests would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -116,6 +116,9 @@ def segment_anything(monkeypatch: pytest.MonkeyPatch) -> Any:
         "torchvision.transforms": (),
         "torchvision.transforms.functional": ("resize", "to_pil_image"),
     }
+    # MONAI tries to import it, too; without torchvision that leaves half of its modules behind.
+    for name in [name for name in sys.modules if name.split(".")[0] == "segment_anything"]:
+        monkeypatch.delitem(sys.modules, name)
     before = set(sys.modules)
     if "torchvision" not in sys.modules:
         for module_name, functions in wanted.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Iterator
@@ -59,7 +60,15 @@ def make_fabric(precision: str = "32-true", accelerator: str = "auto", devices: 
             precision=precision,  # type: ignore[arg-type]
         )
         fabric.launch()
+    if fabric.world_size > 1:
+        atexit.register(_leave_group)
     return fabric
+
+
+def _leave_group() -> None:
+    """Before the interpreter ends: threads of a group that nobody left abort the process then."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""What a user may say about a checkpoint: the same options for `export` and `inspect`."""
+"""What a user may say about a checkpoint: the same options for every command that opens one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +12,11 @@ from samedge.families import FAMILIES
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SAYS = ("family", "input_size", "classes", "rank", "slices", "chunk")
+
+
+def told(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a command's options what was said of a checkpoint: arguments of `open_checkpoint`."""
+    return {name: values[name] for name in SAYS if values[name] is not None}
 
 
 def _classes(

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from samedge.cli.checkpoint_options import checkpoint_options
+from samedge.cli.checkpoint_options import checkpoint_options, told
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.training import (
-    SAYS,
     SETTINGS,
     TrainingProgress,
     nothing_else,
@@ -85,7 +84,7 @@ def command(
 
     printer = Printer(quiet, as_json)
     files = [teacher] if more is None else [teacher, more]
-    says = {k: v for k, v in rest.items() if k in SAYS and v is not None}
+    says = told(rest)
     said = {k: v for k, v in rest.items() if k in SETTINGS and v is not None}
     weights = _weights(rest)
     if resume:

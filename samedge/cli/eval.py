@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samedge.cli.checkpoint_options import SAYS, checkpoint_options
+from samedge.cli.checkpoint_options import checkpoint_options, told
 from samedge.cli.printing import Printer, common_options, plain
 
 if TYPE_CHECKING:
@@ -147,9 +147,8 @@ def command(
     _check_data(samples, places, printer)
     if output is not None:
         _prepare_output(output)
-    told = {name: says[name] for name in SAYS if says[name] is not None}
     engine: dict[str, Any] = {"backend": backend, "threads": threads}
-    engine |= {"precisions": precision, "says": told}
+    engine |= {"precisions": precision, "says": told(says)}
     _report(_evaluate(models, samples, places, rules, engine, printer), about, output, printer)
 
 

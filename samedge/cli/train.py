@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from samedge.cli.checkpoint_options import checkpoint_options
+from samedge.cli.checkpoint_options import checkpoint_options, told
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.training import (
-    SAYS,
     SETTINGS,
     TrainingProgress,
     nothing_else,
@@ -80,7 +79,7 @@ def command(
     from samedge.train.start import read_config
 
     printer = Printer(quiet, as_json)
-    says = {k: v for k, v in rest.items() if k in SAYS and v is not None}
+    says = told(rest)
     said = {k: v for k, v in rest.items() if k in SETTINGS and v is not None}
     if resume:
         nothing_else(recipe=recipe, init=init, config=config, **said)

@@ -45,8 +45,6 @@ SETTINGS = (
     "workers",
     "channels_last",
 )
-# What may be said of a checkpoint, besides its family.
-SAYS = ("input_size", "classes", "rank", "slices", "chunk")
 _FROM_RECIPE = "  [default: the recipe's]"
 
 

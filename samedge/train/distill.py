@@ -171,7 +171,8 @@ def resume_distillation(
         raise TrainingError(f"'{out}' is no distillation; continue it with samedge train --resume")
     names = record["data"]
     samples, scored, labelled = open_images(data, names["split"], names["held_out"])
-    opened = open_checkpoint(teacher[0], *teacher[1:], **(says or {}))
+    began_as = {"family": record["teacher_family"], **(says or {})}
+    opened = open_checkpoint(teacher[0], *teacher[1:], **began_as)
     found = [file.sha256 for file in opened.files]
     if found != [file["sha256"] for file in record["teacher"]]:
         wanted = ", ".join(file["name"] for file in record["teacher"])

@@ -183,8 +183,8 @@ def start(
         )
     if not init:
         return _from_scratch(recipe, family, fields_said, seed)
-    said: dict[str, Any] = {"family": "medsam"} if family == "medsam" else {}
-    opened = open_checkpoint(init[0], *init[1:], **said, **(says or {}))
+    usually: dict[str, Any] = {"family": "medsam"} if family == "medsam" else {}
+    opened = open_checkpoint(init[0], *init[1:], **{**usually, **(says or {})})
     sources = tuple((file.name, file.sha256) for file in opened.files)
     own = opened.kind.split("_")[0] == family or opened.family.name.split("_")[0] == family
     if own:

@@ -10,10 +10,13 @@ from typing import Any
 
 import cv2
 import pytest
+import torch
 
 from samedge.checkpoint import open_checkpoint
 from samedge.cli import run
 from samedge.cli.training import duration
+from samedge.models import tiny_sam_config
+from tests.fold.oracle import random_model
 from tests.train.data.layouts import folders, us30k
 from tests.train.test_distill import STUDENT, pictures
 
@@ -179,6 +182,35 @@ def test_distillation_on_labels(place: Path, tmp_path: Path) -> None:
     data = folders(tmp_path / "data")
     words = ["distill", str(place / "run" / "best.pth"), str(data), "-o", str(tmp_path / "run")]
     assert run([*words, "--config", str(tmp_path / "small.json"), *QUICK, "--quiet"]) == 0
+
+
+def test_the_family_that_is_said_is_the_teachers(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MedSAM's tensors are SAM's: only the option tells, and a resumed run remembers it."""
+    torch.save(random_model(tiny_sam_config()).state_dict(), tmp_path / "sam.pth")
+    fields = {k: v for k, v in STUDENT.items() if k != "cnn_channels"}
+    (tmp_path / "small.json").write_text(json.dumps({**fields, "patch_size": 8}))
+    data, out = str(pictures(tmp_path / "frames")), tmp_path / "run"
+    words = ["distill", str(tmp_path / "sam.pth"), data, "-o", str(out)]
+    config = ["--config", str(tmp_path / "small.json")]
+    assert run([*words, *config, "--dry-run"]) == 0
+    assert "teacher: Segment Anything" in capsys.readouterr().out
+    assert run([*words, *config, "--family", "medsam", "--dry-run"]) == 0
+    assert "teacher: MedSAM" in capsys.readouterr().out
+    assert run([*words, *config, "--family", "medsam", *QUICK, "--quiet"]) == 0
+    record = json.loads((out / "run.json").read_text())
+    assert (record["teacher_family"], record["family"]) == ("medsam", "medsam")
+    assert run([*words, "--resume", "--quiet"]) == 0
+
+
+def test_the_family_of_a_checkpoint_to_begin_with(place: Path, tmp_path: Path) -> None:
+    torch.save(random_model(tiny_sam_config()).state_dict(), tmp_path / "sam.pth")
+    words = ["train", str(place / "data"), "-o", str(tmp_path / "run"), "--recipe", "medsam"]
+    words += ["--init", str(tmp_path / "sam.pth"), "--dry-run", "--quiet"]
+    assert run(words) == 0
+    assert run([*words, "--family", "medsam"]) == 0
+    assert run([*words, "--family", "samus"]) == 3
 
 
 def test_durations() -> None:

@@ -6,7 +6,7 @@ itself, over threads and float64, is 5e-6 on logits whose standard deviation is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,15 @@ class Limit:
     logits: float
     flipped: float
     near_zero: float = float("inf")
+
+    def scaled(self, rms: float) -> Limit:
+        """The limits on logits for a model whose logits have this RMS.
+
+        The reference vectors' have a standard deviation of 1. Rounding grows with the values, and a
+        trained model's logits may be ten times as large; smaller ones do not tighten the limits.
+        """
+        scale = max(1.0, rms)
+        return replace(self, logits=self.logits * scale, near_zero=self.near_zero * scale)
 
 
 # By the precision of the encoder; the decoder is float32 in all of them.

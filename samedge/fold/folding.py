@@ -20,6 +20,7 @@ from samedge.fold.layers import Block
 from samedge.fold.model import FoldedModel, Variant
 from samedge.fold.probes import (
     Frame,
+    decode_folded,
     decode_unfolded,
     eager_input,
     geometry_of,
@@ -35,7 +36,6 @@ from samedge.models import AutosamusConfig, MsaConfig, PromptableModel, SamusCon
 from samedge.models.image_encoder import Attention
 from samedge.models.msa import MsaAttention
 from samedge.needs import COMPARE, FOLD
-from samedge.prompt_inputs import prompt_tokens
 
 Step = Callable[[str], None]
 
@@ -278,19 +278,8 @@ def _encode_both(model: PromptableModel, folded: FoldedModel, frame: Frame) -> _
 
 def _logit_error(folded: FoldedModel, both: _Encoded, test: SelfTest) -> float:
     """Largest difference of low-res logits between the folded and the unfolded decoder."""
-    family, masks = folded.family, folded.decoder.masks
-    logits = _decode_folded(folded, both, test)
-    index = [masks.index(m) for m in family.mask_tokens(test.multimask)]
-    chosen = logits[:, index].flatten(0, 1)
-    return float((chosen - torch.from_numpy(test.low_res_logits)).abs().max())
-
-
-def _decode_folded(folded: FoldedModel, both: _Encoded, test: SelfTest) -> torch.Tensor:
-    """Low-res logits [N, all masks, L, L] of a self-test's prompts."""
-    if not folded.family.prompts:
-        return folded.decode(both.after)[0]
-    coords, labels = prompt_tokens(folded.family, both.geometry, test.points, test.labels, test.box)
-    return folded.decode(both.after, torch.from_numpy(coords), torch.from_numpy(labels))[0]
+    logits, _ = decode_folded(folded, both.after, both.geometry, test)
+    return float((logits.flatten(0, 1) - torch.from_numpy(test.low_res_logits)).abs().max())
 
 
 def _decoder_flops(
@@ -305,7 +294,7 @@ def _decoder_flops(
     )
     first = replace(both, before=both.before[:1], after=both.after[:1])
     _, before = _counted(lambda: decode_unfolded(model, first.before, first.geometry, one)[0])
-    _, after = _counted(lambda: _decode_folded(folded, first, one))
+    _, after = _counted(lambda: decode_folded(folded, first.after, first.geometry, one)[0])
     return before, after
 
 

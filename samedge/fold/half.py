@@ -15,9 +15,7 @@ import torch
 from samedge.bundle import SelfTest
 from samedge.errors import ModelError, ParityError
 from samedge.fold.model import FoldedModel
-from samedge.fold.probes import geometry_of, network_pixels
-from samedge.frame_outputs import decide, mask_values
-from samedge.prompt_inputs import prompt_tokens
+from samedge.fold.probes import answered, decode_folded, geometry_of, network_pixels
 from samedge.tolerances import LIMITS
 
 MIN_VALUES = 1 << 10  # smaller tensors (biases, norms) are not worth rounding
@@ -49,7 +47,7 @@ def round_to_half(folded: FoldedModel) -> None:
     pairs = list(zip(tests, folded.selftests, strict=True))
     error = max(float(np.abs(a.low_res_logits - b.low_res_logits).max()) for a, b in pairs)
     rms = min(float(np.sqrt(np.mean(b.low_res_logits**2))) for _, b in pairs)
-    limit = LIMITS["fp16"].logits * max(1.0, rms)
+    limit = LIMITS["fp16"].scaled(rms).logits
     if not error <= limit:
         with torch.no_grad():
             for name, x in _large(folded):
@@ -72,17 +70,5 @@ def _again(folded: FoldedModel, test: SelfTest) -> SelfTest:
     family, v = folded.family, folded.variant
     geometry = geometry_of(family, v.input_size, v.low_res, test.frame)
     embedding = folded.encode(network_pixels(test.frame, family, geometry))
-    given: tuple[torch.Tensor, ...] = ()
-    if family.prompts:
-        tokens = prompt_tokens(family, geometry, test.points, test.labels, test.box)
-        given = tuple(map(torch.from_numpy, tokens))
-    logits, scores = folded.decode(embedding, *given)
-    index = [folded.decoder.masks.index(m) for m in family.mask_tokens(test.multimask)]
-    low = logits[:, index]
-    masks = decide(mask_values(low.numpy(), geometry, family), family)
-    return replace(
-        test,
-        low_res_logits=low.flatten(0, 1).numpy(),
-        masks=masks.reshape(-1, *masks.shape[-2:]),
-        scores=scores[:, index].flatten().numpy(),
-    )
+    low, iou = decode_folded(folded, embedding, geometry, test)
+    return answered(test, geometry, family, low, iou)

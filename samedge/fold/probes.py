@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from samedge.bundle import SelfTest
 from samedge.families import Family
+from samedge.fold.model import FoldedModel
 from samedge.frame_inputs import network_input
 from samedge.frame_outputs import decide, mask_values
 from samedge.geometry import FrameGeometry, frame_geometry
 from samedge.models import PromptableModel
+from samedge.prompt_inputs import prompt_tokens
 
 Frame = NDArray[np.uint8]
 COLOUR_FRAME = (300, 420)
@@ -159,10 +161,16 @@ def reference(
         scores=none,
         **flags,
     )
-    low, iou = decode_unfolded(model, embedding, geometry, asked)
+    return answered(asked, geometry, family, *decode_unfolded(model, embedding, geometry, asked))
+
+
+def answered(
+    test: SelfTest, geometry: FrameGeometry, family: Family, low: torch.Tensor, iou: torch.Tensor
+) -> SelfTest:
+    """A self-test with these results: low-res logits [N, K, L, L] and scores [N, K]."""
     masks = decide(mask_values(low.numpy(), geometry, family), family)
     return replace(
-        asked,
+        test,
         low_res_logits=low.flatten(0, 1).numpy(),
         masks=masks.reshape(-1, *masks.shape[-2:]),
         scores=iou.flatten().numpy(),
@@ -182,3 +190,17 @@ def decode_unfolded(
         corners = geometry.to_network(test.box.reshape(-1, 2, 2))
         given["boxes"] = torch.from_numpy(corners.reshape(-1, 4))
     return model.decode(embedding, **given, multimask=test.multimask)
+
+
+def decode_folded(
+    folded: FoldedModel, embedding: torch.Tensor, geometry: FrameGeometry, test: SelfTest
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of the folded model: of all masks that its decoder has, those that are asked for."""
+    family = folded.family
+    given: tuple[torch.Tensor, ...] = ()
+    if family.prompts:
+        tokens = prompt_tokens(family, geometry, test.points, test.labels, test.box)
+        given = tuple(map(torch.from_numpy, tokens))
+    logits, scores = folded.decode(embedding, *given)
+    index = [folded.decoder.masks.index(m) for m in family.mask_tokens(test.multimask)]
+    return logits[:, index], scores[:, index]

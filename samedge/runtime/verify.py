@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,8 @@ def compare(
         raise BundleError(
             "the bundle has no self-test frames, so nothing can be verified; export it again"
         )
-    limit = _scaled(LIMITS[precision], [test for _, test in pairs])
+    rms = min(_rms(test.low_res_logits.astype(np.float64)) for _, test in pairs)
+    limit = LIMITS[precision].scaled(rms)
     worst = [_compare_one(result, test) for result, test in pairs]
     far = sum(_flipped_far(*pair, distance, limit) for pair in pairs) if distance else 0
     error = max(row["max_logit_error"] for row in worst)
@@ -175,16 +175,6 @@ def compare(
         "margin": min(margins),
         "passed": min(margins) >= 1 and far == 0,
     }
-
-
-def _scaled(limit: Limit, tests: list[SelfTest]) -> Limit:
-    """The limits on logits for a model whose logits are larger than the reference vectors'.
-
-    Those have a standard deviation of 1. Rounding grows with the values, and a trained model's
-    logits may be ten times as large; smaller ones do not tighten the limits.
-    """
-    scale = max(1.0, min(_rms(test.low_res_logits.astype(np.float64)) for test in tests))
-    return replace(limit, logits=limit.logits * scale, near_zero=limit.near_zero * scale)
 
 
 def _flipped_far(

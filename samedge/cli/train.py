@@ -18,8 +18,7 @@ from samedge.cli.training import (
     print_plan,
     run_options,
 )
-
-RECIPES = ("samus", "autosamus", "samed", "samed_s", "msa", "medsam", "full")
+from samedge.train.recipes import RECIPES
 
 EPILOG = """\b
 Examples:
@@ -37,7 +36,9 @@ Examples:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run."
 )
-@click.option("--recipe", type=click.Choice(RECIPES), help="How to train; see docs/training.md.")
+@click.option(
+    "--recipe", type=click.Choice(list(RECIPES)), help="How to train; see docs/training.md."
+)
 @click.option(
     "--init",
     multiple=True,

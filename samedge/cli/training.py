@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from samedge.cli.printing import Printer, write
+from samedge.train.settings import PRECISIONS
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 # Options that are fields of `Settings`.
 SETTINGS = (
     "epochs",

@@ -19,22 +19,21 @@ from samedge.checkpoint import Checkpoint, open_checkpoint  # noqa: E402
 from samedge.errors import NotSupportedError, SourceError, TrainingError  # noqa: E402
 from samedge.models import PromptableModel, build_model  # noqa: E402
 from samedge.train import augmentation  # noqa: E402
-from samedge.train.atomic import write_json  # noqa: E402
 from samedge.train.data import open_dataset, splits  # noqa: E402
 from samedge.train.devices import make_fabric  # noqa: E402
 from samedge.train.distill_items import PairedItems  # noqa: E402
 from samedge.train.distill_task import Distillation, DistillWeights  # noqa: E402
-from samedge.train.items import digest  # noqa: E402
 from samedge.train.pictures import Pictures  # noqa: E402
-from samedge.train.preparation import usual_prompt  # noqa: E402
+from samedge.train.preparation import fixed_prompt, usual_prompt  # noqa: E402
 from samedge.train.recipes import FULL  # noqa: E402
 from samedge.train.run import (  # noqa: E402
-    RECORD,
     Options,
-    make_folder,
+    data_record,
+    make_trainer,
     read_record,
     require_same,
     run_record,
+    start_folder,
 )
 from samedge.train.samples import Samples  # noqa: E402
 from samedge.train.settings import Settings, settings_for  # noqa: E402
@@ -135,18 +134,11 @@ def distill(
         "weights": asdict(weights),
         "notes": [pair.note],
         "data": {
-            "name": Path(data).name,
+            **data_record(data, samples, scored, split, held_out),
             "labelled": labelled,
-            "split": split,
-            "held_out": held_out if scored is not None else None,
-            "samples": len(samples),
-            "sha256": digest(samples),
         },
     }
-    if fabric.is_global_zero:
-        make_folder(out)
-        write_json(out / RECORD, record)
-    fabric.barrier()
+    start_folder(out, record, fabric)
     task = _task(pair, weights, train_decoder, labelled)
     return _trainer(task, pair, settings, (samples, scored), out, fabric, options).run()
 
@@ -291,20 +283,11 @@ def _trainer(
     options: Options,
 ) -> Trainer:
     configs = pair.student.config, pair.teacher.config
-    fixed = "click" if pair.prompt == "random_click" else pair.prompt
+    fixed = fixed_prompt(pair.prompt)
     items = PairedItems(
         samples[0], *configs, pair.prompt, task.labelled, _augmentation(pair), settings.seed
     )
     scored = None
     if samples[1] is not None:
         scored = PairedItems(samples[1], *configs, fixed, task.labelled)
-    return Trainer(
-        task,
-        settings,
-        Data(items, scored),
-        out,
-        fabric,
-        suffix=options.suffix,
-        tensorboard=options.tensorboard,
-        progress=options.progress,
-    )
+    return make_trainer(task, settings, Data(items, scored), out, fabric, options)

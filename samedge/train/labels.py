@@ -38,6 +38,11 @@ def resize_label(label: Label, height: int, width: int, family: Family) -> Label
     return small
 
 
+def classes_in(label: Label) -> NDArray[np.int64]:
+    """The classes of a label that any pixel has, in order, without the background."""
+    return np.flatnonzero(np.bincount(label.ravel())[1:]) + 1
+
+
 @lru_cache(maxsize=64)
 def pil_places(out: int, size: int) -> NDArray[np.int64]:
     """Which sample each of `out` takes of `size`: Pillow's nearest neighbour, int64 `[out]`.

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import SourceError
-from samedge.stream.images import natural_key
-from samedge.train.data.folders import SUFFIXES
+from samedge.train.data.folders import image_files
 from samedge.train.data.reading import read_pixels
 from samedge.train.samples import Sample
 
@@ -29,8 +28,7 @@ class Pictures:
     def __init__(self, folder: Path, split: str = "train") -> None:
         if not folder.is_dir():
             raise SourceError(f"there is no folder '{folder}'")
-        files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
-        ordered = sorted((p for p in files if not p.name.startswith(".")), key=natural_key)
+        ordered = image_files(folder)
         if len(ordered) < 2:
             raise SourceError(
                 f"'{folder.name}' holds {len(ordered)} images; expected at least two, one of which "

@@ -24,7 +24,7 @@ from samedge.fold.probes import eager_input  # noqa: E402
 from samedge.frame_inputs import network_input, to_network_colours  # noqa: E402
 from samedge.geometry import frame_geometry, valid_size  # noqa: E402
 from samedge.train.clicks import box_of, fixed_click, grown_box, random_click  # noqa: E402
-from samedge.train.labels import resize_label  # noqa: E402
+from samedge.train.labels import classes_in, resize_label  # noqa: E402
 from samedge.train.samples import Sample  # noqa: E402
 from samedge.train.shrink import pil_resize  # noqa: E402
 
@@ -41,6 +41,20 @@ def usual_prompt(family: Family) -> str:
     if "point" in family.prompts:
         return "random_click"
     return "box" if "box" in family.prompts else "none"
+
+
+def decoder_prompts(batch: Prepared, prompt: str) -> dict[str, Any]:
+    """Arguments of a model's `decode` for a batch of prepared samples, by the prompt mode."""
+    if prompt == "none":
+        return {}
+    if prompt == "box":
+        return {"boxes": batch["box"]}
+    return {"point_coords": batch["points"], "point_labels": batch["point_labels"]}
+
+
+def fixed_prompt(prompt: str) -> str:
+    """The mode to score with what was trained in mode `prompt`: nothing random."""
+    return "click" if prompt == "random_click" else prompt
 
 
 class Preparation:
@@ -120,14 +134,6 @@ class Preparation:
             "name": sample.name,
         }
 
-    def decoder_prompts(self, batch: Prepared) -> dict[str, Tensor]:
-        """Arguments of the model's `decode` for a batch of prepared samples, by the prompt mode."""
-        if self.prompt == "none":
-            return {}
-        if self.prompt == "box":
-            return {"boxes": batch["box"]}
-        return {"point_coords": batch["points"], "point_labels": batch["point_labels"]}
-
     def _image(self, sample: Sample) -> Tensor:
         family = self.family
         if family.interpolation == "pil" and not family.padded:
@@ -171,7 +177,7 @@ class Preparation:
 
 def _some_class(label: NDArray[np.uint8], rng: np.random.Generator | None) -> int:
     """One of the classes that are there, as MedSAM picks one; 1 if there is none."""
-    there = np.flatnonzero(np.bincount(label.ravel())[1:]) + 1
+    there = classes_in(label)
     if not len(there):
         return 1
     return int(there[0] if rng is None else there[rng.integers(len(there))])

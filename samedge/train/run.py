@@ -29,13 +29,13 @@ from samedge.train.atomic import write_json  # noqa: E402
 from samedge.train.data import open_dataset, splits  # noqa: E402
 from samedge.train.devices import make_fabric  # noqa: E402
 from samedge.train.items import PreparedItems, digest  # noqa: E402
-from samedge.train.preparation import Preparation  # noqa: E402
+from samedge.train.preparation import Preparation, fixed_prompt  # noqa: E402
 from samedge.train.progress import Progress  # noqa: E402
 from samedge.train.recipes import Recipe, recipe  # noqa: E402
 from samedge.train.samples import Samples  # noqa: E402
 from samedge.train.settings import Settings, settings_for  # noqa: E402
 from samedge.train.start import Start, make_config, start  # noqa: E402
-from samedge.train.task import Segmentation  # noqa: E402
+from samedge.train.task import Segmentation, Task  # noqa: E402
 from samedge.train.trainable import freeze  # noqa: E402
 from samedge.train.trainer import Data, Outcome, Trainer  # noqa: E402
 
@@ -104,17 +104,8 @@ def train(
     record = run_record(chosen, begun.model, settings, fabric.world_size, samples)
     record["init"] = [{"name": name, "sha256": digest} for name, digest in begun.sources]
     record["notes"] = list(begun.notes)
-    record["data"] = {
-        "name": Path(data).name,
-        "split": split,
-        "held_out": held_out if scored is not None else None,
-        "samples": len(samples),
-        "sha256": digest(samples),
-    }
-    if fabric.is_global_zero:
-        make_folder(out)
-        write_json(out / RECORD, record)
-    fabric.barrier()
+    record["data"] = data_record(data, samples, scored, split, held_out)
+    start_folder(out, record, fabric)
     trainer = _trainer(begun.model, chosen, settings, (samples, scored), out, fabric, options)
     return trainer.run()
 
@@ -215,18 +206,51 @@ def _trainer(
     )
     scored = None
     if samples[1] is not None:
-        fixed = "click" if chosen.prompt == "random_click" else chosen.prompt
-        scored = PreparedItems(samples[1], Preparation(model.config, fixed))
+        preparation = Preparation(model.config, fixed_prompt(chosen.prompt))
+        scored = PreparedItems(samples[1], preparation)
+    task = Segmentation(model, chosen.prompt, chosen.loss)
+    return make_trainer(task, settings, Data(items, scored), out, fabric, options)
+
+
+def make_trainer(
+    task: Task, settings: Settings, data: Data, out: Path, fabric: Fabric, options: Options
+) -> Trainer:
+    """A trainer that shows itself as the options say."""
     return Trainer(
-        Segmentation(model, chosen.prompt, chosen.loss),
+        task,
         settings,
-        Data(items, scored),
+        data,
         out,
         fabric,
         suffix=options.suffix,
         tensorboard=options.tensorboard,
         progress=options.progress,
     )
+
+
+def start_folder(out: Path, record: Mapping[str, Any], fabric: Fabric) -> None:
+    """Make the folder of a run and write its record, once for all processes.
+
+    Raises:
+        OutputError: see `make_folder`, or the disk is full.
+    """
+    if fabric.is_global_zero:
+        make_folder(out)
+        write_json(out / RECORD, record)
+    fabric.barrier()
+
+
+def data_record(
+    data: str | Path, samples: Samples, scored: Samples | None, split: str, held_out: str
+) -> dict[str, Any]:
+    """What a run's record says of its data: a name, never a path."""
+    return {
+        "name": Path(data).name,
+        "split": split,
+        "held_out": held_out if scored is not None else None,
+        "samples": len(samples),
+        "sha256": digest(samples),
+    }
 
 
 def run_record(

@@ -14,6 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from samedge.models import PromptableModel  # noqa: E402
 from samedge.train.losses import SegmentationLoss, score_loss  # noqa: E402
+from samedge.train.preparation import decoder_prompts  # noqa: E402
 from samedge.train.recipes import Loss  # noqa: E402
 
 
@@ -82,11 +83,7 @@ def decode_batch_scored(
     model: PromptableModel, embedding: Tensor, batch: dict[str, Any], prompt: str
 ) -> tuple[Tensor, Tensor]:
     """The same with the predicted IoU `[B, K]`."""
-    if prompt in ("click", "random_click"):
-        return model.decode(embedding, batch["points"], batch["point_labels"])
-    if prompt == "box":
-        return model.decode(embedding, boxes=batch["box"])
-    return model.decode(embedding)
+    return model.decode(embedding, **decoder_prompts(batch, prompt))
 
 
 def masks_at(logits: Tensor, side: int, model: PromptableModel) -> Tensor:

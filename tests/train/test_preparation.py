@@ -17,7 +17,7 @@ from samedge.train.batches import load
 from samedge.train.data import open_dataset
 from samedge.train.data.reading import read_pixels
 from samedge.train.items import PreparedItems
-from samedge.train.preparation import Preparation, usual_prompt
+from samedge.train.preparation import Preparation, decoder_prompts, usual_prompt
 from samedge.train.samples import Sample
 from tests.golden.cases import VECTORS, read_cases
 from tests.train.data.layouts import disc, picture, us30k
@@ -74,8 +74,8 @@ def test_image_is_what_the_eager_model_takes(
     )
     model = m.build_model(config)
     with torch.inference_mode():
-        prompts = Preparation(config).decoder_prompts(
-            {k: v[None] for k, v in prepared.items() if k != "name"}
+        prompts = decoder_prompts(
+            {k: v[None] for k, v in prepared.items() if k != "name"}, Preparation(config).prompt
         )
         low_res, _ = model.decode(model.encode(prepared["image"][None]), **prompts)
     assert low_res[0].shape == prepared["target"].shape

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from samedge.errors import SamEdgeError, SourceError
+from samedge.train.labels import classes_in
 from samedge.train.samples import Samples
 
 MOST = 10  # problems that an error lists
@@ -83,8 +82,7 @@ def check_dataset(
         except SamEdgeError as error:
             problems.append(str(error))
         else:
-            counts = np.bincount(sample.label.ravel(), minlength=len(samples.classes))
-            there = np.flatnonzero(counts[1:]) + 1
+            there = classes_in(sample.label)
             present.update(there.tolist())
             asked = sample.class_id
             empty += not (asked in there if asked else len(there))

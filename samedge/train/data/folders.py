@@ -106,11 +106,17 @@ def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise SourceError(f"there is no folder '{folder.name}' with images")
     try:
-        files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES]
+        files = image_files(folder)
     except OSError as error:
         raise SourceError(f"cannot read folder {folder.name}: {error.strerror}") from error
     if not files:
         raise SourceError(f"folder {folder.name} holds no image ({', '.join(SUFFIXES)})")
+    return files
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder in natural order, without hidden ones and sub-folders."""
+    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
     return sorted((p for p in files if not p.name.startswith(".")), key=natural_key)
 
 

@@ -15,6 +15,7 @@ from samedge.errors import ModelError, PromptError
 from samedge.families import Family
 from samedge.stream.prompts import Prompt
 from samedge.train.clicks import box_of, fixed_click
+from samedge.train.labels import classes_in
 from samedge.train.samples import Sample
 
 Label = NDArray[np.uint8]
@@ -123,8 +124,7 @@ def tasks(
     elif mode == "none":
         yield Task(Prompt(), ((sample.class_id, 0),))
     else:
-        there = np.flatnonzero(np.bincount(label.ravel())[1:]) + 1
-        wanted = [sample.class_id] if sample.class_id else there.tolist() or [1]
+        wanted = [sample.class_id] if sample.class_id else classes_in(label).tolist() or [1]
         for class_id in wanted:
             yield Task(_prompt(label, class_id, mode, rules, index), ((class_id, 0),))
 

@@ -182,14 +182,31 @@ def decode_unfolded(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Low-res logits [N, K, L, L] and scores [N, K] of a self-test's prompts, as `decode` gives
     them."""
-    given: dict[str, torch.Tensor] = {}
-    if test.points.shape[1]:
-        given["point_coords"] = torch.from_numpy(geometry.to_network(test.points))
-        given["point_labels"] = torch.from_numpy(test.labels)
-    if test.box is not None:
-        corners = geometry.to_network(test.box.reshape(-1, 2, 2))
-        given["boxes"] = torch.from_numpy(corners.reshape(-1, 4))
+    given = unfolded_prompts(geometry, test.points, test.labels, test.box)
     return model.decode(embedding, **given, multimask=test.multimask)
+
+
+def unfolded_prompts(
+    geometry: FrameGeometry,
+    points: NDArray[Any] | None,
+    labels: NDArray[Any] | None,
+    box: NDArray[Any] | None,
+) -> dict[str, Any]:
+    """Prompts in frame px as arguments of the unfolded model's `decode`, on the CPU.
+
+    Args:
+        geometry: of the frame.
+        points: [N, P, 2], (x, y), with labels [N, P]; None or P = 0: no points.
+        box: [N, 4], (x0, y0, x1, y1), or None.
+    """
+    given: dict[str, torch.Tensor] = {}
+    if points is not None and points.shape[1]:
+        given["point_coords"] = torch.from_numpy(geometry.to_network(points))
+        given["point_labels"] = torch.from_numpy(np.asarray(labels, np.int64))
+    if box is not None:
+        corners = geometry.to_network(box.reshape(-1, 2, 2))
+        given["boxes"] = torch.from_numpy(corners.reshape(-1, 4))
+    return given
 
 
 def decode_folded(

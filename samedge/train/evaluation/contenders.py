@@ -104,16 +104,15 @@ class EagerContender:
         """
         import torch
 
+        from samedge.fold.probes import unfolded_prompts
+
         if self._current is None:
             raise SessionError("there is no frame to prompt; call set_frame(image) first")
         geometry, embedding = self._current
-        given: dict[str, Any] = {}
-        if prompt.points is not None and prompt.labels is not None:
-            given["point_coords"] = torch.from_numpy(geometry.to_network(prompt.points))
-            given["point_labels"] = torch.from_numpy(np.asarray(prompt.labels, np.int64))
-        if prompt.box is not None:
-            corners = geometry.to_network(np.reshape(prompt.box, (-1, 2, 2)))
-            given["boxes"] = torch.from_numpy(corners).reshape(-1, 4)
+        points, labels = (
+            None if value is None else np.asarray(value) for value in (prompt.points, prompt.labels)
+        )
+        given = unfolded_prompts(geometry, points, labels, prompt.box)
         with torch.inference_mode():
             moved = {name: tensor.to(self._device) for name, tensor in given.items()}
             low_res = self._model.decode(embedding, **moved)[0][0].float().cpu().numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import secrets
@@ -10,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 _PREFIX = ".samedge-work-"
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 class WorkFolder:
@@ -90,3 +93,37 @@ def _try_lock(handle: int) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def move_into_place(new: Path, target: Path, old: Path) -> None:
+    """Put `new` at `target` in one step; what stood there ends up inside the work folder.
+
+    Args:
+        new: inside a work folder beside `target`.
+        target: may exist.
+        old: a free name inside the work folder.
+
+    Where the disk cannot exchange two names in one step there is a moment with neither, and a
+    failure in it puts the old one back.
+    """
+    if not os.path.lexists(target):
+        new.rename(target)
+    elif not _exchange(new, target):
+        try:
+            target.rename(old)
+            new.rename(target)
+        except BaseException:
+            if os.path.lexists(old) and not os.path.lexists(target):
+                old.rename(target)
+            raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names by Linux's renameat2; False where system or disk cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    failed = renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
+    return int(failed) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
@@ -19,11 +18,8 @@ from samedge.bundle.manifest import MANIFEST, SCHEMA, dump_manifest, parse_manif
 from samedge.bundle.reader import Bundle
 from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
-from samedge.bundle.workfolder import WorkFolder
+from samedge.bundle.workfolder import WorkFolder, move_into_place
 from samedge.errors import BundleError, OutputError, SamEdgeError
-
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 
 
 class BundleWriter:
@@ -133,7 +129,7 @@ class BundleWriter:
             _flush(result)
             opened = Bundle.open(result)  # a zip needs room in the cache: find out before it moves
             self._check_target()
-            _move(result, self.path, self._work.path / "old")
+            move_into_place(result, self.path, self._work.path / "old")
             _sync(self.path.absolute().parent)
         except OSError as error:
             raise output_error(error, self.path) from error
@@ -222,32 +218,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _move(new: Path, target: Path, old: Path) -> None:
-    """Put `new` at `target` in one step; a bundle that stood there ends up inside the work folder.
-
-    Where the disk cannot exchange two names in one step there is a moment with neither, and a
-    failure in it puts the old bundle back.
-    """
-    if not os.path.lexists(target):
-        new.rename(target)
-    elif not _exchange(new, target):
-        try:
-            target.rename(old)
-            new.rename(target)
-        except BaseException:
-            if os.path.lexists(old) and not os.path.lexists(target):
-                old.rename(target)
-            raise
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names by Linux's renameat2; False where system or disk cannot."""
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    names = os.fsencode(one), os.fsencode(other)
-    failed = renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
-    return int(failed) == 0

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import errno
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from samedge.bundle.workfolder import WorkFolder, move_into_place
 from samedge.errors import OutputError
 
 
 @contextmanager
 def whole_folder(target: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
     """A hidden folder beside `target` to write into; it takes that name when the block ends well.
+
+    What a killed process leaves is hidden, and the next one in that place removes it.
 
     Args:
         target: the folder to be; missing parents are made.
@@ -26,16 +27,16 @@ def whole_folder(target: Path, marker: str, overwrite: bool = False) -> Iterator
     """
     _refuse(target, marker, overwrite)
     target = target.absolute()  # "." has no name
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        part.mkdir(parents=True)
-        yield part
-        _refuse(target, marker, overwrite)  # it may have appeared in the meantime
-        _replace(part, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with WorkFolder(target.parent) as work:
+            part = work.path / "new"
+            part.mkdir()
+            yield part
+            _refuse(target, marker, overwrite)  # it may have appeared in the meantime
+            move_into_place(part, target, work.path / "old")
     except OSError as error:
         raise _explained(target, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _refuse(target: Path, marker: str, overwrite: bool) -> None:
@@ -64,21 +65,6 @@ def _refuse(target: Path, marker: str, overwrite: bool) -> None:
             f"{target} holds a simulated data set already: give another folder, or replace it "
             "with --force (overwrite=True)"
         )
-
-
-def _replace(part: Path, target: Path) -> None:
-    """Give the new folder its name; the old one stays until that is done."""
-    if not target.exists():
-        part.rename(target)
-        return
-    old = part.with_suffix(".old")
-    target.rename(old)
-    try:
-        part.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _explained(target: Path, error: OSError) -> OutputError:

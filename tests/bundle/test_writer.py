@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-import samedge.bundle.workfolder
 import samedge.bundle.writer as writer_module
-from samedge.bundle import Bundle, BundleWriter, SelfTest
+from samedge.bundle import Bundle, BundleWriter, SelfTest, workfolder
 from samedge.errors import BundleError, OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +71,9 @@ def test_leaving_without_commit_leaves_nothing(target: Path) -> None:
     assert entries(target.parent) == []
 
 
-@pytest.mark.parametrize("step", ["sha256_file", "_flush", "_move", "write_zip", "dump_manifest"])
+@pytest.mark.parametrize(
+    "step", ["sha256_file", "_flush", "move_into_place", "write_zip", "dump_manifest"]
+)
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(
     ("error", "meant"),
@@ -264,7 +265,7 @@ def test_replacing(
 ) -> None:
     """Folder or zip by folder or zip, on disks that can exchange names and on others."""
     if not exchange:
-        monkeypatch.setattr(writer_module, "_exchange", lambda *_: False)
+        monkeypatch.setattr(workfolder, "_exchange", lambda *_: False)
     make(target, weights=b"old", zip=before)
     with pytest.raises(OutputError, match="exists already"):
         make(target)
@@ -277,7 +278,7 @@ def test_a_failed_exchange_puts_the_old_one_back(
     make: Any, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(target, weights=b"old")
-    monkeypatch.setattr(writer_module, "_exchange", lambda *_: False)
+    monkeypatch.setattr(workfolder, "_exchange", lambda *_: False)
     rename = Path.rename
 
     def fail_once(self: Path, other: Path) -> Path:
@@ -394,7 +395,7 @@ def test_a_folder_swept_in_the_moment_it_is_made(
             os.rmdir(path)
         return original(path, *rest, **more)
 
-    monkeypatch.setattr(samedge.bundle.workfolder.os, "open", sweep_first)
+    monkeypatch.setattr(workfolder.os, "open", sweep_first)
     with BundleWriter(target) as writer:
         writer.add_bytes("a.onnx", b"x")
     assert swept

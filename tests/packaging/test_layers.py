@@ -18,7 +18,8 @@ MODULES = find_modules()
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_callable"),
     ("_optional", "families", "memory", "resampling", "tolerances"),
-    ("geometry", "bundle", "needs", "simulate"),
+    ("geometry", "bundle", "needs"),
+    ("simulate",),
     ("frame_inputs", "frame_outputs", "prompt_inputs"),
     ("checkpoint", "kernels"),
     ("models",),

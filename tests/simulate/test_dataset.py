@@ -6,6 +6,9 @@ import csv
 import errno
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,6 +21,7 @@ from samedge.simulate import SETS, SimulatedImage, write_dataset
 from samedge.simulate.image import draw_image
 
 SMALL = (64, 64)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -155,6 +159,22 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_dataset(tmp_path / "data", train=5, size=SMALL, progress=stop)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_one_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    code = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+from samedge.simulate import write_dataset
+kill = lambda *_: os.kill(os.getpid(), 9)
+write_dataset({str(tmp_path / "data")!r}, train=5, size={SMALL}, progress=kill)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "data").exists()
+    assert list(tmp_path.iterdir())
+    write_dataset(tmp_path / "data", train=1, size=SMALL)
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
 
 
 @pytest.mark.parametrize(

@@ -299,7 +299,7 @@ def disk_full(*_args: Any, **_kwargs: Any) -> None:
     [
         (onnx_file, "save"),
         (writer_module, "_flush"),
-        (writer_module, "_move"),
+        (writer_module, "move_into_place"),
         (Path, "write_bytes"),
     ],
 )

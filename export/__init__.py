@@ -11,7 +11,7 @@ if __name__ == "export":
 from samedge._callable import make_callable
 from samedge._optional import require
 
-require("torch", extra="export", what="samedge.export")
+# PyTorch is needed for a FoldedModel only: a bundle's graphs are turned into other ones without it.
 require("onnx", extra="export", what="samedge.export")
 
 from samedge.export.exporting import export  # noqa: E402

@@ -7,21 +7,20 @@ import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
+from samedge._optional import require
 from samedge.bundle import INTENDED_USE, Bundle, BundleWriter
 from samedge.errors import ModelError, NotSupportedError, ParityError
-from samedge.export.decoder_graph import decoder_graph
-from samedge.export.encoder_graph import encoder_graph
-from samedge.export.graph import Graph
-from samedge.fold.half import round_to_half
-from samedge.fold.model import FoldedModel
-from samedge.fold.work import require_memory_to_export, work_of_folded
 from samedge.memory import release_memory
 from samedge.needs import GATE, bundle_bytes
 from samedge.runtime.verify import verify
+
+if TYPE_CHECKING:
+    from samedge.export.graph import Graph
+    from samedge.fold.model import FoldedModel
 
 PRECISIONS = ("fp32",)
 _TOOLS = ("torch", "onnx", "numpy", "openvino")
@@ -76,6 +75,12 @@ def export(
             the model too much; nothing is written.
         OutputError: the disk is full, or has no room for the bundle, or something is in the way.
     """
+    require("torch", extra="export", what="samedge.export")
+    from samedge.export.decoder_graph import decoder_graph
+    from samedge.export.encoder_graph import encoder_graph
+    from samedge.fold.half import round_to_half
+    from samedge.fold.work import require_memory_to_export, work_of_folded
+
     step = progress or (lambda _name: None)
     _check(folded, (precisions,) if isinstance(precisions, str) else precisions)
     if check_memory:
@@ -103,6 +108,8 @@ def export(
 
 
 def _check(folded: object, precisions: Sequence[str]) -> None:
+    from samedge.fold.model import FoldedModel
+
     if not isinstance(folded, FoldedModel):
         raise ModelError(
             f"samedge.export got a {type(folded).__name__}; expected the result of "

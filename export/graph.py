@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from samedge.export import onnx_file
-from samedge.fold.half import MIN_VALUES
+from samedge.needs import HALF_FROM
 
 OPSET = 20  # the first with Gelu; TensorRT 10.3, OpenVINO and ONNX Runtime all read it
 IR_VERSION = 10
@@ -61,7 +61,7 @@ class Graph:
         """An initialiser under a state-dict key; the same key twice is the same initialiser."""
         known = self._arrays.get(key)
         assert known is None or known is array or np.array_equal(known, array), key
-        if self._half and array.dtype == np.float32 and array.size >= MIN_VALUES:
+        if self._half and array.dtype == np.float32 and array.size >= HALF_FROM:
             half = array.astype(np.float16)
             if np.array_equal(half, array):
                 self._arrays[key] = np.ascontiguousarray(half)

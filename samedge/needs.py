@@ -16,6 +16,7 @@ COMPARE = "comparing with the unfolded model"
 WRITE = "writing the encoder graph"
 GATE = "parity gate: running the bundle on its self-test frames"
 
+HALF_FROM = 1 << 10  # values; smaller weights (biases, norms) are not worth storing in 16 bits
 EXTERNAL_ABOVE = 1_900_000_000  # bytes of weights of a graph; a protobuf ends at 2 GiB
 
 _FLOAT = 4

@@ -16,9 +16,9 @@ from samedge.bundle import SelfTest
 from samedge.errors import ModelError, ParityError
 from samedge.fold.model import FoldedModel
 from samedge.fold.probes import answered, decode_folded, geometry_of, network_pixels
+from samedge.needs import HALF_FROM
 from samedge.tolerances import LIMITS
 
-MIN_VALUES = 1 << 10  # smaller tensors (biases, norms) are not worth rounding
 _LARGEST = torch.finfo(torch.float16).max
 
 
@@ -62,7 +62,7 @@ def round_to_half(folded: FoldedModel) -> None:
 
 
 def _large(folded: FoldedModel) -> list[tuple[str, torch.Tensor]]:
-    return [(name, x) for name, x in folded.state_dict().items() if x.numel() >= MIN_VALUES]
+    return [(name, x) for name, x in folded.state_dict().items() if x.numel() >= HALF_FROM]
 
 
 def _again(folded: FoldedModel, test: SelfTest) -> SelfTest:

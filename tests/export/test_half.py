@@ -19,9 +19,10 @@ from samedge.errors import ModelError, ParityError
 from samedge.export.decoder_graph import decoder_graph
 from samedge.export.encoder_graph import encoder_graph
 from samedge.fold import FoldedModel
-from samedge.fold.half import MIN_VALUES, round_to_half
+from samedge.fold.half import round_to_half
 from samedge.frame_inputs import network_input
 from samedge.models import tiny_samus_config
+from samedge.needs import HALF_FROM
 from samedge.runtime.verify import verify
 from tests.export.engine import (
     Engine,
@@ -47,7 +48,7 @@ def test_rounded_models_are_the_new_reference(name: str, folded: Any) -> None:
     round_to_half(model)
     for key, x in model.state_dict().items():
         assert x.dtype == torch.float32
-        if x.numel() >= MIN_VALUES:
+        if x.numel() >= HALF_FROM:
             assert torch.equal(x, x.half().float()), key
     error = max(float(np.abs(t.low_res_logits - exact[t.name]).max()) for t in model.selftests)
     assert 0 < error == model.report.rounding_error < 0.03

@@ -21,6 +21,7 @@ from samedge.geometry import frame_geometry
 from samedge.memory import release_memory
 from samedge.runtime.backend import choose_backend
 from samedge.runtime.loading import load
+from samedge.runtime.precision import runnable
 from samedge.runtime.result import Result
 from samedge.runtime.session import Session
 from samedge.tolerances import LIMITS, Limit
@@ -56,7 +57,7 @@ def verify(
     """
     opened = Bundle.open(Path(bundle)) if isinstance(bundle, (str, os.PathLike)) else bundle
     cls, _ = choose_backend(backend)
-    chosen = cls.precisions() if precision == "auto" else (precision,)
+    chosen = runnable(opened, cls) if precision == "auto" else (precision,)
     rows = []
     for name in chosen:
         with load(opened, cls.name, name, threads, device, cache) as session:

@@ -54,7 +54,8 @@ def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None
     result = reference(samus_toy, frame, points=[(3, 4)])
     samus_toy.tests = [selftest(result, frame, [(3, 4)])]
     rows = verify(samus_toy, threads=1)
-    assert tuple(row["precision"] for row in rows) == OpenVinoBackend.precisions()
+    native = tuple(name for name in OpenVinoBackend.precisions() if name != "int8")
+    assert tuple(row["precision"] for row in rows) == native  # the toy has no int8 graph
 
 
 def test_multimask_frames_are_asked_for_as_such(sam_toy: Any, frame: Any) -> None:

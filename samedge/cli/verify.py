@@ -108,13 +108,13 @@ def _print(printer: Printer, drift: Drift) -> None:
                 tensor.kind,
                 f"{tensor.error:.1e}" if math.isfinite(tensor.error) else "not finite",
                 f"{tensor.largest:.3g}",
-                "inside" if tensor.error <= drift.bound else "outside",
+                "inside" if tensor.error <= drift.level else "outside",
                 role,
             )
         )
     printer.table(
         f"{drift.backend} {drift.precision}, {drift.graph}, self-test '{drift.case}': relative RMS "
-        f"error, bound {drift.bound:g}",
+        f"error, level {drift.level:.2g}",
         ("place", "tensor", "operator", "error", "largest", "", ""),
         rows,
         drift.verdict,

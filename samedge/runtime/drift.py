@@ -4,11 +4,13 @@ The same graph is computed twice on a self-test frame: by the engine under test,
 float32 from the float32 file. Tensors have the same names in both, so any of them can be compared.
 A few spread over the graph are, then a few between the last one that agrees and the next, and so on
 until two neighbours are left: bisection, with several cuts at once because compiling is what takes
-the time. It rests on an error, once there, staying there; so at the end the ancestors of what was
-found are compared as well, and it moves up to the first whose own inputs agree.
+the time. It rests on an error, once there, staying there. A residual connection may hide one for a
+while, therefore three things more: the search looks for less than the bound (`Drift.level`), the
+ancestors of what was found are compared, too, to move up to the first whose own inputs agree, and
+if even that one only passes on what its inputs have, every tensor is compared.
 
-"Agrees" is a bound on the relative RMS error (`samedge.tolerances.DRIFT`). Where nothing crosses it
-the error has no single place, and the report says so.
+"Agrees" is a bound on the relative RMS error (`samedge.tolerances.DRIFT`). Where no operation makes
+an error of its own, it has no single place, and the report says so.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from samedge.runtime.onnx_nodes import OnnxNode, OnnxNodes, read_nodes
 from samedge.tolerances import DRIFT
 
 CUTS = 12  # tensors compared at once; each costs its memory, a compilation costs seconds
+SCAN = 64  # the same, where all are
 ANCESTORS = 24
 CUT = "network_input"  # all in front of it is float32 in every graph
 GREW = 3.0  # an operation whose error is this many times its inputs' made it
@@ -64,7 +67,9 @@ class Drift:
     Attributes:
         graph: "encoder" or "decoder".
         case: name of the self-test whose frame it is.
-        bound: largest relative error that counts as agreeing.
+        bound: largest relative error of an output that counts as agreeing.
+        level: the same for tensors inside: half of what the outputs are off by, but from a third of
+            the bound to the bound.
         output: the worst of the graph's own outputs, computed with nothing else given out.
         first: the first tensor outside the bound; None if there is no such place.
         inputs: what `first` is computed from.
@@ -77,6 +82,7 @@ class Drift:
     graph: str
     case: str
     bound: float
+    level: float
     output: Tensor
     first: Tensor | None
     inputs: tuple[Tensor, ...]
@@ -226,47 +232,58 @@ def _located(pair: _Pair, cases: Sequence[Case], backend: str) -> Drift:
             seen.update(pair.compare(ordered, [case])[0])
         return {name: seen[name] for name in names if name in seen}
 
-    search = _Search(pair, evaluate, seen, bound, output.name)
-    first = search.run()
+    level = min(max(output.error / 2, bound / 3), bound)
+    search = _Search(pair, evaluate, level, output.name)
+    first = search.run() if output.error > bound else None
     inputs = search.inputs_of(first) if first is not None else ()
     together = seen.get(output.name, output)
     return Drift(
-        backend, pair.options.precision, pair.graph, case.name, bound, output, first, inputs,
+        backend, pair.options.precision, pair.graph, case.name, bound, level, output, first, inputs,
         tuple(sorted(seen.values(), key=lambda tensor: tensor.place)),
-        _verdict(first, inputs, output, together, bound),
+        _verdict(first, inputs, output, together, bound, level),
     )  # fmt: skip
 
 
 class _Search:
-    """From the ends of a graph to the first tensor outside the bound."""
+    """From the ends of a graph to the first tensor whose error is above a level."""
 
-    def __init__(
-        self,
-        pair: _Pair,
-        evaluate: Evaluate,
-        seen: Mapping[str, Tensor],
-        bound: float,
-        end: str,
-    ) -> None:
-        self._pair, self._evaluate, self._seen, self._bound = pair, evaluate, seen, bound
+    def __init__(self, pair: _Pair, evaluate: Evaluate, level: float, end: str) -> None:
+        self._pair, self._evaluate, self._level = pair, evaluate, level
         self._names = [name for name in pair.order if pair.order[name] <= pair.order[end]]
 
     def run(self) -> Tensor | None:
-        """The first tensor outside the bound whose inputs are inside; None if the end is."""
-        names = self._names
-        low, high = -1, len(names) - 1
-        first_round = [0, *_between(0, high, CUTS), high]
-        at = self._places(first_round)
-        if not at or at[max(at)].error <= self._bound:
+        """The operation's result that makes the error, or else the first beyond the level; None if
+        the end itself is within it when tensors inside are given out."""
+        last = len(self._names) - 1
+        at = self._places([0, *_between(0, last, CUTS), last])
+        if not at or at[max(at)].error <= self._level:
             return None
+        first = self._made_first(self._bisected(at))
+        return first if self._makes_it(first) else self._scanned() or first
+
+    def _bisected(self, at: dict[int, Tensor]) -> Tensor:
+        """The first outside behind the last that is inside."""
+        low = -1
         while True:
-            inside = [place for place, t in at.items() if low < place and t.error <= self._bound]
+            inside = [place for place, t in at.items() if t.error <= self._level]
             low = max([low, *inside])
-            high = min(place for place, t in at.items() if place > low and t.error > self._bound)
+            high = min(place for place in at if place > low)
             more = self._places(_between(low, high, CUTS))
             if not more:
-                return self._made_first(at[high])
+                return at[high]
             at = {high: at[high], **more}
+
+    def _makes_it(self, tensor: Tensor) -> bool:
+        """Whether a tensor is much farther off than all that it is computed from."""
+        return tensor.error >= GREW * max((t.error for t in self.inputs_of(tensor)), default=0.0)
+
+    def _scanned(self) -> Tensor | None:
+        """The first of all tensors that is outside and made so by its own operation."""
+        for at in range(0, len(self._names), SCAN):
+            for tensor in self._evaluate(self._names[at : at + SCAN]).values():
+                if tensor.error > self._level and self._makes_it(tensor):
+                    return tensor
+        return None
 
     def _places(self, places: Sequence[int]) -> dict[int, Tensor]:
         found = self._evaluate([self._names[place] for place in places])
@@ -275,9 +292,13 @@ class _Search:
 
     def _made_first(self, tensor: Tensor) -> Tensor:
         """Up from `tensor` while an input is outside the bound, too."""
-        self._evaluate(self._ancestors(tensor.name))
+        known: set[str] = set()
         while True:
-            wrong = [t for t in self.inputs_of(tensor) if t.error > self._bound]
+            if not known.issuperset(self._inputs(tensor.name)):
+                nearest = self._ancestors(tensor.name)
+                self._evaluate(nearest)
+                known.update(nearest)
+            wrong = [t for t in self.inputs_of(tensor) if t.error > self._level]
             if not wrong:
                 return tensor
             tensor = min(wrong, key=lambda t: t.place)
@@ -318,7 +339,12 @@ def _worst(tensors: Any) -> Tensor:
 
 
 def _verdict(
-    first: Tensor | None, inputs: Sequence[Tensor], output: Tensor, together: Tensor, bound: float
+    first: Tensor | None,
+    inputs: Sequence[Tensor],
+    output: Tensor,
+    together: Tensor,
+    bound: float,
+    level: float,
 ) -> str:
     if output.error <= bound:
         return (
@@ -339,7 +365,7 @@ def _verdict(
     before = max((tensor.error for tensor in inputs), default=0.0)
     if first.error < GREW * before:
         return (
-            f"{where} is the first beyond {bound:g}, but its inputs are off by {before:.2g} "
+            f"{where} is the first beyond {level:.2g}, but its inputs are off by {before:.2g} "
             "already: the error grew over many operations, it was not made by one"
         )
     return f"{where} makes the error: {first.error:.2g}, its inputs are off by {before:.2g}"

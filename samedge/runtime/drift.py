@@ -234,7 +234,8 @@ def _located(pair: _Pair, cases: Sequence[Case], backend: str) -> Drift:
 
     level = min(max(output.error / 2, bound / 3), bound)
     search = _Search(pair, evaluate, level, output.name)
-    first = search.run() if output.error > bound else None
+    spread = search.spread()
+    first = search.run(spread) if output.error > bound else None
     inputs = search.inputs_of(first) if first is not None else ()
     together = seen.get(output.name, output)
     return Drift(
@@ -251,11 +252,14 @@ class _Search:
         self._pair, self._evaluate, self._level = pair, evaluate, level
         self._names = [name for name in pair.order if pair.order[name] <= pair.order[end]]
 
-    def run(self) -> Tensor | None:
-        """The operation's result that makes the error, or else the first beyond the level; None if
-        the end itself is within it when tensors inside are given out."""
+    def spread(self) -> dict[int, Tensor]:
+        """Tensors over the whole graph, the end among them, by their places."""
         last = len(self._names) - 1
-        at = self._places([0, *_between(0, last, CUTS), last])
+        return self._places([0, *_between(0, last, CUTS), last])
+
+    def run(self, at: dict[int, Tensor]) -> Tensor | None:
+        """From tensors of `spread`: the operation's result that makes the error, or else the first
+        beyond the level; None if the end is within it when tensors inside are given out."""
         if not at or at[max(at)].error <= self._level:
             return None
         first = self._made_first(self._bisected(at))

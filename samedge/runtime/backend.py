@@ -18,6 +18,7 @@ from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
 
 Arrays = Mapping[str, NDArray[Any]]
+HINTS = ("latency", "throughput")
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ class LoadOptions:
     """How to load a graph.
 
     Attributes:
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16", "fp16" or "int8".
         threads: CPU threads for inference.
         device: number of the device, for machines with several.
         cache: keep the compiled engine on disk for the next start.
         profile: count time per layer (slower; see `samedge.bench.layers`).
+        hint: "latency", one frame as soon as possible; or "throughput", as many frames a second as
+            possible over several sessions, which share the engine.
     """
 
     precision: str = "fp32"
@@ -66,6 +69,7 @@ class LoadOptions:
     device: int = 0
     cache: bool = True
     profile: bool = False
+    hint: str = "latency"
 
 
 class Backend(Protocol):
@@ -116,7 +120,10 @@ class Backend(Protocol):
 # Name -> module and class, in the order in which `auto` tries them.
 BACKENDS: dict[str, tuple[str, str]] = {
     "openvino": ("samedge.runtime.openvino_backend", "OpenVinoBackend"),
+    "openvino_gpu": ("samedge.runtime.openvino_gpu", "OpenVinoGpuBackend"),
 }
+# Only by name: `auto` never takes these.
+ON_REQUEST = frozenset({"openvino_gpu"})
 # Names that users know from the documentation, and what this version can say about them.
 LATER = ("tensorrt", "tensorrt_rtx", "torch")
 
@@ -153,6 +160,8 @@ def choose_backend(name: str) -> tuple[type[Backend], str]:
         return backend_class(name), "asked for"
     refused: list[str] = []
     for candidate in BACKENDS:
+        if candidate in ON_REQUEST:
+            continue
         cls = _import(candidate)
         reason = cls.unavailable()
         if reason is None:

@@ -88,7 +88,9 @@ def test_manifest_lists_the_graphs_as_they_are(exported: tuple[FoldedModel, Bund
 def test_parity_rows(exported: tuple[FoldedModel, Bundle]) -> None:
     """One for each precision that this CPU has; float32 passed."""
     rows = exported[1].manifest["parity"]
-    assert [row["precision"] for row in rows] == list(OpenVinoBackend.precisions())
+    assert [row["precision"] for row in rows] == [
+        name for name in OpenVinoBackend.precisions() if name != "int8"
+    ]
     best = next(row for row in rows if row["precision"] == "fp32")
     assert best["passed"]
     assert best["margin"] >= 1

@@ -71,7 +71,7 @@ LIBRARIES: dict[str, Library] = {
     library.name: library
     for library in (
         Library("tensorrt", "TensorRT", "tensorrt", (10, 3), ahead_of_time=False),
-        Library("tensorrt_rtx", "TensorRT-RTX", "rtx", (1, 2), ahead_of_time=True),
+        Library("tensorrt_rtx", "TensorRT-RTX", "rtx", (1, 4), ahead_of_time=True),
     )
 }
 

@@ -41,8 +41,8 @@ class Graph:
         self.name = name
         self._half = half
         self._casts: dict[str, str] = {}
-        self._nodes: list[onnx.NodeProto] = []
-        self._arrays: dict[str, Array] = {}
+        self.nodes: list[onnx.NodeProto] = []
+        self.arrays: dict[str, Array] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._used: dict[str, int] = {}
@@ -59,14 +59,14 @@ class Graph:
 
     def weight(self, key: str, array: Array) -> str:
         """An initialiser under a state-dict key; the same key twice is the same initialiser."""
-        known = self._arrays.get(key)
+        known = self.arrays.get(key)
         assert known is None or known is array or np.array_equal(known, array), key
         if self._half and array.dtype == np.float32 and array.size >= HALF_FROM:
             half = array.astype(np.float16)
             if np.array_equal(half, array):
-                self._arrays[key] = np.ascontiguousarray(half)
+                self.arrays[key] = np.ascontiguousarray(half)
                 return self._cast(key)
-        self._arrays[key] = np.ascontiguousarray(array)
+        self.arrays[key] = np.ascontiguousarray(array)
         return key
 
     def _cast(self, key: str) -> str:
@@ -81,9 +81,9 @@ class Graph:
         if value.dtype.kind == "i":
             value = value.astype(np.int64)
         key = f"const/{hint}"
-        while key in self._arrays and not _same(self._arrays[key], value):
+        while key in self.arrays and not _same(self.arrays[key], value):
             key += "'"
-        self._arrays[key] = value
+        self.arrays[key] = value
         return key
 
     def op(
@@ -94,14 +94,12 @@ class Graph:
         count = self._used[base] = self._used.get(base, 0) + 1
         name = base if count == 1 else f"{base}_{count}"
         names = [name] if outputs == 1 else [f"{name}:{i}" for i in range(outputs)]
-        self._nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attrs))
+        self.nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attrs))
         return names[0] if outputs == 1 else names
 
     def identity(self, value: str, name: str) -> str:
         """Give `value` a second name that reports and engines can refer to."""
-        self._nodes.append(
-            helper.make_node("Identity", [value], [name], name=f"{self.name}.{name}")
-        )
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=f"{self.name}.{name}"))
         return name
 
     # Shorthands of what the networks use all the time ------------------------------------------
@@ -133,7 +131,7 @@ class Graph:
 
     def model(self) -> onnx.ModelProto:
         """The finished model with its weights inside, for small ones; `save` needs no copies."""
-        return onnx_file.with_initialisers(self._without_weights(), self._arrays)
+        return onnx_file.with_initialisers(self._without_weights(), self.arrays)
 
     def save(self, path: Path) -> onnx.ModelProto:
         """Write the finished model; weights beyond 2 GB go to `NAME.onnx.data` beside it.
@@ -142,12 +140,12 @@ class Graph:
             the model without the weights that are in the file or beside it.
         """
         model = self._without_weights()
-        onnx_file.save(model, self._arrays, path)
+        onnx_file.save(model, self.arrays, path)
         return model
 
     def _without_weights(self) -> onnx.ModelProto:
         model = helper.make_model(
-            helper.make_graph(self._nodes, self.name, self._inputs, self._outputs),
+            helper.make_graph(self.nodes, self.name, self._inputs, self._outputs),
             producer_name="samedge",
             opset_imports=[helper.make_opsetid("", OPSET)],
         )

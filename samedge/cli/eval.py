@@ -106,7 +106,7 @@ def _spacing(
     show_default=True,
     callback=_names,
     metavar="NAME,NAME",
-    help="For bundles, e.g. fp32,bf16; each is a line of the table.",
+    help="For bundles: fp32, bf16, fp16, int8; each is a line of the table.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write to.")

@@ -18,7 +18,7 @@ from samedge.errors import ParityError
     "--precision",
     default="auto",
     show_default=True,
-    help="fp32 or bf16; auto tries every precision that this device computes natively.",
+    help="fp32, bf16, fp16 or int8; auto tries all that this device and the bundle have.",
 )
 @common_options
 def command(bundle: Path, backend: str, precision: str, quiet: bool, as_json: bool) -> None:

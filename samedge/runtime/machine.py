@@ -45,6 +45,7 @@ FEATURES: dict[str, str] = {
     "amx_tile": "amx",
     "amx_bf16": "amx_bf16",
     "amx_int8": "amx_int8",
+    "amx_fp16": "amx_fp16",
     "asimd": "neon",
     "asimdhp": "neon_fp16",
     "asimddp": "neon_dotprod",

@@ -31,6 +31,11 @@ class OpenVinoGpuBackend(OpenVinoBackend):
         )
 
     @classmethod
+    def slower_than_float32(cls) -> frozenset[str]:
+        """None: these GPUs compute half precision at twice the rate or more."""
+        return frozenset()
+
+    @classmethod
     def numbered(cls, number: int) -> str:
         """OpenVINO's name of the GPU with this number: "GPU", or "GPU.0", "GPU.1" of several.
 

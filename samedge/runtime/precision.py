@@ -127,7 +127,10 @@ def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> 
 def _fastest(bundle: Bundle, backend: type[Backend]) -> tuple[str, str]:
     usable, native = runnable(bundle, backend), backend.precisions()
     refused = []
+    slower: frozenset[str] = getattr(backend, "slower_than_float32", frozenset)()
     for name in PRECISIONS:
+        if name in slower:
+            continue
         if name not in usable:
             if name in native:
                 refused.append(f"the bundle has no {name} graph")

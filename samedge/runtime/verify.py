@@ -44,12 +44,13 @@ def verify(
     Args:
         bundle: folder, zip, or open Bundle.
         backend: "auto" or a backend's name.
-        precision: one precision, or "auto" for all that this device computes natively.
+        precision: one precision, or "auto" for all that this device computes natively and the
+            bundle has graphs for.
         threads, device, cache: as for `samedge.load`.
 
     Returns:
         One row per precision: backend, precision, frames, max_logit_error, limit, rms_ratio, dice,
-        flipped, flipped_limit, margin, passed. See `compare`.
+        dice_limit, flipped, flipped_limit, margin, passed. See `compare`.
 
     Raises:
         BundleError: damaged, changed, or without self-test frames.
@@ -135,12 +136,15 @@ def compare(
         max_logit_error: largest absolute difference of the low-res logits; `limit` bounds it, which
             grows with the RMS of the reference logits where that is above 1.
         rms_ratio: RMS of that difference over RMS of the reference.
-        dice: overlap of the masks at frame size (1 if both are empty).
+        dice: overlap of the masks at frame size (1 if both are empty); `dice_limit` bounds it,
+            unless it is 0, and is lower for masks that cover little of the frame (see
+            `samedge.tolerances.Limit.least_dice`).
         flipped: share of mask pixels that differ; `flipped_limit` bounds it.
         flipped_far: number of those where the reference is far from another decision (`near_zero`
             of the limits, in logits); must be 0. Counted if `distance` tells how far each pixel is.
         score_error: largest absolute difference of the scores; bounded like logits of RMS 1.
-        margin: the smallest of limit / value over these bounds; at least 1 is a pass.
+        margin: the smallest of limit / value over these bounds, for Dice of what may be missing
+            from 1 over what is missing; at least 1 is a pass.
 
     Raises:
         BundleError: there is nothing to compare, or shapes do not fit.
@@ -160,6 +164,7 @@ def compare(
         limit.logits / max(error, 1e-30),
         LIMITS[precision].logits / max(score_error, 1e-30),
         limit.flipped / max(flipped, 1e-30),
+        min(_dice_margin(result.masks, test.masks, limit) for result, test in pairs),
     ]
     return {
         "backend": backend,
@@ -169,6 +174,7 @@ def compare(
         "limit": limit.logits,
         "rms_ratio": max(row["rms_ratio"] for row in worst),
         "dice": min(row["dice"] for row in worst),
+        "dice_limit": limit.dice,
         "flipped": flipped,
         "flipped_limit": limit.flipped,
         "flipped_far": far,
@@ -223,6 +229,19 @@ def _largest(difference: NDArray[np.float64]) -> float:
 def _rms(values: NDArray[np.float64]) -> float:
     value = float(np.sqrt(np.mean(values**2)))
     return value if np.isfinite(value) else BROKEN
+
+
+def _dice_margin(masks: NDArray[np.uint8], references: NDArray[np.uint8], limit: Limit) -> float:
+    """Smallest of allowed / real loss of Dice. An empty reference has no Dice to lose: what is
+    marked there is in the share of flipped pixels."""
+    margins = [float("inf")]
+    if limit.dice:
+        for mask, reference in zip(masks, references, strict=True):
+            share = float(np.mean(reference != 0))
+            if share:
+                allowed = 1.0 - limit.least_dice(share)
+                margins.append(allowed / max(1.0 - _dice(mask, reference), 1e-30))
+    return min(margins)
 
 
 def _dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:

@@ -166,3 +166,28 @@ def _answer(data: dict[str, Any], name: str, graph: str, precision: str) -> str:
     except NotSupportedError as error:
         named = "use one of" in str(error) or "samedge export" in str(error)
         return "remedy" if named else str(error)
+
+
+def test_auto_leaves_out_what_is_slower_than_float32() -> None:
+    proven = bundle("fp32", fp16=True)
+    native = SimpleNamespace(
+        name="openvino",
+        precisions=lambda: ("fp32", "fp16"),
+        slower_than_float32=lambda: frozenset({"fp16"}),
+    )
+    assert choose_precision(proven, native, "auto")[0] == "fp32"  # type: ignore[arg-type]
+    assert choose_precision(proven, native, "fp16")[0] == "fp16"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "slower"),
+    [("x86_64", ["avx512_fp16"], True), ("x86_64", ["amx_fp16"], False), ("aarch64", [], False)],
+)
+def test_fp16_pays_only_with_matrix_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, features: list[str], slower: bool
+) -> None:
+    from samedge.runtime import openvino_backend as module
+
+    monkeypatch.setattr(module.platform, "machine", lambda: machine)
+    monkeypatch.setattr(module, "cpu", lambda: {"features": features})
+    assert ("fp16" in module.OpenVinoBackend.slower_than_float32()) is slower

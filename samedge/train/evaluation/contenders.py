@@ -49,7 +49,7 @@ class Contender(Protocol):
     Attributes:
         name: the file's, with engine and precision.
         engine: "eager", or a backend's name.
-        precision: "fp32", "bf16".
+        precision: "fp32", "bf16", "fp16", "int8".
         family: its record.
         input_size, low_res: sides of the network input and of its logits, px.
     """

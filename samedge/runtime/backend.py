@@ -13,10 +13,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
+from samedge.runtime.frames import on_gpu_error
 
 Arrays = Mapping[str, NDArray[Any]]
 HINTS = ("latency", "throughput")
@@ -63,7 +65,7 @@ class LoadOptions:
         profile: count time per layer (slower; see `samedge.bench.layers`).
         hint: "latency", one frame as soon as possible; or "throughput", as many frames a second as
             possible over several sessions, which share the engine.
-        engines: folder of engines to take instead of the bundle's and the cache's (NVIDIA).
+        engines: folders of engines to take instead of the bundle's and the cache's (NVIDIA).
         progress: called while an engine is built: phase, steps done, steps there are.
         shared: what the engines of one session have in common (a CUDA stream); a backend's own.
     """
@@ -74,7 +76,7 @@ class LoadOptions:
     cache: bool = True
     profile: bool = False
     hint: str = "latency"
-    engines: Path | None = None
+    engines: tuple[Path, ...] = ()
     progress: Callable[[str, int, int], None] | None = field(default=None, compare=False)
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -146,6 +148,28 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the engine. Calling it twice is harmless."""
+
+
+class HostMemory:
+    """The part of a backend that has to do with memory, for those that compute in the CPU's."""
+
+    name: str
+    io: Any  # GraphIO
+
+    def buffer(self, name: str) -> NDArray[Any]:
+        """An array for the output `name`."""
+        spec = self.io.output(name)
+        return np.zeros(tuple(int(side) for side in spec.shape), spec.dtype)
+
+    def device_frame(self, frame: Any, deep: bool) -> Any:
+        """Refused: frames are read from the CPU's memory."""
+        raise on_gpu_error(frame)
+
+    def device_output(self, name: str) -> Any:
+        """Refused: results lie in the CPU's memory."""
+        raise NotSupportedError(
+            f"the {self.name} backend has its results in the CPU's memory: use the Result"
+        )
 
 
 # Name -> module and class, in the order in which `auto` tries them.

@@ -227,7 +227,7 @@ def check_private(path: Path) -> None:
     if stat.S_ISLNK(info.st_mode):
         raise OSError(f"{path} is a link")
     if hasattr(os, "geteuid"):
-        if info.st_uid != os.geteuid():
+        if info.st_uid not in (os.geteuid(), 0):  # root can do anything anyway
             raise OSError(f"{path} belongs to another user")
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise OSError(f"{path} is writable by other users (chmod go-w it)")

@@ -20,6 +20,7 @@ from samedge.bundle import Bundle
 from samedge.bundle.files import ENGINES, output_error
 from samedge.errors import DeviceError
 from samedge.runtime.cache import Mapped, check_private, default_folder, write_atomically
+from samedge.runtime.layer_report import LayerReport
 
 SCHEMA = 1
 MAX_RECORD_BYTES = 64 * 2**20
@@ -102,7 +103,7 @@ class EngineStore:
         key: EngineKey,
         data: memoryview,
         options: dict[str, Any],
-        layers: str = "",
+        report: LayerReport | None = None,
         folder: Path | None = None,
     ) -> Path:
         """Write an engine and its record, the record last.
@@ -111,7 +112,7 @@ class EngineStore:
             key: what it is for.
             data: the engine.
             options: how it was built.
-            layers: what the builder says about its layers.
+            report: what the builder says about its kernels.
             folder: default: the user's cache.
 
         Returns:
@@ -126,7 +127,8 @@ class EngineStore:
             "engine": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
             **key.__dict__,
             "options": options,
-            "layers": layers,
+            "parity": [],
+            "report": None if report is None else report.to_json(),
         }
         text = memoryview(json.dumps(record, indent=1).encode())
         try:
@@ -138,6 +140,21 @@ class EngineStore:
             remove_engine(target)
             raise output_error(error, target) from error
         return target
+
+    def passed(self, key: EngineKey, precision: str) -> bool | None:
+        """Whether the engine for `key` passed the parity gate on this device, in `precision`; None
+        if it was not tried, or there is no such engine. Its bytes are not looked at."""
+        for folder in self.folders:
+            for path in self._candidates(folder, key):
+                try:
+                    check_private(path.parent)
+                    record = read_record(path)
+                except (OSError, ValueError):
+                    continue
+                for row in record["parity"] if mismatch(record, key) is None else ():
+                    if row.get("precision") == precision:
+                        return bool(row.get("passed"))
+        return None
 
     def _candidates(self, folder: Path, key: EngineKey) -> list[Path]:
         """Engines of the same graph, precision and library; the one with the right name first."""
@@ -171,6 +188,9 @@ def mismatch(record: dict[str, Any], key: EngineKey) -> str | None:
     """Which part of an engine's record does not fit, and what to do; None if all do."""
     flags = record["options"]
     again = "build one for it with `samedge build`"
+    for part in ("graph", "precision", "backend"):
+        if record[part] != getattr(key, part):
+            return f"its record says that it is {record[part]}, not {getattr(key, part)}; {again}"
     if record["graph_sha256"] != key.graph_sha256:
         return f"it was built from another model than this bundle's {key.graph}; {again}"
     if record["version"] != key.version and not (
@@ -211,6 +231,21 @@ def read_record(engine: Path) -> dict[str, Any]:
     if not _is_record(record):
         raise ValueError(f"its record {path.name} is damaged, or of another version of samedge")
     return dict(record)
+
+
+def add_parity(engine: Path, rows: list[dict[str, Any]]) -> None:
+    """Note in an engine's record what the parity gate said.
+
+    Raises:
+        OutputError: the record cannot be written.
+    """
+    if rows:
+        path = record_path(engine)
+        try:
+            record = read_record(engine) | {"parity": rows}
+            write_atomically(path, memoryview(json.dumps(record, indent=1).encode()))
+        except OSError as error:
+            raise output_error(error, path) from error
 
 
 def record_path(engine: Path) -> Path:
@@ -270,7 +305,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "compute_capability": int,
     "gpu": (str, type(None)),
     "options": dict,
-    "layers": str,
+    "parity": list,
+    "report": (dict, type(None)),
 }
 
 

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import BundleError, DeviceError, NotSupportedError
-from samedge.runtime.backend import Arrays, GraphIO, LoadOptions, TensorSpec
-from samedge.runtime.frames import on_gpu_error
+from samedge.runtime.backend import Arrays, GraphIO, HostMemory, LoadOptions, TensorSpec
 from samedge.runtime.machine import cpu
 from samedge.runtime.precision import graph_key
 
 _DTYPES = {"f32": "float32", "u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16"}
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(HostMemory):
     """One graph of a bundle in OpenVINO. See `samedge.runtime.backend.Backend`."""
 
     name = "openvino"
@@ -143,21 +142,6 @@ class OpenVinoBackend:
                 self._stage_ms[name] = (time.perf_counter() - start) * 1e3
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO failed in the {name} part: {error}") from error
-
-    def buffer(self, name: str) -> NDArray[Any]:
-        """An array for the output `name`."""
-        spec = self._io.output(name)
-        return np.zeros(tuple(int(side) for side in spec.shape), spec.dtype)
-
-    def device_frame(self, frame: Any, deep: bool) -> Any:
-        """Refused: frames are read from the CPU's memory."""
-        raise on_gpu_error(frame)
-
-    def device_output(self, name: str) -> Any:
-        """Refused: results lie in the CPU's memory."""
-        raise NotSupportedError(
-            f"the {self.name} backend has its results in the CPU's memory: use the Result"
-        )
 
     def profile(self) -> list[tuple[str, str, str, str, float]]:
         """Per layer of the last run: part, name, type, kernel, milliseconds.

@@ -19,6 +19,7 @@ from samedge.runtime.device_arrays import DeviceArray
 from samedge.runtime.device_frames import device_frame
 from samedge.runtime.engine_store import EngineKey, EngineStore, StoredEngine, graph_digest
 from samedge.runtime.precision import graph_key
+from samedge.runtime.tensorrt_build import BuildOptions, build_engine
 from samedge.runtime.tensorrt_engine import Engine
 from samedge.runtime.tensorrt_library import LIBRARIES, Library
 from samedge.runtime.tensorrt_plan import Plan, Scratch, placement
@@ -55,6 +56,28 @@ class TensorRtBackend:
         return ("fp16", "int8", "fp32")
 
     @classmethod
+    def proven(cls, bundle: Bundle, precision: str) -> bool | None:
+        """Whether engines of this precision passed the parity gate of `samedge build` on the first
+        GPU here; None if they were not tried."""
+        library, store = LIBRARIES[cls.name], EngineStore.of(bundle)
+        device = Device(0)
+        try:
+            keys = (
+                key_for(
+                    library,
+                    bundle,
+                    graph,
+                    graph_key(bundle.manifest, cls.name, graph, precision),
+                    device,
+                )
+                for graph in bundle.manifest["graphs"]
+            )
+            found = [store.passed(key, precision) for key in keys]
+        finally:
+            device.close()
+        return None if None in found else all(found)
+
+    @classmethod
     def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> TensorRtBackend:
         """Load the engine of `graph`: a stored one that fits this model, library and GPU, or a new
         one, which takes seconds to minutes and is kept in the user's cache.
@@ -70,7 +93,7 @@ class TensorRtBackend:
         lane = Lane.of(options)
         try:
             with lane.device:
-                wanted = engine_key(library, bundle, graph, key, lane.device)
+                wanted = key_for(library, bundle, graph, key, lane.device)
                 engine, notes = _obtain(library, bundle, wanted, options)
                 record = bundle.manifest["graphs"][graph][key]
                 io = engine.io(record["inputs"], record["outputs"])
@@ -212,7 +235,7 @@ class Lane:
                 self.device.close()
 
 
-def engine_key(library: Library, bundle: Bundle, graph: str, key: str, device: Device) -> EngineKey:
+def key_for(library: Library, bundle: Bundle, graph: str, key: str, device: Device) -> EngineKey:
     """What an engine has to fit to run on `device`.
 
     Args:
@@ -222,33 +245,33 @@ def engine_key(library: Library, bundle: Bundle, graph: str, key: str, device: D
         key: of the graph's entry in the manifest, "fp16".
         device: the GPU.
     """
-    digest = graph_digest(bundle, graph, key)
-    capability = device.compute_capability
-    version = library.version
-    return EngineKey(graph, key, digest, library.name, version, capability, device.name)
+    digest, capability = graph_digest(bundle, graph, key), device.compute_capability
+    return EngineKey(graph, key, digest, library.name, library.version, capability, device.name)
 
 
 def _obtain(
     library: Library, bundle: Bundle, key: EngineKey, options: LoadOptions
 ) -> tuple[Engine, list[str]]:
     """The engine, stored or new, and what a user should know about that."""
-    store = EngineStore.of(bundle) if options.engines is None else EngineStore([options.engines])
+    store = EngineStore(list(options.engines)) if options.engines else EngineStore.of(bundle)
     found = store.find(key)
     if found is not None:
         return _load(library, found, options), []
-    if options.engines is not None:
-        raise DeviceError(f"no engine in {options.engines} fits: {'; '.join(store.notes)}")
-    data, seconds = _build(library, bundle, key, options)
+    if options.engines:
+        raise DeviceError(f"no stored {key.graph} engine fits: {'; '.join(store.notes) or 'none'}")
+    start = time.monotonic()
+    built = build_engine(library, bundle, key.graph, options.precision, None, options.progress)
+    seconds = time.monotonic() - start
     notes = [*store.notes, f"the {key.graph} engine was built here, in {seconds:.0f} s"]
     if options.cache:
         try:
-            store.save(key, data, {})
+            store.save(key, built.data, BuildOptions().record(), built.report)
             found = store.find(key)
         except OutputError as error:
             notes.append(f"it could not be kept for the next start: {error}")
     if found is not None:
         return _load(library, found, options), notes
-    return Engine(library, data), notes
+    return Engine(library, built.data), notes
 
 
 def _load(library: Library, found: StoredEngine, options: LoadOptions) -> Engine:
@@ -264,13 +287,3 @@ def _kernels_key(engine: Engine, device: int) -> dict[str, Any]:
     """Everything that the kernels compiled on this device depend on."""
     version, driver = engine.library.version, list(driver_version())
     return {"engine": engine.digest, "version": version, "device": device, "driver": driver}
-
-
-def _build(
-    library: Library, bundle: Bundle, key: EngineKey, options: LoadOptions
-) -> tuple[memoryview, float]:
-    from samedge.runtime.tensorrt_build import build_engine
-
-    start = time.monotonic()
-    built = build_engine(library, bundle, key.graph, options.precision, None, options.progress)
-    return built.data, time.monotonic() - start

@@ -19,11 +19,13 @@ from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError
+from samedge.geometry import MAX_SIDE
 from samedge.runtime.cache import write_atomically
+from samedge.runtime.layer_report import LayerReport
 from samedge.runtime.onnx_outputs import direct_uint8_outputs
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt_library import Library, device_error, make_log
-from samedge.runtime.tensorrt_profile import profile_shapes, ranges_for
+from samedge.runtime.tensorrt_profile import Shape, profile_shapes, ranges_for
 
 Progress = Callable[[str, int, int], None]  # phase, steps done, steps there are
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -39,6 +41,7 @@ class BuildOptions:
         version_compatible: loads in later versions of the library as well.
         hardware_compatible: runs on other GPUs from Ampere on as well (TensorRT only).
         refittable: its weights can be exchanged.
+        max_side: largest side of a frame, in px; a smaller one takes less memory at the largest.
         compute_capability: the GPU's, 86 for 8.6, to build for another GPU than this machine's
             (TensorRT-RTX only); None: this machine's.
     """
@@ -48,6 +51,7 @@ class BuildOptions:
     version_compatible: bool = False
     hardware_compatible: bool = False
     refittable: bool = False
+    max_side: int = MAX_SIDE
     compute_capability: int | None = None
 
     def record(self) -> dict[str, Any]:
@@ -63,12 +67,12 @@ class BuiltEngine:
 
     Attributes:
         data: the engine file's content.
-        layers: what the builder tells about the engine's layers, as text; empty where it does not.
+        report: what the builder tells about the engine's kernels and memory; None if nothing.
         notes: what a user should know about the build.
     """
 
     data: memoryview
-    layers: str
+    report: LayerReport | None
     notes: tuple[str, ...]
 
 
@@ -107,14 +111,17 @@ def build_engine(
     config = builder.create_builder_config()
     _configure(library, config, given)
     notes = _read_timing_cache(config, given)
-    _add_profile(library, builder, config, bundle, bundle.manifest["graphs"][graph][key])
+    shapes = profile_shapes(
+        bundle.manifest["graphs"][graph][key]["inputs"], ranges_for(bundle, given.max_side)
+    )
+    _add_profile(library, builder, config, shapes)
     with _monitored(library, config, progress):
         engine = builder.build_serialized_network(network, config)
     if engine is None:
         limit = f" within {given.workspace_mb} MB of workspace" if given.workspace_mb else ""
         raise device_error(library, f"could not build the {precision} {graph}{limit}", log)
     _write_timing_cache(config, given, notes)
-    return BuiltEngine(memoryview(engine), log.layers, tuple(notes))
+    return BuiltEngine(memoryview(engine), _report(log), tuple(notes))
 
 
 def _builder(library: Library, log: Any) -> Any:
@@ -141,6 +148,14 @@ def _parsed(library: Library, builder: Any, path: Path, log: Any) -> Any:
             "of it, or backend='openvino'"
         )
     return network
+
+
+def _report(log: Any) -> LayerReport | None:
+    """The layers; their report is of use to people only, and no reason to fail."""
+    try:
+        return LayerReport.from_log(log.report)
+    except DeviceError:
+        return None
 
 
 def _parser_error(error: Any) -> str:
@@ -206,10 +221,10 @@ def _configure_tensorrt(library: Library, config: Any, options: BuildOptions) ->
 
 
 def _add_profile(
-    library: Library, builder: Any, config: Any, bundle: Bundle, record: dict[str, Any]
+    library: Library, builder: Any, config: Any, inputs: dict[str, tuple[Shape, Shape, Shape]]
 ) -> None:
     profile = builder.create_optimization_profile()
-    for name, shapes in profile_shapes(record["inputs"], ranges_for(bundle)).items():
+    for name, shapes in inputs.items():
         profile.set_shape(name, *shapes)
     if config.add_optimization_profile(profile) < 0:
         raise DeviceError(

@@ -175,9 +175,9 @@ _KERNELS = "tensorrt_rtx-kernels"
 
 
 def layer_information(engine: str | Path, backend: str, device: int = 0) -> dict[str, Any]:
-    """The library's report on an engine's layers (`IEngineInspector`, JSON). It needs the GPU that
-    the engine is for; `engine_store.read_record(path)["layers"]` is the builder's own report as
-    text, and needs none.
+    """The library's report on an engine's layers (its engine inspector's JSON). It needs the GPU
+    that the engine is for; `engine_store.read_record(path)["report"]` has the builder's own, parsed
+    by `samedge.runtime.layer_report`, and needs none.
 
     Args:
         engine: the file.

@@ -18,6 +18,8 @@ from samedge.errors import DeviceError, MissingDependencyError, NotSupportedErro
 _JETPACK = Path("/etc/nv_tegra_release")
 _SEVERITIES = ("internal error", "error", "warning")  # of a log message, most severe first
 _KEPT = 50  # log messages
+# What the builder tells about a finished engine, in its own words.
+_REPORTS = ("Total Activation Memory", "Total Weights Memory", "Layers:\n")
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ def make_log(library: Library) -> Any:
     """A logger for the library that keeps what a user or an error message may need.
 
     Returns:
-        an `ILogger` with the attributes `problems` (warnings and worse, as text) and `layers` (what
-        the builder tells about the engine's layers when it has finished, as text).
+        an `ILogger` with the attributes `problems` (warnings and worse, as text) and `report` (what
+        the builder tells about the engine's layers and memory when it has finished, as text).
     """
     return _log_class(library)()
 
@@ -128,14 +130,14 @@ def _log_class(library: Library) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.problems: list[str] = []
-            self.layers = ""
+            self.report = ""
 
         def log(self, severity: Any, message: str) -> None:
             """Called by the library, from any of its threads."""
             if int(severity) < len(_SEVERITIES):
                 self.problems = [*self.problems[1 - _KEPT :], " ".join(message.split())]
-            elif message.startswith("Layers:\n"):
-                self.layers = message
+            elif message.startswith(_REPORTS):
+                self.report += message + "\n"
 
     return Log
 

@@ -27,9 +27,13 @@ RANGES: dict[str, Range] = {
 MAX_ELEMENTS = 2**31 - 1  # of one tensor, in TensorRT
 
 
-def ranges_for(bundle: Bundle) -> dict[str, Range]:
+def ranges_for(bundle: Bundle, max_side: int = MAX_SIDE) -> dict[str, Range]:
     """`RANGES` for one bundle: with as many masks as its family gives, and no more objects than
     keep the largest mask tensor within what TensorRT can count.
+
+    Args:
+        bundle: open.
+        max_side: largest side of a frame, in px.
 
     Returns:
         name of a dimension -> (smallest, usual, largest).
@@ -37,10 +41,15 @@ def ranges_for(bundle: Bundle) -> dict[str, Range]:
     family = bundle.family
     most = max(len(family.mask_tokens(False)), len(family.multi_masks), 1)
     usual = len(family.mask_tokens(False))
-    frame = MAX_SIDE * MAX_SIDE
-    objects = max(1, min(RANGES["objects"][2], MAX_ELEMENTS // (most * frame)))
+    objects = max(1, min(RANGES["objects"][2], MAX_ELEMENTS // (most * max_side**2)))
+    sides = {
+        name: (low, min(usual, max_side), max_side)
+        for name, (low, usual, _) in RANGES.items()
+        if name in ("height", "width")
+    }
     return {
         **RANGES,
+        **sides,
         "objects": (1, 1, objects),
         "mask_prompts": (1, 1, objects),
         "masks": (1, usual, most),

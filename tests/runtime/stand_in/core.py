@@ -102,10 +102,10 @@ class Core:
         self,
         memory: int = 1 << 32,
         devices: int = 1,
-        version: int = 13000,
+        cuda_version: int = 13000,
         capability: tuple[int, int] = (8, 6),
     ) -> None:
-        self.memory, self.devices, self.version = memory, devices, version
+        self.memory, self.devices, self.version = memory, devices, cuda_version
         self.capability = capability
         self.init_result = OK
         self.fail_capture = False

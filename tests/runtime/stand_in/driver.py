@@ -35,7 +35,7 @@ class Driver(Core):
     Args:
         memory: bytes of device memory there are.
         devices: GPUs there are.
-        version: CUDA version of the driver, 12040 for 12.4.
+        cuda_version: of the driver, 12040 for 12.4.
         capability: of every GPU.
     """
 

@@ -87,6 +87,11 @@ class _Sizes:
         return self.count * self.w - self.n
 
     @property
+    def windowed(self) -> bool:
+        """False if one window is the whole grid; one that is larger has padding."""
+        return self.w != self.n
+
+    @property
     def distances(self) -> int:
         return 2 * self.w - 1
 
@@ -214,7 +219,7 @@ class _Attention:
     def _queries_keys_values(self, x: str) -> list[str]:
         """Each [windows, h, w * w, d]."""
         g, s, path = self.g, self.s, self.path
-        if s.count > 1:
+        if s.windowed:
             parts = self._split(x, [s.dim] * 3)
             parts = [self._cut(part, s.d, (0, 2, 4, 1, 3, 5)) for part in parts]
             return [g.reshape(part, (s.windows, s.h, s.w**2, s.d), path) for part in parts]
@@ -261,7 +266,7 @@ class _Attention:
         g, s, path = self.g, self.s, self.path
         scores = g.add(g.matmul(q, g.transpose(k, (0, 1, 3, 2), path), path), bias, path)
         y = g.matmul(str(g.op("Softmax", [scores], path, axis=-1)), v, path)
-        if s.count == 1:
+        if not s.windowed:
             y = g.transpose(y, (0, 2, 1, 3), path)
         else:
             y = g.reshape(y, (*s.lead, s.w, s.w, s.d), path)

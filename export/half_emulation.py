@@ -16,16 +16,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from samedge.export.half_graph import cast_to, half_values
+from samedge.export.half_graph import MOVING, cast_to, half_values
 from samedge.export.onnx_graph import OnnxGraph
 
-# Operations that only move numbers, or take one of several.
-_MOVING = frozenset(
-    (
-        *("Concat", "Expand", "Gather", "Identity", "Max", "MaxPool", "Min", "Pad", "Relu"),
-        *("Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where"),
-    )
-)
 # Veltkamp's splitting: c = 2^13 + 1 leaves 24 - 13 = 11 bits. Dekker, "A floating-point technique
 # for extending the available precision", 1971.
 _SPLITTER = np.float32(2**13 + 1)
@@ -50,7 +43,7 @@ def _emulate(node: onnx.NodeProto, rounded: set[str]) -> Iterator[onnx.NodeProto
         yield from _round(node.input[0], node.output[0])
     elif node.op_type == "Cast" and node.input[0] in rounded:
         yield helper.make_node("Identity", node.input, node.output, name=node.name)
-    elif node.op_type in _MOVING or node.output[0] not in rounded:
+    elif node.op_type in MOVING or node.output[0] not in rounded:
         yield node
     else:
         exact = [f"{value}/exact" for value in node.output]

@@ -28,6 +28,13 @@ from samedge.export.onnx_graph import Array, OnnxGraph
 HALF_MAX = 65504.0  # the largest float16
 
 _FLOAT_PATHS = ("preprocess", "postprocess", "decoder.prompt")
+# Operations that only move numbers, or take one of several: they make no new ones.
+MOVING = frozenset(
+    (
+        *("Concat", "Expand", "Gather", "Identity", "Max", "MaxPool", "Min", "Pad", "Relu"),
+        *("Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where"),
+    )
+)
 # Operations that compare numbers: float32 in, no number out.
 _COMPARING = frozenset(("ArgMax", "Equal", "Greater", "Less"))
 # Operations that take a number's shape or change its type.

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from samedge.bundle import Bundle
 from samedge.errors import ModelError
 from samedge.export.graph_session import graph_session
-from samedge.export.half_graph import HALF_MAX, number_values
+from samedge.export.half_graph import HALF_MAX, MOVING, float_nodes, number_values
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.runtime.session import Session
 
@@ -104,10 +104,14 @@ def probe(
 
 
 def with_probes(graph: OnnxGraph) -> OnnxGraph:
-    """`graph` with one more output for every node of numbers: its largest absolute value."""
+    """`graph` with one more output for every node that makes numbers: their largest size."""
     watched = graph.copy()
     watched.arrays["probe.axis"] = np.array([-1], np.int64)
-    for value in sorted(number_values(graph) - {value.name for value in graph.inputs}):
+    numbers = number_values(graph)
+    made = [value for node in graph.nodes if node.op_type not in MOVING for value in node.output]
+    for value in made:
+        if value not in numbers:
+            continue
         absolute, flat, largest = (f"{value}/{part}" for part in ("abs", "flat", "largest"))
         watched.nodes += [
             helper.make_node("Abs", [value], [absolute], name=absolute),
@@ -119,9 +123,11 @@ def with_probes(graph: OnnxGraph) -> OnnxGraph:
 
 
 def float32_nodes(graph: OnnxGraph, too_large: Collection[str]) -> set[str]:
-    """Names of the nodes that make one of the values `too_large` for float16, or take one."""
-    return {
-        node.name
-        for node in graph.nodes
-        if not set(too_large).isdisjoint((*node.input, *node.output))
-    }
+    """Names of the nodes that make one of the values `too_large` for float16, or take one; without
+    those that are float32 by rule."""
+    large = set(too_large)
+    for node in graph.nodes:  # what is only moved is as large where it arrives
+        if node.op_type in MOVING and not large.isdisjoint(node.input):
+            large.update(node.output)
+    touched = {n.name for n in graph.nodes if not large.isdisjoint((*n.input, *n.output))}
+    return touched - float_nodes(graph)

@@ -7,7 +7,7 @@ error with the remedy, never a fallback to something slower.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -170,6 +170,25 @@ class HostMemory:
         raise NotSupportedError(
             f"the {self.name} backend has its results in the CPU's memory: use the Result"
         )
+
+
+class NamesTensors(Protocol):
+    """What a backend offers that can tell where an error begins (`samedge.runtime.drift`)."""
+
+    name: str
+
+    @classmethod
+    def named_outputs(
+        cls,
+        bundle: Bundle,
+        graph: str,
+        options: LoadOptions,
+        names: Sequence[str],
+        cases: Sequence[Arrays],
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Tensors from inside `graph` by their ONNX names, for each of the cases (sets of inputs
+        of the whole graph), computed as `load` would compute them. Names that the engine does not
+        know are left out of the result; the graph's own outputs are always known."""
 
 
 # Name -> module and class, in the order in which `auto` tries them.

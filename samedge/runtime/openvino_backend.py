@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -98,6 +98,21 @@ class OpenVinoBackend(HostMemory):
         record = record[graph_key(bundle.manifest, cls.name, graph, options.precision)]
         names = frozenset(entry["name"] for entry in (*record["inputs"], *record["outputs"]))
         return cls(parts, names | {CUT}, notes, options.precision, device_name)
+
+    @classmethod
+    def named_outputs(
+        cls,
+        bundle: Bundle,
+        graph: str,
+        options: LoadOptions,
+        names: Sequence[str],
+        cases: Sequence[Arrays],
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Tensors from inside `graph`; see `samedge.runtime.backend.NamesTensors`."""
+        from samedge.runtime.openvino_outputs import named_outputs
+
+        device = cls.numbered(options.device)
+        return named_outputs(bundle, graph, options, names, cases, device)
 
     @classmethod
     def numbered(cls, number: int) -> str:

@@ -38,7 +38,7 @@ DEVICE = "CPU"
 CUT = "network_input"
 PARTS: dict[str, tuple[str, ...]] = {"encoder": ("preprocess", "encoder"), "decoder": ("decoder",)}
 GPU = "GPU"
-_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 class Compiled:
@@ -147,7 +147,7 @@ class _Models:
         if self._device == DEVICE:  # the rewrites know its kernels
             encoder = openvino_rewrites.optimise(encoder, self._precision)
         if self._rest != "fp32":
-            halve_weights(encoder, _TYPES[self._rest])
+            halve_weights(encoder, TYPES[self._rest])
         del model
         release_memory()  # what was replaced: about as much as the weights
         return {"preprocess": preprocess, "encoder": encoder}
@@ -263,7 +263,7 @@ def engine_config(precision: str, options: LoadOptions, device: str = DEVICE) ->
     config: dict[str, Any] = {
         "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
         "NUM_STREAMS": "AUTO" if throughput else "1",
-        "INFERENCE_PRECISION_HINT": _TYPES[precision],
+        "INFERENCE_PRECISION_HINT": TYPES[precision],
     }
     if device == DEVICE:
         config["INFERENCE_NUM_THREADS"] = options.threads

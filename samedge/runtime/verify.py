@@ -73,7 +73,7 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
     Raises:
         BundleError: there are no frames.
     """
-    pairs = list(_run_all(session, tests))
+    pairs = list(run_selftests(session, tests))
     about, variant = session.describe(), session.manifest["variant"]
 
     def distance(test: SelfTest) -> NDArray[np.float32]:
@@ -86,9 +86,9 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
     return compare(pairs, about["backend"], about["precision"], distance)
 
 
-def _run_all(session: Session, tests: Iterable[SelfTest]) -> Iterator[tuple[Result, SelfTest]]:
-    """Each self-test's result. A frame that is the one before is not encoded again, which is
-    nearly all of the time."""
+def run_selftests(session: Session, tests: Iterable[SelfTest]) -> Iterator[tuple[Result, SelfTest]]:
+    """Each self-test's result, in turn. A frame that is the one before is not encoded again: that
+    is nearly all of the time."""
     encoded: NDArray[np.uint8] | None = None
     for test in tests:
         if test.stack:

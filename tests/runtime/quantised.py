@@ -7,6 +7,7 @@ Ranges are the largest values on the self-test's frames. What samedge ships is m
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 import openvino as ov
 from onnx import helper
 
+from samedge.bundle import Bundle
+from samedge.bundle.manifest import dump_manifest
 from samedge.export.onnx_graph import OnnxGraph
 
 CUT = "network_input"
@@ -50,15 +53,23 @@ def quantise(source: Path, target: Path, inputs: Mapping[str, Any]) -> int:
     return len(nodes)
 
 
-def add_int8(folder: Path, manifest: dict[str, Any], inputs: Mapping[str, Any]) -> int:
-    """Give a bundle in a folder an int8 encoder; its manifest is changed in place."""
-    entry = manifest["graphs"]["encoder"]["fp32"]
-    target = folder / "encoder.int8.onnx"
-    count = quantise(folder / "encoder.fp32.onnx", target, inputs)
-    digest = hashlib.sha256(target.read_bytes()).hexdigest()
-    manifest["files"][target.name] = {"bytes": target.stat().st_size, "sha256": digest}
-    manifest["graphs"]["encoder"]["int8"] = {**entry, "file": target.name, "sha256": digest}
-    return count
+def with_int8(folder: Path, inputs: Mapping[str, Any]) -> tuple[Bundle, int]:
+    """A bundle in a folder with an int8 encoder added, and how many operations it quantises."""
+    count = quantise(folder / "encoder.fp32.onnx", folder / "encoder.int8.onnx", inputs)
+    return with_graph(folder, "encoder.int8.onnx"), count
+
+
+def with_graph(folder: Path, name: str) -> Bundle:
+    """A bundle in a folder, told of a further graph in it: "encoder.int8.onnx"."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    graph, precision = name.split(".")[:2]
+    data = (folder / name).read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    manifest["files"][name] = {"bytes": len(data), "sha256": digest}
+    entry = {**manifest["graphs"][graph]["fp32"], "file": name, "sha256": digest}
+    manifest["graphs"][graph][precision] = entry
+    (folder / "manifest.json").write_bytes(dump_manifest(manifest))
+    return Bundle.open(folder)
 
 
 def _is_weighted(graph: OnnxGraph, node: Any) -> bool:

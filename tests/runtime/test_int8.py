@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import openvino as ov
 import pytest
 
 from samedge.bundle import Bundle
-from samedge.bundle.manifest import dump_manifest
 from samedge.frame_inputs import encoder_inputs
 from samedge.geometry import frame_geometry
 from samedge.runtime import load, verify
@@ -21,7 +19,7 @@ from samedge.runtime.openvino_backend import OpenVinoBackend
 from samedge.runtime.openvino_compile import _Models, core, rest_of
 from samedge.runtime.session import Session
 from samedge.tolerances import LIMITS
-from tests.runtime.quantised import add_int8
+from tests.runtime.quantised import with_int8
 
 pytestmark = pytest.mark.skipif(
     "int8" not in OpenVinoBackend.precisions(), reason="this CPU has no int8 kernels"
@@ -47,10 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
     """The tiny bundle with an int8 encoder."""
     target = tmp_path_factory.mktemp("int8") / "tiny.samedge"
     shutil.copytree(tiny_bundle, target)
-    bundle = Bundle.open(target)
-    manifest = json.loads((target / "manifest.json").read_text())
-    assert add_int8(target, manifest, first_inputs(bundle)) > 10
-    (target / "manifest.json").write_bytes(dump_manifest(manifest))
+    _, count = with_int8(target, first_inputs(Bundle.open(target)))
+    assert count > 10
     return target
 
 

@@ -12,7 +12,14 @@ from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError
-from samedge.runtime.backend import Arrays, Backend, GraphIO, LoadOptions, TensorSpec
+from samedge.runtime.backend import (
+    Arrays,
+    Backend,
+    GraphIO,
+    HostMemory,
+    LoadOptions,
+    TensorSpec,
+)
 from samedge.runtime.openvino_runner import GraphRunner
 from samedge.runtime.session import Session
 
@@ -46,7 +53,7 @@ def graph_session(
     return Session(bundle, Files, LoadOptions(precision=precision), "")
 
 
-class FileBackend:
+class FileBackend(HostMemory):
     """One file; see `samedge.runtime.backend.Backend`."""
 
     name = ""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import ParityError
-from samedge.export.fused_attention import fuse_attention
+from samedge.export.gpu_graph import shape_for_gpu
 from samedge.export.half_graph import to_half
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.export.overflow import Probe, float32_nodes, probe
@@ -57,10 +57,10 @@ class HalfGraphs:
         step("looking for values too large for half precision")
         full = {name: OnnxGraph.read(draft.graph(name, "fp32")) for name in ("encoder", "decoder")}
         found = _probe(draft, full, frames, work)
-        fused = fuse_attention(full["encoder"])
+        shaped = shape_for_gpu(full["encoder"])
         kept = {n: float32_nodes(graph, found.too_large(n)) for n, graph in full.items()}
         self.graphs = {name: to_half(graph, kept[name]) for name, graph in full.items()}
-        self.record = {**found.to_json(kept), "fused_attention": len(fused)}
+        self.record = {**found.to_json(kept), "shape": shaped}
 
 
 def half_parity(draft: Bundle, step: Step) -> Row:

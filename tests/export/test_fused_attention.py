@@ -13,6 +13,7 @@ from onnx import helper
 
 from samedge.export.encoder_graph import encoder_graph
 from samedge.export.fused_attention import distance_table, fuse_attention
+from samedge.export.gpu_graph import shape_for_gpu, sum_colours
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.runtime.openvino_runner import GraphRunner
 from tests.export.engine import MODELS, encoder_feed, folded_model, geometry_of, random_stack
@@ -101,3 +102,25 @@ def test_distances(n: int, channels: int, seed: int) -> None:
     by_distance = np.random.default_rng(seed).normal(size=(channels, 2 * n - 1))
     table = np.stack([by_distance[:, n - 1 - i : 2 * n - 1 - i] for i in range(n)])
     np.testing.assert_array_equal(distance_table(table), by_distance)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["samus", "sam", "samed-colour", "volume"])
+def test_colours_as_a_sum(name: str, channels: int, tmp_path: Path) -> None:
+    """Not one bit of the network's input changes."""
+    graph, folded = read(name, tmp_path), folded_model(name)
+    assert sum_colours(graph) == 1
+    assert sum_colours(graph) == 0
+    graph.save(tmp_path / "sum.onnx", ["network_input"])
+    read(name, tmp_path).save(tmp_path / "product.onnx", ["network_input"])
+    frame = random_stack(folded.family, 60, 80, channels)
+    feed = encoder_feed(folded.family, geometry_of(folded, 60, 80), frame)
+    values = [
+        GraphRunner(tmp_path / f"{which}.onnx").run(feed)["network_input"]
+        for which in ("sum", "product")
+    ]
+    np.testing.assert_array_equal(*values)
+
+
+def test_what_was_done_is_told(tmp_path: Path) -> None:
+    assert shape_for_gpu(read("samus", tmp_path)) == {"fused_attention": 4, "colour_as_sum": 1}

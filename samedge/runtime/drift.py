@@ -33,6 +33,7 @@ from samedge.tolerances import DRIFT
 CUTS = 12  # tensors compared at once; each costs its memory, a compilation costs seconds
 SCAN = 64  # the same, where all are
 ANCESTORS = 24
+_MOVING = frozenset(("Reshape", "Transpose", "Pad", "Slice", "Identity"))
 CUT = "network_input"  # all in front of it is float32 in every graph
 GREW = 3.0  # an operation whose error is this many times its inputs' made it
 _SILENT = 1e-9  # RMS below which a tensor counts as zero
@@ -182,14 +183,20 @@ class _Pair:
         for name in names:
             if name in expected and name in got and expected[name].dtype.kind == "f":
                 kind = self.maker[name].kind if name in self.maker else "input"
-                # Smoothing for int8 moves a factor per channel from a LayerNormalization into the
-                # next layer on purpose.
-                scaled = self.options.precision == "int8" and kind == "LayerNormalization"
-                error = relative_error(got[name], expected[name], scaled)
+                error = relative_error(got[name], expected[name], self._may_be_smoothed(name))
                 finite = expected[name][np.isfinite(expected[name])]
                 largest = float(np.abs(finite).max(initial=0.0))
                 found[name] = Tensor(name, kind, self.order[name], error, largest)
         return found
+
+    def _may_be_smoothed(self, name: str) -> bool:
+        """Smoothing for int8 moves a factor per channel from a LayerNormalization into the next
+        layer, on purpose: what lies between the two has that factor."""
+        node = self.maker.get(name)
+        while node is not None and node.kind in _MOVING:
+            node = self.maker.get(node.inputs[0])
+        int8 = self.options.precision == "int8"
+        return int8 and node is not None and node.kind == "LayerNormalization"
 
 
 def relative_error(got: NDArray[Any], expected: NDArray[Any], per_channel: bool = False) -> float:

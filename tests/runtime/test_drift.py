@@ -18,7 +18,7 @@ from samedge.bundle import Bundle
 from samedge.errors import BundleError, NotSupportedError
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.drift import Tensor, _between, _Search, _verdict, locate, relative_error
+from samedge.runtime.drift import Tensor, _between, _Pair, _Search, _verdict, locate, relative_error
 from samedge.runtime.drift_cases import recorded_cases
 from samedge.runtime.onnx_nodes import OnnxNode
 from samedge.runtime.openvino_backend import OpenVinoBackend
@@ -90,9 +90,7 @@ def test_a_sound_graph_has_no_such_place(tiny_bundle: Path) -> None:
     assert any(line.startswith("decoder") for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("norm", "linear"), [("norm2", "mlp.lin1"), ("norm1", "attn.qkv")]
-)  # behind norm1 the tokens are padded and put into windows first
+@pytest.mark.parametrize(("norm", "linear"), [("norm2", "mlp.lin1"), ("norm1", "attn.qkv")])
 def test_smoothing_for_int8_is_no_fault(faulty: Any, norm: str, linear: str) -> None:
     """A factor per channel, moved from a LayerNormalization into the next layer, is exact."""
     block = "encoder.blocks.2"
@@ -110,6 +108,21 @@ def test_smoothing_for_int8_is_no_fault(faulty: Any, norm: str, linear: str) -> 
     assert encoder.first is not None
     assert encoder.first.name == f"{block}.{linear}/MatMul"
     assert all(tensor.error < 0.02 for tensor in encoder.inputs)  # bf16's own
+
+
+def test_what_only_moves_a_smoothed_value_is_smoothed() -> None:
+    pair = object.__new__(_Pair)
+    kinds = {"norm": "LayerNormalization", "moved": "Reshape", "padded": "Pad", "linear": "MatMul",
+             "behind": "Reshape"}  # fmt: skip
+    chain = ["x", *kinds]
+    pair.maker = {
+        name: OnnxNode(name, kind, (chain[i],), (name,)) for i, (name, kind) in
+        enumerate(kinds.items())
+    }  # fmt: skip
+    pair.options = LoadOptions("int8")
+    assert [name for name in chain if pair._may_be_smoothed(name)] == ["norm", "moved", "padded"]
+    pair.options = LoadOptions("bf16")
+    assert not any(pair._may_be_smoothed(name) for name in chain)
 
 
 def test_a_fault_of_fusing_is_told_apart(

@@ -56,13 +56,33 @@ def test_a_wrong_weight_is_found(faulty: Any) -> None:
     assert encoder.first is not None
     assert encoder.first.name == f"{BAD}/MatMul"
     assert encoder.first.kind == "MatMul"
-    assert f"{BAD}/MatMul (MatMul) makes the error" in encoder.verdict
+    assert f"{BAD}/MatMul (MatMul) makes an error of" in encoder.verdict
     assert encoder.inputs
     assert all(tensor.error <= encoder.level for tensor in encoder.inputs)
     assert [t.place for t in encoder.checkpoints] == sorted(t.place for t in encoder.checkpoints)
     # The decoder is given the float32 embedding: it is not to blame.
     assert decoder.first is None
     assert decoder.output.error < 1e-5
+
+
+def test_a_fault_that_hardly_shows_is_found_by_comparing_everything(faulty: Any) -> None:
+    """One wrong column: the outputs are inside the bound, but an engine may fail by it."""
+    bad = "encoder.blocks.3.cross.proj"
+
+    def change(graph: OnnxGraph) -> None:
+        weight = graph.arrays[f"{bad}.weight"].copy()
+        weight[:, 0] *= -1
+        graph.arrays[f"{bad}.weight"] = weight
+
+    bundle = faulty(change)
+    encoder, _ = locate(bundle, OpenVinoBackend, "int8")
+    assert encoder.output.error <= encoder.bound
+    assert encoder.first is None
+    encoder, decoder = locate(bundle, OpenVinoBackend, "int8", thorough=True)
+    assert encoder.first is not None
+    assert encoder.first.name == f"{bad}/MatMul"
+    assert "makes an error" in encoder.verdict
+    assert decoder.first is None
 
 
 def test_an_overflow_is_called_one(faulty: Any) -> None:
@@ -280,7 +300,7 @@ def test_a_slow_growth_is_not_blamed_on_one_operation() -> None:
     grew = _verdict(first, [before], end, end, 0.3, 0.2)
     assert "grew over many operations" in grew
     made = _verdict(first, [tensor("before", 0.01)], end, end, 0.3, 0.2)
-    assert "first (MatMul) makes the error" in made
+    assert "first (MatMul) makes an error of 0.2" in made
 
 
 def test_where_nothing_makes_an_error_all_are_compared() -> None:

@@ -30,6 +30,8 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "open checkpoints, fold, write bundles",
         ("onnx", "onnxscript", "safetensors", "torch"),
     ),
+    "tensorrt": ("engines for NVIDIA GPUs and Jetsons", ("cuda-bindings", "tensorrt")),
+    "rtx": ("engines for RTX GPUs, built on any machine", ("cuda-bindings", "tensorrt-rtx")),
     "stream": ("video files, DICOM and NIfTI", ("av", "nibabel", "pillow", "pydicom")),
 }
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import BundleError, DeviceError, NotSupportedError
-from samedge.runtime.backend import Arrays, GraphIO, LoadOptions, TensorSpec
+from samedge.runtime.backend import Arrays, GraphIO, HostMemory, LoadOptions, TensorSpec
 from samedge.runtime.machine import cpu
 from samedge.runtime.precision import graph_key
 
 _DTYPES = {"f32": "float32", "u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16"}
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(HostMemory):
     """One graph of a bundle in OpenVINO. See `samedge.runtime.backend.Backend`."""
 
     name = "openvino"

@@ -116,7 +116,7 @@ def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> 
         error = missing_graph(bundle, backend, graph, precision)
         if error is not None:
             raise error
-    passed = parity(bundle, backend.name, precision)
+    passed = proven(bundle, backend, precision)
     if passed or precision == "fp32":
         return precision, "asked for"
     if passed is None:
@@ -135,7 +135,7 @@ def _fastest(bundle: Bundle, backend: type[Backend]) -> tuple[str, str]:
             if name in native:
                 refused.append(f"the bundle has no {name} graph")
             continue
-        passed = parity(bundle, backend.name, name)
+        passed = proven(bundle, backend, name)
         if passed:
             why = "fastest that is native here and passed the bundle's parity gate"
             return name, "; ".join((why, *refused))
@@ -154,6 +154,17 @@ def _fastest(bundle: Bundle, backend: type[Backend]) -> tuple[str, str]:
         f"({'; '.join(refused) or 'it has no graph for it'}); run `samedge verify`, then ask for "
         f"one by name: {', '.join(usable) or 'none'}"
     )
+
+
+def proven(bundle: Bundle, backend: type[Backend], precision: str) -> bool | None:
+    """Whether a precision passed the parity gate: when the bundle was exported, or when its engines
+    were built here; None if it was not tried."""
+    passed = parity(bundle, backend.name, precision)
+    on_device = getattr(backend, "proven", None)
+    if passed is None and on_device is not None:
+        here: bool | None = on_device(bundle, precision)
+        return here
+    return passed
 
 
 def parity(bundle: Bundle, backend: str, precision: str) -> bool | None:

@@ -248,7 +248,7 @@ def test_bf16_keeps_preprocessing_and_decoder_exact(samus_toy: Any, frame: Any) 
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
-        ({"backend": "tensorrt"}, "not in this version"),
+        ({"backend": "torch"}, "not in this version"),
         ({"backend": "cuda"}, "there is no backend"),
         ({"precision": "int8"}, "int8 encoder"),
         ({"precision": "fp8"}, "use one of"),

@@ -17,6 +17,7 @@ from samedge.bundle import Bundle
 from samedge.cli import run
 from samedge.runtime import tensorrt_plan
 from samedge.runtime.engine_store import read_record
+from samedge.runtime.layer_report import LayerReport
 from tests.runtime.stand_in.install import VERSIONS, installed
 
 REAL = importlib.util.find_spec("tensorrt_rtx") is not None
@@ -191,6 +192,42 @@ def test_a_folder_that_cannot_be_made(
     with installed(VERSIONS[0]) as library:
         assert build(tiny_bundle, library, "-o", tmp_path / "file" / "engines") == 6
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def half_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with half-precision graphs."""
+    path = tmp_path_factory.mktemp("half") / "half.samedge"
+    arguments = ["export", str(tiny_bundle), "-o", str(path), "--precision", "fp32,fp16"]
+    assert run([*arguments, "--quiet"]) == 0
+    return path
+
+
+def test_auto_is_what_passed_on_this_gpu(
+    half_bundle: Path, tmp_path: Path, library: ModuleType
+) -> None:
+    bundle = _copied(half_bundle, tmp_path)
+    with samedge.load(bundle, library.__name__) as session:
+        assert session.describe()["precision"] == "fp32"  # nothing is proven here
+    assert build(bundle, library, "--quiet") == 0
+    assert len(names(bundle / "engines")) == 8
+    with samedge.load(bundle, library.__name__) as session:
+        assert session.describe()["precision"] == "fp16"
+    with samedge.load(bundle, "openvino", threads=1) as session:
+        assert session.describe()["backend"] == "openvino"
+
+
+@pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")
+def test_half_precision_in_the_real_library(half_bundle: Path, tmp_path: Path) -> None:
+    """Attention is fused and products are half, in the kernels that the library makes."""
+    arguments = ["--target", "tensorrt-rtx", "--sm", "86", "--precision", "fp16", "--quiet"]
+    assert run(["build", str(half_bundle), *arguments, "-o", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("encoder.fp16.*.engine")
+    report = LayerReport.from_json(read_record(path)["report"])
+    fused, all_of_them = report.attentions
+    assert fused == all_of_them > 0
+    inside = report.without(("preprocess", "postprocess"))
+    assert set(inside.products) == {"float16"}
 
 
 @pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")

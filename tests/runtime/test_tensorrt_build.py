@@ -213,6 +213,18 @@ def test_real_engines_without_a_gpu(bundle: Bundle, capability: int) -> None:
 
 
 @needs_rtx
+def test_turing_is_refused_with_the_reason(bundle: Bundle) -> None:
+    with pytest.raises(NotSupportedError, match="no float32 matrix products for sm_75"):
+        build_engine(
+            LIBRARIES["tensorrt_rtx"],
+            bundle,
+            "encoder",
+            "fp32",
+            BuildOptions(compute_capability=75),
+        )
+
+
+@needs_rtx
 def test_a_real_build_can_be_cancelled(bundle: Bundle) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_engine(

@@ -243,8 +243,11 @@ def choose_backend(name: str) -> tuple[type[Backend], str]:
         if reason is None:
             why = "first backend that works here"
             # What is wrong, without what to do about it: there is another that works.
-            short = [f"{name}: {text.partition(';')[0]}" for name, text in refused.items()]
-            return cls, why + (f" ({'; '.join(short)})" if short else "")
+            short: dict[str, list[str]] = {}
+            for name, text in refused.items():
+                short.setdefault(text.partition(";")[0], []).append(name)
+            told = "; ".join(f"{', '.join(names)}: {text}" for text, names in short.items())
+            return cls, f"{why} ({told})" if told else why
         refused[candidate] = reason
     reasons = "\n  ".join(f"{name}: {text}" for name, text in refused.items())
     raise NotSupportedError(f"no backend works on this machine:\n  {reasons}")

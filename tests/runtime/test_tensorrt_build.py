@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -71,14 +72,16 @@ def test_the_oldest_versions_that_are_allowed_have_a_table() -> None:
     assert ("tensorrt", "11", "4") in known
 
 
-@needs_rtx
-def test_the_table_is_what_the_installed_bindings_say() -> None:
-    import tensorrt_rtx
-
-    known = SIGNATURES.get(f"tensorrt_rtx {tensorrt_rtx.__version__}")
-    if known is None:
-        pytest.skip(f"no table for {tensorrt_rtx.__version__}")
-    assert describe(tensorrt_rtx) == known
+@pytest.mark.parametrize("name", sorted(LIBRARIES))
+def test_the_installed_bindings_have_what_the_table_has(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"needs {name}")
+    module = importlib.import_module(name)
+    found, known = describe(module), SIGNATURES.get(f"{name} {module.__version__}")
+    if known is not None:
+        assert found == known
+    oldest = next(table for version, table in SIGNATURES.items() if version.split()[0] == name)
+    assert set(oldest) <= set(found)  # nothing that is used has gone
 
 
 def test_a_timing_cache_of_another_gpu(library: ModuleType, bundle: Bundle, tmp_path: Path) -> None:

@@ -216,7 +216,8 @@ class Session:
 
     def on_device(self, name: str) -> Any:
         """The last answer's "masks" `[N, K, H, W]`, "scores" `[N, K]` or "low_res_logits" where it
-        lies on the GPU: an object with `__cuda_array_interface__`, valid until the next call.
+        lies on the GPU: an object with `__cuda_array_interface__` and DLPack, valid until the next
+        call.
 
         Raises:
             NotSupportedError: this session runs on the CPU.

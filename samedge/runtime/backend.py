@@ -7,6 +7,7 @@ error with the remedy, never a fallback to something slower.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -245,7 +246,7 @@ def choose_backend(name: str) -> tuple[type[Backend], str]:
             # What is wrong, without what to do about it: there is another that works.
             short: dict[str, list[str]] = {}
             for name, text in refused.items():
-                short.setdefault(text.partition(";")[0], []).append(name)
+                short.setdefault(re.split(r"[;.] ", text)[0], []).append(name)
             told = "; ".join(f"{', '.join(names)}: {text}" for text, names in short.items())
             return cls, f"{why} ({told})" if told else why
         refused[candidate] = reason

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import ParityError
-from samedge.export.fused_attention import fuse_attention
-from samedge.export.graph_session import graph_session
-from samedge.export.half_emulation import emulated
+from samedge.export.gpu_graph import shape_for_gpu
 from samedge.export.half_graph import to_half
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.export.overflow import Probe, float32_nodes, probe
 from samedge.runtime.session import Session
-from samedge.runtime.verify import verify_session
+from samedge.runtime.verify import verify, verify_session
 
 Frames = Sequence[NDArray[np.uint8]]
 Step = Callable[[str], None]
@@ -50,25 +48,32 @@ class HalfGraphs:
     Attributes:
         graphs: "encoder" and "decoder".
         record: for the manifest: what the overflow probe found, and which nodes stay in float32.
-        parity: the row of the parity table, from emulated half arithmetic.
 
     Raises:
         ModelError: values that are not finite, or weights beyond the half range.
-        ParityError: half precision is too far from the float32 reference.
     """
 
     def __init__(self, draft: Bundle, frames: Frames, work: Path, step: Step) -> None:
         step("looking for values too large for half precision")
         full = {name: OnnxGraph.read(draft.graph(name, "fp32")) for name in ("encoder", "decoder")}
         found = _probe(draft, full, frames, work)
-        fused = fuse_attention(full["encoder"])
+        shaped = shape_for_gpu(full["encoder"])
         kept = {n: float32_nodes(graph, found.too_large(n)) for n, graph in full.items()}
         self.graphs = {name: to_half(graph, kept[name]) for name, graph in full.items()}
-        self.record = {**found.to_json(kept), "fused_attention": len(fused)}
-        step("parity gate: half precision, emulated in float32")
-        self.parity = _emulated_parity(draft, self.graphs, work)
-        if not self.parity["passed"]:
-            raise ParityError(_too_far(self.parity))
+        self.record = {**found.to_json(kept), "shape": shaped}
+
+
+def half_parity(draft: Bundle, step: Step) -> Row:
+    """The row of the parity table for a draft's fp16 graphs, computed in emulated half precision.
+
+    Raises:
+        ParityError: half precision is too far from the float32 reference.
+    """
+    step("parity gate: half precision, emulated in float32")
+    row = verify(draft, EMULATION, "fp16")[0]
+    if not row["passed"]:
+        raise ParityError(_too_far(row))
+    return row
 
 
 def _probe(draft: Bundle, graphs: dict[str, OnnxGraph], frames: Frames, work: Path) -> Probe:
@@ -88,19 +93,6 @@ def segment_centre(session: Session, frame: NDArray[np.uint8]) -> None:
         session.segment(frame, box=[width / 4, height / 4, 3 * width / 4, 3 * height / 4])
     else:
         session.segment(frame)
-
-
-def _emulated_parity(draft: Bundle, halves: dict[str, OnnxGraph], work: Path) -> Row:
-    files = {}
-    for name, graph in halves.items():
-        files[name] = work / f"{name}.emulated.onnx"
-        emulated(graph).save(files[name])
-    with graph_session(draft, files, "fp16", EMULATION) as session:
-        row = verify_session(session, draft.selftest())
-    for path in files.values():
-        path.unlink()
-        path.with_name(f"{path.name}.data").unlink(missing_ok=True)
-    return row
 
 
 def _too_far(row: Row) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from samedge._optional import require
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import NotSupportedError, ParityError
-from samedge.export.deriving import HalfGraphs, write_graph
+from samedge.export.deriving import HalfGraphs, half_parity, write_graph
 from samedge.export.origin import FromBundle, Origin
 from samedge.needs import GATE
 from samedge.runtime.verify import verify
@@ -105,7 +105,8 @@ def _derive(
     for name, graph in half.graphs.items():
         manifest["graphs"][name]["fp16"] = write_graph(writer, graph, name, "fp16")
     manifest["overflow"] = half.record
-    manifest["parity"].append(half.parity)
+    del half
+    manifest["parity"].append(half_parity(writer.draft(manifest), step))
     if "fp32" not in wanted:
         for entry in manifest["graphs"].values():
             file = entry.pop("fp32")["file"]

@@ -124,7 +124,7 @@ def _rewrite(graph: OnnxGraph, path: str) -> bool:
     tables = [graph.arrays[f"{path}.{key}"].astype(np.float64) for key in ("rel_h", "rel_w")]
     rows, cols = (distance_table(table) for table in tables)
     new = Graph(path)
-    result = _Attention(new, path, _sizes(graph, path)).build(
+    result = _Attention(new, f"{path}.fused", _sizes(graph, path)).build(
         first.input[0],
         graph.arrays[f"{path}.qkv.weight"].astype(np.float64),
         graph.arrays[f"{path}.qkv.bias"].astype(np.float64),
@@ -174,10 +174,12 @@ class _Attention:
         s, g, path = self.s, self.g, self.path
         added = 2 * s.h * s.distances
         fold = added <= MAX_COLUMNS * 3 * s.dim
+        # What is not the same value as in the float32 graph does not have its name either.
+        qkv = f"{path if fold else path.removesuffix('.fused')}.qkv"
         if fold:
             weight, bias = self._with_distances(weight, bias, (rows, cols))
-        y = g.matmul(x, g.weight(f"{path}.qkv.weight", weight.astype(np.float32)), f"{path}.qkv")
-        y = g.add(y, g.weight(f"{path}.qkv.bias", bias.astype(np.float32)), f"{path}.qkv")
+        y = g.matmul(x, g.weight(f"{qkv}.weight", weight.astype(np.float32)), qkv)
+        y = g.add(y, g.weight(f"{qkv}.bias", bias.astype(np.float32)), qkv)
         if fold:
             sizes = [3 * s.dim, added // 2, added // 2]
             y, along_rows, along_cols = self._split(y, sizes)

@@ -31,7 +31,7 @@ def graph_session(
     bundle: Bundle,
     files: Mapping[str, Path],
     precision: str,
-    name: str = "emulation",
+    name: str = "graph",
     watch: Watch | None = None,
 ) -> Session:
     """A session that computes `files` ("encoder" and "decoder") in float32 on the CPU.
@@ -44,7 +44,7 @@ def graph_session(
         watch: gets all outputs of every run.
     """
 
-    class Files(_GraphBackend):
+    class Files(FileBackend):
         @classmethod
         def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> Backend:
             return cls(bundle, graph, files[graph], options, watch)
@@ -53,7 +53,7 @@ def graph_session(
     return Session(bundle, Files, LoadOptions(precision=precision), "")
 
 
-class _GraphBackend(HostMemory):
+class FileBackend(HostMemory):
     """One file; see `samedge.runtime.backend.Backend`."""
 
     name = ""

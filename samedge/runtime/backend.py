@@ -198,9 +198,10 @@ BACKENDS: dict[str, tuple[str, str]] = {
     "tensorrt_rtx": ("samedge.runtime.tensorrt_rtx_backend", "TensorRtRtxBackend"),
     "openvino": ("samedge.runtime.openvino_backend", "OpenVinoBackend"),
     "openvino_gpu": ("samedge.runtime.openvino_gpu", "OpenVinoGpuBackend"),
+    "emulation": ("samedge.export.emulation_backend", "EmulationBackend"),
 }
 # Only by name: `auto` never takes these.
-ON_REQUEST = frozenset({"openvino_gpu"})
+ON_REQUEST = frozenset({"openvino_gpu", "emulation"})
 # Names that users know from the documentation, and what this version can say about them.
 LATER = ("torch",)
 
@@ -255,6 +256,11 @@ def choose_backend(name: str) -> tuple[type[Backend], str]:
 
 
 def _import(name: str) -> type[Backend]:
+    """The class of a backend.
+
+    Raises:
+        MissingDependencyError: a package that the module itself needs is not installed.
+    """
     module, cls = BACKENDS[name]
     backend: type[Backend] = getattr(import_module(module), cls)
     return backend

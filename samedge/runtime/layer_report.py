@@ -24,7 +24,8 @@ _BYTES = {
     "activations": re.compile(r"Total Activation Memory: (\d+)"),
     "weights": re.compile(r"Total Weights Memory: (\d+)"),
 }
-_HOST_ONLY = frozenset(("shape_call", "NoOp", "Constant", "Signal", "Wait"))
+# No kernels: shapes computed on the host, and how streams wait for each other.
+_HOST_ONLY = frozenset(("shape_call", "noop", "constant", "signal", "wait"))
 _TYPES = {
     "float": "float32", "fp32": "float32", "half": "float16", "fp16": "float16", "int8": "int8",
     "bfloat16": "bfloat16", "bf16": "bfloat16", "uint8": "uint8", "int32": "int32",
@@ -193,7 +194,7 @@ class LayerReport:
 
 
 def _kernels(layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    return tuple(layer for layer in layers if layer.kind not in _HOST_ONLY)
+    return tuple(layer for layer in layers if layer.kind.lower() not in _HOST_ONLY)
 
 
 def _parse_line(line: str) -> Layer | None:

@@ -83,7 +83,10 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
         values = mask_values(test.low_res_logits, geometry, session.family)
         return decision_distance(values, session.family)
 
-    return compare(pairs, about["backend"], about["precision"], distance)
+    judged = about["precision"]
+    if judged == "fp32" and not all("fp32" in g for g in session.manifest["graphs"].values()):
+        judged = "fp16"  # computed in float32, from weights that are rounded to half
+    return compare(pairs, about["backend"], about["precision"], distance, judged)
 
 
 def run_selftests(session: Session, tests: Iterable[SelfTest]) -> Iterator[tuple[Result, SelfTest]]:
@@ -129,8 +132,9 @@ def compare(
     backend: str,
     precision: str,
     distance: Callable[[SelfTest], NDArray[np.float32]] | None = None,
+    judged_as: str | None = None,
 ) -> Row:
-    """Compare results with their references under the limits of `precision`.
+    """Compare results with their references under the limits of `precision`, or of `judged_as`.
 
     Row entries, each the worst over all frames:
         max_logit_error: largest absolute difference of the low-res logits; `limit` bounds it, which
@@ -154,7 +158,8 @@ def compare(
             "the bundle has no self-test frames, so nothing can be verified; export it again"
         )
     rms = min(_rms(test.low_res_logits.astype(np.float64)) for _, test in pairs)
-    limit = LIMITS[precision].scaled(rms)
+    limits = LIMITS[judged_as or precision]
+    limit = limits.scaled(rms)
     worst = [_compare_one(result, test) for result, test in pairs]
     far = sum(_flipped_far(*pair, distance, limit) for pair in pairs) if distance else 0
     error = max(row["max_logit_error"] for row in worst)
@@ -162,7 +167,7 @@ def compare(
     score_error = max(row["score_error"] for row in worst)
     margins = [
         limit.logits / max(error, 1e-30),
-        LIMITS[precision].logits / max(score_error, 1e-30),
+        limits.logits / max(score_error, 1e-30),
         limit.flipped / max(flipped, 1e-30),
         min(_dice_margin(result.masks, test.masks, limit) for result, test in pairs),
     ]

@@ -13,6 +13,7 @@ from onnx import helper
 
 from samedge.export.encoder_graph import encoder_graph
 from samedge.export.fused_attention import distance_table, fuse_attention
+from samedge.export.gpu_graph import shape_for_gpu, sum_colours
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.runtime.openvino_runner import GraphRunner
 from tests.export.engine import MODELS, encoder_feed, folded_model, geometry_of, random_stack
@@ -43,6 +44,28 @@ def test_the_same_embedding(name: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got, expected, atol=3e-5 * np.abs(expected).max())
 
 
+def test_new_values_have_new_names(tmp_path: Path) -> None:
+    """Whoever compares two graphs by names (`samedge verify --locate`) compares like with like."""
+    graph = read("samus", tmp_path)
+    before = {value for node in graph.nodes for value in node.output}
+    folded = folded_model("samus")
+    feed = encoder_feed(
+        folded.family, geometry_of(folded, 50, 70), random_stack(folded.family, 50, 70, 1)
+    )
+    one = graph.copy()
+    fuse_attention(graph)
+    shared = before & {value for node in graph.nodes for value in node.output}
+    names = sorted(name for name in shared if name.startswith("encoder.blocks"))
+    assert names
+    values = []
+    for number, which in enumerate((one, graph)):
+        which.save(tmp_path / f"{number}.onnx", names)
+        values.append(GraphRunner(tmp_path / f"{number}.onnx").run(feed))
+    for name in names:
+        first, second = (v[name] for v in values)
+        np.testing.assert_allclose(first, second, atol=1e-4 * np.abs(first).max(), err_msg=name)
+
+
 def test_both_ways_to_the_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As columns of the qkv product, and as a product of its own."""
     names = {}
@@ -52,8 +75,8 @@ def test_both_ways_to_the_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         fuse_attention(graph)
         names[limit] = {node.name for node in graph.nodes if node.op_type == "MatMul"}
         graph.save(tmp_path / f"{limit}.onnx")
-    assert {n for n in names[0.0] - names[100.0] if n.endswith("attn.rel/MatMul")}
-    assert not names[100.0] - names[0.0]
+    assert {n for n in names[0.0] - names[100.0] if n.endswith("attn.fused.rel/MatMul")}
+    assert {n for n in names[100.0] - names[0.0] if n.endswith("attn.fused.qkv/MatMul")}
     folded = folded_model("samus")
     feed = encoder_feed(
         folded.family, geometry_of(folded, 50, 70), random_stack(folded.family, 50, 70, 1)
@@ -79,3 +102,25 @@ def test_distances(n: int, channels: int, seed: int) -> None:
     by_distance = np.random.default_rng(seed).normal(size=(channels, 2 * n - 1))
     table = np.stack([by_distance[:, n - 1 - i : 2 * n - 1 - i] for i in range(n)])
     np.testing.assert_array_equal(distance_table(table), by_distance)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["samus", "sam", "samed-colour", "volume"])
+def test_colours_as_a_sum(name: str, channels: int, tmp_path: Path) -> None:
+    """Not one bit of the network's input changes."""
+    graph, folded = read(name, tmp_path), folded_model(name)
+    assert sum_colours(graph) == 1
+    assert sum_colours(graph) == 0
+    graph.save(tmp_path / "sum.onnx", ["network_input"])
+    read(name, tmp_path).save(tmp_path / "product.onnx", ["network_input"])
+    frame = random_stack(folded.family, 60, 80, channels)
+    feed = encoder_feed(folded.family, geometry_of(folded, 60, 80), frame)
+    values = [
+        GraphRunner(tmp_path / f"{which}.onnx").run(feed)["network_input"]
+        for which in ("sum", "product")
+    ]
+    np.testing.assert_array_equal(*values)
+
+
+def test_what_was_done_is_told(tmp_path: Path) -> None:
+    assert shape_for_gpu(read("samus", tmp_path)) == {"fused_attention": 4, "colour_as_sum": 1}

@@ -263,3 +263,42 @@ def test_auto_takes_the_gpu_and_says_why(library: ModuleType, bundle: Bundle) ->
         about = session.describe()
         assert about["backend"] == library.__name__
         assert "first backend that works here" in about["why"]
+
+
+def test_an_engine_of_another_gpu_is_not_taken(tiny_bundle: Path, private_cache: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    with installed(VERSIONS[0]) as library:
+        gpu(bundle, library).close()
+    with installed(VERSIONS[0], capability=(8, 9)) as library:
+        with gpu(bundle, library) as session:
+            notes = session.describe()["notes"]
+        assert "for a GPU of sm_86, and this one has sm_89" in notes[0]
+        assert library.world.builds == 2  # each for itself
+    with installed(VERSIONS[1]) as library, gpu(bundle, library) as session:
+        assert "built by tensorrt 10.3.0, and here is 11.4.0.106" in session.describe()["notes"][0]
+
+
+def test_a_tampered_engine_is_not_taken(
+    library: ModuleType, bundle: Bundle, private_cache: Path
+) -> None:
+    gpu(bundle, library).close()
+    engines = sorted(private_cache.rglob("*.engine"))
+    for path in engines:
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    with gpu(bundle, library) as session:
+        notes = [note for note in session.describe()["notes"] if "SHA-256" in note]
+    assert len(notes) == len(engines) == 2
+    assert library.world.builds == 4
+
+
+def test_engines_of_a_folder_others_can_write_to_are_not_taken(
+    library: ModuleType, bundle: Bundle, private_cache: Path
+) -> None:
+    gpu(bundle, library).close()
+    for folder in private_cache.glob("nvidia/*"):
+        folder.chmod(0o777)
+    with gpu(bundle, library) as session:
+        assert any("writable by other users" in note for note in session.describe()["notes"])
+        session.segment(frame(), points=[(40, 30)])

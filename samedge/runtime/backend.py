@@ -117,7 +117,9 @@ class Backend(Protocol):
         """Compute `outputs` in place from `inputs`.
 
         Arrays are used where they lie, without a copy, and kept referenced until another array
-        takes their place: hand in the same array object again and nothing is set up anew.
+        takes their place: hand in the same array object again and nothing is set up anew. The
+        matrices of a frame's geometry (`rows`, `mask_cols` and so on) never change in place: an
+        engine may copy each of them once.
 
         Raises:
             DeviceError: the engine failed, or its result does not have the shape of the array.

@@ -221,9 +221,11 @@ class Session:
 
         Raises:
             NotSupportedError: this session runs on the CPU.
-            SessionError: there is no answer yet, or it came in several parts.
+            SessionError: there is no answer yet, it came in several parts, or has no such array.
         """
         with self._exclusive():
+            if not self._decoder.io.has_output(name):
+                raise SessionError(f"an answer has no '{name}'; use masks, scores, low_res_logits")
             if self._groups != 1:
                 raise SessionError(
                     "there is no answer on the GPU: prompt objects with equally many points first"

@@ -297,6 +297,18 @@ def test_who_takes_a_capsule_gives_it_back(driver: Driver) -> None:
     assert dlpack.lent == {}
 
 
+def test_an_answer_has_three_arrays(session: Any) -> None:
+    session.segment(frame(), points=POINTS)
+    with pytest.raises(SessionError, match="has no 'embedding'"):
+        session.on_device("embedding")
+
+
+def test_slices_are_read_from_the_cpu(session: Any, driver: Driver) -> None:
+    volume = OnGpu(driver, np.zeros((2, 90, 120), np.uint8))
+    with pytest.raises(NotSupportedError, match=r"the slices .* are read from the CPU"):
+        session.segment_volume(volume, points=POINTS)
+
+
 def test_a_result_in_parts_is_not_on_the_gpu(session: Any) -> None:
     session.segment(frame(), points=[[(10, 10)], [(20, 20), (30, 30)]])
     with pytest.raises(SessionError, match="equally many points"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ import samedge
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.runtime import tensorrt_backend
-from samedge.runtime.backend import LoadOptions, backend_class
+from samedge.runtime.backend import BACKENDS, LoadOptions, backend_class
+from samedge.runtime.tensorrt_engine import layer_information
 from tests.runtime.stand_in.install import VERSIONS, installed
 
 LIMIT = 1e-4
@@ -302,3 +304,39 @@ def test_engines_of_a_folder_others_can_write_to_are_not_taken(
     with gpu(bundle, library) as session:
         assert any("writable by other users" in note for note in session.describe()["notes"])
         session.segment(frame(), points=[(40, 30)])
+
+
+def test_the_librarys_report_on_layers(
+    library: ModuleType, bundle: Bundle, private_cache: Path
+) -> None:
+    gpu(bundle, library).close()
+    for path in private_cache.rglob("*.engine"):
+        assert layer_information(path, library.__name__) == {"Layers": ["stand-in"]}
+    path.write_bytes(b"something else")
+    with pytest.raises(DeviceError, match="cannot load the engine: Magic tag"):
+        layer_information(path, library.__name__)
+
+
+@pytest.mark.parametrize(("devices", "words"), [(0, "finds no GPU"), (1, None)])
+def test_what_is_there_decides(devices: int, words: str | None) -> None:
+    with installed(VERSIONS[0], devices=devices):
+        reason = tensorrt_backend.TensorRtBackend.unavailable()
+        other = backend_module("tensorrt_rtx").unavailable()
+    if words is None:
+        assert reason is None
+        assert other is not None
+        assert "samedge[rtx]" in other
+    else:
+        assert reason is not None
+        assert words in reason
+
+
+def test_auto_without_a_gpu_says_so_once(bundle: Bundle) -> None:
+    with installed(VERSIONS[0], devices=0), samedge.load(bundle, threads=1) as session:
+        why = session.describe()["why"]
+    assert "(tensorrt, tensorrt_rtx: the NVIDIA driver finds no GPU)" in why
+
+
+def backend_module(name: str) -> Any:
+    module, cls = BACKENDS[name]
+    return getattr(importlib.import_module(module), cls)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import json
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -17,9 +20,11 @@ import onnx
 import pytest
 
 from samedge.bundle import Bundle
+from samedge.bundle.manifest import dump_manifest
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.families import SAM, SAMED
 from samedge.runtime import cuda, tensorrt_build
+from samedge.runtime.engine_store import graph_digest
 from samedge.runtime.tensorrt_build import BuildOptions, build_engine
 from samedge.runtime.tensorrt_library import LIBRARIES
 from samedge.runtime.tensorrt_profile import MAX_ELEMENTS, profile_shapes, ranges_for
@@ -238,3 +243,30 @@ def test_a_real_build_can_be_cancelled(bundle: Bundle) -> None:
             BuildOptions(compute_capability=86),
             lambda *_: os.kill(os.getpid(), signal.SIGINT),
         )
+
+
+@needs_rtx
+def test_weights_in_a_file_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
+    """Graphs beyond 2 GB have them beside the ONNX file."""
+    folder = tmp_path / "copy.samedge"
+    shutil.copytree(bundle.root, folder)
+    graph = onnx.load(folder / "decoder.fp32.onnx")
+    data = {"location": "decoder.fp32.onnx.data", "size_threshold": 64}
+    onnx.save(graph, folder / "decoder.fp32.onnx", save_as_external_data=True, **data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("decoder.fp32.onnx", "decoder.fp32.onnx.data"):
+        content = (folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        manifest["files"][name] = {"bytes": len(content), "sha256": digest}
+    graphs = manifest["graphs"]["decoder"]["fp32"]
+    graphs["sha256"] = manifest["files"]["decoder.fp32.onnx"]["sha256"]
+    (folder / "manifest.json").write_bytes(dump_manifest(manifest))
+    library, options = LIBRARIES["tensorrt_rtx"], BuildOptions(compute_capability=86)
+    moved = build_engine(library, Bundle.open(folder), "decoder", "fp32", options)
+    inside = build_engine(library, bundle, "decoder", "fp32", options)
+    assert moved.report is not None
+    assert inside.report is not None
+    assert moved.report.weights == pytest.approx(inside.report.weights, rel=0.05)
+    assert graph_digest(Bundle.open(folder), "decoder", "fp32") != graph_digest(
+        bundle, "decoder", "fp32"
+    )

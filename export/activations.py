@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from samedge.errors import FrameError
 from samedge.export.encoder_runs import EncoderModel, NetworkInputs, compiled, run
 from samedge.export.quantisable import Layer
+from samedge.memory import release_memory
 
 BINS = 1 << 13
 _SHIFT = 18  # bits of a float32 below 8 of exponent and 5 of mantissa: bins of 3 % width
@@ -90,6 +91,8 @@ def activations(
                 collector.add(*pair, index)
             progress(number * len(inputs) + index + 1, len(chunks) * len(inputs))
         found |= {name: collector.result() for name, collector in collectors.items()}
+        del request  # before the next one is made
+        release_memory()
     return found
 
 

@@ -19,6 +19,7 @@ from samedge.geometry import frame_geometry
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.buffers import FrameBuffers
 from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.precision import runnable
 
 
 class Contenders:
@@ -26,9 +27,9 @@ class Contenders:
 
     Attributes:
         calls: name -> one run; samedge's counts the network part only, as the others do.
-        precisions: name -> "fp32" or "bf16".
+        precisions: name -> "fp32", "bf16", "fp16" or "int8".
         yardstick: name -> the plain export in the same engine and precision.
-        native: precisions that this machine computes natively.
+        native: precisions that need no graph of their own and are worth their time here.
         device: its name.
     """
 
@@ -36,7 +37,9 @@ class Contenders:
         self.calls: dict[str, Contender] = {}
         self.precisions: dict[str, str] = {}
         self.yardstick: dict[str, str] = {}
-        self.native = OpenVinoBackend.precisions()
+        slower = OpenVinoBackend.slower_than_float32()
+        self._worth = [p for p in OpenVinoBackend.precisions() if p not in slower]
+        self.native = tuple(p for p in self._worth if p != "int8")
         self.device = ""
         self._model, self._work, self._threads = model, work, threads
         self._results: dict[str, Callable[[], NDArray[np.float32]]] = {}
@@ -77,10 +80,11 @@ class Contenders:
 
             export(fold(self._model), path)
         bundle = Bundle.open(path)
-        for precision in self.native:
+        for precision in (p for p in runnable(bundle, OpenVinoBackend) if p in self._worth):
             name = f"samedge, OpenVINO {precision}"
             self._add_bundle(name, bundle, precision)
-            self.yardstick[name] = f"plain export, OpenVINO {precision}"
+            if precision in self.native:
+                self.yardstick[name] = f"plain export, OpenVINO {precision}"
         return path
 
     def embeddings(self) -> dict[str, NDArray[np.float32]]:

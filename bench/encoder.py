@@ -30,7 +30,7 @@ from samedge.errors import OutputError, ParityError
 SCHEMA = 1
 PAUSE_S = 0.05
 # Largest RMS of the embedding's error, relative to the RMS of the eager embedding.
-RMS_LIMITS = {"fp32": 1e-4, "bf16": 0.05}
+RMS_LIMITS = {"fp32": 1e-4, "fp16": 0.01, "bf16": 0.05, "int8": 0.2}
 EAGER = "eager PyTorch fp32"
 
 

@@ -18,6 +18,7 @@ from samedge.bench.entry import run
 from samedge.bench.latency import Contender, alternate, speed_ratio, summarise
 from samedge.bundle import Bundle
 from samedge.runtime.backend import LoadOptions
+from samedge.runtime.precision import PRECISIONS
 
 
 def measure(path: Path, precision: str, threads: int, rounds: int) -> list[dict[str, Any]]:
@@ -25,18 +26,17 @@ def measure(path: Path, precision: str, threads: int, rounds: int) -> list[dict[
 
     Args:
         path: a bundle.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16", "fp16" or "int8".
         threads: for every step.
         rounds: measured rounds, after one to warm up.
     """
     from samedge.runtime.openvino_rewrites import steps
 
     bundle = Bundle.open(path)
-    graph = bundle.graph("encoder", "fp32")
     counts = {"as exported": 0}
-    calls = {"as exported": _contender(graph, precision, threads, 0, counts)}
+    calls = {"as exported": _contender(bundle, precision, threads, 0, counts)}
     for number, rewrite in enumerate(steps(precision), start=1):
-        calls[f"+ {rewrite.__name__}"] = _contender(graph, precision, threads, number, counts)
+        calls[f"+ {rewrite.__name__}"] = _contender(bundle, precision, threads, number, counts)
     samples = alternate(calls, rounds, warmup=1)
     names = list(samples)
     rows = []
@@ -54,18 +54,23 @@ def measure(path: Path, precision: str, threads: int, rounds: int) -> list[dict[
 
 
 def _contender(
-    graph: Path, precision: str, threads: int, number: int, counts: dict[str, int]
+    bundle: Bundle, precision: str, threads: int, number: int, counts: dict[str, int]
 ) -> Contender:
     """The encoder after the first `number` rewrites, compiled as a session would."""
-    from samedge.runtime.openvino_compile import DEVICE, core, engine_config, split_encoder
+    from samedge.runtime import openvino_compile as compiling
     from samedge.runtime.openvino_rewrites import steps
+    from samedge.runtime.precision import graph_key
 
-    _, encoder = split_encoder(core().read_model(graph))
+    file = graph_key(bundle.manifest, "openvino", "encoder", precision)
+    model = compiling.read_model(bundle.graph("encoder", file))
+    _, encoder = compiling.split_encoder(model)
     for rewrite in steps(precision)[:number]:
         counts[f"+ {rewrite.__name__}"] = rewrite(encoder)
         encoder.validate_nodes_and_infer_types()
-    config = engine_config(precision, LoadOptions(threads=threads))
-    request = core().compile_model(encoder, DEVICE, config).create_infer_request()
+    rest = compiling.rest_of(bundle, precision)
+    config = compiling.engine_config(rest, LoadOptions(threads=threads))
+    compiled = compiling.core().compile_model(encoder, compiling.DEVICE, config)
+    request = compiled.create_infer_request()
     tensor = request.get_input_tensor()
     tensor.data[:] = np.random.default_rng(0).integers(0, 256, tuple(tensor.shape))
 
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m samedge.bench.rewrites", description=__doc__)
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args(arguments)

@@ -1,42 +1,34 @@
-"""`samedge.export`: FoldedModel -> bundle, behind a parity gate."""
+"""`samedge.export`: FoldedModel, or a bundle -> bundle, behind a parity gate."""
 
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
+import numpy as np
+from numpy.typing import NDArray
 
 from samedge._optional import require
-from samedge.bundle import INTENDED_USE, Bundle, BundleWriter
-from samedge.errors import ModelError, NotSupportedError, ParityError
-from samedge.memory import release_memory
-from samedge.needs import GATE, bundle_bytes
+from samedge.bundle import Bundle, BundleWriter
+from samedge.errors import NotSupportedError, ParityError
+from samedge.export.deriving import HalfGraphs, half_parity, write_graph
+from samedge.export.origin import FromBundle, Origin
+from samedge.needs import GATE
 from samedge.runtime.verify import verify
 
 if TYPE_CHECKING:
-    from samedge.export.graph import Graph
     from samedge.fold.model import FoldedModel
 
-PRECISIONS = ("fp32",)
-_TOOLS = ("torch", "onnx", "numpy", "openvino")
-_DTYPES: dict[int, str] = {
-    onnx.TensorProto.FLOAT: "float32",
-    onnx.TensorProto.UINT8: "uint8",
-    onnx.TensorProto.INT32: "int32",
-    onnx.TensorProto.INT64: "int64",
-}
+PRECISIONS = ("fp32", "fp16")
 
 
 def export(
-    folded: FoldedModel,
+    source: FoldedModel | Bundle,
     path: str | os.PathLike[str],
     precisions: Sequence[str] = ("fp32",),
     *,
+    calibration: Sequence[NDArray[np.uint8]] = (),
     overwrite: bool = False,
     zip: bool = False,  # noqa: A002 (the word that users know)
     half_weights: bool = False,
@@ -47,20 +39,23 @@ def export(
     """Write a bundle: graphs, self-test frames, manifest; all of it or nothing.
 
     Before the bundle gets its name it is run on this machine and compared with the unfolded
-    float32 model (the parity gate), in every precision that the CPU has natively. The float32
-    result must pass; what the other precisions reach is recorded, and `precision="auto"` only
-    takes one that passed.
+    float32 model (the parity gate), in every precision that the CPU has natively; half precision is
+    emulated. The float32 result must pass, and so must every graph of another precision; what the
+    CPU's own bf16 reaches is recorded, and `precision="auto"` only takes one that passed.
 
     Args:
-        folded: from `samedge.fold`.
+        source: from `samedge.fold`; or a bundle with float32 graphs, to which other precisions are
+            added. The latter needs no torch.
         path: of the new bundle, by custom `NAME.samedge`.
-        precisions: of the graphs; this version writes "fp32".
+        precisions: of the graphs: "fp32", "fp16".
+        calibration: frames, uint8 `[H, W]` or `[H, W, 3]`, such as the model will see, to look for
+            the largest values on; the self-test frames are always among them.
         overwrite: replace a bundle of that name.
         zip: write one file instead of a folder.
         half_weights: store weights as 16-bit floats: half the file, computed in float32 all the
-            same. Rounds those of `folded`, after which the rounded model is the reference; the fold
-            report has what that changes.
-        consume: free the weights of `folded` once they are written: it cannot compute any more
+            same. Rounds those of `source`, after which the rounded model is the reference; the fold
+            report has what that changes. A bundle's weights stay as they are stored.
+        consume: free the weights of a FoldedModel once they are written: it cannot compute any more
             after that, and the parity gate has their memory.
         check_memory: refuse the work where this machine has not enough memory for it.
         progress: called with the name of each step.
@@ -70,51 +65,56 @@ def export(
 
     Raises:
         NotSupportedError: a precision that this version does not write, or too little memory.
-        ModelError: `folded` is no FoldedModel.
-        ParityError: the engine's results are too far from the reference, or 16-bit weights change
-            the model too much; nothing is written.
+        ModelError: `source` is neither; or a value of the model is not finite, or a weight too
+            large for half precision.
+        BundleError: the source bundle has no float32 graphs to start from.
+        ParityError: a result is too far from the reference, or 16-bit weights change the model too
+            much; nothing is written.
         OutputError: the disk is full, or has no room for the bundle, or something is in the way.
     """
-    require("torch", extra="export", what="samedge.export")
-    from samedge.export.decoder_graph import decoder_graph
-    from samedge.export.encoder_graph import encoder_graph
-    from samedge.fold.half import round_to_half
-    from samedge.fold.work import require_memory_to_export, work_of_folded
-
     step = progress or (lambda _name: None)
-    _check(folded, (precisions,) if isinstance(precisions, str) else precisions)
-    if check_memory:
-        require_memory_to_export(folded, consume)
-    size = bundle_bytes(work_of_folded(folded))
-    if half_weights:
-        step("rounding the weights to 16 bits")
-        round_to_half(folded)
-    with BundleWriter(path, overwrite=overwrite, zip=zip, size=size) as writer:
-        graphs: dict[str, Any] = {}
-        for name, build in (("encoder", encoder_graph), ("decoder", decoder_graph)):
-            step(f"writing the {name} graph")
-            file = f"{name}.fp32.onnx"
-            graphs[name] = {"fp32": _write(build(folded), writer.new_file(file))}
-        if consume:
-            folded.release()
-        release_memory()
-        for test in folded.selftests:
-            writer.add_selftest(test)
-        manifest = _manifest(folded, graphs)
+    wanted = _checked((precisions,) if isinstance(precisions, str) else precisions)
+    if isinstance(source, Bundle):
+        origin: Origin = FromBundle(source)
+    else:
+        require("torch", extra="export", what="exporting a model")
+        from samedge.export.folded_origin import FromFolded
+
+        origin = FromFolded(source, half_weights, consume, check_memory)
+    with BundleWriter(path, overwrite=overwrite, zip=zip, size=origin.size(wanted)) as writer:
+        manifest = origin.write(writer, step)
         step(GATE)
-        manifest["parity"] = gate(writer.draft(manifest))
+        draft = writer.draft(manifest)
+        manifest["parity"] = gate(draft)
+        if wanted != ("fp32",):
+            _derive(writer, draft, manifest, wanted, calibration, step)
         step("hashing and moving into place")
         return writer.commit(manifest)
 
 
-def _check(folded: object, precisions: Sequence[str]) -> None:
-    from samedge.fold.model import FoldedModel
+def _derive(
+    writer: BundleWriter,
+    draft: Bundle,
+    manifest: dict[str, Any],
+    wanted: Sequence[str],
+    calibration: Sequence[NDArray[np.uint8]],
+    step: Callable[[str], None],
+) -> None:
+    """Add the graphs of other precisions to the draft; take the float32 ones out if need be."""
+    half = HalfGraphs(draft, calibration, writer.scratch(), step)
+    for name, graph in half.graphs.items():
+        manifest["graphs"][name]["fp16"] = write_graph(writer, graph, name, "fp16")
+    manifest["overflow"] = half.record
+    del half
+    manifest["parity"].append(half_parity(writer.draft(manifest), step))
+    if "fp32" not in wanted:
+        for entry in manifest["graphs"].values():
+            file = entry.pop("fp32")["file"]
+            writer.drop_file(file)
+            writer.drop_file(f"{file}.data")
 
-    if not isinstance(folded, FoldedModel):
-        raise ModelError(
-            f"samedge.export got a {type(folded).__name__}; expected the result of "
-            "samedge.fold(model)"
-        )
+
+def _checked(precisions: Sequence[str]) -> tuple[str, ...]:
     unknown = [p for p in precisions if p not in PRECISIONS]
     if unknown or not precisions:
         raise NotSupportedError(
@@ -122,41 +122,7 @@ def _check(folded: object, precisions: Sequence[str]) -> None:
             f"{', '.join(unknown) or 'none'}. bf16 needs no graph of its own: choose it when the "
             "bundle is loaded, samedge.load(path, precision='bf16')"
         )
-
-
-def _write(graph: Graph, path: Path) -> dict[str, Any]:
-    """Save and check a graph; its entry in the manifest."""
-    model = graph.save(path)
-    onnx.checker.check_model(str(path), full_check=True)
-    return {
-        "file": path.name,
-        "inputs": [_value(v) for v in model.graph.input],
-        "outputs": [_value(v) for v in model.graph.output],
-    }
-
-
-def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
-    tensor = value.type.tensor_type
-    shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
-    return {"name": value.name, "dtype": _DTYPES[tensor.elem_type], "shape": shape}
-
-
-def _manifest(folded: FoldedModel, graphs: dict[str, Any]) -> dict[str, Any]:
-    v = folded.variant
-    sizes = {name: getattr(v, name) for name in
-             ("vit", "input_size", "grid", "low_res", "channels", "prompt_dim")}  # fmt: skip
-    return {
-        "title": f"{folded.family.title} {v.vit}",
-        "family": folded.family.to_json(),
-        "variant": sizes,
-        "graphs": graphs,
-        "source": folded.source,
-        "tools": {"python": platform.python_version(), **{t: version(t) for t in _TOOLS}},
-        "fold_report": folded.report.to_json(),
-        "parity": [],
-        "calibration": None,
-        "intended_use": INTENDED_USE,
-    }
+    return tuple(p for p in PRECISIONS if p in precisions)
 
 
 def gate(bundle: Bundle) -> list[dict[str, Any]]:

@@ -87,6 +87,11 @@ class _Sizes:
         return self.count * self.w - self.n
 
     @property
+    def windowed(self) -> bool:
+        """False if one window is the whole grid; one that is larger has padding."""
+        return self.w != self.n
+
+    @property
     def distances(self) -> int:
         return 2 * self.w - 1
 
@@ -119,7 +124,7 @@ def _rewrite(graph: OnnxGraph, path: str) -> bool:
     tables = [graph.arrays[f"{path}.{key}"].astype(np.float64) for key in ("rel_h", "rel_w")]
     rows, cols = (distance_table(table) for table in tables)
     new = Graph(path)
-    result = _Attention(new, path, _sizes(graph, path)).build(
+    result = _Attention(new, f"{path}.fused", _sizes(graph, path)).build(
         first.input[0],
         graph.arrays[f"{path}.qkv.weight"].astype(np.float64),
         graph.arrays[f"{path}.qkv.bias"].astype(np.float64),
@@ -169,10 +174,12 @@ class _Attention:
         s, g, path = self.s, self.g, self.path
         added = 2 * s.h * s.distances
         fold = added <= MAX_COLUMNS * 3 * s.dim
+        # What is not the same value as in the float32 graph does not have its name either.
+        qkv = f"{path if fold else path.removesuffix('.fused')}.qkv"
         if fold:
             weight, bias = self._with_distances(weight, bias, (rows, cols))
-        y = g.matmul(x, g.weight(f"{path}.qkv.weight", weight.astype(np.float32)), f"{path}.qkv")
-        y = g.add(y, g.weight(f"{path}.qkv.bias", bias.astype(np.float32)), f"{path}.qkv")
+        y = g.matmul(x, g.weight(f"{qkv}.weight", weight.astype(np.float32)), qkv)
+        y = g.add(y, g.weight(f"{qkv}.bias", bias.astype(np.float32)), qkv)
         if fold:
             sizes = [3 * s.dim, added // 2, added // 2]
             y, along_rows, along_cols = self._split(y, sizes)
@@ -214,7 +221,7 @@ class _Attention:
     def _queries_keys_values(self, x: str) -> list[str]:
         """Each [windows, h, w * w, d]."""
         g, s, path = self.g, self.s, self.path
-        if s.count > 1:
+        if s.windowed:
             parts = self._split(x, [s.dim] * 3)
             parts = [self._cut(part, s.d, (0, 2, 4, 1, 3, 5)) for part in parts]
             return [g.reshape(part, (s.windows, s.h, s.w**2, s.d), path) for part in parts]
@@ -261,7 +268,7 @@ class _Attention:
         g, s, path = self.g, self.s, self.path
         scores = g.add(g.matmul(q, g.transpose(k, (0, 1, 3, 2), path), path), bias, path)
         y = g.matmul(str(g.op("Softmax", [scores], path, axis=-1)), v, path)
-        if s.count == 1:
+        if not s.windowed:
             y = g.transpose(y, (0, 2, 1, 3), path)
         else:
             y = g.reshape(y, (*s.lead, s.w, s.w, s.d), path)

@@ -15,7 +15,7 @@ from being fused.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +28,13 @@ from samedge.export.onnx_graph import Array, OnnxGraph
 HALF_MAX = 65504.0  # the largest float16
 
 _FLOAT_PATHS = ("preprocess", "postprocess", "decoder.prompt")
+# Operations that only move numbers, or take one of several: they make no new ones.
+MOVING = frozenset(
+    (
+        *("Concat", "Expand", "Gather", "Identity", "Max", "MaxPool", "Min", "Pad", "Relu"),
+        *("Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze", "Where"),
+    )
+)
 # Operations that compare numbers: float32 in, no number out.
 _COMPARING = frozenset(("ArgMax", "Equal", "Greater", "Less"))
 # Operations that take a number's shape or change its type.
@@ -95,11 +102,13 @@ class _Conversion:
     floats: set[str]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     arrays: dict[str, Array] = field(default_factory=dict)
+    numbers: set[str] = field(default_factory=set)
     # value -> its floating point type; values of other types are not in it
     types: dict[str, int] = field(default_factory=dict)
     casts: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def run(self) -> OnnxGraph:
+        self.numbers = number_values(self.graph)
         for value in self.graph.inputs:
             if value.type.tensor_type.elem_type == TensorProto.FLOAT:
                 self.types[value.name] = TensorProto.FLOAT
@@ -132,7 +141,7 @@ class _Conversion:
 
     def _is_float(self, value: str) -> bool:
         array = self.graph.arrays.get(value)
-        return value in self.types or (array is not None and array.dtype == np.float32)
+        return value in self.numbers or (array is not None and array.dtype == np.float32)
 
     def _result_type(self, node: onnx.NodeProto, wanted: int | None) -> int | None:
         if node.op_type == "Cast":  # an index or a truth value that becomes a factor
@@ -171,13 +180,33 @@ class _Conversion:
         return self.casts[value, wanted]
 
 
-def half_nodes(graph: OnnxGraph) -> Iterator[str]:
-    """Names of the nodes of a half graph that compute in float16 (for reports)."""
-    halves = {name for name, array in graph.arrays.items() if array.dtype == np.float16}
+def number_values(graph: OnnxGraph) -> set[str]:
+    """Values of a float32 graph that are floating point numbers."""
+    floats = {v.name for v in graph.inputs if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+    weights = {key for key, array in graph.arrays.items() if array.dtype == np.float32}
     for node in graph.nodes:
         if node.op_type == "Cast":
-            if cast_to(node) == TensorProto.FLOAT16:
-                halves.update(node.output)
-        elif halves.intersection(node.input):
+            made = cast_to(node) == TensorProto.FLOAT
+        else:
+            made = node.op_type not in _UNTYPED | _COMPARING and any(
+                value in floats or value in weights for value in node.input
+            )
+        if made:
+            floats.update(node.output)
+    return floats
+
+
+def half_values(graph: OnnxGraph) -> set[str]:
+    """Values of a graph of `to_half` that are float16; weights are not among them."""
+    weights = {name for name, array in graph.arrays.items() if array.dtype == np.float16}
+    halves: set[str] = set()
+    for node in graph.nodes:
+        if node.op_type == "Cast":
+            made = cast_to(node) == TensorProto.FLOAT16
+        else:
+            made = node.op_type not in _UNTYPED | _COMPARING and any(
+                value in halves or value in weights for value in node.input
+            )
+        if made:
             halves.update(node.output)
-            yield node.name
+    return halves

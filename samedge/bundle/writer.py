@@ -86,6 +86,17 @@ class BundleWriter:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
+    def scratch(self) -> Path:
+        """A folder for what is needed on the way and is no part of the bundle; it is gone when the
+        block is left, however that happens."""
+        folder = self._work.path / "scratch"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def drop_file(self, name: str) -> None:
+        """Take a file out again."""
+        self.new_file(name).unlink(missing_ok=True)
+
     def add_file(self, name: str, source: str | os.PathLike[str]) -> None:
         """Copy the file `source` into the bundle as `name`."""
         shutil.copyfile(source, self.new_file(name))

@@ -26,6 +26,7 @@ from samedge.errors import Cancelled, OutputError, SamEdgeError
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("samedge.cli.inspect", "Tell what a file is: checkpoint, bundle, something else."),
     "export": ("samedge.cli.export", "Fold a checkpoint and write a bundle."),
+    "build": ("samedge.cli.build", "Build a bundle's engines for an NVIDIA GPU."),
     "verify": ("samedge.cli.verify", "Run a bundle's self-test on this device."),
     "segment": ("samedge.cli.segment", "Segment images, a video or a DICOM file."),
     "eval": ("samedge.cli.eval", "Score checkpoints and bundles on labelled images."),

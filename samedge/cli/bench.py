@@ -14,7 +14,9 @@ from samedge.errors import OutputError
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
-@click.option("--precision", default="auto", show_default=True, help="fp32 or bf16.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="auto, fp32, bf16, fp16 or int8."
+)
 @click.option(
     "--source",
     type=click.Path(path_type=Path),

@@ -46,7 +46,9 @@ CHAMBER = "178,95"  # px; inside the left ventricle in the first frame of the ex
 )
 @click.option("--frames", type=click.IntRange(1), help="Only the first so many of the 30 frames.")
 @click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="auto, fp32, bf16, fp16 or int8."
+)
 @click.option(
     "--threads", type=click.IntRange(1), help="CPU threads.  [default: the physical cores]"
 )

@@ -14,17 +14,20 @@ from samedge.cli.printing import Printer, common_options
 def command(quiet: bool, as_json: bool) -> None:
     """Tell what runs on this machine, and what to install for the rest.
 
-    Looks at Python, the processor and its instruction sets, memory, the installed packages,
-    OpenVINO's devices and NVIDIA GPUs. Changes nothing and reads no host or user name, so the
-    output can go into a bug report.
+    Looks at Python, the processor, its instruction sets and clock, memory, the installed packages,
+    OpenVINO's devices, NVIDIA GPUs with their driver and libraries, a Jetson's JetPack and power
+    mode, and the engine cache. Changes nothing and reads no host or user name, so the output can
+    go into a bug report.
     """
     from samedge import __version__
+    from samedge.cli.doctor_advice import advice
     from samedge.runtime.machine import machine
 
     printer = Printer(quiet, as_json)
     found = machine()
     can = abilities(found)
-    printer.json({"samedge": __version__, **found, "abilities": can})
+    todo = advice(found)
+    printer.json({"samedge": __version__, **found, "abilities": can, "advice": todo})
     printer.table("Machine", ("", ""), [("samedge", __version__), *_machine_rows(found)])
     printer.table("Packages", ("for", "extra", "installed", "missing"), _package_rows(found))
     printer.table(
@@ -32,24 +35,22 @@ def command(quiet: bool, as_json: bool) -> None:
         ("", "", ""),
         [(item["what"], "yes" if item["works"] else "no", item["note"]) for item in can],
     )
+    printer.line("What to do" if todo else "Nothing to repair, rebuild or set on this machine.")
+    for text in todo:
+        printer.line(f"  * {text}")
 
 
 def abilities(found: dict[str, Any]) -> list[dict[str, Any]]:
     """What samedge can do here: a list of {"what", "works", "note"}; the note is the remedy."""
     from samedge.runtime.machine import EXTRAS
 
-    items = [_runs_bundles(found), _runs_bf16(found)]
+    items = [_runs_bundles(found), *(_runs(found, *kind) for kind in _NATIVE)]
     for extra, (purpose, _) in EXTRAS.items():
         if extra:
             missing = [name for name, version in found["packages"][extra].items() if not version]
             note = f"pip install 'samedge[{extra}]'   (missing: {', '.join(missing)})"
             items.append({"what": purpose, "works": not missing, "note": note if missing else ""})
-    gpus = found["nvidia"]["gpus"]
-    if gpus or "note" in found["nvidia"]:
-        name = gpus[0]["name"] if gpus else found["nvidia"]["note"]
-        note = f"{name}: this version runs on the CPU only; GPU backends come in a later one"
-        items.append({"what": "run a bundle on the NVIDIA GPU", "works": False, "note": note})
-    return items
+    return [*items, *_runs_on_gpus(found)]
 
 
 def _runs_bundles(found: dict[str, Any]) -> dict[str, Any]:
@@ -59,13 +60,38 @@ def _runs_bundles(found: dict[str, Any]) -> dict[str, Any]:
     return {"what": "run a bundle (fp32)", "works": not error and bool(names), "note": note}
 
 
-def _runs_bf16(found: dict[str, Any]) -> dict[str, Any]:
+# Precision, and what to say where the processor does not compute it.
+_NATIVE = (
+    ("bf16", "the CPU has no bf16 instructions (avx512_bf16, amx_bf16): use fp32"),
+    ("int8", "OpenVINO has no int8 kernels for this CPU: use fp32"),
+)
+
+
+def _runs(found: dict[str, Any], precision: str, otherwise: str) -> dict[str, Any]:
     native = any(
-        item["device"] == "CPU" and "bf16" in item["native"]
+        item["device"] == "CPU" and precision in item["native"]
         for item in found["openvino"].get("devices", [])
     )
-    note = "" if native else "the CPU has no bf16 instructions (avx512_bf16, amx_bf16): use fp32"
-    return {"what": "run a bundle in bf16", "works": native, "note": note}
+    note = "" if native else otherwise
+    return {"what": f"run a bundle in {precision}", "works": native, "note": note}
+
+
+def _runs_on_gpus(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Items for the GPUs that there are."""
+    from samedge.runtime.nvidia import problems
+
+    items = []
+    intel = [d for d in found["openvino"].get("devices", []) if d["device"].startswith("GPU")]
+    if intel:
+        note = f"{intel[0]['name']}: --backend openvino_gpu"
+        items.append({"what": "run a bundle on the Intel GPU", "works": True, "note": note})
+    nvidia = found["nvidia"]
+    if nvidia["gpus"] or "note" in nvidia:
+        wrong = problems(nvidia)
+        works = bool(nvidia["gpus"]) and not wrong
+        note = wrong[0] if wrong else nvidia["gpus"][0]["name"]
+        items.append({"what": "run a bundle on the NVIDIA GPU", "works": works, "note": note})
+    return items
 
 
 def _machine_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
@@ -86,11 +112,44 @@ def _machine_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     for item in openvino.get("devices", []):
         text = f"{item['name']}; native: {', '.join(item['native'])}"
         rows.append((f"OpenVINO {item['device']}", text))
-    for gpu in found["nvidia"]["gpus"]:
+    return [*rows, *_nvidia_rows(found["nvidia"]), *_other_rows(found)]
+
+
+def _nvidia_rows(nvidia: dict[str, Any]) -> list[tuple[str, str]]:
+    from samedge.runtime.nvidia import TITLES
+
+    rows = []
+    for gpu in nvidia["gpus"]:
         text = "{name}, {memory}, compute capability {compute_capability}, driver {driver}"
         rows.append(("NVIDIA GPU", text.format(**gpu)))
-    if not found["nvidia"]["gpus"]:
-        rows.append(("NVIDIA GPU", found["nvidia"].get("note", "none")))
+    if not nvidia["gpus"]:
+        rows.append(("NVIDIA GPU", nvidia.get("note", "none")))
+    if nvidia["cuda"]:
+        rows.append(("NVIDIA driver", f"runs CUDA up to {nvidia['cuda']}"))
+    for name, library in nvidia["libraries"].items():
+        if library is not None:
+            cuda = f", for CUDA {library['cuda']}" if library["cuda"] else ""
+            rows.append((TITLES[name], f"{library['version']}{cuda}"))
+    return rows
+
+
+def _other_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    jetson = found["jetson"]
+    if jetson is not None:
+        parts = [f"JetPack {jetson['jetpack'] or 'unknown'}, L4T {jetson['l4t'] or 'unknown'}"]
+        if jetson["power_mode"]:
+            parts.append(f"power mode {jetson['power_mode']}")
+        if jetson["gpu_mhz"]:
+            parts.append("GPU clock {now} MHz ({least} to {most})".format(**jetson["gpu_mhz"]))
+        rows.append(("Jetson", ", ".join(parts)))
+    governor = found["cpu"]["governor"]
+    if governor is not None:
+        rows.append(("clock governor", f"{governor['governor']} ({governor['driver']})"))
+    cache = found["engine_cache"]
+    text = f"{cache['engines']} engines, {cache['mb']:.0f} MB"
+    stale = len(cache["stale"])
+    rows.append(("engine cache", text + (f", {stale} of no use any more" if stale else "")))
     return rows
 
 

@@ -21,6 +21,7 @@ EPILOG = """\b
 Examples:
   samedge eval samus.pth --data US30K --split test-Breast-BUSI -o scores
   samedge eval samus.pth samus.samedge --precision fp32,bf16 --data US30K -o scores
+  samedge eval samus.samedge --precision fp32,emulation:fp16,int8 --data US30K -o scores
   samedge eval sam.pth+lora.pth samed.samedge --data ct --data-classes liver,spleen
   samedge eval a.samedge b.samedge --data images --labels masks --prompt box --jitter 5
 \b
@@ -106,7 +107,8 @@ def _spacing(
     show_default=True,
     callback=_names,
     metavar="NAME,NAME",
-    help="For bundles, e.g. fp32,bf16; each is a line of the table.",
+    help="For bundles: fp32, bf16, fp16, int8; each is a line of the table. emulation:fp16 is half "
+    "precision as a GPU computes it.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write to.")

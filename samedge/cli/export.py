@@ -1,4 +1,4 @@
-"""`samedge export`: checkpoint -> model -> fold -> bundle."""
+"""`samedge export`: checkpoint -> model -> fold -> bundle, or bundle -> other precisions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samedge.cli.checkpoint_options import checkpoint_options
-from samedge.cli.filetype import size_text
+from samedge.cli.checkpoint_options import checkpoint_options, told
+from samedge.cli.filetype import BUNDLE, kind_of, size_text
 from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.resources import Resources
@@ -16,23 +16,22 @@ from samedge.cli.steps import Steps
 from samedge.errors import NotSupportedError
 
 if TYPE_CHECKING:
+    from samedge.bundle import Bundle
     from samedge.fold import FoldedModel
 
-PRECISIONS = ("fp32",)
-_FLOAT_BYTES = 4
+PRECISIONS = ("fp32", "fp16")
+_BYTES = {"fp32": 4, "fp16": 2}  # of a weight
 
 
 def _precisions(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-    unknown = [name for name in names if name not in ("fp32", "fp16", "bf16", "int8")]
-    if unknown or not names:
-        raise click.BadParameter(f"'{value}': expected fp32")
-    later = [name for name in names if name not in PRECISIONS]
-    if later:
+    if "bf16" in names:
         raise NotSupportedError(
-            f"{', '.join(later)} bundles are not available in this version: fp32 only. "
-            "bf16 needs no bundle of its own: it is chosen at run time with --precision bf16"
+            "bf16 needs no graph of its own: export fp32, and run the bundle with --precision bf16"
         )
+    unknown = [name for name in names if name not in PRECISIONS]
+    if unknown or not names:
+        raise click.BadParameter(f"'{value}': expected some of {', '.join(PRECISIONS)}")
     return names
 
 
@@ -43,6 +42,7 @@ Examples:
   samedge export sam_vit_b.pth lora.pth --classes synapse -o samed.samedge
   samedge export msa.pth --classes cup,disc -o fundus.samedge
   samedge export msa.pth --chunk 4 -o msa3d.samedge
+  samedge export samus.samedge --precision fp32,fp16 -o samus-gpu.samedge
 """
 
 
@@ -53,7 +53,14 @@ Examples:
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Bundle to write."
 )
 @checkpoint_options
-@click.option("--precision", default="fp32", show_default=True, callback=_precisions, help="fp32.")
+@click.option(
+    "--precision",
+    default="fp32",
+    show_default=True,
+    callback=_precisions,
+    metavar="LIST",
+    help="Graphs to write, of fp32 and fp16 (for TensorRT).",
+)
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--zip", "as_zip", is_flag=True, help="Write one file instead of a folder.")
 @click.option(
@@ -82,17 +89,25 @@ def command(
 ) -> None:
     """Fold CHECKPOINT and write it as a bundle that runs without PyTorch.
 
+    CHECKPOINT may also be a bundle with float32 graphs: it is copied, and the graphs of other
+    precisions are made from those. That needs neither the checkpoint nor PyTorch.
+
     A second file completes the first: SAMed's LoRA file behind the SAM checkpoint that it was
     trained on, or SAM weights poured into a SAMUS model. The bundle is compared with the unfolded
     model before it gets its name: if it differs too much the command ends with exit code 5 and
     leaves nothing behind. Memory and disk space are looked at before the work begins.
     """
-    from samedge.checkpoint import open_checkpoint
-    from samedge.fold import fold
-
     printer = Printer(quiet, as_json)
     if not dry_run:
         _check_output(output, force)
+    options: dict[str, Any] = {"overwrite": force, "zip": as_zip}
+    if kind_of(checkpoint) == BUNDLE:
+        _refuse_for_bundles(checkpoint2, half_weights, dry_run, told(says))
+        _from_bundle(printer, checkpoint, output, precision, options)
+        return
+    from samedge.checkpoint import open_checkpoint
+    from samedge.fold import fold
+
     files = [checkpoint] if checkpoint2 is None else [checkpoint, checkpoint2]
     with Steps(printer) as step:
         step("reading the checkpoint")
@@ -109,13 +124,44 @@ def command(
         if dry_run:
             bundle = None
         else:
-            options = {"overwrite": force, "zip": as_zip, "check_memory": not ignore_memory}
-            options["half_weights"] = half_weights
-            bundle = _write(folded, output, precision, options, step)
+            options |= {"check_memory": not ignore_memory, "half_weights": half_weights}
+            options |= {"consume": True, "progress": step}
+            bundle = _write(folded, output, precision, options)
     printer.line(f"\n{folded.report}\n")
     if bundle is None:
         _print_plan(printer, folded, output, precision, half_weights, resources)
         return
+    _print_bundle(printer, bundle, output)
+
+
+def _refuse_for_bundles(
+    second: Path | None, half_weights: bool, dry_run: bool, says: dict[str, Any]
+) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in says]
+    given += [name for name, on in (("--half-weights", half_weights), ("--dry-run", dry_run)) if on]
+    given += [f"a second file ({second.name})"] if second is not None else []
+    if given:
+        raise click.UsageError(
+            f"{', '.join(given)} cannot be said of a bundle, whose model is finished; give the "
+            "checkpoint instead"
+        )
+
+
+def _from_bundle(
+    printer: Printer,
+    source: Path,
+    output: Path,
+    precisions: tuple[str, ...],
+    options: dict[str, Any],
+) -> None:
+    from samedge.bundle import Bundle
+
+    with Steps(printer) as step:
+        bundle = _write(Bundle.open(source), output, precisions, {**options, "progress": step})
+    _print_bundle(printer, bundle, output)
+
+
+def _print_bundle(printer: Printer, bundle: Any, output: Path) -> None:
     manifest = bundle.manifest
     total = sum(f["bytes"] for f in manifest["files"].values())
     printer.json({"bundle": str(output), "bytes": total, **manifest})
@@ -134,15 +180,11 @@ def _check_output(output: Path, force: bool) -> None:
 
 
 def _write(
-    folded: FoldedModel,
-    output: Path,
-    precisions: tuple[str, ...],
-    options: dict[str, bool],
-    step: Steps,
+    source: FoldedModel | Bundle, output: Path, precisions: tuple[str, ...], options: dict[str, Any]
 ) -> Any:
     from samedge.export import export
 
-    return export(folded, output, precisions, consume=True, progress=step, **options)
+    return export(source, output, precisions, **options)
 
 
 def _print_plan(
@@ -154,9 +196,9 @@ def _print_plan(
     resources: Resources,
 ) -> None:
     report = folded.report
-    each = _FLOAT_BYTES // 2 if half_weights else _FLOAT_BYTES
     sizes = {
-        f"{name}.{precision}.onnx": each * sum(p.numel() for p in part.parameters())
+        f"{name}.{precision}.onnx": (2 if half_weights else _BYTES[precision])
+        * sum(p.numel() for p in part.parameters())
         for precision in precisions
         for name, part in (("encoder", folded.encoder), ("decoder", folded.decoder))
     }

@@ -161,7 +161,9 @@ def _parsed(parse: Any, value: str) -> Any:
 @click.option("--overlays/--no-overlays", default=True, help="Write pictures and video.")
 @click.option("--masks/--no-masks", default=True, help="Write mask PNGs.")
 @click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32 or bf16.")
+@click.option(
+    "--precision", default="auto", show_default=True, help="auto, fp32, bf16, fp16 or int8."
+)
 @click.option(
     "--threads", type=click.IntRange(1), help="CPU threads.  [default: the physical cores]"
 )

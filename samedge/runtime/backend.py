@@ -7,17 +7,21 @@ error with the remedy, never a fallback to something slower.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
+from samedge.runtime.frames import on_gpu_error
 
 Arrays = Mapping[str, NDArray[Any]]
+HINTS = ("latency", "throughput")
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,16 @@ class LoadOptions:
     """How to load a graph.
 
     Attributes:
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16", "fp16" or "int8".
         threads: CPU threads for inference.
         device: number of the device, for machines with several.
         cache: keep the compiled engine on disk for the next start.
         profile: count time per layer (slower; see `samedge.bench.layers`).
+        hint: "latency", one frame as soon as possible; or "throughput", as many frames a second as
+            possible over several sessions, which share the engine.
+        engines: folders of engines to take instead of the bundle's and the cache's (NVIDIA).
+        progress: called while an engine is built: phase, steps done, steps there are.
+        shared: what the engines of one session have in common (a CUDA stream); a backend's own.
     """
 
     precision: str = "fp32"
@@ -66,6 +75,10 @@ class LoadOptions:
     device: int = 0
     cache: bool = True
     profile: bool = False
+    hint: str = "latency"
+    engines: tuple[Path, ...] = ()
+    progress: Callable[[str, int, int], None] | None = field(default=None, compare=False)
+    shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 class Backend(Protocol):
@@ -109,16 +122,87 @@ class Backend(Protocol):
             DeviceError: the engine failed, or its result does not have the shape of the array.
         """
 
+    def buffer(self, name: str) -> Any:
+        """Memory for the output `name`, which has a fixed shape, where this backend likes it best:
+        a numpy array, or a `DeviceArray`. `run` of any backend of the session takes it; it has
+        `shape`, `copy()` (to numpy), and slices of its first axis."""
+
+    def device_frame(self, frame: Any, deep: bool) -> Any:
+        """A frame that lies on a GPU as [H, W, C], for `run`.
+
+        Args:
+            frame: has `__cuda_array_interface__` or lies on a DLPack device that is no CPU.
+            deep: grey frames may have 16 bits.
+
+        Raises:
+            FrameError: wrong dtype, shape or layout.
+            NotSupportedError: this backend cannot read it there.
+        """
+
+    def device_output(self, name: str) -> Any:
+        """The output `name` of the last run as a `DeviceArray`, valid until the next run.
+
+        Raises:
+            NotSupportedError: this backend's results lie in the CPU's memory.
+        """
+
     def close(self) -> None:
         """Free the engine. Calling it twice is harmless."""
 
 
+class HostMemory:
+    """The part of a backend that has to do with memory, for those that compute in the CPU's."""
+
+    name: str
+    io: Any  # GraphIO
+
+    def buffer(self, name: str) -> NDArray[Any]:
+        """An array for the output `name`."""
+        spec = self.io.output(name)
+        return np.zeros(tuple(int(side) for side in spec.shape), spec.dtype)
+
+    def device_frame(self, frame: Any, deep: bool) -> Any:
+        """Refused: frames are read from the CPU's memory."""
+        raise on_gpu_error(frame)
+
+    def device_output(self, name: str) -> Any:
+        """Refused: results lie in the CPU's memory."""
+        raise NotSupportedError(
+            f"the {self.name} backend has its results in the CPU's memory: use the Result"
+        )
+
+
+class NamesTensors(Protocol):
+    """What a backend offers that can tell where an error begins (`samedge.runtime.drift`)."""
+
+    name: str
+
+    @classmethod
+    def named_outputs(
+        cls,
+        bundle: Bundle,
+        graph: str,
+        options: LoadOptions,
+        names: Sequence[str],
+        cases: Sequence[Arrays],
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Tensors from inside `graph` by their ONNX names, for each of the cases (sets of inputs
+        of the whole graph), computed as `load` would compute them. Names that the engine does not
+        know are left out of the result; the graph's own outputs are always known."""
+
+
 # Name -> module and class, in the order in which `auto` tries them.
 BACKENDS: dict[str, tuple[str, str]] = {
+    "tensorrt": ("samedge.runtime.tensorrt_backend", "TensorRtBackend"),
+    "tensorrt_rtx": ("samedge.runtime.tensorrt_rtx_backend", "TensorRtRtxBackend"),
     "openvino": ("samedge.runtime.openvino_backend", "OpenVinoBackend"),
+    "openvino_gpu": ("samedge.runtime.openvino_gpu", "OpenVinoGpuBackend"),
+    "emulation": ("samedge.export.emulation_backend", "EmulationBackend"),
 }
+# Only by name: `auto` never takes these.
+ON_REQUEST = frozenset({"openvino_gpu", "emulation"})
 # Names that users know from the documentation, and what this version can say about them.
-LATER = ("tensorrt", "tensorrt_rtx", "torch")
+LATER = ("torch",)
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -151,18 +235,28 @@ def choose_backend(name: str) -> tuple[type[Backend], str]:
     """
     if name != "auto":
         return backend_class(name), "asked for"
-    refused: list[str] = []
+    refused: dict[str, str] = {}
     for candidate in BACKENDS:
+        if candidate in ON_REQUEST:
+            continue
         cls = _import(candidate)
         reason = cls.unavailable()
         if reason is None:
             why = "first backend that works here"
-            return cls, why + (f" ({'; '.join(refused)})" if refused else "")
-        refused.append(f"{candidate}: {reason}")
-    raise NotSupportedError("no backend works on this machine:\n  " + "\n  ".join(refused))
+            # What is wrong, without what to do about it: there is another that works.
+            short = [f"{name}: {text.partition(';')[0]}" for name, text in refused.items()]
+            return cls, why + (f" ({'; '.join(short)})" if short else "")
+        refused[candidate] = reason
+    reasons = "\n  ".join(f"{name}: {text}" for name, text in refused.items())
+    raise NotSupportedError(f"no backend works on this machine:\n  {reasons}")
 
 
 def _import(name: str) -> type[Backend]:
+    """The class of a backend.
+
+    Raises:
+        MissingDependencyError: a package that the module itself needs is not installed.
+    """
     module, cls = BACKENDS[name]
     backend: type[Backend] = getattr(import_module(module), cls)
     return backend

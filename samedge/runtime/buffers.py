@@ -89,6 +89,24 @@ class FrameBuffers:
         inputs = {spec.name: known[spec.name] for spec in io.inputs}
         return cls(geometry, frame, inputs, geometry.mask_rows.copy(), geometry.mask_cols.copy())
 
+    def with_pixels(self, pixels: Any) -> dict[str, Any]:
+        """The encoder's inputs for one frame.
+
+        Args:
+            pixels: [H, W, C] or [slices, H, W, C], of the size and dtype these buffers are for; a
+                numpy array, which is copied, or a `DeviceArray`, which is used where it lies. Only
+                a tall frame that PIL would turn (`rows_first`) has to come to the CPU and back.
+        """
+        if isinstance(pixels, np.ndarray):
+            np.copyto(self.frame, pixels)
+            return self.inputs
+        if np.any(self.inputs.get("rows_first", 0)):
+            np.copyto(self.frame, pixels.copy())
+            return self.inputs
+        from samedge.runtime.device_frames import as_encoder_input
+
+        return {**self.inputs, "frame": as_encoder_input(pixels)}
+
 
 @dataclass(frozen=True, eq=False)
 class DecoderBuffers:

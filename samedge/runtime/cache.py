@@ -90,7 +90,7 @@ class EngineCache:
         engine, sidecar = self._paths(name, key)
         try:
             record = json.loads(sidecar.read_text(encoding="utf-8"))
-            _check_private(engine)
+            check_private(engine)
             mapped = Mapped(engine)
         except FileNotFoundError:
             return None
@@ -112,8 +112,8 @@ class EngineCache:
         engine, sidecar = self._paths(name, key)
         record = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), "key": key}
         try:
-            _write_atomically(engine, data)
-            _write_atomically(sidecar, memoryview(json.dumps(record, indent=1).encode()))
+            write_atomically(engine, data)
+            write_atomically(sidecar, memoryview(json.dumps(record, indent=1).encode()))
             mapped = Mapped(engine)
         except OSError as error:
             self.notes.append(
@@ -136,7 +136,7 @@ class EngineCache:
     def _prepare(self) -> bool:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_private(self.folder)
+            check_private(self.folder)
         except OSError as error:
             reason = str(error) if error.errno is None else error.strerror
             self.notes.append(
@@ -221,19 +221,24 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _check_private(path: Path) -> None:
+def check_private(path: Path) -> None:
     """Raise an OSError that says why `path` must not be trusted."""
     info = os.lstat(path)
     if stat.S_ISLNK(info.st_mode):
         raise OSError(f"{path} is a link")
     if hasattr(os, "geteuid"):
-        if info.st_uid != os.geteuid():
+        if info.st_uid not in (os.geteuid(), 0):  # root can do anything anyway
             raise OSError(f"{path} belongs to another user")
         if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise OSError(f"{path} is writable by other users (chmod go-w it)")
 
 
-def _write_atomically(path: Path, data: memoryview) -> None:
+def write_atomically(path: Path, data: memoryview) -> None:
+    """Write a file that is there whole, private to this user, or not at all.
+
+    Raises:
+        OSError: disk full, no permission; nothing is left behind.
+    """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as file:

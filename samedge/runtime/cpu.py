@@ -1,4 +1,4 @@
-"""What the runtime has to know about the processor: its cores."""
+"""What the runtime has to know about the processor: its cores, and what sets their clock."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ def physical_cores() -> int:
             return _within_quota(len(cpus))
         cores.add((package, core))
     return _within_quota(len(cores))
+
+
+def governor() -> dict[str, str] | None:
+    """{"governor", "driver"} of the usable processors' clocks, joined by commas where they differ;
+    None where the system does not tell (virtual machines, other systems than Linux)."""
+    found: dict[str, list[str]] = {"governor": [], "driver": []}
+    for cpu in usable_cpus():
+        for key, values in found.items():
+            try:
+                value = (_CPUS / f"cpu{cpu}" / "cpufreq" / f"scaling_{key}").read_text().strip()
+            except OSError:
+                return None
+            if value not in values:
+                values.append(value)
+    return {key: ", ".join(values) for key, values in found.items()}
 
 
 def _within_quota(cores: int) -> int:

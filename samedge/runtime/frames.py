@@ -94,11 +94,8 @@ def _to_numpy(frame: Any, wanted: _Wanted) -> NDArray[Any]:
     if isinstance(frame, np.ndarray):
         return frame
     kind = type(frame).__name__
-    if _is_on_gpu(frame):
-        raise NotSupportedError(
-            f"the frame ({kind}) lies on a GPU, and this session runs on the CPU; "
-            "bring it over first: frame.cpu().numpy() (torch), cupy.asnumpy(frame), frame.get()"
-        )
+    if is_on_gpu(frame):
+        raise on_gpu_error(frame)
     if frame is None or isinstance(frame, (str, bytes, int, float)):
         raise wanted.error(
             f"as a {kind}",
@@ -114,8 +111,18 @@ def _to_numpy(frame: Any, wanted: _Wanted) -> NDArray[Any]:
         raise wanted.error(f"as a {kind} that cannot be read as an array ({error})") from error
 
 
-def _is_on_gpu(frame: Any) -> bool:
+def on_gpu_error(frame: Any) -> NotSupportedError:
+    """What to tell somebody whose frame lies on a GPU, where it has to lie in the CPU's memory."""
+    return NotSupportedError(
+        f"the frame ({type(frame).__name__}) lies on a GPU, and this session runs on the CPU; "
+        "bring it over first: frame.cpu().numpy() (torch), cupy.asnumpy(frame), frame.get()"
+    )
+
+
+def is_on_gpu(frame: Any) -> bool:
     """By protocol, without importing any GPU library."""
+    if isinstance(frame, np.ndarray):
+        return False
     if hasattr(frame, "__cuda_array_interface__"):
         return True
     if hasattr(frame, "__dlpack_device__"):

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
-from samedge.runtime.backend import Backend, LoadOptions, choose_backend
+from samedge.runtime.backend import HINTS, LoadOptions, choose_backend
 from samedge.runtime.cpu import physical_cores
+from samedge.runtime.precision import choose_precision
 from samedge.runtime.session import Session
-
-LATER_PRECISIONS = ("fp16", "int8")
 
 
 def load(
@@ -21,19 +20,24 @@ def load(
     threads: int | None = None,
     device: int = 0,
     cache: bool = True,
+    hint: str = "latency",
 ) -> Session:
     """Open a bundle for inference.
 
     Args:
         path: bundle folder or zip, or an open Bundle.
-        backend: "auto" (the first that works here) or a name: "openvino".
-        precision: "auto", "fp32" or "bf16". "auto" is bf16 where the CPU computes it natively and
-            the bundle's parity table shows that it passed; fp32 otherwise. `describe()["why"]`
-            tells which and why.
+        backend: "auto" (the first that works here) or a name: "openvino" (the CPU),
+            "openvino_gpu" (an Intel GPU, which "auto" never takes).
+        precision: "auto", "fp32", "bf16", "fp16" or "int8". "auto" is the fastest that this device
+            computes natively, the bundle has a graph for, and the bundle's parity table shows to
+            have passed. `describe()["why"]` tells which and why.
         threads: CPU threads; default: the physical cores this process may use.
         device: number of the device, for machines with several.
         cache: keep the compiled engine on disk (`$SAMEDGE_CACHE` or the user's cache folder), so
             that the next start is quick.
+        hint: "latency" (one frame as soon as possible, the default) or "throughput" (for several
+            sessions of one bundle, each in a thread of its own: they share one engine, which then
+            computes several frames side by side, each of them later than it could be alone).
 
     Raises:
         BundleError: the bundle is missing, damaged or changed.
@@ -44,45 +48,9 @@ def load(
     bundle = Bundle.open(Path(path)) if isinstance(path, (str, os.PathLike)) else path
     cls, why_backend = choose_backend(backend)
     chosen, why_precision = choose_precision(bundle, cls, precision)
-    options = LoadOptions(chosen, count, device, cache)
+    options = LoadOptions(chosen, count, device, cache, hint=_hint(hint))
     why = f"{cls.name}: {why_backend}; {chosen}: {why_precision}"
     return Session(bundle, cls, options, why)
-
-
-def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> tuple[str, str]:
-    """The precision to run, and why.
-
-    Raises:
-        NotSupportedError: it was asked for and does not run here.
-    """
-    native = backend.precisions()
-    parity = _parity(bundle, backend.name, "bf16")
-    if precision == "auto":
-        if "bf16" not in native:
-            return "fp32", "this CPU has no native bf16"
-        if parity is None:
-            return "fp32", "the bundle's parity table has no bf16 row for this backend"
-        if not parity:
-            return "fp32", "bf16 did not pass the bundle's parity gate"
-        return "bf16", "native on this CPU and passed the bundle's parity gate"
-    if precision in native:
-        unproven = precision == "bf16" and not parity
-        return precision, "asked for" + (
-            ", but not in the bundle's parity table: run `samedge verify`" if unproven else ""
-        )
-    later = " is not in this version of samedge" if precision in LATER_PRECISIONS else ""
-    raise NotSupportedError(
-        f"the precision '{precision}'{later or ' does not run here'} with the {backend.name} "
-        f"backend; use one of: auto, {', '.join(native)}"
-    )
-
-
-def _parity(bundle: Bundle, backend: str, precision: str) -> bool | None:
-    """Whether the bundle passed with this backend and precision; None if it was not tried."""
-    for row in bundle.manifest.get("parity", []):
-        if row.get("backend") == backend and row.get("precision") == precision:
-            return bool(row.get("passed"))
-    return None
 
 
 def _threads(threads: int | None) -> int:
@@ -91,3 +59,9 @@ def _threads(threads: int | None) -> int:
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise NotSupportedError(f"threads={threads!r} came; expected a whole number from 1 up")
     return threads
+
+
+def _hint(hint: str) -> str:
+    if hint not in HINTS:
+        raise NotSupportedError(f"hint={hint!r} came; expected one of: {', '.join(HINTS)}")
+    return hint

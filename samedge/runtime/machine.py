@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from samedge.memory import group_limit, meminfo, room
-from samedge.runtime.cpu import physical_cores, usable_cpus
+from samedge.runtime.cache_report import engine_cache
+from samedge.runtime.cpu import governor, physical_cores, usable_cpus
+from samedge.runtime.jetson import jetson
+from samedge.runtime.nvidia import nvidia
 
 # Extra -> (what for, packages by their names on the package index). A test compares the packages
 # with pyproject.toml; "" is what samedge always brings.
@@ -29,6 +30,8 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "open checkpoints, fold, write bundles",
         ("onnx", "onnxscript", "safetensors", "torch"),
     ),
+    "tensorrt": ("engines for NVIDIA GPUs and Jetsons", ("cuda-bindings", "tensorrt")),
+    "rtx": ("engines for RTX GPUs, built on any machine", ("cuda-bindings", "tensorrt-rtx")),
     "stream": ("video files, DICOM and NIfTI", ("av", "nibabel", "pillow", "pydicom")),
 }
 
@@ -45,6 +48,7 @@ FEATURES: dict[str, str] = {
     "amx_tile": "amx",
     "amx_bf16": "amx_bf16",
     "amx_int8": "amx_int8",
+    "amx_fp16": "amx_fp16",
     "asimd": "neon",
     "asimdhp": "neon_fp16",
     "asimddp": "neon_dotprod",
@@ -55,19 +59,23 @@ FEATURES: dict[str, str] = {
 
 _CPUINFO = Path("/proc/cpuinfo")
 _BOARD = Path("/proc/device-tree/model")
-_NVIDIA_QUERY = "name,driver_version,memory.total,compute_cap"
 
 
 def machine() -> dict[str, Any]:
     """Everything, as plain JSON values: the keys are those of the functions below."""
+    devices, gpus = openvino_devices(), nvidia()
+    versions = {name: item and item["version"] for name, item in gpus["libraries"].items()}
+    processors = {item["device"]: item["name"] for item in devices.get("devices", [])}
     return {
         "python": python(),
         "system": system(),
         "cpu": cpu(),
         "memory": memory(),
         "packages": packages(),
-        "openvino": openvino_devices(),
-        "nvidia": nvidia(),
+        "openvino": devices,
+        "nvidia": gpus,
+        "jetson": jetson(),
+        "engine_cache": engine_cache(devices.get("version"), processors, versions),
     }
 
 
@@ -94,7 +102,8 @@ def system() -> dict[str, str | None]:
 
 
 def cpu() -> dict[str, Any]:
-    """Model, instruction sets of use to inference, cores this process may run on."""
+    """Model, instruction sets of use to inference, cores this process may run on, and what sets
+    their clock."""
     fields = _cpuinfo()
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     return {
@@ -102,6 +111,7 @@ def cpu() -> dict[str, Any]:
         "features": [name for flag, name in FEATURES.items() if flag in flags],
         "physical_cores": physical_cores(),
         "logical_cores": len(usable_cpus()),
+        "governor": governor(),
     }
 
 
@@ -162,30 +172,6 @@ def _openvino_device(core: Any, device: str) -> dict[str, Any]:
     native = [name for name in ("FP32", "BF16", "FP16", "INT8") if name in capabilities]
     full_name = str(core.get_property(device, "FULL_DEVICE_NAME")).strip()
     return {"device": device, "name": full_name, "native": [name.lower() for name in native]}
-
-
-def nvidia() -> dict[str, Any]:
-    """NVIDIA GPUs and the driver, as the driver's own tool tells.
-
-    Returns:
-        {"gpus": [{"name", "driver", "memory", "compute_capability"}]}; "note" says why the list
-        is empty although there are signs of a GPU.
-    """
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        present = Path("/proc/driver/nvidia").exists() or Path("/dev/nvhost-gpu").exists()
-        return {"gpus": [], **({"note": "driver loaded, nvidia-smi missing"} if present else {})}
-    command = [tool, f"--query-gpu={_NVIDIA_QUERY}", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return {"gpus": [], "note": f"nvidia-smi does not answer: {type(error).__name__}"}
-    if done.returncode != 0:
-        lines = (done.stdout or done.stderr).strip().splitlines()
-        return {"gpus": [], "note": lines[0] if lines else "nvidia-smi failed"}
-    keys = ("name", "driver", "memory", "compute_capability")
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return {"gpus": [dict(zip(keys, row, strict=True)) for row in rows if len(row) == len(keys)]}
 
 
 def _cpuinfo() -> dict[str, str]:

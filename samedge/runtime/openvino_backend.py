@@ -1,9 +1,10 @@
-"""OpenVINO: any x86 or ARM CPU, the default backend. Precisions: fp32, and bf16 for the encoder."""
+"""OpenVINO: any x86 or ARM CPU, the default backend. Precisions below fp32 are the encoder's."""
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,15 +13,18 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import BundleError, DeviceError, NotSupportedError
-from samedge.runtime.backend import Arrays, GraphIO, LoadOptions, TensorSpec
+from samedge.runtime.backend import Arrays, GraphIO, HostMemory, LoadOptions, TensorSpec
+from samedge.runtime.machine import cpu
+from samedge.runtime.precision import graph_key
 
 _DTYPES = {"f32": "float32", "u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16"}
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(HostMemory):
     """One graph of a bundle in OpenVINO. See `samedge.runtime.backend.Backend`."""
 
     name = "openvino"
+    device = "CPU"  # OpenVINO's own name for it
 
     def __init__(
         self,
@@ -53,11 +57,23 @@ class OpenVinoBackend:
 
     @classmethod
     def precisions(cls) -> tuple[str, ...]:
-        """fp32, and bf16 where the CPU computes it natively."""
-        from samedge.runtime.openvino_compile import DEVICE, core
+        """fp32, and those of bf16, fp16 and int8 that the device computes natively."""
+        from samedge.runtime.openvino_compile import core
 
-        native = core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")
-        return ("fp32", "bf16") if "BF16" in native else ("fp32",)
+        native = core().get_property(cls.device, "OPTIMIZATION_CAPABILITIES")
+        return ("fp32", *(name for name in ("bf16", "fp16", "int8") if name.upper() in native))
+
+    @classmethod
+    def slower_than_float32(cls) -> frozenset[str]:
+        """Precisions that run natively but gain nothing here, which `auto` therefore leaves out.
+
+        x86 has float16 vectors, but no matrix units for it before AMX-FP16: a SAMUS ViT-B took
+        about 1.4 times as long as in float32.
+        """
+        matrix_units = (
+            platform.machine() not in ("x86_64", "AMD64") or "amx_fp16" in cpu()["features"]
+        )
+        return frozenset() if matrix_units else frozenset({"fp16"})
 
     @classmethod
     def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> OpenVinoBackend:
@@ -65,25 +81,51 @@ class OpenVinoBackend:
 
         Raises:
             BundleError: the file was changed, or is not a graph of ours.
-            NotSupportedError: no such precision here, or a device other than 0.
+            NotSupportedError: no such precision here or in the bundle, or no such device.
             DeviceError: OpenVINO could not compile it.
         """
-        from samedge.runtime.openvino_compile import CUT, DEVICE, compile_graph, core
+        from samedge.runtime.openvino_compile import CUT, compile_graph, core
 
         if options.precision not in cls.precisions():
             raise NotSupportedError(
-                f"the openvino backend has no precision '{options.precision}' on this CPU; "
+                f"the {cls.name} backend has no precision '{options.precision}' on this machine; "
                 f"here it can do: {', '.join(cls.precisions())}"
             )
-        if options.device != 0:
-            raise NotSupportedError(
-                f"the openvino backend runs on the CPU, which is device 0; got {options.device}"
-            )
-        parts, notes = compile_graph(bundle, graph, options)
-        device_name = str(core().get_property(DEVICE, "FULL_DEVICE_NAME")).strip()
-        record = bundle.manifest["graphs"][graph]["fp32"]
+        device = cls.numbered(options.device)
+        parts, notes = compile_graph(bundle, graph, options, device)
+        device_name = str(core().get_property(device, "FULL_DEVICE_NAME")).strip()
+        record = bundle.manifest["graphs"][graph]
+        record = record[graph_key(bundle.manifest, cls.name, graph, options.precision)]
         names = frozenset(entry["name"] for entry in (*record["inputs"], *record["outputs"]))
         return cls(parts, names | {CUT}, notes, options.precision, device_name)
+
+    @classmethod
+    def named_outputs(
+        cls,
+        bundle: Bundle,
+        graph: str,
+        options: LoadOptions,
+        names: Sequence[str],
+        cases: Sequence[Arrays],
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Tensors from inside `graph`; see `samedge.runtime.backend.NamesTensors`."""
+        from samedge.runtime.openvino_outputs import named_outputs
+
+        device = cls.numbered(options.device)
+        return named_outputs(bundle, graph, options, names, cases, device)
+
+    @classmethod
+    def numbered(cls, number: int) -> str:
+        """OpenVINO's name of the device with this number.
+
+        Raises:
+            NotSupportedError: there is none.
+        """
+        if number != 0:
+            raise NotSupportedError(
+                f"the openvino backend runs on the CPU, which is device 0; got {number}"
+            )
+        return cls.device
 
     @property
     def io(self) -> GraphIO:

@@ -7,7 +7,8 @@ The encoder graph is cut at the tensor `network_input` (float32 `[1, C, S, S]`):
 * `encoder`: network input -> image embedding. Fixed shapes, so OpenVINO plans all memory once;
   this part carries the precision that was asked for.
 
-The decoder stays whole and in float32.
+The decoder stays whole and in float32. In an int8 graph the quantised layers say so themselves;
+`rest_of` is what everything around them is computed in.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from samedge.memory import release_memory
 from samedge.runtime import openvino_int8, openvino_rewrites, openvino_weights
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.cache import EngineCache, Mapped, load_or_build
-from samedge.runtime.openvino_weights import halve_weights, widen_weights
+from samedge.runtime.openvino_weights import halve_weights, to_float32
+from samedge.runtime.precision import graph_key, parity
 
 DEVICE = "CPU"
 CUT = "network_input"
 PARTS: dict[str, tuple[str, ...]] = {"encoder": ("preprocess", "encoder"), "decoder": ("decoder",)}
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+GPU = "GPU"
+TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 class Compiled:
@@ -64,9 +67,12 @@ def core() -> ov.Core:
 
 
 def compile_graph(
-    bundle: Bundle, graph: str, options: LoadOptions
+    bundle: Bundle, graph: str, options: LoadOptions, device: str = DEVICE
 ) -> tuple[dict[str, Compiled], list[str]]:
     """Compile all parts of `graph`, from the cache where possible.
+
+    On a GPU the pre-processing still runs on the CPU: there its sums are exact, and frames of any
+    size cost nothing.
 
     The graph's file is verified against its hash in any case, also if the cache makes reading it
     unnecessary: a changed bundle is an error, not a matter of luck.
@@ -76,27 +82,52 @@ def compile_graph(
 
     Raises:
         BundleError: a hash does not match, or the graph is not one of ours.
+        NotSupportedError: the bundle has no graph for this precision.
         DeviceError: OpenVINO could not compile it.
     """
-    path = bundle.graph(graph, "fp32")
+    file = graph_key(bundle.manifest, backend_of(device), graph, options.precision)
+    path = bundle.graph(graph, file)
     digest = _graph_digest(bundle, path)
     engines = EngineCache() if options.cache else None
-    models = _Models(path, graph, options.precision)
+    rest = rest_of(bundle, options.precision, device)
+    models = _Models(path, graph, options.precision, rest, device)
     parts = {}
     for part in PARTS[graph]:
-        precision = options.precision if part == "encoder" else "fp32"
-        key = _key(digest, part, precision, options)
-        parts[part] = _shared_part(engines, part, key, models, engine_config(precision, options))
+        where = DEVICE if part == "preprocess" else device
+        exact = part != "encoder"
+        key = _key(digest, part, "fp32" if exact else options.precision, options, where)
+        config = engine_config("fp32" if exact else rest, options, where)
+        key |= {"computes": config["INFERENCE_PRECISION_HINT"]}
+        parts[part] = _shared_part(engines, part, key, models, config, where)
     models.close()
     release_memory()
     return parts, engines.notes if engines is not None else []
 
 
+def backend_of(device: str) -> str:
+    """The backend that runs on an OpenVINO device: "CPU", or "GPU" or "GPU.1"."""
+    return "openvino" if device == DEVICE else "openvino_gpu"
+
+
+def rest_of(bundle: Bundle, precision: str, device: str = DEVICE) -> str:
+    """What is computed in "fp32", "bf16" or "fp16" at `precision`: for int8, all but the quantised
+    layers, in the fastest type that is native, unless the bundle's parity table is against it."""
+    if precision != "int8":
+        return precision
+    native = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    candidates = ("bf16",) if device == DEVICE else ("fp16",)
+    for name in candidates:
+        if name.upper() in native and parity(bundle, backend_of(device), name) is not False:
+            return name
+    return "fp32"
+
+
 class _Models:
     """The parts of one ONNX file as OpenVINO models; the file is read when the first is needed."""
 
-    def __init__(self, path: Path, graph: str, precision: str) -> None:
+    def __init__(self, path: Path, graph: str, precision: str, rest: str, device: str) -> None:
         self._path, self._graph, self._precision = path, graph, precision
+        self._rest, self._device = rest, device
         self._parts: dict[str, ov.Model] | None = None
 
     def take(self, part: str) -> ov.Model:
@@ -109,23 +140,34 @@ class _Models:
         self._parts = None
 
     def _read(self) -> dict[str, ov.Model]:
-        try:
-            model = core().read_model(self._path)
-        except RuntimeError as error:
-            raise BundleError(
-                f"OpenVINO cannot read {self._path.name}: {error}; export the bundle again with "
-                "this version of samedge"
-            ) from error
-        widen_weights(model)
+        model = read_model(self._path)
         if self._graph != "encoder":
             return {self._graph: model}
         preprocess, encoder = split_encoder(model)
-        encoder = openvino_rewrites.optimise(encoder, self._precision)
-        if self._precision == "bf16":
-            halve_weights(encoder)
+        if self._device == DEVICE:  # the rewrites know its kernels
+            encoder = openvino_rewrites.optimise(encoder, self._precision)
+        if self._rest != "fp32":
+            halve_weights(encoder, TYPES[self._rest])
         del model
         release_memory()  # what was replaced: about as much as the weights
         return {"preprocess": preprocess, "encoder": encoder}
+
+
+def read_model(path: Path) -> ov.Model:
+    """A bundle's graph, computed in float32 (and in int8 where it is quantised).
+
+    Raises:
+        BundleError: OpenVINO cannot read it.
+    """
+    try:
+        model = core().read_model(path)
+    except RuntimeError as error:
+        raise BundleError(
+            f"OpenVINO cannot read {path.name}: {error}; export the bundle again with "
+            "this version of samedge"
+        ) from error
+    to_float32(model)
+    return model
 
 
 def split_encoder(model: ov.Model) -> tuple[ov.Model, ov.Model]:
@@ -162,12 +204,13 @@ def _shared_part(
     key: dict[str, Any],
     models: _Models,
     config: dict[str, Any],
+    device: str,
 ) -> Compiled:
     """The compiled part of `key`: from another session, from the cache, or new."""
     text = repr(sorted(key.items()))
     compiled = _shared.get(text)
     if compiled is None:
-        compiled = _obtain(engines, part, key, models, config)
+        compiled = _obtain(engines, part, key, models, config, device)
         _shared[text] = compiled
     return compiled
 
@@ -178,13 +221,14 @@ def _obtain(
     key: dict[str, Any],
     models: _Models,
     config: dict[str, Any],
+    device: str,
 ) -> Compiled:
     def build() -> ov.CompiledModel:
-        return _guard(lambda: core().compile_model(models.take(part), DEVICE, config), part)
+        return _guard(lambda: core().compile_model(models.take(part), device, config), part)
 
     def read(mapped: Mapped) -> ov.CompiledModel:
         tensor = ov.Tensor(mapped.array(), shared_memory=True)
-        model = core().import_model(tensor, DEVICE, config)
+        model = core().import_model(tensor, device, config)
         mapped.drop_pages()
         return model
 
@@ -209,14 +253,20 @@ def _export(model: ov.CompiledModel) -> memoryview:
     return exported.getbuffer() if isinstance(exported, io.BytesIO) else memoryview(exported)
 
 
-def engine_config(precision: str, options: LoadOptions) -> dict[str, Any]:
-    """OpenVINO properties for `precision`, "fp32" or "bf16": one frame at a time, low latency."""
+def engine_config(precision: str, options: LoadOptions, device: str = DEVICE) -> dict[str, Any]:
+    """OpenVINO properties to compute in `precision`: "fp32", "bf16" or "fp16".
+
+    With the hint "latency" one frame has all threads; with "throughput" OpenVINO makes as many
+    streams as it finds useful, and sessions that share the engine run side by side.
+    """
+    throughput = options.hint == "throughput"
     config: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": "1",
-        "INFERENCE_NUM_THREADS": options.threads,
-        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
+        "NUM_STREAMS": "AUTO" if throughput else "1",
+        "INFERENCE_PRECISION_HINT": TYPES[precision],
     }
+    if device == DEVICE:
+        config["INFERENCE_NUM_THREADS"] = options.threads
     if options.profile:
         config["PERF_COUNT"] = True
     return config
@@ -229,7 +279,9 @@ def _graph_digest(bundle: Bundle, path: Path) -> str:
     return hashlib.sha256("".join(entries[n]["sha256"] for n in names).encode()).hexdigest()
 
 
-def _key(digest: str, part: str, precision: str, options: LoadOptions) -> dict[str, Any]:
+def _key(
+    digest: str, part: str, precision: str, options: LoadOptions, device: str
+) -> dict[str, Any]:
     """Everything a compiled part depends on."""
     return {
         "graph": digest,
@@ -237,11 +289,13 @@ def _key(digest: str, part: str, precision: str, options: LoadOptions) -> dict[s
         "precision": precision,
         "threads": options.threads,
         "profile": options.profile,
+        "hint": options.hint,
+        "device": device,
         "openvino": ov.__version__,
         "rewrites": _source_digest() if part == "encoder" else "",
         "machine": platform.machine(),
-        "cpu": core().get_property(DEVICE, "FULL_DEVICE_NAME"),
-        "features": sorted(core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES")),
+        "cpu": core().get_property(device, "FULL_DEVICE_NAME"),
+        "features": sorted(core().get_property(device, "OPTIMIZATION_CAPABILITIES")),
     }
 
 

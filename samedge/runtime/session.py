@@ -18,7 +18,7 @@ from samedge.families import Family
 from samedge.geometry import checked_crop
 from samedge.runtime.backend import Backend, LoadOptions
 from samedge.runtime.buffers import DecoderBuffers, FrameBuffers, Recent
-from samedge.runtime.frames import Pixels, as_frame, as_slices
+from samedge.runtime.frames import as_frame, as_slices, is_on_gpu
 from samedge.runtime.prompts import PromptGroup, assemble
 from samedge.runtime.result import Result, join
 from samedge.runtime.volumes import (
@@ -66,10 +66,10 @@ class Session:
             raise
         variant = bundle.manifest["variant"]
         self._input_size, self._low_res = int(variant["input_size"]), int(variant["low_res"])
-        shape = tuple(int(n) for n in self._encoder.io.output("image_embedding").shape)
-        self._embedding = np.zeros(shape, np.float32)
+        self._embedding = self._encoder.buffer("image_embedding")
         # One view per slice, made once: engines bind arrays, not their contents.
-        self._slices = [self._embedding[i : i + 1] for i in range(shape[0])]
+        self._slices = [self._embedding[i : i + 1] for i in range(self._embedding.shape[0])]
+        self._groups = 0  # of objects that the last answer was decoded in
         self._frames: Recent[FrameBuffers] = Recent(4)
         self._prompts: Recent[DecoderBuffers] = Recent(8)
         self._frame: FrameBuffers | None = None
@@ -89,7 +89,8 @@ class Session:
         Args:
             frame: uint8 `[H, W]`, `[H, W, 1]` or `[H, W, 3]` RGB, sides 16 to 4096 px; may be
                 read-only or a non-contiguous view. It is not kept. Families that do not round
-                (SAMed, say) also take uint16 `[H, W]`, whose 65535 is the 255 of uint8.
+                (SAMed, say) also take uint16 `[H, W]`, whose 65535 is the 255 of uint8. A session
+                on a GPU also takes an array that lies there (CuPy, PyCUDA, torch), without a copy.
             points: `[P, 2]` one object, `[N, P, 2]` or a list of `[P_i, 2]` several; (x, y) in
                 frame px.
             labels: nested like the points; 1 inside the object, 0 outside. Default: all 1.
@@ -210,7 +211,23 @@ class Session:
         slices, one for each."""
         with self._exclusive():
             self._current_frame()
-            return self._embedding.copy()
+            copy: NDArray[np.float32] = self._embedding.copy()
+            return copy
+
+    def on_device(self, name: str) -> Any:
+        """The last answer's "masks" `[N, K, H, W]`, "scores" `[N, K]` or "low_res_logits" where it
+        lies on the GPU: an object with `__cuda_array_interface__`, valid until the next call.
+
+        Raises:
+            NotSupportedError: this session runs on the CPU.
+            SessionError: there is no answer yet, or it came in several parts.
+        """
+        with self._exclusive():
+            if self._groups != 1:
+                raise SessionError(
+                    "there is no answer on the GPU: prompt objects with equally many points first"
+                )
+            return self._decoder.device_output(name)
 
     def describe(self) -> dict[str, Any]:
         """What runs here: backend, precision, device, why, threads, family, title, notes."""
@@ -251,7 +268,7 @@ class Session:
     ) -> None:
         self.close()
 
-    def _one_frame(self, frame: Any) -> Pixels:
+    def _one_frame(self, frame: Any) -> Any:
         """A single frame `[H, W, C]`, for models that take one."""
         self._frame = None  # a frame that fails must not leave the one before it in its place
         if self.family.slices > 1:
@@ -259,9 +276,12 @@ class Session:
                 f"{self.family.title} looks at {self.family.slices} slices of a volume at once; "
                 "call segment_volume(volume, ...) or segment_slices(slices, prompts)"
             )
-        return as_frame(frame, deep=not self.family.rounded)
+        deep = not self.family.rounded
+        if is_on_gpu(frame):
+            return self._encoder.device_frame(frame, deep)
+        return as_frame(frame, deep)
 
-    def _encode(self, pixels: Pixels, crop: tuple[int, int, int, int] | None) -> dict[str, float]:
+    def _encode(self, pixels: Any, crop: tuple[int, int, int, int] | None) -> dict[str, float]:
         """Fill the embedding; milliseconds of "preprocess" and "encode"."""
         start = time.perf_counter()
         self._frame = None
@@ -272,9 +292,9 @@ class Session:
                 self.family, pixels, whole, self._input_size, self._low_res, self._encoder.io
             ),
         )
-        np.copyto(buffers.frame, pixels)
+        inputs = buffers.with_pixels(pixels)
         copied = time.perf_counter()
-        self._encoder.run(buffers.inputs, {"image_embedding": self._embedding})
+        self._encoder.run(inputs, {"image_embedding": self._embedding})
         run_ms = (time.perf_counter() - copied) * 1e3
         first = self._encoder.stage_ms.get("preprocess", 0.0)
         self._frame = buffers
@@ -296,6 +316,7 @@ class Session:
         frame = self._current_frame()
         tokens = self._mask_tokens(multimask)
         groups = assemble(self.family, frame.geometry, points, labels, box, mask)
+        self._groups = len(groups)
         assembled = time.perf_counter()
         parts = [(g.objects, self._run_decoder(frame, g, tokens, index)) for g in groups]
         joined = join(parts)

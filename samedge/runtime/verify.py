@@ -21,6 +21,7 @@ from samedge.geometry import frame_geometry
 from samedge.memory import release_memory
 from samedge.runtime.backend import choose_backend
 from samedge.runtime.loading import load
+from samedge.runtime.precision import runnable
 from samedge.runtime.result import Result
 from samedge.runtime.session import Session
 from samedge.tolerances import LIMITS, Limit
@@ -43,12 +44,13 @@ def verify(
     Args:
         bundle: folder, zip, or open Bundle.
         backend: "auto" or a backend's name.
-        precision: one precision, or "auto" for all that this device computes natively.
+        precision: one precision, or "auto" for all that this device computes natively and the
+            bundle has graphs for.
         threads, device, cache: as for `samedge.load`.
 
     Returns:
         One row per precision: backend, precision, frames, max_logit_error, limit, rms_ratio, dice,
-        flipped, flipped_limit, margin, passed. See `compare`.
+        dice_limit, flipped, flipped_limit, margin, passed. See `compare`.
 
     Raises:
         BundleError: damaged, changed, or without self-test frames.
@@ -56,7 +58,7 @@ def verify(
     """
     opened = Bundle.open(Path(bundle)) if isinstance(bundle, (str, os.PathLike)) else bundle
     cls, _ = choose_backend(backend)
-    chosen = cls.precisions() if precision == "auto" else (precision,)
+    chosen = runnable(opened, cls) if precision == "auto" else (precision,)
     rows = []
     for name in chosen:
         with load(opened, cls.name, name, threads, device, cache) as session:
@@ -71,7 +73,7 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
     Raises:
         BundleError: there are no frames.
     """
-    pairs = list(_run_all(session, tests))
+    pairs = list(run_selftests(session, tests))
     about, variant = session.describe(), session.manifest["variant"]
 
     def distance(test: SelfTest) -> NDArray[np.float32]:
@@ -81,12 +83,15 @@ def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
         values = mask_values(test.low_res_logits, geometry, session.family)
         return decision_distance(values, session.family)
 
-    return compare(pairs, about["backend"], about["precision"], distance)
+    judged = about["precision"]
+    if judged == "fp32" and not all("fp32" in g for g in session.manifest["graphs"].values()):
+        judged = "fp16"  # computed in float32, from weights that are rounded to half
+    return compare(pairs, about["backend"], about["precision"], distance, judged)
 
 
-def _run_all(session: Session, tests: Iterable[SelfTest]) -> Iterator[tuple[Result, SelfTest]]:
-    """Each self-test's result. A frame that is the one before is not encoded again, which is
-    nearly all of the time."""
+def run_selftests(session: Session, tests: Iterable[SelfTest]) -> Iterator[tuple[Result, SelfTest]]:
+    """Each self-test's result, in turn. A frame that is the one before is not encoded again: that
+    is nearly all of the time."""
     encoded: NDArray[np.uint8] | None = None
     for test in tests:
         if test.stack:
@@ -127,19 +132,23 @@ def compare(
     backend: str,
     precision: str,
     distance: Callable[[SelfTest], NDArray[np.float32]] | None = None,
+    judged_as: str | None = None,
 ) -> Row:
-    """Compare results with their references under the limits of `precision`.
+    """Compare results with their references under the limits of `precision`, or of `judged_as`.
 
     Row entries, each the worst over all frames:
         max_logit_error: largest absolute difference of the low-res logits; `limit` bounds it, which
             grows with the RMS of the reference logits where that is above 1.
         rms_ratio: RMS of that difference over RMS of the reference.
-        dice: overlap of the masks at frame size (1 if both are empty).
+        dice: overlap of the masks at frame size (1 if both are empty); `dice_limit` bounds it,
+            unless it is 0, and is lower for masks that cover little of the frame (see
+            `samedge.tolerances.Limit.least_dice`).
         flipped: share of mask pixels that differ; `flipped_limit` bounds it.
         flipped_far: number of those where the reference is far from another decision (`near_zero`
             of the limits, in logits); must be 0. Counted if `distance` tells how far each pixel is.
         score_error: largest absolute difference of the scores; bounded like logits of RMS 1.
-        margin: the smallest of limit / value over these bounds; at least 1 is a pass.
+        margin: the smallest of limit / value over these bounds, for Dice of what may be missing
+            from 1 over what is missing; at least 1 is a pass.
 
     Raises:
         BundleError: there is nothing to compare, or shapes do not fit.
@@ -149,7 +158,8 @@ def compare(
             "the bundle has no self-test frames, so nothing can be verified; export it again"
         )
     rms = min(_rms(test.low_res_logits.astype(np.float64)) for _, test in pairs)
-    limit = LIMITS[precision].scaled(rms)
+    limits = LIMITS[judged_as or precision]
+    limit = limits.scaled(rms)
     worst = [_compare_one(result, test) for result, test in pairs]
     far = sum(_flipped_far(*pair, distance, limit) for pair in pairs) if distance else 0
     error = max(row["max_logit_error"] for row in worst)
@@ -157,8 +167,9 @@ def compare(
     score_error = max(row["score_error"] for row in worst)
     margins = [
         limit.logits / max(error, 1e-30),
-        LIMITS[precision].logits / max(score_error, 1e-30),
+        limits.logits / max(score_error, 1e-30),
         limit.flipped / max(flipped, 1e-30),
+        min(_dice_margin(result.masks, test.masks, limit) for result, test in pairs),
     ]
     return {
         "backend": backend,
@@ -168,6 +179,7 @@ def compare(
         "limit": limit.logits,
         "rms_ratio": max(row["rms_ratio"] for row in worst),
         "dice": min(row["dice"] for row in worst),
+        "dice_limit": limit.dice,
         "flipped": flipped,
         "flipped_limit": limit.flipped,
         "flipped_far": far,
@@ -222,6 +234,19 @@ def _largest(difference: NDArray[np.float64]) -> float:
 def _rms(values: NDArray[np.float64]) -> float:
     value = float(np.sqrt(np.mean(values**2)))
     return value if np.isfinite(value) else BROKEN
+
+
+def _dice_margin(masks: NDArray[np.uint8], references: NDArray[np.uint8], limit: Limit) -> float:
+    """Smallest of allowed / real loss of Dice. An empty reference has no Dice to lose: what is
+    marked there is in the share of flipped pixels."""
+    margins = [float("inf")]
+    if limit.dice:
+        for mask, reference in zip(masks, references, strict=True):
+            share = float(np.mean(reference != 0))
+            if share:
+                allowed = 1.0 - limit.least_dice(share)
+                margins.append(allowed / max(1.0 - _dice(mask, reference), 1e-30))
+    return min(margins)
 
 
 def _dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:

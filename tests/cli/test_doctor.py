@@ -12,9 +12,12 @@ import pytest
 
 from samedge import memory
 from samedge.cli import run
-from samedge.cli.doctor import abilities
+from samedge.cli.doctor import _machine_rows, abilities
+from samedge.cli.doctor_advice import advice
 from samedge.runtime import machine as module
-from samedge.runtime.machine import machine, nvidia
+from samedge.runtime import nvidia as nvidia_module
+from samedge.runtime.machine import machine
+from samedge.runtime.nvidia import nvidia
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,8 @@ def test_json_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
 def test_text_names_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor"]) == 0
     text = capsys.readouterr().out
-    for word in ("Python", "processor", "cores", "memory", "OpenVINO CPU", "NVIDIA GPU", "export"):
+    for word in ("Python", "processor", "cores", "memory", "OpenVINO CPU", "NVIDIA GPU", "export",
+                 "engine cache", "int8"):  # fmt: skip
         assert word in text
 
 
@@ -58,6 +62,7 @@ def test_a_broken_openvino_is_reported(found: dict[str, Any]) -> None:
     assert not items[0]["works"]
     assert "no libtbb" in items[0]["note"]
     assert not items[1]["works"]
+    assert not items[2]["works"]
 
 
 def test_a_cpu_without_bf16_says_so(found: dict[str, Any]) -> None:
@@ -85,7 +90,7 @@ def test_an_nvidia_smi_without_a_driver_is_a_note(
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     result = nvidia()
-    assert result == {"gpus": [], "note": "NVIDIA-SMI has failed"}
+    assert (result["gpus"], result["note"]) == ([], "NVIDIA-SMI has failed")
     assert "has failed" in abilities({**found, "nvidia": result})[-1]["note"]
 
 
@@ -93,8 +98,8 @@ def test_an_nvidia_smi_that_hangs_is_a_note(monkeypatch: pytest.MonkeyPatch) -> 
     def hang(*_args: object, **_options: object) -> None:
         raise subprocess.TimeoutExpired("nvidia-smi", 20)
 
-    monkeypatch.setattr(module.shutil, "which", lambda _name: "nvidia-smi")
-    monkeypatch.setattr(module.subprocess, "run", hang)
+    monkeypatch.setattr(nvidia_module.shutil, "which", lambda _name: "nvidia-smi")
+    monkeypatch.setattr(nvidia_module.subprocess, "run", hang)
     assert nvidia()["note"].startswith("nvidia-smi does not answer")
 
 
@@ -117,3 +122,93 @@ def test_memory_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("_MEMINFO", "_OWN_GROUPS", "_STATM"):
         monkeypatch.setattr(memory, name, tmp_path / "nothing")
     assert module.memory() == {"total_mb": None, "available_mb": None, "limit_mb": None}
+
+
+def test_an_intel_gpu_is_offered_by_its_backend(found: dict[str, Any]) -> None:
+    devices = [
+        {"device": "CPU", "name": "x", "native": ["fp32"]},
+        {"device": "GPU", "name": "Intel Arc", "native": ["fp32", "fp16"]},
+    ]
+    items = abilities({**found, "openvino": {"version": "1", "devices": devices}})
+    item = next(item for item in items if "Intel GPU" in item["what"])
+    assert item["works"]
+    assert "openvino_gpu" in item["note"]
+
+
+def with_gpu(found: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A machine with an RTX A2000 and everything that it needs."""
+    gpu = {"name": "RTX A2000", "driver": "580.95", "memory": "12 GiB", "compute_capability": "8.6"}
+    library = {"version": "10.13.3", "cuda": 13}
+    libraries = {"tensorrt": library, "tensorrt_rtx": None, "cuda-bindings": library}
+    return {**found, "nvidia": {"gpus": [gpu], "cuda": "13.0", "libraries": libraries, **changes}}
+
+
+def test_a_gpu_with_all_it_needs_works(found: dict[str, Any]) -> None:
+    item = abilities(with_gpu(found))[-1]
+    assert (item["what"], item["works"]) == ("run a bundle on the NVIDIA GPU", True)
+    rows = dict(_machine_rows(with_gpu(found)))
+    assert rows["TensorRT"] == "10.13.3, for CUDA 13"
+    assert "CUDA up to 13.0" in rows["NVIDIA driver"]
+
+
+def test_a_gpu_without_libraries_says_what_to_install(found: dict[str, Any]) -> None:
+    nothing = dict.fromkeys(("tensorrt", "tensorrt_rtx", "cuda-bindings"))
+    item = abilities(with_gpu(found, libraries=nothing))[-1]
+    assert not item["works"]
+    assert "samedge[tensorrt]" in item["note"]
+
+
+def test_rows_of_a_jetson(found: dict[str, Any]) -> None:
+    jetson = {
+        "l4t": "36.4.3",
+        "jetpack": "6.2.1",
+        "power_mode": "15W",
+        "power_mode_id": 1,
+        "gpu_mhz": {"now": 306, "least": 306, "most": 918},
+        "tensorrt": "10.3.0",
+    }
+    governor = {"governor": "schedutil", "driver": "tegra194"}
+    cpu = {**found["cpu"], "governor": governor}
+    text = str(_machine_rows({**found, "jetson": jetson, "cpu": cpu}))
+    for words in ("JetPack 6.2.1, L4T 36.4.3", "power mode 15W", "306 MHz (306 to 918)",
+                  "schedutil (tegra194)"):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("governor", "driver", "told"),
+    [
+        ("powersave", "intel_pstate", False),
+        ("powersave", "amd-pstate-epp", False),
+        ("powersave", "acpi-cpufreq", True),
+        ("conservative", "acpi-cpufreq", True),
+        ("performance", "acpi-cpufreq", False),
+        ("schedutil, powersave", "acpi-cpufreq", True),
+    ],
+)
+def test_a_slow_governor_is_told(
+    found: dict[str, Any], governor: str, driver: str, told: bool
+) -> None:
+    cpu = {**found["cpu"], "governor": {"governor": governor, "driver": driver}}
+    quiet = {"engines": 0, "mb": 0.0, "stale": []}
+    lines = advice({**found, "cpu": cpu, "engine_cache": quiet})
+    assert bool(lines) is told
+    assert not told or "cpupower" in lines[0]
+
+
+def test_advice_is_printed_and_in_the_json(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stale = [{"engine": "x", "why": "it was built by OpenVINO 1, here is 2", "mb": 12.0}]
+    changed = {**found, "engine_cache": {"engines": 3, "mb": 20.0, "stale": stale}}
+    monkeypatch.setattr(module, "machine", lambda: changed)
+    assert run(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "What to do" in text
+    assert "1 of 3 cached engines" in text
+    assert run(["doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["advice"][0].startswith("1 of 3 cached engines")
+    nothing = {"engines": 0, "mb": 0.0, "stale": []}
+    monkeypatch.setattr(module, "machine", lambda: {**changed, "engine_cache": nothing})
+    assert run(["doctor"]) == 0
+    assert "Nothing to repair" in capsys.readouterr().out

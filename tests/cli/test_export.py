@@ -17,6 +17,7 @@ from samedge.bundle import Bundle, BundleWriter
 from samedge.cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "samedge" / "data" / "samus-demo.samedge"
 
 
 def export(*arguments: object) -> int:
@@ -112,14 +113,48 @@ def test_no_folder_to_write_into(
     assert "no folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "fp32,int8", "bf16"])
-def test_later_precisions_are_named_as_such(
+@pytest.mark.parametrize("precision", ["bf16", "fp32,bf16"])
+def test_bf16_has_no_graph_of_its_own(
     precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export("x.pth", "-o", tmp_path / "a.samedge", "--precision", precision) == 4
-    text = capsys.readouterr().err
-    assert "not available in this version: fp32 only" in text
-    assert "--precision bf16" in text
+    assert "run the bundle with --precision bf16" in capsys.readouterr().err
+
+
+def test_half_precision_from_a_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as on a machine without it
+    out = tmp_path / "half.samedge"
+    assert export(DEMO, "-o", out, "--precision", "fp16", "--json", "-q") == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert {name: list(entry) for name, entry in manifest["graphs"].items()} == {
+        "encoder": ["fp16"],
+        "decoder": ["fp16"],
+    }
+    assert sorted(p.name for p in out.glob("*.onnx")) == ["decoder.fp16.onnx", "encoder.fp16.onnx"]
+    assert manifest["overflow"]["frames"] >= 1
+    assert {row["backend"] for row in manifest["parity"]} == {"openvino", "emulation"}
+
+
+@pytest.mark.parametrize(
+    "option", [("--half-weights",), ("--dry-run",), ("--family", "sam"), ("--classes", "2")]
+)
+def test_a_bundle_is_a_finished_model(
+    option: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export(DEMO, "-o", tmp_path / "a.samedge", *option) == 2
+    assert f"{option[0]} cannot be said of a bundle" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_without_float32_graphs_is_no_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = tmp_path / "half.samedge"
+    assert export(DEMO, "-o", half, "--precision", "fp16", "-q") == 0
+    assert export(half, "-o", tmp_path / "b.samedge", "--precision", "fp32") == 3
+    assert "has no float32 encoder and decoder graph to start from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["fp64", "", ",", "fp32 fp16"])

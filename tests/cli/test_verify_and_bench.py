@@ -60,6 +60,66 @@ def test_a_wrong_engine_is_5(
         assert "NO" in captured.out
 
 
+def test_a_wrong_engine_is_offered_to_be_located(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module("samedge.runtime.verify")
+    monkeypatch.setattr(module, "verify", lambda *_args, **_options: [failing_row()])
+    assert run(["verify", str(exported)]) == 5
+    assert "--backend openvino --precision bf16 --locate" in capsys.readouterr().err
+
+
+def test_locate_prints_the_tensors_of_both_graphs(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verify", str(exported), "--precision", "fp32", "--locate"]) == 0
+    text = capsys.readouterr().out
+    for word in ("openvino fp32, encoder", "openvino fp32, decoder", "network_input", "MatMul"):
+        assert word in text
+    assert text.count("no operation stands out") == 2
+
+
+def test_locate_looks_at_what_failed(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the precision left to choose, only the rows that failed; the exit code stays theirs."""
+    from samedge.runtime import drift
+    from samedge.runtime.drift import Drift, Tensor
+
+    module = importlib.import_module("samedge.runtime.verify")
+    good = {**failing_row(), "precision": "fp32", "passed": True}
+    monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good, failing_row()])
+    bad, before = Tensor("b", "Conv", 2, float("inf"), 3.0), Tensor("a", "Relu", 1, 1e-3, 2.0)
+    asked = []
+
+    def locate(_bundle: Any, cls: Any, precision: str, *_args: Any, **_options: Any) -> list[Drift]:
+        asked.append((cls.name, precision))
+        found = bad, (before,), (before, bad), "b (Conv) makes the error"
+        return [Drift("openvino", precision, "encoder", "frame", 0.1, 0.1, bad, *found)]
+
+    monkeypatch.setattr(drift, "locate", locate)
+    assert run(["verify", str(exported), "--locate"]) == 5
+    out, err = capsys.readouterr()
+    assert asked == [("openvino", "bf16")]
+    for word in ("FIRST OUTSIDE", "input of the first", "not finite", "makes the error"):
+        assert word in out
+    assert "--locate" not in err
+    assert run(["verify", str(exported), "--locate", "--json"]) == 5
+    located = json.loads(capsys.readouterr().out)["located"]
+    assert located[0]["first"]["name"] == "b"
+    assert located[0]["first"]["error"] is None
+
+
+def test_nothing_to_locate(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module("samedge.runtime.verify")
+    good = {**failing_row(), "passed": True}
+    monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good])
+    assert run(["verify", str(exported), "--locate"]) == 0
+    assert "nothing to locate" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [(["--backend", "tensorrt"], 4), (["--backend", "nonsense"], 4), (["--precision", "int8"], 4)],

@@ -88,7 +88,9 @@ def test_manifest_lists_the_graphs_as_they_are(exported: tuple[FoldedModel, Bund
 def test_parity_rows(exported: tuple[FoldedModel, Bundle]) -> None:
     """One for each precision that this CPU has; float32 passed."""
     rows = exported[1].manifest["parity"]
-    assert [row["precision"] for row in rows] == list(OpenVinoBackend.precisions())
+    assert [row["precision"] for row in rows] == [
+        name for name in OpenVinoBackend.precisions() if name != "int8"
+    ]
     best = next(row for row in rows if row["precision"] == "fp32")
     assert best["passed"]
     assert best["margin"] >= 1
@@ -203,7 +205,7 @@ def test_a_wrong_graph_does_not_replace_a_good_bundle(
     assert [p.name for p in tmp_path.iterdir()] == ["a.samedge"]
 
 
-@pytest.mark.parametrize("precisions", [("fp16",), ("fp32", "int8"), (), ("bf16",), "fp16"])
+@pytest.mark.parametrize("precisions", [("fp32", "int4"), (), ("bf16",), "fp8"])
 def test_precisions_that_are_not_there(precisions: Any, tmp_path: Path) -> None:
     with pytest.raises(NotSupportedError, match="fp32") as caught:
         samedge.export(folded_model("samus"), tmp_path / "a.samedge", precisions=precisions)

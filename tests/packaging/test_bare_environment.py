@@ -39,7 +39,16 @@ print(json.dumps(result))
 # The module that a package brings, where the names differ.
 MODULE_OF = {"pillow": "PIL", "opencv-python-headless": "cv2", "pytest-timeout": "pytest_timeout"}
 # What no extra brings, but a developer's machine may have.
-STRAY = {"segment_anything", "torchvision", "triton", "tensorrt", "PIL", "onnxruntime"}
+STRAY = {
+    "PIL",
+    "cuda",
+    "onnxruntime",
+    "segment_anything",
+    "tensorrt",
+    "tensorrt_rtx",
+    "torchvision",
+    "triton",
+}
 
 
 def optional_packages() -> dict[str, str]:

@@ -66,7 +66,7 @@ class Case:
             patch.setattr(OpenVinoBackend, "precisions", classmethod(lambda _cls: ("fp32",)))
             self.bundle = samedge.export(samedge.fold(model), folder / "tiny.samedge")
         self.family = self.bundle.family
-        self.session = samedge.load(self.bundle, precision="fp32", threads=1, cache=False)
+        self.session = samedge.load(self.bundle, "openvino", "fp32", threads=1, cache=False)
 
     @classmethod
     def of(cls, name: str, folder: Path) -> Case:

@@ -54,3 +54,15 @@ def test_without_topology_processors_count(machine: Path, monkeypatch: pytest.Mo
 
 def test_usable_processors() -> None:
     assert cpu.usable_cpus()
+
+
+def test_what_sets_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_CPUS", tmp_path)
+    monkeypatch.setattr(cpu, "usable_cpus", lambda: [0, 1])
+    assert cpu.governor() is None
+    for number, name in enumerate(("powersave", "performance")):
+        folder = tmp_path / f"cpu{number}" / "cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_governor").write_text(f"{name}\n")
+        (folder / "scaling_driver").write_text("acpi-cpufreq\n")
+    assert cpu.governor() == {"governor": "powersave, performance", "driver": "acpi-cpufreq"}

@@ -54,7 +54,8 @@ def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None
     result = reference(samus_toy, frame, points=[(3, 4)])
     samus_toy.tests = [selftest(result, frame, [(3, 4)])]
     rows = verify(samus_toy, threads=1)
-    assert tuple(row["precision"] for row in rows) == OpenVinoBackend.precisions()
+    native = tuple(name for name in OpenVinoBackend.precisions() if name != "int8")
+    assert tuple(row["precision"] for row in rows) == native  # the toy has no int8 graph
 
 
 def test_multimask_frames_are_asked_for_as_such(sam_toy: Any, frame: Any) -> None:
@@ -170,3 +171,55 @@ def test_limits_grow_with_large_logits_only(size: float, passes: bool) -> None:
     row = compare([(got, selftest(expected, frame, [(3, 4)]))], "openvino", "fp32")
     assert row["passed"] is passes
     assert row["limit"] == pytest.approx(LIMITS["fp32"].logits * size)
+
+
+def square(side: int, hole: int = 0) -> Any:
+    """A mask of `side` x `side` px in a frame of 200 x 200, with `hole` pixels missing."""
+    mask = np.zeros((1, 200, 200), np.uint8)
+    mask[0, 10 : 10 + side, 10 : 10 + side] = 1
+    mask[0, 10, 10 : 10 + hole] = 0
+    return mask
+
+
+def int8_row(mask: Any, reference: Any) -> dict[str, Any]:
+    logits, scores = np.full((1, 8, 8), 0.5, np.float32), np.zeros(1, np.float32)
+    result = Result(mask, scores, logits, np.zeros(1, np.int64), {})
+    expected = Result(reference, scores, logits, result.object_index, {})
+    test = selftest(expected, np.zeros((200, 200), np.uint8), [(1, 2)])
+    return compare([(result, test)], "openvino", "int8")
+
+
+def test_int8_is_judged_by_dice_with_its_margin() -> None:
+    row = int8_row(square(50, hole=30), square(50))
+    lost = 1 - 2 * 2470 / (2470 + 2500)
+    assert row["dice"] == pytest.approx(1 - lost)
+    assert row["dice_limit"] == LIMITS["int8"].dice
+    assert row["margin"] == pytest.approx((1 - LIMITS["int8"].dice) / lost)
+    assert row["passed"]
+    worse = square(50)
+    worse[0, 10:14, 10:60] = 0  # 8 % of the mask: half a percent of the frame's pixels
+    row = int8_row(worse, square(50))
+    assert row["flipped"] < row["flipped_limit"]
+    assert not row["passed"]
+
+
+def test_a_small_mask_may_lose_more_dice() -> None:
+    """One pixel less around it is more of a small mask than of a large one."""
+    small, large = int8_row(square(8, hole=4), square(8)), int8_row(square(40), square(40))
+    assert small["dice"] < small["dice_limit"]
+    assert small["passed"]
+    assert large["margin"] > small["margin"] > 1
+    assert not int8_row(square(4), square(8))["passed"]
+
+
+def test_an_empty_reference_has_no_dice_to_lose() -> None:
+    empty = np.zeros((1, 200, 200), np.uint8)
+    assert int8_row(empty, empty)["passed"]
+    assert int8_row(square(3), empty)["passed"]  # nine pixels of forty thousand
+    assert not int8_row(square(50), empty)["passed"]  # flipped says so
+
+
+def test_float_precisions_have_no_dice_limit() -> None:
+    row = compare([pair()], "openvino", "fp32")
+    assert row["dice_limit"] == 0
+    assert row["margin"] > 1e6

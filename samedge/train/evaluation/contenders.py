@@ -49,7 +49,7 @@ class Contender(Protocol):
     Attributes:
         name: the file's, with engine and precision.
         engine: "eager", or a backend's name.
-        precision: "fp32", "bf16".
+        precision: "fp32", "bf16", "fp16", "int8".
         family: its record.
         input_size, low_res: sides of the network input and of its logits, px.
     """
@@ -161,7 +161,8 @@ def open_contenders(
     Args:
         models: paths; the files of a checkpoint that comes in two are joined by "+".
         backend: for bundles.
-        precisions: each bundle is a contender in each of them.
+        precisions: each bundle is a contender in each of them; "backend:precision" names the
+            engine of one ("emulation:fp16").
         threads: CPU threads; default: the physical cores.
         says: what `open_checkpoint` has to be told about checkpoints.
 
@@ -198,7 +199,8 @@ def _session(
 ) -> Contender:
     from samedge.runtime import load
 
-    session = stack.enter_context(load(path, backend, precision, threads))
+    named, _, said = precision.rpartition(":")
+    session = stack.enter_context(load(path, named or backend, said, threads))
     return SessionContender(session, path.name)
 
 

@@ -1,0 +1,127 @@
+"""From the float32 graphs of a bundle to its graphs of other precisions, each behind its gate.
+
+No torch, no checkpoint: what is derived comes from the ONNX files, so a bundle that somebody else
+exported gets half precision and INT8 as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from samedge.bundle import Bundle, BundleWriter
+from samedge.errors import ParityError
+from samedge.export.gpu_graph import shape_for_gpu
+from samedge.export.half_graph import to_half
+from samedge.export.onnx_graph import OnnxGraph
+from samedge.export.overflow import Probe, float32_nodes, probe
+from samedge.runtime.session import Session
+from samedge.runtime.verify import verify, verify_session
+
+Frames = Sequence[NDArray[np.uint8]]
+Step = Callable[[str], None]
+Row = dict[str, Any]
+
+EMULATION = "emulation"
+_DTYPES: dict[int, str] = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT32: "int32",
+    onnx.TensorProto.INT64: "int64",
+}
+
+
+class HalfGraphs:
+    """The half-precision twins of a bundle's float32 graphs.
+
+    Args:
+        draft: a bundle with float32 graphs.
+        frames: to look for large values on, beside the self-test frames.
+        work: a folder for files on the way.
+
+    Attributes:
+        graphs: "encoder" and "decoder".
+        record: for the manifest: what the overflow probe found, and which nodes stay in float32.
+
+    Raises:
+        ModelError: values that are not finite, or weights beyond the half range.
+    """
+
+    def __init__(self, draft: Bundle, frames: Frames, work: Path, step: Step) -> None:
+        step("looking for values too large for half precision")
+        full = {name: OnnxGraph.read(draft.graph(name, "fp32")) for name in ("encoder", "decoder")}
+        found = _probe(draft, full, frames, work)
+        shaped = shape_for_gpu(full["encoder"])
+        kept = {n: float32_nodes(graph, found.too_large(n)) for n, graph in full.items()}
+        self.graphs = {name: to_half(graph, kept[name]) for name, graph in full.items()}
+        self.record = {**found.to_json(kept), "shape": shaped}
+
+
+def half_parity(draft: Bundle, step: Step) -> Row:
+    """The row of the parity table for a draft's fp16 graphs, computed in emulated half precision.
+
+    Raises:
+        ParityError: half precision is too far from the float32 reference.
+    """
+    step("parity gate: half precision, emulated in float32")
+    row = verify(draft, EMULATION, "fp16")[0]
+    if not row["passed"]:
+        raise ParityError(_too_far(row))
+    return row
+
+
+def _probe(draft: Bundle, graphs: dict[str, OnnxGraph], frames: Frames, work: Path) -> Probe:
+    runs: list[Callable[[Session], object]] = [partial(verify_session, tests=draft.selftest())]
+    if draft.family.slices == 1:
+        runs += [partial(segment_centre, frame=frame) for frame in frames]
+    return probe(draft, graphs, runs, work)
+
+
+def segment_centre(session: Session, frame: NDArray[np.uint8]) -> None:
+    """Segment a frame with a click in its middle, or a box around it, whichever is taken."""
+    height, width = frame.shape[:2]
+    prompts = session.family.prompts
+    if "point" in prompts:
+        session.segment(frame, points=[((width - 1) / 2, (height - 1) / 2)])
+    elif "box" in prompts:
+        session.segment(frame, box=[width / 4, height / 4, 3 * width / 4, 3 * height / 4])
+    else:
+        session.segment(frame)
+
+
+def _too_far(row: Row) -> str:
+    return (
+        "parity failed: in half precision the logits differ by "
+        f"{row['max_logit_error']:.2e} (limit {row['limit']:.0e}) and {row['flipped']:.2%} of the "
+        "mask pixels flip (limit "
+        f"{row['flipped_limit']:.2%}); export without fp16, and please report "
+        "this with the output of `samedge doctor`"
+    )
+
+
+def write_graph(writer: BundleWriter, graph: Any, name: str, precision: str) -> dict[str, Any]:
+    """Save and check a graph; its entry in the manifest.
+
+    Args:
+        graph: a `Graph` or an `OnnxGraph`.
+    """
+    path = writer.new_file(f"{name}.{precision}.onnx")
+    model = graph.save(path)
+    onnx.checker.check_model(str(path), full_check=True)
+    return {
+        "file": path.name,
+        "inputs": [_value(v) for v in model.graph.input],
+        "outputs": [_value(v) for v in model.graph.output],
+    }
+
+
+def _value(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    shape = [d.dim_param or d.dim_value for d in tensor.shape.dim]
+    return {"name": value.name, "dtype": _DTYPES[tensor.elem_type], "shape": shape}

@@ -1,0 +1,210 @@
+"""`samedge build`: a bundle's engines for NVIDIA GPUs, behind the parity gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from samedge.cli.filetype import size_text
+from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
+from samedge.cli.printing import Printer, common_options
+from samedge.errors import ParityError
+
+if TYPE_CHECKING:
+    from samedge.runtime.engine_build import BuildResult, EngineRow
+
+EPILOG = """\b
+Examples:
+  samedge build samus.samedge --target tensorrt
+  samedge build samus.samedge --target tensorrt --precision fp16 --timing-cache times.bin
+  samedge build samus.samedge --target tensorrt-rtx --sm 86,89,120 -o engines
+"""
+_COLUMNS = ("engine", "for", "size", "kernels", "seconds", "state")
+
+
+def _precisions(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+    if names == ("auto",):
+        return ()
+    if not names or not {"fp32", "fp16", "int8"}.issuperset(names):
+        raise click.BadParameter(f"'{value}': expected auto, or some of fp32,fp16,int8")
+    return names
+
+
+def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
+    names = [name.strip().removeprefix("sm_").replace(".", "") for name in value.split(",")]
+    if not value:
+        return ()
+    if not all(name.isascii() and name.isdigit() and 2 <= len(name) <= 3 for name in names):
+        raise click.BadParameter(f"'{value}': expected compute capabilities such as 86,89,120")
+    return tuple(dict.fromkeys(map(int, names)))
+
+
+@click.command(epilog=EPILOG)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--target",
+    required=True,
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    help="Library that runs the engines.",
+)
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    callback=_precisions,
+    help="fp32, fp16, int8, separated by commas; auto: all that the bundle has graphs for.",
+)
+@click.option(
+    "--sm",
+    "capabilities",
+    default="",
+    callback=_capabilities,
+    help="GPUs to build for by compute capability, 86,89,120 say; tensorrt-rtx only. Default: the "
+    "GPU of this machine.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the engines. Default: in the bundle, or the cache for a zipped one.",
+)
+@click.option("--workspace", type=click.IntRange(1), help="Most scratch memory of a layer, in MB.")
+@click.option(
+    "--timing-cache",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of measured layer times, used and extended.",
+)
+@click.option(
+    "--max-side",
+    type=click.IntRange(256, 4096),
+    default=4096,
+    show_default=True,
+    help="Largest side of a frame, in px.",
+)
+@click.option(
+    "--version-compatible", is_flag=True, help="Loads in later versions of TensorRT as well."
+)
+@click.option(
+    "--hardware-compatible", is_flag=True, help="Runs on all GPUs from Ampere on (TensorRT)."
+)
+@click.option("--refittable", is_flag=True, help="The weights can be exchanged later.")
+@click.option("--device", type=click.IntRange(0), default=0, help="Number of the GPU.")
+@click.option("--force", is_flag=True, help="Build also where an engine that fits is there.")
+@common_options
+def command(
+    bundle: Path,
+    target: str,
+    precision: tuple[str, ...],
+    capabilities: tuple[int, ...],
+    output: Path | None,
+    workspace: int | None,
+    timing_cache: Path | None,
+    max_side: int,
+    version_compatible: bool,
+    hardware_compatible: bool,
+    refittable: bool,
+    device: int,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Build the engines of BUNDLE: for this machine's GPU, or ahead of time for others.
+
+    TensorRT builds on the device only. TensorRT-RTX also builds on a machine without a GPU, for the
+    GPUs that --sm names. Where the GPU is here, the engines are run on the bundle's self-test
+    frames and compared with the float32 reference before they are stored; exit code 5 if one is
+    farther from it than its precision allows, and no engine of that precision is left.
+
+    The files are the library's own engines: trtexec reads them. What each was built from and for
+    stands in a JSON file beside it.
+    """
+    from samedge.bundle import Bundle
+    from samedge.runtime.engine_build import build_engines
+    from samedge.runtime.tensorrt_build import BuildOptions
+
+    printer = Printer(quiet, as_json)
+    options = BuildOptions(
+        workspace_mb=workspace,
+        timing_cache=timing_cache,
+        version_compatible=version_compatible,
+        hardware_compatible=hardware_compatible,
+        refittable=refittable,
+        max_side=max_side,
+    )
+    opened = Bundle.open(bundle)
+    with _progress(printer) as progress:
+        result = build_engines(
+            opened,
+            target.replace("-", "_"),
+            precision,
+            capabilities,
+            output,
+            options,
+            force,
+            device,
+            progress,
+        )
+    printer.json({"bundle": bundle.name, "passed": not result.failed, **result.to_json()})
+    _print(result, printer)
+    if result.failed:
+        raise ParityError(
+            f"{bundle.name} does not compute on this GPU what it should: "
+            f"{', '.join(result.failed)}; no engine of that precision was stored. Use another "
+            "--precision, and report what `samedge doctor` prints"
+        )
+
+
+def _print(result: BuildResult, printer: Printer) -> None:
+    title = f"Engines in {result.folder}"
+    printer.table(title, _COLUMNS, [_cells(row) for row in result.engines])
+    for note in dict.fromkeys(note for row in result.engines for note in row.notes):
+        printer.line(f"note: {note}")
+    if result.parity:
+        title = "Parity with the float32 reference, on this GPU"
+        printer.table(title, PARITY_COLUMNS, parity_rows(result.parity))
+    if result.unchecked is not None:
+        printer.line(
+            f"Not checked: {result.unchecked}. Run `samedge verify` with --backend on the device "
+            "before it serves."
+        )
+
+
+def _cells(row: EngineRow) -> tuple[str, ...]:
+    return (
+        row.file,
+        f"sm_{row.compute_capability}",
+        size_text(row.bytes),
+        "-" if row.kernels is None else str(row.kernels),
+        f"{row.seconds:.1f}",
+        row.state,
+    )
+
+
+@contextmanager
+def _progress(printer: Printer) -> Iterator[Callable[[str, str, int, int], None] | None]:
+    """A bar for each engine, of the steps of the phase that its build is in; on a terminal."""
+    if not printer.progress_wanted:
+        yield None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("  {task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, int] = {}
+
+        def tell(engine: str, phase: str, done: int, steps: int) -> None:
+            if engine not in tasks:
+                tasks[engine] = bars.add_task(escape(engine))
+            text = escape(f"{engine}: {phase}")
+            bars.update(
+                bars.task_ids[tasks[engine]], description=text, completed=done, total=steps or None
+            )
+
+        yield tell

@@ -1,0 +1,185 @@
+"""Which precisions a bundle can run in, which of its graphs each one takes, and the choice.
+
+Some precisions are in a graph (`samedge export --precision`), others in how an engine computes:
+OpenVINO turns the float32 graph into bf16 or fp16 by itself, TensorRT's engines are strongly typed
+and compute what the graph says. `int8` is the encoder's alone: the decoder is never quantised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from samedge.bundle import Bundle
+from samedge.errors import NotSupportedError
+from samedge.runtime.backend import Backend
+
+# All that samedge knows, fastest first: the order in which `auto` tries them.
+PRECISIONS = ("int8", "bf16", "fp16", "fp32")
+
+# Backend -> precision -> graphs of the manifest that serve it, best first; by graph where they
+# differ. OpenVINO computes what it is told from either graph; float32 has the exact weights.
+_EITHER = ("fp32", "fp16")
+_OPENVINO: dict[str, dict[str, tuple[str, ...]]] = {
+    "fp32": {"encoder": _EITHER, "decoder": _EITHER},
+    "bf16": {"encoder": _EITHER, "decoder": _EITHER},
+    "fp16": {"encoder": _EITHER, "decoder": _EITHER},
+    "int8": {"encoder": ("int8",), "decoder": _EITHER},
+}
+_TENSORRT: dict[str, dict[str, tuple[str, ...]]] = {
+    "fp32": {"encoder": ("fp32",), "decoder": ("fp32",)},
+    "fp16": {"encoder": ("fp16",), "decoder": ("fp16",)},
+    "int8": {"encoder": ("int8",), "decoder": ("fp16",)},
+}
+_GRAPHS: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
+    "openvino": _OPENVINO,
+    "openvino_gpu": _OPENVINO,
+    "tensorrt": _TENSORRT,
+    "tensorrt_rtx": _TENSORRT,
+}
+
+
+def graph_key(manifest: Mapping[str, Any], backend: str, graph: str, precision: str) -> str:
+    """The key under `manifest["graphs"][graph]` of the file that `backend` takes for `precision`.
+
+    Args:
+        manifest: of a bundle.
+        backend: a backend's name; one that is not listed here is taken to be strongly typed.
+        graph: "encoder" or "decoder".
+        precision: "fp32", "bf16", "fp16" or "int8".
+
+    Raises:
+        NotSupportedError: the backend has no such precision, or the bundle no graph for it.
+    """
+    table = _GRAPHS.get(backend, _TENSORRT)
+    if precision not in table:
+        raise NotSupportedError(
+            f"the {backend} backend has no precision '{precision}'; "
+            f"use one of: {', '.join(sorted(table, key=PRECISIONS.index))}"
+        )
+    wanted = table[precision][graph]
+    there = manifest["graphs"][graph]
+    for key in wanted:
+        if key in there:
+            return key
+    has = ", ".join(f"{name} {key}" for name in manifest["graphs"] for key in _keys(manifest, name))
+    raise NotSupportedError(
+        f"{precision} with the {backend} backend needs the bundle's {wanted[0]} {graph} graph, and "
+        f"it has only: {has}; make a bundle that has it: "
+        f"samedge export BUNDLE -o NEW --precision {','.join(_to_export(manifest, wanted[0]))}"
+    )
+
+
+def runnable(bundle: Bundle, backend: type[Backend]) -> tuple[str, ...]:
+    """Precisions that the device computes natively and the bundle has graphs for, in the
+    backend's own order."""
+    found = []
+    for precision in backend.precisions():
+        if all(missing_graph(bundle, backend, graph, precision) is None for graph in
+               bundle.manifest["graphs"]):  # fmt: skip
+            found.append(precision)
+    return tuple(found)
+
+
+def missing_graph(
+    bundle: Bundle, backend: type[Backend], graph: str, precision: str
+) -> NotSupportedError | None:
+    """The error that loading `graph` in `precision` would give for want of a file, if any."""
+    try:
+        graph_key(bundle.manifest, backend.name, graph, precision)
+    except NotSupportedError as error:
+        return error
+    return None
+
+
+def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> tuple[str, str]:
+    """The precision to run, and why.
+
+    "auto" is the fastest that the device computes natively, the bundle has graphs for, and whose
+    row in the bundle's parity table passed with this backend; fp32 needs no row. A precision that
+    was asked for by name is taken even if it was never tried here.
+
+    Raises:
+        NotSupportedError: it was asked for and does not run here.
+    """
+    if precision == "auto":
+        return _fastest(bundle, backend)
+    native = backend.precisions()
+    if precision not in native:
+        usable = [name for name in PRECISIONS if name in runnable(bundle, backend)]
+        what = "does not run here" if precision in PRECISIONS else "is none that samedge knows"
+        raise NotSupportedError(
+            f"the precision '{precision}' {what} with the {backend.name} backend; "
+            f"use one of: {', '.join(('auto', *usable))}"
+        )
+    for graph in bundle.manifest["graphs"]:
+        error = missing_graph(bundle, backend, graph, precision)
+        if error is not None:
+            raise error
+    passed = proven(bundle, backend, precision)
+    if passed or precision == "fp32":
+        return precision, "asked for"
+    if passed is None:
+        return precision, "asked for, but not in the bundle's parity table: run `samedge verify`"
+    return precision, "asked for, though it did not pass the bundle's parity gate"
+
+
+def _fastest(bundle: Bundle, backend: type[Backend]) -> tuple[str, str]:
+    usable, native = runnable(bundle, backend), backend.precisions()
+    refused = []
+    slower: frozenset[str] = getattr(backend, "slower_than_float32", frozenset)()
+    for name in PRECISIONS:
+        if name in slower:
+            continue
+        if name not in usable:
+            if name in native:
+                refused.append(f"the bundle has no {name} graph")
+            continue
+        passed = proven(bundle, backend, name)
+        if passed:
+            why = "fastest that is native here and passed the bundle's parity gate"
+            return name, "; ".join((why, *refused))
+        if name == "fp32":
+            break
+        refused.append(
+            f"{name} did not pass the bundle's parity gate"
+            if passed is False
+            else f"the bundle's parity table has no {name} row for this backend"
+        )
+    if "fp32" in usable:
+        return "fp32", "; ".join(refused) or "no faster precision is native here"
+    # A bundle of typed graphs without float32: say what there is instead of guessing.
+    raise NotSupportedError(
+        f"no precision of the bundle is proven with the {backend.name} backend "
+        f"({'; '.join(refused) or 'it has no graph for it'}); run `samedge verify`, then ask for "
+        f"one by name: {', '.join(usable) or 'none'}"
+    )
+
+
+def proven(bundle: Bundle, backend: type[Backend], precision: str) -> bool | None:
+    """Whether a precision passed the parity gate: when the bundle was exported, or when its engines
+    were built here; None if it was not tried."""
+    passed = parity(bundle, backend.name, precision)
+    on_device = getattr(backend, "proven", None)
+    if passed is None and on_device is not None:
+        here: bool | None = on_device(bundle, precision)
+        return here
+    return passed
+
+
+def parity(bundle: Bundle, backend: str, precision: str) -> bool | None:
+    """Whether the bundle passed with this backend and precision; None if it was not tried."""
+    for row in bundle.manifest.get("parity", []):
+        if row.get("backend") == backend and row.get("precision") == precision:
+            return bool(row.get("passed"))
+    return None
+
+
+def _keys(manifest: Mapping[str, Any], graph: str) -> list[str]:
+    return [key for key in reversed(PRECISIONS) if key in manifest["graphs"][graph]]
+
+
+def _to_export(manifest: Mapping[str, Any], extra: str) -> list[str]:
+    """What the new bundle should hold: what this one has, and the graph that is missing."""
+    keys = {*manifest["graphs"]["encoder"], extra}
+    return [key for key in reversed(PRECISIONS) if key in keys]

@@ -1,0 +1,211 @@
+"""`samedge build`: engines behind the gate, with the stand-in and with TensorRT-RTX itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import samedge
+from samedge.bundle import Bundle
+from samedge.cli import run
+from samedge.runtime import tensorrt_plan
+from samedge.runtime.engine_store import read_record
+from tests.runtime.stand_in.install import VERSIONS, installed
+
+REAL = importlib.util.find_spec("tensorrt_rtx") is not None
+
+
+@pytest.fixture(params=VERSIONS)
+def library(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    with installed(request.param) as module:
+        yield module
+        module.world.driver.assert_clean()
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
+
+
+def build(bundle: Path, library: ModuleType, *arguments: Any) -> int:
+    target = library.__name__.replace("_", "-")
+    return run(["build", str(bundle), "--target", target, *map(str, arguments)])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_on_the_device(
+    library: ModuleType, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build(tiny_bundle, library, "-o", tmp_path / "engines", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["passed"]
+    assert said["unchecked"] is None
+    (row,) = said["parity"]
+    assert (row["backend"], row["precision"], row["passed"]) == (library.__name__, "fp32", True)
+    version = f"{library.__name__}-{library.__version__}"
+    wanted = [f"{graph}.fp32.{version}.sm86" for graph in ("decoder", "encoder")]
+    assert names(tmp_path / "engines") == sorted(
+        f"{stem}.{ending}" for stem in wanted for ending in ("engine", "json")
+    )
+    assert [engine["state"] for engine in said["engines"]] == ["built", "built"]
+    record = read_record(tmp_path / "engines" / f"{wanted[1]}.engine")
+    assert record["gpu"] == "Stand-in GPU"
+    assert record["parity"][0]["passed"] is True
+
+
+def test_what_fits_is_kept_and_force_builds_again(
+    library: ModuleType, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, states, builds in (
+        ((), {"built"}, 2),
+        ((), {"kept"}, 2),
+        (("--force",), {"built"}, 4),
+        (("--workspace", 500), {"built"}, 6),  # another way to build is another engine
+    ):
+        assert build(tiny_bundle, library, "-o", tmp_path / "e", "--json", *arguments) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert {engine["state"] for engine in said["engines"]} == states
+        assert library.world.builds == builds
+        assert said["parity"]
+
+
+def test_a_session_takes_what_was_built(
+    library: ModuleType, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = _copied(tiny_bundle, tmp_path)
+    assert build(bundle, library, "--quiet") == 0
+    builds = library.world.builds
+    assert len(names(bundle / "engines")) == 4
+    with samedge.load(bundle, library.__name__) as session:
+        assert session.describe()["notes"] == []
+        assert session.describe()["precision"] == "fp32"
+    assert library.world.builds == builds
+
+
+def test_a_failed_gate_leaves_no_engine(
+    library: ModuleType,
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "engines"
+    assert build(tiny_bundle, library, "-o", folder, "--quiet") == 0
+    copy = np.copyto
+
+    def wrong(target: Any, source: Any) -> None:
+        copy(target, source)
+        if target.ndim == 4 and target.dtype == np.float32:
+            target += 1
+
+    monkeypatch.setattr(tensorrt_plan.np, "copyto", wrong)
+    assert build(tiny_bundle, library, "-o", folder) == 5
+    out, err = capsys.readouterr()
+    assert "refused" in out
+    assert "no engine of that precision was stored" in err
+    assert names(folder) == []
+
+
+def test_a_failed_build_leaves_nothing(
+    library: ModuleType, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library.world.fail_build = True
+    assert build(tiny_bundle, library, "-o", tmp_path / "engines") == 6
+    assert "no tactic" in capsys.readouterr().err
+    assert names(tmp_path / "engines") == []
+
+
+def test_a_zipped_bundles_engines_go_to_the_cache(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = Bundle.open(tiny_bundle)
+    zipped = Bundle(tmp_path / "tiny.samedge", opened.root, opened.manifest)
+    from samedge.runtime.engine_build import build_engines
+
+    with installed(VERSIONS[0]):
+        result = build_engines(zipped, "tensorrt")
+    assert result.folder.is_relative_to(tmp_path / "cache")
+    assert len(names(result.folder)) == 4
+
+
+def test_ahead_of_time_on_a_machine_with_another_gpu(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with installed(VERSIONS[2]) as library:
+        assert build(tiny_bundle, library, "--sm", "89,120", "-o", tmp_path / "e", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert {engine["compute_capability"] for engine in said["engines"]} == {89, 120}
+    assert said["unchecked"] == "the GPU here (Stand-in GPU) has sm_86"
+    assert said["parity"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--precision", "fp16"), 4, "--precision fp32,fp16"),
+        (("--precision", "bf16"), 2, "expected auto, or some of"),
+        (("--sm", "eight"), 2, "expected compute capabilities"),
+        (("--device", "3"), 4, "no GPU number 3"),
+        (("--workspace", "0"), 2, "workspace"),
+    ],
+)
+def test_what_is_refused(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with installed(VERSIONS[0]) as library:
+        assert build(tiny_bundle, library, "-o", tmp_path / "e", *arguments) == code
+    assert words in capsys.readouterr().err
+
+
+def test_without_library_or_gpu(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with installed(VERSIONS[2]) as library:  # the other library is not there
+        other = ["build", str(tiny_bundle), "--target", "tensorrt", "-o", str(tmp_path / "e")]
+        assert run(other) == 4
+        assert "pip install 'samedge[tensorrt]'" in capsys.readouterr().err
+        library.world.driver.devices = 0
+        assert build(tiny_bundle, library, "-o", tmp_path / "e") == 4
+        assert "name its GPU: --sm 86" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with installed(VERSIONS[0]) as library:
+        assert build(tiny_bundle, library, "-o", tmp_path / "file" / "engines") == 6
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")
+def test_the_real_library_ahead_of_time(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--target", "tensorrt-rtx", "--sm", "86,120", "-o", str(tmp_path), "--json"]
+    assert run(["build", str(tiny_bundle), *arguments]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert len(said["engines"]) == 4
+    assert all(engine["kernels"] > 10 for engine in said["engines"])
+    assert said["unchecked"]
+
+
+def _copied(bundle: Path, folder: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(bundle, folder / "copy.samedge"))

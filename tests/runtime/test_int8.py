@@ -1,0 +1,189 @@
+"""An int8 encoder in OpenVINO: quantised kernels run, and everything around them stays exact."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import pytest
+
+from samedge.bundle import Bundle
+from samedge.frame_inputs import encoder_inputs
+from samedge.geometry import frame_geometry
+from samedge.runtime import load, verify
+from samedge.runtime.backend import LoadOptions
+from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.openvino_compile import _Models, core, rest_of
+from samedge.runtime.session import Session
+from samedge.tolerances import LIMITS
+from tests.runtime.quantised import with_int8
+
+pytestmark = pytest.mark.skipif(
+    "int8" not in OpenVinoBackend.precisions(), reason="this CPU has no int8 kernels"
+)
+
+
+def first_inputs(bundle: Bundle) -> dict[str, Any]:
+    """What the encoder takes for the first self-test's frame."""
+    family, variant = bundle.family, bundle.manifest["variant"]
+    frame = bundle.selftest()[0].frame
+    height, width = frame.shape[:2]
+    geometry = frame_geometry(
+        family, height, width, None, variant["input_size"], variant["low_res"]
+    )
+    channels = 3 if frame.ndim == 3 else 1
+    known, pixels = encoder_inputs(family, geometry, channels)
+    pixels[...] = frame.reshape(pixels.shape)
+    return known
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """The tiny bundle with an int8 encoder."""
+    target = tmp_path_factory.mktemp("int8") / "tiny.samedge"
+    shutil.copytree(tiny_bundle, target)
+    _, count = with_int8(target, first_inputs(Bundle.open(target)))
+    assert count > 10
+    return target
+
+
+@pytest.fixture
+def bundle(folder: Path) -> Bundle:
+    return Bundle.open(folder)
+
+
+def test_quantised_kernels_are_used(bundle: Bundle) -> None:
+    """The rewrites must leave Q/DQ in a form that OpenVINO turns into int8 products."""
+    options = LoadOptions("int8", threads=1, cache=False, profile=True)
+    with Session(bundle, OpenVinoBackend, options, "test") as session:
+        session.set_frame(bundle.selftest()[0].frame)
+        kernels = [(kind, kernel) for part, _, kind, kernel, _ in session._encoder.profile()]
+    products = [kernel for kind, kernel in kernels if kind in _PRODUCTS]
+    assert sum("i8" in kernel for kernel in products) >= len(products) / 2
+    assert any(kind == "Convolution" and "i8" in kernel for kind, kernel in kernels)
+
+
+_PRODUCTS = ("FullyConnected", "FullyConnectedQuantizedLegacy", "Convolution")
+
+
+def test_int8_computes_what_its_graph_says(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime executes the Q/DQ graph node by node; float32 is much farther away."""
+    refused = [{"backend": "openvino", "precision": "bf16", "passed": False}]
+    monkeypatch.setitem(bundle.manifest, "parity", refused)  # the rest in float32, too
+    onnxruntime = pytest.importorskip("onnxruntime")
+    inputs = first_inputs(bundle)
+    path = str(bundle.graph("encoder", "int8"))
+    engine = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    given = {i.name: np.asarray(inputs[i.name]) for i in engine.get_inputs()}
+    (expected,) = engine.run(["image_embedding"], given)
+    errors = {}
+    for precision in ("int8", "fp32"):
+        with load(bundle, precision=precision, threads=1) as session:
+            session.set_frame(bundle.selftest()[0].frame)
+            difference = session.embedding() - expected
+        errors[precision] = float(np.sqrt((difference**2).mean() / (expected**2).mean()))
+    assert errors["int8"] < 0.5 * errors["fp32"], errors
+    assert errors["fp32"] > 1e-2, errors
+
+
+def test_int8_has_a_row_with_a_dice_limit(bundle: Bundle) -> None:
+    (row,) = verify(bundle, precision="int8", threads=1)
+    assert (row["precision"], row["dice_limit"]) == ("int8", LIMITS["int8"].dice)
+    # Plainly quantised and with random weights it need not pass, but it is near.
+    assert row["margin"] > 0.5
+    assert row["rms_ratio"] > 1e-3  # float32 would give 1e-6: something was quantised
+
+
+def test_auto_verifies_what_the_bundle_has_graphs_for(bundle: Bundle) -> None:
+    assert [row["precision"] for row in verify(bundle, threads=1)] == list(
+        OpenVinoBackend.precisions()
+    )
+
+
+def test_preprocessing_and_decoder_are_those_of_float32(bundle: Bundle) -> None:
+    test = bundle.selftest()[0]
+    network, answers = [], []
+    with load(bundle, precision="fp32", threads=1) as exact:
+        exact.set_frame(test.frame)
+        embedding = exact.embedding()
+        network.append(exact._encoder._parts["encoder"]._bound["network_input"][0].copy())
+        answers.append(exact.predict(points=test.points, labels=test.labels))
+    with load(bundle, precision="int8", threads=1) as session:
+        session.set_frame(test.frame)
+        network.append(session._encoder._parts["encoder"]._bound["network_input"][0].copy())
+        session._embedding[...] = embedding
+        answers.append(session.predict(points=test.points, labels=test.labels))
+    np.testing.assert_array_equal(*network)
+    np.testing.assert_array_equal(*(answer.low_res_logits for answer in answers))
+
+
+def test_no_widened_copy_of_int8_weights(bundle: Bundle) -> None:
+    """A session of int8 must not keep float weights beside the quantised ones."""
+    path = bundle.graph("encoder", "int8")
+    encoder = _Models(path, "encoder", "int8", "bf16", "CPU").take("encoder")
+    stored = [n for n in encoder.get_ordered_ops() if n.get_type_name() == "Constant"]
+    narrow = sum(n.get_data().nbytes for n in stored if n.get_element_type() == ov.Type.i8)
+    wide = [n for n in stored if n.get_element_type() == ov.Type.f32]
+    products = {
+        id(n) for n in wide for target in n.output(0).get_target_inputs()
+        if target.get_node().get_type_name() in ("MatMul", "Convolution")
+    }  # fmt: skip
+    heavy = {n.get_friendly_name() for n in wide if id(n) in products and n.get_data().size > 4096}
+    assert narrow > 0
+    assert heavy <= {"encoder.patch_embed.resize"}  # a product by a constant on the left
+
+
+def test_the_rest_is_bf16_only_where_native_and_not_refused(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native = ["FP32", "BF16", "INT8"]
+    monkeypatch.setattr(ov.Core, "get_property", lambda *_: native)
+    assert rest_of(bundle, "int8") == "bf16"
+    assert rest_of(bundle, "fp16") == "fp16"
+    rows = [{"backend": "openvino", "precision": "bf16", "passed": False}]
+    monkeypatch.setitem(bundle.manifest, "parity", rows)
+    assert rest_of(bundle, "int8") == "fp32"
+    monkeypatch.setitem(bundle.manifest, "parity", [])
+    native.remove("BF16")
+    assert rest_of(bundle, "int8") == "fp32"
+
+
+def test_a_second_start_comes_from_the_cache(bundle: Bundle, private_cache: Path) -> None:
+    results = []
+    for cached in (False, True):
+        with load(bundle, precision="int8", threads=1) as session:
+            assert session._encoder.cached is cached
+            test = bundle.selftest()[0]
+            results.append(session.segment(test.frame, points=test.points, labels=test.labels))
+    np.testing.assert_array_equal(results[0].low_res_logits, results[1].low_res_logits)
+
+
+def test_precisions_of_one_bundle_do_not_share_engines(bundle: Bundle) -> None:
+    test = bundle.selftest()[0]
+    embeddings = []
+    for precision in ("fp32", "int8"):
+        with load(bundle, precision=precision, threads=1) as session:
+            session.set_frame(test.frame)
+            embeddings.append(session.embedding())
+    assert np.abs(embeddings[0] - embeddings[1]).max() > 1e-3
+
+
+def test_throughput_shares_one_engine_and_gives_the_same(bundle: Bundle) -> None:
+    """Two sessions at once, each with an inference request of its own."""
+    test = bundle.selftest()[0]
+    given = {"points": test.points, "labels": test.labels}
+    with load(bundle, precision="fp32", threads=1) as alone:
+        expected = alone.segment(test.frame, **given)
+    options: dict[str, Any] = {"precision": "fp32", "threads": 2, "hint": "throughput"}
+    with load(bundle, **options) as one, load(bundle, **options) as two:
+        compiled = [s._encoder._parts["encoder"]._compiled for s in (one, two)]
+        assert compiled[0] is compiled[1]
+        assert "THROUGHPUT" in str(compiled[0].model.get_property("PERFORMANCE_HINT"))
+        del compiled
+        one.set_frame(255 - test.frame)
+        result = two.segment(test.frame, **given)
+    np.testing.assert_allclose(result.low_res_logits, expected.low_res_logits, atol=1e-5)
+    assert core() is core()

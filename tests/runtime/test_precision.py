@@ -1,0 +1,193 @@
+"""Which graph serves which precision, and what `auto` takes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samedge.errors import NotSupportedError
+from samedge.runtime.precision import PRECISIONS, choose_precision, graph_key, runnable
+
+
+def manifest(encoder: str, decoder: str = "fp32", **parity: bool) -> dict[str, Any]:
+    """Graphs by name ("fp32 int8"), and parity rows of OpenVINO by precision."""
+    return {
+        "graphs": {
+            "encoder": {key: {} for key in encoder.split()},
+            "decoder": {key: {} for key in decoder.split()},
+        },
+        "parity": [
+            {"backend": "openvino", "precision": name, "passed": passed}
+            for name, passed in parity.items()
+        ],
+    }
+
+
+def bundle(*args: Any, **parity: bool) -> Any:
+    return SimpleNamespace(manifest=manifest(*args, **parity))
+
+
+def backend(*native: str, name: str = "openvino") -> Any:
+    return SimpleNamespace(name=name, precisions=lambda: native)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_openvino_takes_the_exact_weights_where_it_can(precision: str) -> None:
+    both = manifest("fp32 fp16", "fp32 fp16")
+    half = manifest("fp16", "fp16")
+    for graph in ("encoder", "decoder"):
+        assert graph_key(both, "openvino", graph, precision) == "fp32"
+        assert graph_key(half, "openvino_gpu", graph, precision) == "fp16"
+
+
+def test_int8_is_the_encoder_alone() -> None:
+    data = manifest("fp32 fp16 int8", "fp32 fp16")
+    assert graph_key(data, "openvino", "encoder", "int8") == "int8"
+    assert graph_key(data, "openvino", "decoder", "int8") == "fp32"
+    assert graph_key(data, "tensorrt", "encoder", "int8") == "int8"
+    assert graph_key(data, "tensorrt_rtx", "decoder", "int8") == "fp16"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_typed_engines_take_the_graph_of_that_name(precision: str) -> None:
+    data = manifest("fp32 fp16", "fp32 fp16")
+    assert graph_key(data, "tensorrt", "encoder", precision) == precision
+
+
+def test_a_missing_graph_names_what_there_is_and_the_command() -> None:
+    with pytest.raises(NotSupportedError) as caught:
+        graph_key(manifest("fp32 fp16", "fp32"), "openvino", "encoder", "int8")
+    text = str(caught.value)
+    for words in ("int8 encoder", "encoder fp32, encoder fp16, decoder fp32"):
+        assert words in text
+    assert "samedge export BUNDLE -o NEW --precision fp32,fp16,int8" in text
+
+
+@pytest.mark.parametrize(("name", "precision"), [("tensorrt", "bf16"), ("openvino", "fp8")])
+def test_a_precision_that_a_backend_does_not_have(name: str, precision: str) -> None:
+    with pytest.raises(NotSupportedError, match=r"use one of: .*fp32"):
+        graph_key(manifest("fp32 fp16 int8"), name, "encoder", precision)
+
+
+def test_runnable_is_native_and_in_the_bundle() -> None:
+    native = backend("fp32", "bf16", "int8")
+    assert runnable(bundle("fp32"), native) == ("fp32", "bf16")
+    assert runnable(bundle("fp32 int8"), native) == ("fp32", "bf16", "int8")
+    # The engine's decoder would have to be fp16, and there is none.
+    assert runnable(bundle("fp32 int8"), backend("fp32", "int8", name="tensorrt")) == ("fp32",)
+
+
+ALL = backend("fp32", "bf16", "fp16", "int8")
+
+
+@pytest.mark.parametrize(
+    ("graphs", "parity", "expected"),
+    [
+        ("fp32 int8", {"fp32": True, "bf16": True, "int8": True}, "int8"),
+        ("fp32 int8", {"fp32": True, "bf16": True, "int8": False}, "bf16"),
+        ("fp32", {"fp32": True, "bf16": True, "int8": True}, "bf16"),
+        ("fp32", {"bf16": False, "fp16": True}, "fp16"),
+        ("fp32", {"bf16": False}, "fp32"),
+        ("fp32 int8", {}, "fp32"),
+    ],
+)
+def test_auto_is_the_fastest_that_passed(
+    graphs: str, parity: dict[str, bool], expected: str
+) -> None:
+    assert choose_precision(bundle(graphs, **parity), ALL, "auto")[0] == expected
+
+
+def test_auto_takes_only_what_is_native() -> None:
+    proven = bundle("fp32 int8", bf16=True, int8=True)
+    assert choose_precision(proven, backend("fp32"), "auto") == (
+        "fp32",
+        "no faster precision is native here",
+    )
+
+
+def test_auto_says_what_it_passed_over() -> None:
+    _, why = choose_precision(bundle("fp32", fp16=False), ALL, "auto")
+    assert "no int8 graph" in why
+    assert "no bf16 row" in why
+    assert "fp16 did not pass" in why
+
+
+def test_auto_without_float32_and_without_proof_is_an_error() -> None:
+    half = bundle("fp16", "fp16")
+    with pytest.raises(NotSupportedError, match="samedge verify"):
+        choose_precision(half, backend("fp16", name="tensorrt"), "auto")
+
+
+def test_rows_of_another_backend_do_not_count() -> None:
+    other = bundle("fp32", bf16=True)
+    assert choose_precision(other, backend("fp32", "bf16", name="openvino_gpu"), "auto")[0] == (
+        "fp32"
+    )
+
+
+def test_asked_for_says_what_the_parity_table_says() -> None:
+    tried = bundle("fp32 int8", int8=False)
+    assert choose_precision(tried, ALL, "int8")[1].endswith("did not pass the bundle's parity gate")
+    assert "samedge verify" in choose_precision(tried, ALL, "bf16")[1]
+    assert choose_precision(tried, ALL, "fp32") == ("fp32", "asked for")
+
+
+def test_asked_for_and_not_here() -> None:
+    with pytest.raises(NotSupportedError, match=r"does not run here .*auto, fp32"):
+        choose_precision(bundle("fp32"), backend("fp32"), "bf16")
+    with pytest.raises(NotSupportedError, match="none that samedge knows"):
+        choose_precision(bundle("fp32"), backend("fp32"), "fp8")
+    with pytest.raises(NotSupportedError, match="int8 encoder"):
+        choose_precision(bundle("fp32"), ALL, "int8")
+
+
+@given(
+    st.sets(st.sampled_from(["fp32", "fp16", "int8"]), min_size=1),
+    st.sets(st.sampled_from(["fp32", "fp16"]), min_size=1),
+    st.sampled_from(["openvino", "openvino_gpu", "tensorrt", "tensorrt_rtx"]),
+    st.sampled_from(PRECISIONS),
+)
+def test_a_key_is_always_one_of_the_bundles(
+    encoder: set[str], decoder: set[str], name: str, precision: str
+) -> None:
+    data = manifest(" ".join(encoder), " ".join(decoder))
+    for graph in ("encoder", "decoder"):
+        there = data["graphs"][graph]
+        assert _answer(data, name, graph, precision) in (*there, "remedy")
+
+
+def _answer(data: dict[str, Any], name: str, graph: str, precision: str) -> str:
+    try:
+        return graph_key(data, name, graph, precision)
+    except NotSupportedError as error:
+        named = "use one of" in str(error) or "samedge export" in str(error)
+        return "remedy" if named else str(error)
+
+
+def test_auto_leaves_out_what_is_slower_than_float32() -> None:
+    proven = bundle("fp32", fp16=True)
+    native = SimpleNamespace(
+        name="openvino",
+        precisions=lambda: ("fp32", "fp16"),
+        slower_than_float32=lambda: frozenset({"fp16"}),
+    )
+    assert choose_precision(proven, native, "auto")[0] == "fp32"  # type: ignore[arg-type]
+    assert choose_precision(proven, native, "fp16")[0] == "fp16"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "slower"),
+    [("x86_64", ["avx512_fp16"], True), ("x86_64", ["amx_fp16"], False), ("aarch64", [], False)],
+)
+def test_fp16_pays_only_with_matrix_units_for_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, features: list[str], slower: bool
+) -> None:
+    from samedge.runtime import openvino_backend as module
+
+    monkeypatch.setattr(module.platform, "machine", lambda: machine)
+    monkeypatch.setattr(module, "cpu", lambda: {"features": features})
+    assert ("fp16" in module.OpenVinoBackend.slower_than_float32()) is slower

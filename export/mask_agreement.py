@@ -28,6 +28,7 @@ from samedge.runtime.openvino_compile import (
     Compiled,
     core,
     engine_config,
+    read_model,
     split_encoder,
 )
 from samedge.runtime.session import Session
@@ -205,7 +206,7 @@ def _compile(graph: OnnxGraph, precision: str, options: LoadOptions) -> dict[str
     with tempfile.TemporaryDirectory(prefix="samedge-int8-") as folder:
         path = Path(folder) / "encoder.onnx"
         graph.save(path)
-        preprocess, encoder = split_encoder(core().read_model(path))
+        preprocess, encoder = split_encoder(read_model(path))
         encoder = openvino_rewrites.optimise(encoder, "int8")
         parts = {"preprocess": (preprocess, "fp32"), "encoder": (encoder, precision)}
         return {

@@ -1,8 +1,7 @@
 """Rewrites of INT8 encoders for OpenVINO's CPU plugin.
 
-An INT8 graph may be typed in float16 around its Q/DQ, for TensorRT. OpenVINO quantises the same
-layers either way, but here every step sees float32, and the plugin picks bfloat16 kernels for what
-is not quantised. Winograd and convolutions in place of linear layers do not apply: both would take
+They expect a graph that was read by `openvino_compile.read_model`: float32 around its Q/DQ, however
+the file is typed. Winograd and convolutions in place of linear layers do not apply: both would take
 the INT8 products away.
 """
 
@@ -12,35 +11,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import openvino as ov
 import openvino.opset13 as ops
 from numpy.typing import NDArray
 
 
 def int8_steps() -> list[Callable[[Any], int]]:
     """In their order; each takes an ov.Model, changes it in place and returns how often it did."""
-    return [to_float32, relative_positions, untransposed_keys, split_quantised]
-
-
-def to_float32(model: Any) -> int:
-    """Make a model that is typed in float16 one of float32: constants, and conversions to it.
-
-    Returns:
-        How many were changed; 0 for a float32 model.
-    """
-    count = 0
-    for node in model.get_ordered_ops():
-        if node.get_output_size() != 1 or node.get_output_element_type(0) != ov.Type.f16:
-            continue
-        if node.get_type_name() == "Constant":
-            constant: Any = ops.constant(node.get_data().astype(np.float32))
-            constant.set_friendly_name(node.get_friendly_name())
-            _replace(node.output(0), constant)
-            count += 1
-        elif node.get_type_name() == "Convert":
-            node.set_attribute("destination_type", "f32")
-            count += 1
-    return count
+    return [relative_positions, untransposed_keys, split_quantised]
 
 
 def relative_positions(model: Any) -> int:

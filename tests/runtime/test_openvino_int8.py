@@ -11,6 +11,7 @@ import pytest
 
 from samedge.runtime import openvino_int8 as rewrites
 from samedge.runtime import openvino_rewrites
+from samedge.runtime.openvino_weights import to_float32
 from tests.runtime.test_openvino_rewrites import assert_unchanged
 
 rng = np.random.default_rng(0)
@@ -115,9 +116,11 @@ def test_other_transposes_are_left_alone() -> None:
     assert_unchanged(build, np.ones((2, 2, 3, 3), np.float32), rewrites.untransposed_keys, 0)
 
 
-def test_half_becomes_float32_and_the_same_numbers_come_out() -> None:
+def test_a_half_graph_is_split_as_well() -> None:
+    """Typed in float16, as bundles hold it; read, and rewritten."""
     model = quantised(True, (3, 6), np.float16)()
-    assert rewrites.to_float32(model) == 4  # two conversions, scales and bias
+    to_float32(model)
+    assert rewrites.split_quantised(model) == 1
     model.validate_nodes_and_infer_types()
     kinds = {out.get_element_type() for node in model.get_ops() for out in node.outputs()}
     assert ov.Type.f16 not in kinds
@@ -128,12 +131,8 @@ def test_half_becomes_float32_and_the_same_numbers_come_out() -> None:
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_to_widen() -> None:
-    assert_unchanged(quantised(True, (3, 6)), X, rewrites.to_float32, 0)
-
-
 def test_steps_of_int8_take_no_product_away() -> None:
     steps = openvino_rewrites.steps("int8")
     assert openvino_rewrites.winograd not in steps
     assert openvino_rewrites.linear_as_convolution not in steps
-    assert steps[0] is rewrites.to_float32
+    assert rewrites.split_quantised in steps

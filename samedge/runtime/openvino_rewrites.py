@@ -13,6 +13,8 @@ import numpy as np
 import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge.runtime.openvino_int8 import int8_steps
+
 CONVOLUTION_CHANNELS = 128
 WINOGRAD_CHANNELS = 256  # below, the transforms cost more than the products save
 
@@ -34,7 +36,12 @@ def optimise(model: Any, precision: str) -> Any:
 
 
 def steps(precision: str) -> list[Callable[[Any], int]]:
-    """The rewrites for "fp32" or "bf16", in their order; each returns how often it applied."""
+    """The rewrites for "fp32", "bf16" or "int8", in their order; each returns how often it applied.
+
+    What is not quantised in an INT8 graph runs in bfloat16 where the CPU has that.
+    """
+    if precision == "int8":
+        return int8_steps()
     common: list[Callable[[Any], int]] = [split_linear, winograd]
     return [*common, linear_as_convolution] if precision == "fp32" else common
 

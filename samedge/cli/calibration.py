@@ -1,0 +1,86 @@
+"""Frames to calibrate INT8 with, from whatever the user has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samedge.errors import SourceError
+
+if TYPE_CHECKING:
+    from samedge.bundle import Bundle
+    from samedge.export.calibration_data import CalibrationData
+
+SPLITS = ("val", "train")  # of a data set, in this order: never the list that is tested on
+
+
+def calibration_data(
+    path: Path | None,
+    bundle: Bundle,
+    limit: int | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> CalibrationData:
+    """Read and check calibration frames.
+
+    Args:
+        path: folder of images, US30K folder or one of its lists, video, DICOM file or series, image
+            or volume; None: the bundle's self-test frames.
+        bundle: whose encoder is calibrated.
+        limit: frames, evenly spread; default `samedge.export.calibration_data.LIMIT`.
+        warn: called with the source's warnings.
+
+    Raises:
+        SourceError: nothing that can be read.
+        FrameError: no frame, or one that is none.
+    """
+    from samedge.export.calibration_data import LIMIT, choose_frames
+
+    if path is None:
+        frames: Iterator[Any] = (test.frame for test in bundle.selftest())
+        kind = "self-test"
+    elif _list_of(path) is not None or (path / "MainPatient").is_dir():
+        frames, kind = _of_data_set(path), "data set"
+    else:
+        frames, kind = _of_source(path, warn)
+    return choose_frames(frames, bundle.family, kind, limit or LIMIT)
+
+
+def _list_of(path: Path) -> Path | None:
+    """The data set that a list of US30K (MainPatient/NAME.txt) belongs to, if it is one."""
+    inside = path.suffix == ".txt" and path.parent.name == "MainPatient"
+    return path.parent.parent if inside and path.is_file() else None
+
+
+def _of_data_set(path: Path) -> Iterator[Any]:
+    """Images of a US30K folder or list; of a folder those of its validation list."""
+    from samedge.train.data import open_dataset, splits
+
+    root = _list_of(path)
+    if root is not None:
+        chosen = path.stem
+    else:
+        root, known = path, splits(path)
+        chosen = next((name for name in SPLITS if name in known), "")
+        if not chosen:
+            raise SourceError(
+                f"'{path.name}' has no list {' or '.join(SPLITS)}, only {', '.join(known)}; name "
+                f"the list to calibrate with: {path.name}/MainPatient/NAME.txt"
+            )
+    samples = open_dataset(root, chosen)
+    return (samples[index].image for index in range(len(samples)))
+
+
+def _of_source(path: Path, warn: Callable[[str], None] | None) -> tuple[Iterator[Any], str]:
+    from samedge.stream.sources import open_source
+
+    source = open_source(path, warn)
+
+    def frames() -> Iterator[Any]:
+        with source as opened:
+            for frame in opened:
+                region = frame.region
+                x0, y0, x1, y1 = region or (0, 0, frame.width, frame.height)
+                yield frame.picture[y0:y1, x0:x1]
+
+    return frames(), source.kind

@@ -1,0 +1,174 @@
+"""Rewrites of INT8 encoders for OpenVINO's CPU plugin.
+
+They expect a graph that was read by `openvino_compile.read_model`: float32 around its Q/DQ, however
+the file is typed. Winograd and convolutions in place of linear layers do not apply: both would take
+the INT8 products away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import openvino.opset13 as ops
+from numpy.typing import NDArray
+
+
+def int8_steps() -> list[Callable[[Any], int]]:
+    """In their order; each takes an ov.Model, changes it in place and returns how often it did."""
+    return [relative_positions, untransposed_keys, split_quantised]
+
+
+def relative_positions(model: Any) -> int:
+    """Products of queries with a relative position table -> one plain batched product each.
+
+    `[windows, h, m, n, d] @ [m, d, k]` repeats the table over windows and heads. OpenVINO has that
+    in float32 only, between two conversions; `[m, windows h n, d] @ [m, d, k]` it computes in
+    bfloat16, and the transposes cost less than the conversions did.
+
+    Returns:
+        How many were rewritten.
+    """
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul" or any(node.get_attributes().values()):
+            continue
+        x, table = node.input_value(0), node.input_value(1)
+        if table.get_node().get_type_name() != "Constant" or len(table.get_shape()) != 3:
+            continue
+        if x.get_partial_shape().is_dynamic or len(x.get_shape()) != 5:
+            continue
+        windows, heads, m, n, d = (int(size) for size in x.get_shape())
+        y = ops.transpose(x, _ints(2, 0, 1, 3, 4))
+        y = ops.reshape(y, _ints(m, windows * heads * n, d), False)
+        y = ops.matmul(y, table, False, False, name=node.get_friendly_name())
+        y = ops.reshape(y, _ints(m, windows, heads, n, -1), False)
+        _replace(node.output(0), ops.transpose(y, _ints(1, 2, 0, 3, 4)))
+        count += 1
+    return count
+
+
+def untransposed_keys(model: Any) -> int:
+    """Queries times transposed keys -> the product that transposes its second factor itself.
+
+    Returns:
+        How many were rewritten.
+    """
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "MatMul" or any(node.get_attributes().values()):
+            continue
+        turn = node.input_value(1).get_node()
+        if turn.get_type_name() != "Transpose":
+            continue
+        order = turn.input_value(1).get_node()
+        if order.get_type_name() != "Constant":
+            continue
+        keys = turn.input_value(0)
+        axes = order.get_data().tolist()
+        if axes == [0, 2, 3, 1]:  # [B, T, h, d] -> [B, h, d, T]
+            keys = ops.transpose(keys, _ints(0, 2, 1, 3)).output(0)
+        elif axes != [0, 1, 3, 2]:
+            continue
+        product = ops.matmul(node.input_value(0), keys, False, True, name=node.get_friendly_name())
+        _replace(node.output(0), product)
+        count += 1
+    return count
+
+
+class _Quantised(NamedTuple):
+    """x @ (weight * scales) + bias, with the weight as int8 numbers."""
+
+    x: Any
+    weight: NDArray[np.int8]
+    scales: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
+    name: str
+
+
+def split_quantised(model: Any) -> int:
+    """A quantised MatMul + bias + Split over the last axis -> one quantised product per part.
+
+    Every part of the weight takes its own numbers and scales with it, so nothing is rounded anew.
+
+    Returns:
+        How many were rewritten.
+    """
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "VariadicSplit":
+            continue
+        widths = [output.get_partial_shape()[-1] for output in node.outputs()]
+        linear = _quantised(node.input_value(0).get_node())
+        if linear is None or any(width.is_dynamic for width in widths):
+            continue
+        if sum(width.get_length() for width in widths) != linear.weight.shape[1]:
+            continue
+        start = 0
+        for index, (output, width) in enumerate(zip(node.outputs(), widths, strict=True)):
+            stop = start + width.get_length()
+            _replace(output, _part(linear, slice(start, stop), index))
+            start = stop
+        count += 1
+    return count
+
+
+def _part(linear: _Quantised, columns: slice, index: int) -> Any:
+    weight = ops.constant(np.ascontiguousarray(linear.weight[:, columns]))
+    scales = ops.constant(np.ascontiguousarray(linear.scales[None, columns]))
+    numbers = ops.multiply(ops.convert(weight, "f32"), scales)
+    name = f"{linear.name}.{index}"
+    result = ops.matmul(linear.x, numbers, False, False, name=name)
+    if linear.bias is None or not linear.bias[..., columns].any():
+        return result
+    bias = ops.constant(np.ascontiguousarray(linear.bias[..., columns]))
+    return ops.add(result, bias, name=f"{name}/Add")
+
+
+def _quantised(node: Any) -> _Quantised | None:
+    """The quantised linear layer that ends in `node`, if it is one."""
+    bias = None
+    if node.get_type_name() == "Add":
+        bias = _constant(node.input_value(1))
+        node = node.input_value(0).get_node()
+        if bias is None:
+            return None
+    if node.get_type_name() != "MatMul" or any(node.get_attributes().values()):
+        return None
+    found = _dequantised(node.input_value(1))
+    if found is None or found[0].ndim != 2 or found[1].size != found[0].shape[1]:
+        return None
+    weight, scales = found
+    return _Quantised(node.input_value(0), weight, scales, bias, node.get_friendly_name())
+
+
+def _dequantised(value: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
+    """int8 numbers and flat scales behind `Convert(int8 constant) * scales`."""
+    node = value.get_node()
+    if node.get_type_name() != "Multiply":
+        return None
+    convert, scales = node.input_value(0).get_node(), _constant(node.input_value(1))
+    if convert.get_type_name() != "Convert" or scales is None:
+        return None
+    weight = _constant(convert.input_value(0))
+    if weight is None or weight.dtype != np.int8:
+        return None
+    return weight, scales.reshape(-1).astype(np.float32)
+
+
+def _constant(value: Any) -> NDArray[Any] | None:
+    """The numbers of a constant, which may be reshaped."""
+    node = value.get_node()
+    if node.get_type_name() == "Reshape":
+        node = node.input_value(0).get_node()
+    return node.get_data() if node.get_type_name() == "Constant" else None
+
+
+def _replace(output: Any, node: Any) -> None:
+    for target in list(output.get_target_inputs()):
+        target.replace_source_output(node.output(0))
+
+
+def _ints(*values: int) -> Any:
+    return ops.constant(np.array(values, np.int64))

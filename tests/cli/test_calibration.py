@@ -1,0 +1,123 @@
+"""Calibration frames from whatever the user has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from samedge.bundle import Bundle
+from samedge.cli.calibration import calibration_data
+from samedge.errors import FrameError, SourceError
+from samedge.stream import sources
+from samedge.stream.frame import Frame
+
+
+@pytest.fixture(scope="module")
+def bundle(exported: Path) -> Bundle:
+    return Bundle.open(exported)
+
+
+def frame(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).rayleigh(30, (48, 64))
+    noise[:, :20] = 0
+    return np.clip(noise, 0, 255).astype(np.uint8)
+
+
+def images(folder: Path, count: int) -> Path:
+    folder.mkdir(parents=True)
+    for i in range(count):
+        assert cv2.imwrite(str(folder / f"{i:04d}.png"), frame(i))
+    return folder
+
+
+def us30k(root: Path, lists: dict[str, int]) -> Path:
+    images(root / "Breast" / "img", max(lists.values()))
+    (root / "Breast" / "label").mkdir()
+    for i in range(max(lists.values())):
+        label = np.zeros((48, 64), np.uint8)
+        label[10:20, 30:40] = 1
+        assert cv2.imwrite(str(root / "Breast" / "label" / f"{i:04d}.png"), label)
+    (root / "MainPatient").mkdir()
+    (root / "MainPatient" / "class.json").write_text('{"Breast": 2}')
+    for name, count in lists.items():
+        lines = "".join(f"1/Breast/{i:04d}\n" for i in range(count))
+        (root / "MainPatient" / f"{name}.txt").write_text(lines)
+    return root
+
+
+def test_a_folder(tmp_path: Path, bundle: Bundle) -> None:
+    data = calibration_data(images(tmp_path / "a", 12), bundle, limit=5)
+    assert (data.source, data.offered, len(data.frames)) == ("folder", 12, 5)
+    np.testing.assert_array_equal(data.frames[0], frame(0))
+
+
+def test_one_image(tmp_path: Path, bundle: Bundle) -> None:
+    path = images(tmp_path / "a", 1) / "0000.png"
+    data = calibration_data(path, bundle)
+    assert (data.source, len(data.frames)) == ("image", 1)
+    assert "only 1 calibration frames" in data.warnings[-1]
+
+
+def test_a_video(tmp_path: Path, bundle: Bundle) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for i in range(20):
+        writer.write(cv2.cvtColor(frame(i), cv2.COLOR_GRAY2BGR))
+    writer.release()
+    data = calibration_data(path, bundle, limit=10)
+    assert (data.source, data.offered, len(data.frames)) == ("video", 20, 10)
+
+
+def test_a_data_set_by_its_validation_list(tmp_path: Path, bundle: Bundle) -> None:
+    root = us30k(tmp_path / "set", {"train": 9, "val": 8})
+    data = calibration_data(root, bundle)
+    assert (data.source, data.offered) == ("data set", 8)
+    assert calibration_data(root / "MainPatient" / "train.txt", bundle).offered == 9
+
+
+def test_a_data_set_with_test_lists_only(tmp_path: Path, bundle: Bundle) -> None:
+    root = us30k(tmp_path / "set", {"test": 2})
+    with pytest.raises(SourceError, match="has no list val or train"):
+        calibration_data(root, bundle)
+
+
+def test_the_bundles_own_frames(bundle: Bundle) -> None:
+    data = calibration_data(None, bundle)
+    assert data.source == "self-test"
+    assert len(data.frames) == len(bundle.selftest())
+    assert "--calibration" in data.warnings[0]
+
+
+def test_nothing_there(tmp_path: Path, bundle: Bundle) -> None:
+    with pytest.raises(SourceError, match="no file or folder"):
+        calibration_data(tmp_path / "none", bundle)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises((SourceError, FrameError)):
+        calibration_data(tmp_path / "empty", bundle)
+
+
+def test_only_the_ultrasound_region_is_taken(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `samedge segment` sees a DICOM cine: without the menus around it."""
+    path = images(tmp_path / "a", 1) / "0000.png"
+    real = sources.open_source(path)
+    only = replace(next(iter(real)), region=(4, 6, 60, 40))
+
+    class Cine(list[Frame]):
+        kind = "dicom"
+
+        def __enter__(self) -> Cine:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(sources, "open_source", lambda *_: Cine([only]))
+    data = calibration_data(path, bundle)
+    assert data.source == "dicom"
+    np.testing.assert_array_equal(data.frames[0], frame(0)[6:40, 4:60])

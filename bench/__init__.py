@@ -2,6 +2,7 @@
 
     python -m samedge.bench.encoder     SAMUS ViT-B encoder: eager, plain export, samedge
     python -m samedge.bench.startup     session start and resident memory
+    python -m samedge.bench.engines     kernels and memory of TensorRT-RTX engines, step by step
     python -m samedge.bench.layers      where the encoder's time goes, layer by layer
 
 Nothing is timed before it was shown to compute the right thing.

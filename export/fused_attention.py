@@ -36,11 +36,16 @@ _BLOCK = re.compile(r"(encoder\.blocks\.\d+\.attn)\.qkv/MatMul")
 Array = NDArray[np.float64]
 
 
-def fuse_attention(graph: OnnxGraph) -> list[str]:
+def fuse_attention(graph: OnnxGraph, max_columns: float = MAX_COLUMNS) -> list[str]:
     """Rewrite the self-attention of every block of an encoder graph, in place.
 
     Blocks with a depth branch (Medical SAM Adapter on volumes), which uses queries, keys and values
     a second time, stay as they are.
+
+    Args:
+        graph: in float32.
+        max_columns: as many columns for relative positions, as a share of those for queries, keys
+            and values, are put beside them; more are a product of their own.
 
     Returns:
         The paths of the blocks that were rewritten, `encoder.blocks.0.attn` and so on.
@@ -48,7 +53,7 @@ def fuse_attention(graph: OnnxGraph) -> list[str]:
     done = []
     for name in [node.name for node in graph.nodes]:
         found = _BLOCK.fullmatch(name)
-        if found and _rewrite(graph, found.group(1)):
+        if found and _rewrite(graph, found.group(1), max_columns):
             done.append(found.group(1))
     graph.prune()
     return done
@@ -114,7 +119,7 @@ def _sizes(graph: OnnxGraph, path: str) -> _Sizes:
     return _Sizes(batch, isqrt(tokens), arrays[f"{path}.qkv.weight"].shape[1] // 3 // d, d, w)
 
 
-def _rewrite(graph: OnnxGraph, path: str) -> bool:
+def _rewrite(graph: OnnxGraph, path: str, max_columns: float) -> bool:
     """Replace what stands between the input of `qkv` and the projection of one block."""
     nodes = {node.name: node for node in graph.nodes}
     first, last = nodes[f"{path}.qkv/MatMul"], nodes[f"{path}.proj/MatMul"]
@@ -124,7 +129,7 @@ def _rewrite(graph: OnnxGraph, path: str) -> bool:
     tables = [graph.arrays[f"{path}.{key}"].astype(np.float64) for key in ("rel_h", "rel_w")]
     rows, cols = (distance_table(table) for table in tables)
     new = Graph(path)
-    result = _Attention(new, f"{path}.fused", _sizes(graph, path)).build(
+    result = _Attention(new, f"{path}.fused", _sizes(graph, path), max_columns).build(
         first.input[0],
         graph.arrays[f"{path}.qkv.weight"].astype(np.float64),
         graph.arrays[f"{path}.qkv.bias"].astype(np.float64),
@@ -166,14 +171,14 @@ def _region(graph: OnnxGraph, start: str, end: str, path: str) -> set[str] | Non
 class _Attention:
     """Emits the nodes of one block."""
 
-    def __init__(self, g: Graph, path: str, sizes: _Sizes) -> None:
-        self.g, self.path, self.s = g, path, sizes
+    def __init__(self, g: Graph, path: str, sizes: _Sizes, max_columns: float) -> None:
+        self.g, self.path, self.s, self.max_columns = g, path, sizes, max_columns
 
     def build(self, x: str, weight: Array, bias: Array, rows: Array, cols: Array) -> str:
         """From tokens x [b, n * n, dim] to the attention's values, tokens of the same shape."""
         s, g, path = self.s, self.g, self.path
         added = 2 * s.h * s.distances
-        fold = added <= MAX_COLUMNS * 3 * s.dim
+        fold = added <= self.max_columns * 3 * s.dim
         # What is not the same value as in the float32 graph does not have its name either.
         qkv = f"{path if fold else path.removesuffix('.fused')}.qkv"
         if fold:

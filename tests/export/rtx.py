@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
-from onnx import TensorProto, helper
 
+from samedge.bench.engines import build, network_part
 from samedge.bundle import Bundle
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.runtime.engine_build import build_engines
@@ -43,34 +42,10 @@ def report_of(folder: Path, stem: str, capability: int) -> LayerReport:
     return LayerReport.from_json(read_record(path)["report"])
 
 
-def network_report(encoder: Path, size: int, capability: int, work: Path) -> LayerReport:
+def network_report(encoder: Path, side: int, capability: int, work: Path) -> LayerReport:
     """The report of the part behind `network_input` alone, built with fixed shapes.
 
     A graph that was exported by other means has no other part, so this is what to compare with one.
     """
-    import tensorrt_rtx as trt
-
-    class Log(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.lines: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            self.lines.append(message)
-
-    graph = OnnxGraph.read(encoder)
-    graph.nodes = [node for node in graph.nodes if "network_input" not in node.output]
-    shape = (1, 1, size, size)
-    graph.inputs = [helper.make_tensor_value_info("network_input", TensorProto.FLOAT, shape)]
-    graph.prune()
-    graph.save(work / "network.onnx")
-    log = Log()
-    builder = trt.Builder(log)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert trt.OnnxParser(network, log).parse_from_file(str(work / "network.onnx"))
-    config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{capability}"), 0)
-    assert builder.build_serialized_network(network, config) is not None
-    return LayerReport.from_log("\n".join(log.lines))
+    network_part(OnnxGraph.read(encoder), side).save(work / "network.onnx")
+    return build(work / "network.onnx", capability)

@@ -66,13 +66,12 @@ def test_new_values_have_new_names(tmp_path: Path) -> None:
         np.testing.assert_allclose(first, second, atol=1e-4 * np.abs(first).max(), err_msg=name)
 
 
-def test_both_ways_to_the_bias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_to_the_bias(tmp_path: Path) -> None:
     """As columns of the qkv product, and as a product of its own."""
     names = {}
     for limit in (0.0, 100.0):
         graph = read("samus", tmp_path)
-        monkeypatch.setattr("samedge.export.fused_attention.MAX_COLUMNS", limit)
-        fuse_attention(graph)
+        fuse_attention(graph, limit)
         names[limit] = {node.name for node in graph.nodes if node.op_type == "MatMul"}
         graph.save(tmp_path / f"{limit}.onnx")
     assert {n for n in names[0.0] - names[100.0] if n.endswith("attn.fused.rel/MatMul")}

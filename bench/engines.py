@@ -1,0 +1,152 @@
+"""What TensorRT-RTX makes of the SAMUS encoder in half precision, step by step; without a GPU.
+
+    python -m samedge.bench.engines [--vit vit_b] [--sm 86]
+
+Kernels, fused attentions and memory, from the builder's own report. No times: those need a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from samedge._optional import require
+from samedge.bench.eager import require_torch, synthetic_samus
+from samedge.bench.entry import run
+from samedge.bench.plain import export_plain
+from samedge.errors import DeviceError
+
+if TYPE_CHECKING:
+    from samedge.export.onnx_graph import OnnxGraph
+    from samedge.runtime.layer_report import LayerReport
+
+_HEAD = ("graph", "kernels", "fused attentions", "working memory, MB", "weights, MB")
+
+
+def measure(vit: str, capability: int, work: Path, say: Callable[[str], None]) -> list[Any]:
+    """One row per graph: name and `LayerReport`.
+
+    Args:
+        vit: "vit_b", "vit_l", "vit_h" or "tiny".
+        capability: compute capability of the GPU to build for, 86 for 8.6.
+        work: folder for the ONNX files.
+        say: called with one line per step.
+
+    Raises:
+        MissingDependencyError: torch, onnx or tensorrt-rtx is not installed.
+        DeviceError: TensorRT-RTX could not build one.
+    """
+    torch = require_torch()
+    from samedge.export.encoder_graph import encoder_graph
+    from samedge.export.fused_attention import MAX_COLUMNS, fuse_attention
+    from samedge.export.half_graph import to_half
+    from samedge.export.onnx_graph import OnnxGraph
+    from samedge.fold import fold
+
+    model: Any = synthetic_samus(vit)
+    side = model.config.img_size
+    say("folding")
+    encoder_graph(fold(model)).save(work / "folded.onnx")
+    folded = network_part(OnnxGraph.read(work / "folded.onnx"), side)
+    graphs = {"folded": folded}
+    for name, share in (
+        ("+ one product for relative positions", 0.0),
+        ("+ as columns of qkv", None),
+    ):
+        graphs[name] = folded.copy()
+        limit = fused_attention.MAX_COLUMNS if share is None else share
+        fused_attention.fuse_attention(graphs[name], limit)
+    say("writing the plain export")
+    example = torch.zeros(1, 3, side, side, dtype=torch.half)
+    plain = export_plain(model.image_encoder.half(), example, work / "plain.onnx")
+    rows = [("plain export of the half model", build(plain, capability))]
+    for name, graph in graphs.items():
+        say(f"building: {name}")
+        to_half(graph).save(work / "graph.onnx")
+        rows.append((name, build(work / "graph.onnx", capability)))
+    return rows
+
+
+def network_part(graph: OnnxGraph, side: int) -> OnnxGraph:
+    """The part of an encoder graph behind `network_input`, which is all that other exports have.
+
+    Args:
+        graph: of one channel; not changed.
+        side: of the network's input, px.
+    """
+    require("onnx", extra="export", what="samedge.bench.engines")
+    from onnx import TensorProto, helper
+
+    part = graph.copy()
+    part.nodes = [node for node in part.nodes if "network_input" not in node.output]
+    shape = (1, 1, side, side)
+    part.inputs = [helper.make_tensor_value_info("network_input", TensorProto.FLOAT, shape)]
+    part.prune()
+    return part
+
+
+def build(path: Path, capability: int) -> LayerReport:
+    """Build an ONNX file with fixed shapes for a GPU that need not be here; what came out.
+
+    Raises:
+        MissingDependencyError: tensorrt-rtx is not installed.
+        DeviceError: it could not build the file.
+    """
+    trt: Any = require("tensorrt_rtx", extra="rtx", what="building engines")
+    from samedge.runtime.layer_report import LayerReport
+
+    lines: list[str] = []
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            lines.append(message)
+
+    log = Log()
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    if not trt.OnnxParser(network, log).parse_from_file(str(path)):
+        raise DeviceError(f"TensorRT-RTX cannot read {path.name}: {_last(lines)}")
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{capability}"), 0)
+    if builder.build_serialized_network(network, config) is None:
+        raise DeviceError(f"TensorRT-RTX cannot build {path.name}: {_last(lines)}")
+    return LayerReport.from_log("\n".join(lines))
+
+
+def _last(lines: list[str]) -> str:
+    return lines[-1] if lines else "it says nothing"
+
+
+def render(rows: list[Any]) -> str:
+    """The rows as a table."""
+    table = [_HEAD]
+    for name, report in rows:
+        fused, attentions = report.attentions
+        memory = [f"{(size or 0) / 1e6:.1f}" for size in (report.activations, report.weights)]
+        table.append((name, str(len(report.layers)), f"{fused} of {attentions}", *memory))
+    widths = [max(len(row[i]) for row in table) for i in range(len(_HEAD))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m samedge.bench.engines", description=__doc__)
+    parser.add_argument("--vit", default="vit_b")
+    parser.add_argument("--sm", type=int, default=86, help="compute capability, 86 for 8.6")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
+        print(render(measure(options.vit, options.sm, Path(folder), print)))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

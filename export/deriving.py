@@ -6,7 +6,7 @@ exported gets half precision and INT8 as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import ParityError
+from samedge.export.calibration_data import CalibrationData
 from samedge.export.gpu_graph import shape_for_gpu
 from samedge.export.half_graph import to_half
+from samedge.export.int8 import quantise
+from samedge.export.int8_record import Int8Options
+from samedge.export.int8_report import report_page
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.export.overflow import Probe, float32_nodes, probe
+from samedge.runtime.cpu import physical_cores
 from samedge.runtime.session import Session
 from samedge.runtime.verify import verify, verify_session
 
@@ -48,6 +53,7 @@ class HalfGraphs:
     Attributes:
         graphs: "encoder" and "decoder".
         record: for the manifest: what the overflow probe found, and which nodes stay in float32.
+        kept: those of the encoder.
 
     Raises:
         ModelError: values that are not finite, or weights beyond the half range.
@@ -60,6 +66,7 @@ class HalfGraphs:
         shaped = shape_for_gpu(full["encoder"])
         kept = {n: float32_nodes(graph, found.too_large(n)) for n, graph in full.items()}
         self.graphs = {name: to_half(graph, kept[name]) for name, graph in full.items()}
+        self.kept = frozenset(kept["encoder"])
         self.record = {**found.to_json(kept), "shape": shaped}
 
 
@@ -74,6 +81,57 @@ def half_parity(draft: Bundle, step: Step) -> Row:
     if not row["passed"]:
         raise ParityError(_too_far(row))
     return row
+
+
+class Int8Graph:
+    """The INT8 twin of a bundle's float32 encoder, not yet proven.
+
+    Args:
+        draft: a bundle with float32 graphs.
+        data: frames to calibrate with.
+        keep: nodes that half precision is too short for.
+        step: called with the name of each step; its method `part`, if it has one, with how much of
+            the step is done and how much there is.
+
+    Attributes:
+        graph: the encoder.
+        record: for the manifest.
+        page: a report for people, HTML.
+        passed: whether the masks of the calibration frames agree with those of float32.
+
+    Raises:
+        FrameError: a frame makes the network compute NaN.
+        ModelError: there is nothing to quantise.
+    """
+
+    def __init__(
+        self, draft: Bundle, data: CalibrationData, keep: Collection[str], step: Step
+    ) -> None:
+        graph = OnnxGraph.read(draft.graph("encoder", "fp32"))
+        options = Int8Options(keep_float=frozenset(keep), threads=physical_cores())
+        made = quantise(graph, data, draft, options=options, progress=_parts(step))
+        self.graph, self.record, self.passed = made.graph, made.record, made.passed
+        self.page = report_page(self.record, f"{draft.manifest['title']}: INT8")
+
+    def worst(self, count: int = 5) -> str:
+        """The layers that hurt most, for an error message."""
+        ranked = sorted(self.record["layers"], key=lambda layer: -float(layer["error"]))[:count]
+        return ", ".join(f"{layer['name']} ({layer['error']:.1%})" for layer in ranked)
+
+
+def _parts(step: Step) -> Callable[[str, int, int], None]:
+    """Steps with parts -> steps by name, and parts for whoever shows them."""
+    running = [""]
+    part = getattr(step, "part", None)
+
+    def tell(name: str, done: int, of: int) -> None:
+        if name != running[0]:
+            running[0] = name
+            step(name)
+        if part is not None:
+            part(done, of)
+
+    return tell
 
 
 def _probe(draft: Bundle, graphs: dict[str, OnnxGraph], frames: Frames, work: Path) -> Probe:

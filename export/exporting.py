@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 from samedge._optional import require
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import NotSupportedError, ParityError
-from samedge.export.deriving import HalfGraphs, half_parity, write_graph
+from samedge.export.calibration_data import CalibrationData, choose_frames
+from samedge.export.deriving import HalfGraphs, Int8Graph, half_parity, write_graph
 from samedge.export.origin import FromBundle, Origin
 from samedge.needs import GATE
+from samedge.runtime.openvino_backend import OpenVinoBackend
 from samedge.runtime.verify import verify
 
 if TYPE_CHECKING:
     from samedge.fold.model import FoldedModel
 
-PRECISIONS = ("fp32", "fp16")
+# Frames to calibrate with, checked or not.
+Calibration = CalibrationData | Iterable[NDArray[np.uint8]]
+
+PROBED = 8  # calibration frames that the overflow probe looks at
+PRECISIONS = ("fp32", "fp16", "int8")
+REPORT = "int8-report.html"
 
 
 def export(
@@ -28,7 +35,7 @@ def export(
     path: str | os.PathLike[str],
     precisions: Sequence[str] = ("fp32",),
     *,
-    calibration: Sequence[NDArray[np.uint8]] = (),
+    calibration: Calibration | None = None,
     overwrite: bool = False,
     zip: bool = False,  # noqa: A002 (the word that users know)
     half_weights: bool = False,
@@ -47,9 +54,11 @@ def export(
         source: from `samedge.fold`; or a bundle with float32 graphs, to which other precisions are
             added. The latter needs no torch.
         path: of the new bundle, by custom `NAME.samedge`.
-        precisions: of the graphs: "fp32", "fp16".
-        calibration: frames, uint8 `[H, W]` or `[H, W, 3]`, such as the model will see, to look for
-            the largest values on; the self-test frames are always among them.
+        precisions: of the graphs: "fp32", "fp16", "int8". With "int8" goes the decoder in half
+            precision, which is never quantised.
+        calibration: frames, uint8 `[H, W]` or `[H, W, 3]`, such as the model will see: INT8 takes
+            its ranges from them, and half precision looks for too large values on them. Default:
+            the bundle's self-test frames, which are few and artificial.
         overwrite: replace a bundle of that name.
         zip: write one file instead of a folder.
         half_weights: store weights as 16-bit floats: half the file, computed in float32 all the
@@ -68,8 +77,10 @@ def export(
         ModelError: `source` is neither; or a value of the model is not finite, or a weight too
             large for half precision.
         BundleError: the source bundle has no float32 graphs to start from.
+        FrameError: a calibration frame is none, or makes the network compute NaN.
         ParityError: a result is too far from the reference, or 16-bit weights change the model too
-            much; nothing is written.
+            much; nothing is written. If it is INT8 that is too far, the bundle is written with
+            half precision in its place, and the error says so and names the layers that hurt.
         OutputError: the disk is full, or has no room for the bundle, or something is in the way.
     """
     step = progress or (lambda _name: None)
@@ -86,10 +97,14 @@ def export(
         step(GATE)
         draft = writer.draft(manifest)
         manifest["parity"] = gate(draft)
+        failed = None
         if wanted != ("fp32",):
-            _derive(writer, draft, manifest, wanted, calibration, step)
+            failed = _derive(writer, draft, manifest, wanted, calibration, step)
         step("hashing and moving into place")
-        return writer.commit(manifest)
+        bundle = writer.commit(manifest)
+    if failed is not None:
+        raise failed
+    return bundle
 
 
 def _derive(
@@ -97,21 +112,79 @@ def _derive(
     draft: Bundle,
     manifest: dict[str, Any],
     wanted: Sequence[str],
-    calibration: Sequence[NDArray[np.uint8]],
+    calibration: Calibration | None,
     step: Callable[[str], None],
-) -> None:
-    """Add the graphs of other precisions to the draft; take the float32 ones out if need be."""
-    half = HalfGraphs(draft, calibration, writer.scratch(), step)
+) -> ParityError | None:
+    """Add the graphs of other precisions to the draft, and take out what was not asked for.
+
+    Returns:
+        The error to raise once the bundle is written: INT8 did not pass.
+    """
+    data = _calibration(calibration, draft)
+    half = HalfGraphs(draft, data.frames[:PROBED], writer.scratch(), step)
     for name, graph in half.graphs.items():
         manifest["graphs"][name]["fp16"] = write_graph(writer, graph, name, "fp16")
-    manifest["overflow"] = half.record
+    manifest["overflow"], keep = half.record, half.kept
     del half
     manifest["parity"].append(half_parity(writer.draft(manifest), step))
-    if "fp32" not in wanted:
-        for entry in manifest["graphs"].values():
-            file = entry.pop("fp32")["file"]
-            writer.drop_file(file)
-            writer.drop_file(f"{file}.data")
+    failed = _quantise(writer, draft, manifest, data, keep, step) if "int8" in wanted else None
+    kept = {*wanted, "fp16"} if failed else {*wanted}
+    for name, entry in manifest["graphs"].items():
+        for precision in [p for p in entry if p not in kept]:
+            if (name, precision) != ("decoder", "fp16"):  # INT8's decoder
+                file = entry.pop(precision)["file"]
+                writer.drop_file(file)
+                writer.drop_file(f"{file}.data")
+    return failed
+
+
+def _quantise(
+    writer: BundleWriter,
+    draft: Bundle,
+    manifest: dict[str, Any],
+    data: CalibrationData,
+    keep: Collection[str],
+    step: Callable[[str], None],
+) -> ParityError | None:
+    """Add the INT8 encoder, if it passes its gate."""
+    made = Int8Graph(draft, data, keep, step)
+    entry = manifest["graphs"]["encoder"]
+    entry["int8"] = write_graph(writer, made.graph, "encoder", "int8")
+    manifest["calibration"] = made.record
+    writer.add_bytes(REPORT, made.page.encode())
+    if "int8" not in OpenVinoBackend.precisions():
+        return None if made.passed else _int8_failed(writer, manifest, made, None)
+    step("parity gate: INT8")
+    row = verify(writer.draft(manifest), "openvino", "int8", cache=False)[0]
+    manifest["parity"].append(row)
+    return None if made.passed and row["passed"] else _int8_failed(writer, manifest, made, row)
+
+
+def _int8_failed(
+    writer: BundleWriter, manifest: dict[str, Any], made: Int8Graph, row: Any
+) -> ParityError:
+    """Take INT8 out again; the error that says why."""
+    writer.drop_file(manifest["graphs"]["encoder"].pop("int8")["file"])
+    manifest["parity"] = [r for r in manifest["parity"] if r["precision"] != "int8"]
+    agreement = made.record["agreement"]
+    said = f"masks overlap with those of float32 by {agreement['dice']:.4f} (Dice, mean)"
+    bound = made.record["bound"]["min_dice"]
+    if row is not None:
+        said += f", by {row['dice']:.4f} at worst on the self-test frames"
+    return ParityError(
+        f"parity failed in INT8: {said}, with the worst layers left in higher precision; the bound "
+        f"is {bound}. Without those the layers that hurt most are: {made.worst()}. The bundle was "
+        f"written with half precision in its place; its {REPORT} has all layers. Calibrate with "
+        "more frames of the kind that the model will see (--calibration), or do without INT8"
+    )
+
+
+def _calibration(given: Calibration | None, draft: Bundle) -> CalibrationData:
+    if isinstance(given, CalibrationData):
+        return given
+    if given is None:
+        return choose_frames((t.frame for t in draft.selftest()), draft.family, "self-test")
+    return choose_frames(given, draft.family)
 
 
 def _checked(precisions: Sequence[str]) -> tuple[str, ...]:

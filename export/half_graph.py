@@ -24,6 +24,7 @@ from onnx import TensorProto, helper
 
 from samedge.errors import ModelError
 from samedge.export.onnx_graph import Array, OnnxGraph
+from samedge.export.preprocess_graph import NETWORK_INPUT
 
 HALF_MAX = 65504.0  # the largest float16
 
@@ -63,7 +64,8 @@ def float_nodes(graph: OnnxGraph) -> set[str]:
     names = {node.name for node in graph.nodes if node.name.startswith(_FLOAT_PATHS)}
     names |= _norms(graph)
     names |= _last_products(graph)
-    ends = {value.name for value in graph.outputs}
+    # Engines and probes cut the encoder at the network's input, which is float32 everywhere.
+    ends = {NETWORK_INPUT, *(value.name for value in graph.outputs)}
     return names | {node.name for node in graph.nodes if ends.intersection(node.output)}
 
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from samedge.errors import SourceError
 
 if TYPE_CHECKING:
-    from samedge.bundle import Bundle
     from samedge.export.calibration_data import CalibrationData
+    from samedge.families import Family
 
 SPLITS = ("val", "train")  # of a data set, in this order: never the list that is tested on
 
 
 def calibration_data(
-    path: Path | None,
-    bundle: Bundle,
+    path: Path,
+    family: Family,
     limit: int | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> CalibrationData:
@@ -25,8 +25,8 @@ def calibration_data(
 
     Args:
         path: folder of images, US30K folder or one of its lists, video, DICOM file or series, image
-            or volume; None: the bundle's self-test frames.
-        bundle: whose encoder is calibrated.
+            or volume.
+        family: of the model that is calibrated.
         limit: frames, evenly spread; default `samedge.export.calibration_data.LIMIT`.
         warn: called with the source's warnings.
 
@@ -36,14 +36,11 @@ def calibration_data(
     """
     from samedge.export.calibration_data import LIMIT, choose_frames
 
-    if path is None:
-        frames: Iterator[Any] = (test.frame for test in bundle.selftest())
-        kind = "self-test"
-    elif _list_of(path) is not None or (path / "MainPatient").is_dir():
+    if _list_of(path) is not None or (path / "MainPatient").is_dir():
         frames, kind = _of_data_set(path), "data set"
     else:
         frames, kind = _of_source(path, warn)
-    return choose_frames(frames, bundle.family, kind, limit or LIMIT)
+    return choose_frames(frames, family, kind, limit or LIMIT)
 
 
 def _list_of(path: Path) -> Path | None:

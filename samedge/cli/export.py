@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,20 @@ import click
 from samedge.cli.checkpoint_options import checkpoint_options, told
 from samedge.cli.filetype import BUNDLE, kind_of, size_text
 from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.printing import Printer, common_options, write
 from samedge.cli.resources import Resources
 from samedge.cli.steps import Steps
 from samedge.errors import NotSupportedError
 
 if TYPE_CHECKING:
     from samedge.bundle import Bundle
+    from samedge.export.calibration_data import CalibrationData
+    from samedge.families import Family
     from samedge.fold import FoldedModel
 
-PRECISIONS = ("fp32", "fp16")
-_BYTES = {"fp32": 4, "fp16": 2}  # of a weight
+PRECISIONS = ("fp32", "fp16", "int8")
+REPORT = "int8-report.html"
+_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a weight
 
 
 def _precisions(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -43,6 +47,7 @@ Examples:
   samedge export msa.pth --classes cup,disc -o fundus.samedge
   samedge export msa.pth --chunk 4 -o msa3d.samedge
   samedge export samus.samedge --precision fp32,fp16 -o samus-gpu.samedge
+  samedge export samus.samedge --precision int8 --calibration clips/ -o samus-int8.samedge
 """
 
 
@@ -59,7 +64,19 @@ Examples:
     show_default=True,
     callback=_precisions,
     metavar="LIST",
-    help="Graphs to write, of fp32 and fp16 (for TensorRT).",
+    help="Graphs to write: fp32, fp16 (for TensorRT), int8.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Frames for INT8 like those that the model will see: a folder of images, a US30K folder "
+    "or list, a video, DICOM.  [default: the self-test frames]",
+)
+@click.option(
+    "--calibration-frames",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take so many of them, evenly spread.  [default: 64]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--zip", "as_zip", is_flag=True, help="Write one file instead of a folder.")
@@ -82,6 +99,8 @@ def command(
     as_zip: bool,
     half_weights: bool,
     dry_run: bool,
+    calibration: Path | None,
+    calibration_frames: int | None,
     ignore_memory: bool,
     quiet: bool,
     as_json: bool,
@@ -103,7 +122,9 @@ def command(
     options: dict[str, Any] = {"overwrite": force, "zip": as_zip}
     if kind_of(checkpoint) == BUNDLE:
         _refuse_for_bundles(checkpoint2, half_weights, dry_run, told(says))
-        _from_bundle(printer, checkpoint, output, precision, options)
+        _from_bundle(
+            printer, checkpoint, output, precision, (calibration, calibration_frames), options
+        )
         return
     from samedge.checkpoint import open_checkpoint
     from samedge.fold import fold
@@ -121,11 +142,12 @@ def command(
         del opened
         folded = fold(model, check_memory=not ignore_memory, on_step=step)
         del model
+        frames = _frames(calibration, calibration_frames, folded.family, step)
         if dry_run:
             bundle = None
         else:
             options |= {"check_memory": not ignore_memory, "half_weights": half_weights}
-            options |= {"consume": True, "progress": step}
+            options |= {"consume": True, "progress": step, "calibration": frames}
             bundle = _write(folded, output, precision, options)
     printer.line(f"\n{folded.report}\n")
     if bundle is None:
@@ -152,13 +174,34 @@ def _from_bundle(
     source: Path,
     output: Path,
     precisions: tuple[str, ...],
+    calibration: tuple[Path | None, int | None],
     options: dict[str, Any],
 ) -> None:
     from samedge.bundle import Bundle
 
     with Steps(printer) as step:
-        bundle = _write(Bundle.open(source), output, precisions, {**options, "progress": step})
+        opened = Bundle.open(source)
+        options["calibration"] = _frames(*calibration, opened.family, step)
+        bundle = _write(opened, output, precisions, {**options, "progress": step})
     _print_bundle(printer, bundle, output)
+
+
+def _frames(
+    path: Path | None, limit: int | None, family: Family, step: Steps
+) -> CalibrationData | None:
+    """Frames to calibrate with, if any were named; what is odd about them is told."""
+    if path is None:
+        return None
+    from samedge.cli.calibration import calibration_data
+
+    def warn(text: str) -> None:
+        write(sys.stderr, f"warning: {text}\n")
+
+    step("reading the calibration frames")
+    data = calibration_data(path, family, limit, warn)
+    for warning in data.warnings:
+        warn(warning)
+    return data
 
 
 def _print_bundle(printer: Printer, bundle: Any, output: Path) -> None:
@@ -168,6 +211,14 @@ def _print_bundle(printer: Printer, bundle: Any, output: Path) -> None:
     printer.table(
         "Parity with the float32 reference", PARITY_COLUMNS, parity_rows(manifest["parity"])
     )
+    if manifest["calibration"] is not None:
+        layers = manifest["calibration"]["layers"]
+        kept = [layer["name"] for layer in layers if layer["kept"]]
+        printer.line(
+            f"INT8: {len(layers) - len(kept)} of {len(layers)} layers"
+            + (f"; in higher precision: {', '.join(kept)}" if kept else "")
+            + f". All of them with plots: {REPORT} in the bundle"
+        )
     printer.line(f"Wrote {output} ({size_text(total)}). Next: samedge verify {output}")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from samedge.errors import SourceError
 
 # What `kind_of` returns for what samedge itself opens.
-BUNDLE, CHECKPOINT = "bundle", "checkpoint"
+BUNDLE, CHECKPOINT, ENGINE = "bundle", "checkpoint", "engine"
 
-_ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt")  # serialised TensorRT engines begin so
+# Serialised engines begin so: TensorRT, TensorRT-RTX.
+_ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt", b"vtrt")
 # What `samedge segment` reads besides images -> words for a message.
 _SOURCES = {
     "DICOM": "a DICOM file",
@@ -27,7 +28,7 @@ def kind_of(path: Path) -> str:
     """Name what `path` is.
 
     Returns:
-        `BUNDLE`, `CHECKPOINT`, or words for a message: "a PNG image", "an empty file".
+        `BUNDLE`, `CHECKPOINT`, `ENGINE`, or words for a message: "a PNG image", "an empty file".
 
     Raises:
         SourceError: it does not exist or cannot be read.
@@ -46,7 +47,7 @@ def kind_of(path: Path) -> str:
     if _is_safetensors(head) or head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return CHECKPOINT
     if head[:4] in _ENGINE_MAGIC:
-        return "a TensorRT engine"
+        return ENGINE
     kind = sniff(head)
     if kind in ("PNG", "JPEG", "BMP", "TIFF"):
         return f"a {kind} image"

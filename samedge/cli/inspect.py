@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options
-from samedge.cli.filetype import BUNDLE, CHECKPOINT, kind_of, one_line, size_text
+from samedge.cli.filetype import BUNDLE, CHECKPOINT, ENGINE, kind_of, one_line, size_text
+from samedge.cli.inspect_engine import inspect_engine
 from samedge.cli.printing import Printer, common_options
 from samedge.errors import SourceError
 
@@ -23,7 +24,6 @@ _ADVICE = {
     "samedge segment BUNDLE {path} -o DIR",
     "ONNX": "samedge runs bundles, which hold two ONNX graphs and a manifest; "
     "export one from the checkpoint: samedge export CKPT -o OUT",
-    "TensorRT": "engines belong into a bundle and are built from it on the device",
 }
 
 
@@ -31,13 +31,22 @@ _ADVICE = {
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("more", nargs=-1, type=click.Path(path_type=Path))
 @checkpoint_options
+@click.option("--layers", is_flag=True, help="Of an engine: list every kernel.")
 @common_options
-def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool, **says: Any) -> None:
-    """Tell what PATH is: a checkpoint, a bundle, something else.
+def command(
+    path: Path,
+    more: tuple[Path, ...],
+    layers: bool,
+    quiet: bool,
+    as_json: bool,
+    **says: Any,
+) -> None:
+    """Tell what PATH is: a checkpoint, a bundle, an engine, something else.
 
     A checkpoint is recognised by its tensors' names and shapes; code in it is never run. Give the
     files of a checkpoint that comes in several together; of SAMed's LoRA file alone it tells which
-    SAM checkpoint is missing. A bundle's files are checked against their hashes.
+    SAM checkpoint is missing. A bundle's files are checked against their hashes. Of an engine that
+    `samedge build` made it tells the kernels: what is fused, in what precision and memory.
     """
     printer = Printer(quiet, as_json)
     kind = kind_of(path)
@@ -45,12 +54,14 @@ def command(path: Path, more: tuple[Path, ...], quiet: bool, as_json: bool, **sa
         _checkpoint(printer, path, more, says)
     elif kind == BUNDLE:
         _bundle(printer, path)
+    elif kind == ENGINE:
+        inspect_engine(printer, path, layers)
     else:
         advice = next((text for key, text in _ADVICE.items() if key in kind), None)
         if advice is None:
             raise SourceError(
                 f"'{path}' is {kind}; expected a checkpoint (.pth, .pt, .safetensors), a bundle "
-                "(.samedge), or frames (PNG, JPEG, video, DICOM, NIfTI, numpy)"
+                "(.samedge), an engine, or frames (PNG, JPEG, video, DICOM, NIfTI, numpy)"
             )
         printer.json({"kind": kind, "advice": advice.format(path=path)})
         printer.line(f"{path} is {kind}\n  {advice.format(path=path)}")

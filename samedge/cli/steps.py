@@ -39,6 +39,14 @@ class Steps:
             self._status = Status(f"{step} ...", console=console)
             self._status.start()
 
+    def part(self, done: int, of: int) -> None:
+        """Of the running step `done` of `of` parts are done."""
+        if self._status is not None and of:
+            filled = 20 * done // of
+            self._status.update(
+                f"{self._step} {'#' * filled}{'.' * (20 - filled)} {done} of {of} ..."
+            )
+
     def __enter__(self) -> Steps:
         return self
 

@@ -90,7 +90,8 @@ def _locate(printer: Printer, path: Path, row: dict[str, Any]) -> list[Drift]:
             write(sys.stderr, f"comparing {row['precision']} {line}\n")
 
     cls = backend_class(row["backend"])
-    return locate(Bundle.open(path), cls, row["precision"], physical_cores(), progress=tell)
+    opened, threads = Bundle.open(path), physical_cores()
+    return locate(opened, cls, row["precision"], threads, 0, tell, thorough=not row["passed"])
 
 
 def _print(printer: Printer, drift: Drift) -> None:

@@ -7,6 +7,7 @@ error with the remedy, never a fallback to something slower.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -116,7 +117,9 @@ class Backend(Protocol):
         """Compute `outputs` in place from `inputs`.
 
         Arrays are used where they lie, without a copy, and kept referenced until another array
-        takes their place: hand in the same array object again and nothing is set up anew.
+        takes their place: hand in the same array object again and nothing is set up anew. The
+        matrices of a frame's geometry (`rows`, `mask_cols` and so on) never change in place: an
+        engine may copy each of them once.
 
         Raises:
             DeviceError: the engine failed, or its result does not have the shape of the array.
@@ -244,8 +247,11 @@ def choose_backend(name: str) -> tuple[type[Backend], str]:
         if reason is None:
             why = "first backend that works here"
             # What is wrong, without what to do about it: there is another that works.
-            short = [f"{name}: {text.partition(';')[0]}" for name, text in refused.items()]
-            return cls, why + (f" ({'; '.join(short)})" if short else "")
+            short: dict[str, list[str]] = {}
+            for name, text in refused.items():
+                short.setdefault(re.split(r"[;.] ", text)[0], []).append(name)
+            told = "; ".join(f"{', '.join(names)}: {text}" for text, names in short.items())
+            return cls, f"{why} ({told})" if told else why
         refused[candidate] = reason
     reasons = "\n  ".join(f"{name}: {text}" for name, text in refused.items())
     raise NotSupportedError(f"no backend works on this machine:\n  {reasons}")

@@ -9,7 +9,8 @@ from typing import Any
 
 from samedge.runtime.cache import default_folder
 
-NO_ENGINES = ("calibration-",)  # kept in the same folder by the same means
+# Kept in the same folder by the same means.
+NO_ENGINES = ("calibration-", "tensorrt_rtx-kernels-")
 MAX_SIDECAR_BYTES = 64 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""Arrays on a GPU, seen by everybody who knows `__cuda_array_interface__`, without a copy."""
+"""Arrays on a GPU, seen by everybody who knows `__cuda_array_interface__` or DLPack."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.runtime import dlpack
 from samedge.runtime.cuda import Device, Stream, call
 
 
@@ -61,6 +62,18 @@ class DeviceArray:
             "version": 3,
             "stream": None,
         }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """CUDA, and the number of the GPU."""
+        return dlpack.CUDA, self.device.index
+
+    def __dlpack__(self, stream: int | None = None, **_: Any) -> Any:
+        """A capsule. The array is ready: no stream has to be waited for."""
+        steps = tuple(step // self.dtype.itemsize for step in self.strides)
+        size = self.dtype.itemsize
+        return dlpack.make_capsule(
+            self.address, self.shape, steps, self.dtype.kind, size, self.device.index, self
+        )
 
     def __getitem__(self, part: slice) -> DeviceArray:
         """Some of the first axis, without a copy."""

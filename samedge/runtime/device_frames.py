@@ -6,7 +6,6 @@ Numba, torch) and DLPack (all of them, JAX). The producer's stream is waited for
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,8 @@ import numpy as np
 from samedge.errors import FrameError, NotSupportedError
 from samedge.runtime.cuda import Device, driver
 from samedge.runtime.device_arrays import DeviceArray
+from samedge.runtime.dlpack import CUDA, CUDA_MANAGED, UNSIGNED, read_capsule
 
-_CUDA, _CUDA_MANAGED = 2, 13  # DLPack's device types
-_UINT = 1  # DLPack's code of unsigned integers
 _LEGACY_STREAM = 1  # what arrays of version 2 of the protocol may still be written by
 
 
@@ -99,60 +97,29 @@ def _from_interface(frame: Any, device: Device) -> DeviceArray:
     return DeviceArray(int(address), shape, dtype, device, steps, stream, frame)
 
 
-class _Tensor(ctypes.Structure):
-    """DLTensor of dlpack.h."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("device_type", ctypes.c_int32),
-        ("device_id", ctypes.c_int32),
-        ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8),
-        ("bits", ctypes.c_uint8),
-        ("lanes", ctypes.c_uint16),
-        ("shape", ctypes.POINTER(ctypes.c_int64)),
-        ("strides", ctypes.POINTER(ctypes.c_int64)),
-        ("byte_offset", ctypes.c_uint64),
-    )
-
-
-class _Held:
-    """A DLPack capsule, which gives its memory back when it goes."""
-
-    def __init__(self, capsule: Any) -> None:
-        self._capsule = capsule
-
-
 def _from_dlpack(frame: Any, device: Device, stream: int) -> DeviceArray:
     kind, index = (int(part) for part in frame.__dlpack_device__())
-    if kind not in (_CUDA, _CUDA_MANAGED):
+    if kind not in (CUDA, CUDA_MANAGED):
         raise NotSupportedError(
             f"the frame lies on a device of DLPack's type {kind}, which is no NVIDIA GPU; bring it "
             "to the CPU or to the session's GPU first"
         )
     if index != device.index:
         raise _elsewhere(index, device)
-    capsule = frame.__dlpack__(stream=stream)
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    address = pointer(capsule, b"dltensor")
-    assert address is not None
-    tensor = _Tensor.from_address(address)
-    shape = tuple(tensor.shape[at] for at in range(tensor.ndim))
-    if tensor.lanes != 1 or tensor.code != _UINT or tensor.bits not in (8, 16):
+    try:
+        there = read_capsule(frame.__dlpack__(stream=stream))
+    except (ValueError, BufferError, TypeError) as error:
+        raise FrameError(f"the frame cannot be handed over by DLPack ({error})") from error
+    if there.lanes != 1 or there.code != UNSIGNED or there.bits not in (8, 16):
         raise FrameError(
-            f"the frame has elements of {tensor.bits} bits that are no unsigned integers; convert "
+            f"the frame has elements of {there.bits} bits that are no unsigned integers; convert "
             "it on the GPU to uint8, 0..255"
         )
-    size = tensor.bits // 8
-    steps = (
-        tuple(tensor.strides[at] * size for at in range(tensor.ndim)) if tensor.strides else None
-    )
-    start = int(tensor.data or 0) + int(tensor.byte_offset)
-    if not start:
+    if not there.address:
         raise FrameError("the frame is empty: its address on the GPU is 0")
-    # The capsule is left unused, so that its own destructor gives the memory back.
-    return DeviceArray(start, shape, f"u{size}", device, steps, None, _Held(capsule))
+    size = there.bits // 8
+    steps = None if there.strides is None else tuple(size * step for step in there.strides)
+    return DeviceArray(there.address, there.shape, f"u{size}", device, steps, None, there.capsule)
 
 
 def _check_place(array: DeviceArray, device: Device) -> None:

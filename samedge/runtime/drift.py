@@ -5,9 +5,9 @@ float32 from the float32 file. Tensors have the same names in both, so any of th
 A few spread over the graph are, then a few between the last one that agrees and the next, and so on
 until two neighbours are left: bisection, with several cuts at once because compiling is what takes
 the time. It rests on an error, once there, staying there. A residual connection may hide one for a
-while, therefore three things more: the search looks for less than the bound (`Drift.level`), the
-ancestors of what was found are compared, too, to move up to the first whose own inputs agree, and
-if even that one only passes on what its inputs have, every tensor is compared.
+while, therefore two things more: the ancestors of what was found are compared, too, to move up to
+the first whose own inputs agree, and if even that one only passes on what its inputs have, or if
+nothing is found for an engine that fails, every tensor is compared.
 
 "Agrees" is a bound on the relative RMS error (`samedge.tolerances.DRIFT`). Where no operation makes
 an error of its own, it has no single place, and the report says so.
@@ -33,6 +33,7 @@ from samedge.tolerances import DRIFT
 CUTS = 12  # tensors compared at once; each costs its memory, a compilation costs seconds
 SCAN = 64  # the same, where all are
 ANCESTORS = 24
+_MOVING = frozenset(("Reshape", "Transpose", "Pad", "Slice", "Identity"))
 CUT = "network_input"  # all in front of it is float32 in every graph
 GREW = 3.0  # an operation whose error is this many times its inputs' made it
 _SILENT = 1e-9  # RMS below which a tensor counts as zero
@@ -68,8 +69,8 @@ class Drift:
         graph: "encoder" or "decoder".
         case: name of the self-test whose frame it is.
         bound: largest relative error of an output that counts as agreeing.
-        level: the same for tensors inside: half of what the outputs are off by, but from a third of
-            the bound to the bound.
+        level: the same for tensors inside: half of what the outputs are off by, but from the bound
+            to three times that.
         output: the worst of the graph's own outputs, computed with nothing else given out.
         first: the first tensor outside the bound; None if there is no such place.
         inputs: what `first` is computed from.
@@ -101,6 +102,7 @@ def locate(
     threads: int = 1,
     device: int = 0,
     progress: Callable[[str], None] | None = None,
+    thorough: bool = False,
 ) -> list[Drift]:
     """Find where each graph's results leave the float32 ones.
 
@@ -112,6 +114,8 @@ def locate(
         precision: one that it runs, by name.
         threads, device: as for `samedge.load`.
         progress: called with a line on what is compared.
+        thorough: compare every tensor of a graph whose outputs agree: for an engine that is known
+            to fail. A SAMUS ViT-B takes a few minutes then.
 
     Returns:
         One entry for the encoder, one for the decoder.
@@ -132,7 +136,7 @@ def locate(
     for graph, cases in recorded_cases(bundle, threads).items():
         tell = progress or (lambda _line: None)
         pair = _Pair(bundle, named, options, graph, tell)
-        found.append(_located(pair, cases, backend.name))
+        found.append(_located(pair, cases, backend.name, thorough))
         release_memory()
     return found
 
@@ -182,14 +186,20 @@ class _Pair:
         for name in names:
             if name in expected and name in got and expected[name].dtype.kind == "f":
                 kind = self.maker[name].kind if name in self.maker else "input"
-                # Smoothing for int8 moves a factor per channel from a LayerNormalization into the
-                # next layer on purpose.
-                scaled = self.options.precision == "int8" and kind == "LayerNormalization"
-                error = relative_error(got[name], expected[name], scaled)
+                error = relative_error(got[name], expected[name], self._may_be_smoothed(name))
                 finite = expected[name][np.isfinite(expected[name])]
                 largest = float(np.abs(finite).max(initial=0.0))
                 found[name] = Tensor(name, kind, self.order[name], error, largest)
         return found
+
+    def _may_be_smoothed(self, name: str) -> bool:
+        """Smoothing for int8 moves a factor per channel from a LayerNormalization into the next
+        layer, on purpose: what lies between the two has that factor."""
+        node = self.maker.get(name)
+        while node is not None and node.kind in _MOVING:
+            node = self.maker.get(node.inputs[0])
+        int8 = self.options.precision == "int8"
+        return int8 and node is not None and node.kind == "LayerNormalization"
 
 
 def relative_error(got: NDArray[Any], expected: NDArray[Any], per_channel: bool = False) -> float:
@@ -216,7 +226,7 @@ def relative_error(got: NDArray[Any], expected: NDArray[Any], per_channel: bool 
     return float(np.sqrt(np.mean((wide - exact) ** 2)) / max(size, _SILENT)) if exact.size else 0.0
 
 
-def _located(pair: _Pair, cases: Sequence[Case], backend: str) -> Drift:
+def _located(pair: _Pair, cases: Sequence[Case], backend: str, thorough: bool) -> Drift:
     bound = DRIFT[pair.options.precision]
     ends = [name for name in pair.nodes.outputs if name in pair.order]
     pair.tell(f"{pair.graph}: its outputs on {len(cases)} self-tests")
@@ -232,10 +242,13 @@ def _located(pair: _Pair, cases: Sequence[Case], backend: str) -> Drift:
             seen.update(pair.compare(ordered, [case])[0])
         return {name: seen[name] for name in names if name in seen}
 
-    level = min(max(output.error / 2, bound / 3), bound)
+    level = min(max(output.error / 2, bound), 3 * bound)
     search = _Search(pair, evaluate, level, output.name)
     spread = search.spread()
-    first = search.run(spread) if output.error > bound else None
+    if output.error > bound:
+        first = search.run(spread)
+    else:
+        first = search.scanned() if thorough else None
     inputs = search.inputs_of(first) if first is not None else ()
     together = seen.get(output.name, output)
     return Drift(
@@ -263,7 +276,7 @@ class _Search:
         if not at or at[max(at)].error <= self._level:
             return None
         first = self._made_first(self._bisected(at))
-        return first if self._makes_it(first) else self._scanned() or first
+        return first if self._makes_it(first) else self.scanned() or first
 
     def _bisected(self, at: dict[int, Tensor]) -> Tensor:
         """The first outside behind the last that is inside."""
@@ -281,7 +294,7 @@ class _Search:
         """Whether a tensor is much farther off than all that it is computed from."""
         return tensor.error >= GREW * max((t.error for t in self.inputs_of(tensor)), default=0.0)
 
-    def _scanned(self) -> Tensor | None:
+    def scanned(self) -> Tensor | None:
         """The first of all tensors that is outside and made so by its own operation."""
         for at in range(0, len(self._names), SCAN):
             for tensor in self._evaluate(self._names[at : at + SCAN]).values():
@@ -350,12 +363,12 @@ def _verdict(
     bound: float,
     level: float,
 ) -> str:
-    if output.error <= bound:
+    if output.error <= bound and first is None:
         return (
             f"every output agrees with float32 to {output.error:.1e} (bound {bound:g}); "
             "no operation stands out"
         )
-    if first is None or together.error <= bound:
+    if first is None or together.error <= bound < output.error:
         return (
             f"{output.name} is off by {output.error:.2g}, but agrees as soon as tensors inside are "
             "given out: the fault is in how the engine fuses operations, not in one of them"
@@ -372,4 +385,5 @@ def _verdict(
             f"{where} is the first beyond {level:.2g}, but its inputs are off by {before:.2g} "
             "already: the error grew over many operations, it was not made by one"
         )
-    return f"{where} makes the error: {first.error:.2g}, its inputs are off by {before:.2g}"
+    made = f"{where} makes an error of {first.error:.2g}, its inputs are off by {before:.2g}"
+    return f"{made}; the output is off by {output.error:.2g}"

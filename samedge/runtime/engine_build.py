@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,10 @@ def build_engines(
         work_folder = WorkFolder(target)
     except OSError as error:
         raise output_error(error, target) from error
-    with work_folder as work:
+    with ExitStack() as stack:
+        work = stack.enter_context(work_folder)
+        if not isinstance(gpu, str):  # the library builds for the calling thread's device
+            stack.enter_context(_current(device))
         for job in _jobs(bundle, library, version, wanted, _capabilities(capabilities, gpu)):
             to_do = replace(given, compute_capability=_target(job, capabilities))
             result.engines.append(
@@ -155,6 +159,16 @@ def build_engines(
             )
         _install(work.path, result)
     return result
+
+
+@contextmanager
+def _current(index: int) -> Iterator[None]:
+    device = Device(index)
+    try:
+        with device:
+            yield
+    finally:
+        device.close()
 
 
 def available(bundle: Bundle, backend: str) -> tuple[str, ...]:

@@ -19,7 +19,13 @@ from typing import Any
 from samedge.bundle import Bundle
 from samedge.bundle.files import ENGINES, output_error
 from samedge.errors import DeviceError
-from samedge.runtime.cache import Mapped, check_private, default_folder, write_atomically
+from samedge.runtime.cache import (
+    LIMIT_BYTES,
+    Mapped,
+    check_private,
+    default_folder,
+    write_atomically,
+)
 from samedge.runtime.layer_report import LayerReport
 
 SCHEMA = 1
@@ -139,7 +145,23 @@ class EngineStore:
         except OSError as error:
             remove_engine(target)
             raise output_error(error, target) from error
+        if folder is None:
+            self._prune(target)
         return target
+
+    def _prune(self, keep: Path) -> None:
+        """Remove the engines that were stored longest ago until all bundles' engines in the cache
+        are within its limit."""
+        try:
+            found = [(p.stat(), p) for p in self.cache.parent.glob("*/*.engine") if p != keep]
+            total = keep.stat().st_size + sum(info.st_size for info, _ in found)
+            for info, path in sorted(found, key=lambda entry: entry[0].st_mtime):
+                if total <= LIMIT_BYTES:
+                    return
+                total -= info.st_size
+                remove_engine(path)
+        except (OSError, DeviceError) as error:  # another process may be pruning as well
+            self.notes.append(f"old engines in {self.cache.parent} were not removed: {error}")
 
     def passed(self, key: EngineKey, precision: str) -> bool | None:
         """Whether the engine for `key` passed the parity gate on this device, in `precision`; None

@@ -45,7 +45,7 @@ def as_frame(frame: Any, deep: bool = False) -> Pixels:
 
     Raises:
         FrameError: wrong type, dtype, number of dimensions or channels; NaN.
-        NotSupportedError: the frame lies on a GPU, which this version cannot read.
+        NotSupportedError: the frame lies on a GPU; sessions there take it another way.
     """
     shapes = "uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB)" + (", or uint16 [H, W]" if deep else "")
     wanted = _Wanted("the frame", shapes, deep)
@@ -95,7 +95,7 @@ def _to_numpy(frame: Any, wanted: _Wanted) -> NDArray[Any]:
         return frame
     kind = type(frame).__name__
     if is_on_gpu(frame):
-        raise on_gpu_error(frame)
+        raise on_gpu_error(frame, wanted.what)
     if frame is None or isinstance(frame, (str, bytes, int, float)):
         raise wanted.error(
             f"as a {kind}",
@@ -111,11 +111,12 @@ def _to_numpy(frame: Any, wanted: _Wanted) -> NDArray[Any]:
         raise wanted.error(f"as a {kind} that cannot be read as an array ({error})") from error
 
 
-def on_gpu_error(frame: Any) -> NotSupportedError:
+def on_gpu_error(frame: Any, what: str = "the frame") -> NotSupportedError:
     """What to tell somebody whose frame lies on a GPU, where it has to lie in the CPU's memory."""
+    why = "this session runs on the CPU" if what == "the frame" else "they are read from the CPU"
     return NotSupportedError(
-        f"the frame ({type(frame).__name__}) lies on a GPU, and this session runs on the CPU; "
-        "bring it over first: frame.cpu().numpy() (torch), cupy.asnumpy(frame), frame.get()"
+        f"{what} ({type(frame).__name__}) on a GPU cannot be taken from there: {why}; bring it "
+        "over first: frame.cpu().numpy() (torch), cupy.asnumpy(frame), frame.get()"
     )
 
 

@@ -216,13 +216,16 @@ class Session:
 
     def on_device(self, name: str) -> Any:
         """The last answer's "masks" `[N, K, H, W]`, "scores" `[N, K]` or "low_res_logits" where it
-        lies on the GPU: an object with `__cuda_array_interface__`, valid until the next call.
+        lies on the GPU: an object with `__cuda_array_interface__` and DLPack, valid until the next
+        call.
 
         Raises:
             NotSupportedError: this session runs on the CPU.
-            SessionError: there is no answer yet, or it came in several parts.
+            SessionError: there is no answer yet, it came in several parts, or has no such array.
         """
         with self._exclusive():
+            if not self._decoder.io.has_output(name):
+                raise SessionError(f"an answer has no '{name}'; use masks, scores, low_res_logits")
             if self._groups != 1:
                 raise SessionError(
                     "there is no answer on the GPU: prompt objects with equally many points first"

@@ -28,6 +28,7 @@ from samedge.runtime.tensorrt_library import Library, device_error, make_log
 from samedge.runtime.tensorrt_profile import Shape, profile_shapes, ranges_for
 
 Progress = Callable[[str, int, int], None]  # phase, steps done, steps there are
+_NO_FLOAT32 = "FP32 GEMM is not supported"  # what TensorRT-RTX says for Turing
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -118,6 +119,11 @@ def build_engine(
     with _monitored(library, config, progress):
         engine = builder.build_serialized_network(network, config)
     if engine is None:
+        if any(_NO_FLOAT32 in text for text in log.problems):
+            raise NotSupportedError(
+                f"{library.title} has no float32 matrix products for sm_{given.compute_capability},"
+                " which the exact resize of a frame needs; use TensorRT on that GPU"
+            )
         limit = f" within {given.workspace_mb} MB of workspace" if given.workspace_mb else ""
         raise device_error(library, f"could not build the {precision} {graph}{limit}", log)
     _write_timing_cache(config, given, notes)

@@ -17,7 +17,10 @@ from samedge.bundle import Bundle
 from samedge.cli import run
 from samedge.runtime import tensorrt_plan
 from samedge.runtime.engine_store import read_record
+from samedge.runtime.layer_report import LayerReport
+from tests.runtime.quantised import with_int8
 from tests.runtime.stand_in.install import VERSIONS, installed
+from tests.runtime.test_int8 import first_inputs
 
 REAL = importlib.util.find_spec("tensorrt_rtx") is not None
 
@@ -191,6 +194,82 @@ def test_a_folder_that_cannot_be_made(
     with installed(VERSIONS[0]) as library:
         assert build(tiny_bundle, library, "-o", tmp_path / "file" / "engines") == 6
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def half_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with half-precision graphs."""
+    path = tmp_path_factory.mktemp("half") / "half.samedge"
+    arguments = ["export", str(tiny_bundle), "-o", str(path), "--precision", "fp32,fp16"]
+    assert run([*arguments, "--quiet"]) == 0
+    return path
+
+
+def test_auto_is_what_passed_on_this_gpu(
+    half_bundle: Path, tmp_path: Path, library: ModuleType
+) -> None:
+    bundle = _copied(half_bundle, tmp_path)
+    with samedge.load(bundle, library.__name__) as session:
+        assert session.describe()["precision"] == "fp32"  # nothing is proven here
+    assert build(bundle, library, "--quiet") == 0
+    assert len(names(bundle / "engines")) == 8
+    with samedge.load(bundle, library.__name__) as session:
+        assert session.describe()["precision"] == "fp16"
+    with samedge.load(bundle, "openvino", threads=1) as session:
+        assert session.describe()["backend"] == "openvino"
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(half_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an int8 encoder, quantised in the plainest way."""
+    folder = _copied(half_bundle, tmp_path_factory.mktemp("int8"))
+    with_int8(folder, first_inputs(Bundle.open(folder)))
+    return folder
+
+
+def test_int8_takes_the_half_decoder(
+    int8_bundle: Path,
+    library: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "engines"
+    arguments = ("--precision", "int8,fp16", "-o", folder, "--json")
+    code = build(int8_bundle, library, *arguments)
+    said = json.loads(capsys.readouterr().out)
+    assert [row["precision"] for row in said["parity"]] == ["int8", "fp16"]
+    files = {engine["file"].split(".tensorrt")[0]: engine for engine in said["engines"]}
+    assert set(files) == {"encoder.int8", "encoder.fp16", "decoder.fp16"}
+    assert files["decoder.fp16"]["precisions"] == ["int8", "fp16"]
+    # What serves a precision that passed stays, whatever else failed.
+    failed = {row["precision"] for row in said["parity"] if not row["passed"]}
+    assert code == (5 if failed else 0)
+    assert "fp16" not in failed
+    assert files["decoder.fp16"]["state"] == "built"
+    assert files["encoder.int8"]["state"] == ("refused" if "int8" in failed else "built")
+
+
+@pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")
+def test_int8_in_the_real_library(int8_bundle: Path, tmp_path: Path) -> None:
+    arguments = ["--target", "tensorrt-rtx", "--sm", "86", "--precision", "int8", "--quiet"]
+    assert run(["build", str(int8_bundle), *arguments, "-o", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("encoder.int8.*.engine")
+    report = LayerReport.from_json(read_record(path)["report"])
+    assert len(report.products["int8"]) > 10
+    assert list(tmp_path.glob("decoder.fp16.*.engine"))
+
+
+@pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")
+def test_half_precision_in_the_real_library(half_bundle: Path, tmp_path: Path) -> None:
+    """Attention is fused and products are half, in the kernels that the library makes."""
+    arguments = ["--target", "tensorrt-rtx", "--sm", "86", "--precision", "fp16", "--quiet"]
+    assert run(["build", str(half_bundle), *arguments, "-o", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("encoder.fp16.*.engine")
+    report = LayerReport.from_json(read_record(path)["report"])
+    fused, all_of_them = report.attentions
+    assert fused == all_of_them > 0
+    inside = report.without(("preprocess", "postprocess"))
+    assert set(inside.products) == {"float16"}
 
 
 @pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")

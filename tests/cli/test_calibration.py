@@ -50,14 +50,14 @@ def us30k(root: Path, lists: dict[str, int]) -> Path:
 
 
 def test_a_folder(tmp_path: Path, bundle: Bundle) -> None:
-    data = calibration_data(images(tmp_path / "a", 12), bundle, limit=5)
+    data = calibration_data(images(tmp_path / "a", 12), bundle.family, limit=5)
     assert (data.source, data.offered, len(data.frames)) == ("folder", 12, 5)
     np.testing.assert_array_equal(data.frames[0], frame(0))
 
 
 def test_one_image(tmp_path: Path, bundle: Bundle) -> None:
     path = images(tmp_path / "a", 1) / "0000.png"
-    data = calibration_data(path, bundle)
+    data = calibration_data(path, bundle.family)
     assert (data.source, len(data.frames)) == ("image", 1)
     assert "only 1 calibration frames" in data.warnings[-1]
 
@@ -68,36 +68,29 @@ def test_a_video(tmp_path: Path, bundle: Bundle) -> None:
     for i in range(20):
         writer.write(cv2.cvtColor(frame(i), cv2.COLOR_GRAY2BGR))
     writer.release()
-    data = calibration_data(path, bundle, limit=10)
+    data = calibration_data(path, bundle.family, limit=10)
     assert (data.source, data.offered, len(data.frames)) == ("video", 20, 10)
 
 
 def test_a_data_set_by_its_validation_list(tmp_path: Path, bundle: Bundle) -> None:
     root = us30k(tmp_path / "set", {"train": 9, "val": 8})
-    data = calibration_data(root, bundle)
+    data = calibration_data(root, bundle.family)
     assert (data.source, data.offered) == ("data set", 8)
-    assert calibration_data(root / "MainPatient" / "train.txt", bundle).offered == 9
+    assert calibration_data(root / "MainPatient" / "train.txt", bundle.family).offered == 9
 
 
 def test_a_data_set_with_test_lists_only(tmp_path: Path, bundle: Bundle) -> None:
     root = us30k(tmp_path / "set", {"test": 2})
     with pytest.raises(SourceError, match="has no list val or train"):
-        calibration_data(root, bundle)
-
-
-def test_the_bundles_own_frames(bundle: Bundle) -> None:
-    data = calibration_data(None, bundle)
-    assert data.source == "self-test"
-    assert len(data.frames) == len(bundle.selftest())
-    assert "--calibration" in data.warnings[0]
+        calibration_data(root, bundle.family)
 
 
 def test_nothing_there(tmp_path: Path, bundle: Bundle) -> None:
     with pytest.raises(SourceError, match="no file or folder"):
-        calibration_data(tmp_path / "none", bundle)
+        calibration_data(tmp_path / "none", bundle.family)
     (tmp_path / "empty").mkdir()
     with pytest.raises((SourceError, FrameError)):
-        calibration_data(tmp_path / "empty", bundle)
+        calibration_data(tmp_path / "empty", bundle.family)
 
 
 def test_only_the_ultrasound_region_is_taken(
@@ -118,6 +111,6 @@ def test_only_the_ultrasound_region_is_taken(
             pass
 
     monkeypatch.setattr(sources, "open_source", lambda *_: Cine([only]))
-    data = calibration_data(path, bundle)
+    data = calibration_data(path, bundle.family)
     assert data.source == "dicom"
     np.testing.assert_array_equal(data.frames[0], frame(0)[6:40, 4:60])

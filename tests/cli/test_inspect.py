@@ -149,7 +149,7 @@ def content(kind: str) -> bytes:
         ("nifti", "a.nii.gz", 0, "a NIfTI volume"),
         ("npy", "a.npy", 0, "a numpy array file"),
         ("onnx", "a.onnx", 0, "an ONNX file"),
-        ("engine", "a.engine", 0, "a TensorRT engine"),
+        ("engine", "a.engine", 3, "has no record beside it"),
         ("empty", "a.pth", 3, "an empty file"),
         ("text", "a.png", 3, "a text file"),
         ("noise", "a.bin", 3, "of no kind that samedge knows"),

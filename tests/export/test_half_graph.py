@@ -68,6 +68,7 @@ def test_islands(tmp_path: Path) -> None:
     squares = [v for v in found if v.startswith("encoder.neck.norm/")]
     assert squares
     assert {found[v] for v in squares if "to_float" not in v} == {FLOAT}
+    assert found["network_input"] == FLOAT
     assert found["encoder.blocks.0.attn/Softmax"] == HALF
     found = types(to_half(graph_of(decoder_graph, "samus", tmp_path)))
     assert found["decoder.prompt.phase/MatMul"] == FLOAT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 import samedge
 from samedge.bundle import Bundle
 from samedge.errors import FrameError, NotSupportedError, SessionError
+from samedge.runtime import dlpack
 from samedge.runtime.cuda import Device
 from samedge.runtime.device_arrays import DeviceArray
 from tests.runtime.stand_in.core import Handle, Job
@@ -250,6 +252,61 @@ def test_results_on_the_gpu(session: Any, driver: Driver) -> None:
         np.testing.assert_array_equal(there[0], result.masks)
         np.testing.assert_array_equal(masks.copy()[0], result.masks)
         np.testing.assert_allclose(session.on_device("scores").copy()[0], result.scores, atol=LIMIT)
+
+
+class DlPackOnly:
+    """A DeviceArray seen by a library that knows DLPack only."""
+
+    def __init__(self, array: DeviceArray) -> None:
+        self.__dlpack_device__, self._array = array.__dlpack_device__, array
+
+    def __dlpack__(self, stream: Any = None) -> Any:
+        return self._array.__dlpack__(stream=stream)
+
+
+def test_results_and_frames_by_dlpack(session: Any, driver: Driver) -> None:
+    want = session.segment(frame(), points=POINTS)
+    pixels = DeviceArray(driver.put(frame()), (90, 120), np.uint8, SimpleNamespace(index=0))
+    assert_same(session.segment(DlPackOnly(pixels), points=POINTS), want)
+    logits = session.on_device("low_res_logits")
+    there = dlpack.read_capsule(logits.__dlpack__())
+    assert (there.address, there.shape) == (logits.address, logits.shape)
+    assert (there.code, there.bits, there.lanes) == (2, 32, 1)
+    assert there.strides is not None
+    assert tuple(4 * step for step in there.strides) == logits.strides
+    del there, pixels
+    gc.collect()
+    session.segment(frame(), points=POINTS)
+    assert dlpack.lent == {}  # capsules that nobody took have given it back
+
+
+def test_who_takes_a_capsule_gives_it_back(driver: Driver) -> None:
+    array = DeviceArray(4096, (2, 3), np.float32, SimpleNamespace(index=0))
+    capsule = array.__dlpack__()
+    (place,) = dlpack.lent
+    rename = ctypes.pythonapi.PyCapsule_SetName
+    rename.argtypes = [ctypes.py_object, ctypes.c_char_p]
+    name = b"used_dltensor"
+    rename(capsule, name)
+    with pytest.raises(ValueError):
+        dlpack.read_capsule(capsule)
+    del capsule
+    assert place in dlpack.lent
+    deleter = dlpack._Tensor.from_address(place).deleter
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(deleter)(place)
+    assert dlpack.lent == {}
+
+
+def test_an_answer_has_three_arrays(session: Any) -> None:
+    session.segment(frame(), points=POINTS)
+    with pytest.raises(SessionError, match="has no 'embedding'"):
+        session.on_device("embedding")
+
+
+def test_slices_are_read_from_the_cpu(session: Any, driver: Driver) -> None:
+    volume = OnGpu(driver, np.zeros((2, 90, 120), np.uint8))
+    with pytest.raises(NotSupportedError, match=r"the slices .* are read from the CPU"):
+        session.segment_volume(volume, points=POINTS)
 
 
 def test_a_result_in_parts_is_not_on_the_gpu(session: Any) -> None:

@@ -18,7 +18,7 @@ from samedge.bundle import Bundle
 from samedge.errors import BundleError, NotSupportedError
 from samedge.export.onnx_graph import OnnxGraph
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.drift import Tensor, _between, _Search, _verdict, locate, relative_error
+from samedge.runtime.drift import Tensor, _between, _Pair, _Search, _verdict, locate, relative_error
 from samedge.runtime.drift_cases import recorded_cases
 from samedge.runtime.onnx_nodes import OnnxNode
 from samedge.runtime.openvino_backend import OpenVinoBackend
@@ -56,13 +56,33 @@ def test_a_wrong_weight_is_found(faulty: Any) -> None:
     assert encoder.first is not None
     assert encoder.first.name == f"{BAD}/MatMul"
     assert encoder.first.kind == "MatMul"
-    assert f"{BAD}/MatMul (MatMul) makes the error" in encoder.verdict
+    assert f"{BAD}/MatMul (MatMul) makes an error of" in encoder.verdict
     assert encoder.inputs
     assert all(tensor.error <= encoder.level for tensor in encoder.inputs)
     assert [t.place for t in encoder.checkpoints] == sorted(t.place for t in encoder.checkpoints)
     # The decoder is given the float32 embedding: it is not to blame.
     assert decoder.first is None
     assert decoder.output.error < 1e-5
+
+
+def test_a_fault_that_hardly_shows_is_found_by_comparing_everything(faulty: Any) -> None:
+    """One wrong column: the outputs are inside the bound, but an engine may fail by it."""
+    bad = "encoder.blocks.3.cross.proj"
+
+    def change(graph: OnnxGraph) -> None:
+        weight = graph.arrays[f"{bad}.weight"].copy()
+        weight[:, 0] *= -1
+        graph.arrays[f"{bad}.weight"] = weight
+
+    bundle = faulty(change)
+    encoder, _ = locate(bundle, OpenVinoBackend, "int8")
+    assert encoder.output.error <= encoder.bound
+    assert encoder.first is None
+    encoder, decoder = locate(bundle, OpenVinoBackend, "int8", thorough=True)
+    assert encoder.first is not None
+    assert encoder.first.name == f"{bad}/MatMul"
+    assert "makes an error" in encoder.verdict
+    assert decoder.first is None
 
 
 def test_an_overflow_is_called_one(faulty: Any) -> None:
@@ -90,23 +110,39 @@ def test_a_sound_graph_has_no_such_place(tiny_bundle: Path) -> None:
     assert any(line.startswith("decoder") for line in lines)
 
 
-def test_smoothing_for_int8_is_no_fault(faulty: Any) -> None:
+@pytest.mark.parametrize(("norm", "linear"), [("norm2", "mlp.lin1"), ("norm1", "attn.qkv")])
+def test_smoothing_for_int8_is_no_fault(faulty: Any, norm: str, linear: str) -> None:
     """A factor per channel, moved from a LayerNormalization into the next layer, is exact."""
-    norm = "encoder.blocks.2.norm2"
+    block = "encoder.blocks.2"
 
     def change(graph: OnnxGraph) -> None:
-        weight, linear = f"{norm}.weight", f"{BAD}.weight"
+        weight, bias = (f"{block}.{norm}.{key}" for key in ("weight", "bias"))
         factor = np.linspace(0.1, 10, graph.arrays[weight].size, dtype=np.float32)
-        graph.arrays[weight] = graph.arrays[weight] * factor
-        graph.arrays[f"{norm}.bias"] = graph.arrays[f"{norm}.bias"] * factor
-        graph.arrays[linear] = graph.arrays[linear] / factor[:, None]
-        flipped = graph.arrays[linear].copy()
-        flipped[:, ::2] *= -1
-        graph.arrays[linear] = flipped
+        for key in (weight, bias):
+            graph.arrays[key] = graph.arrays[key] * factor
+        matrix = graph.arrays[f"{block}.{linear}.weight"] / factor[:, None]
+        matrix[:, ::2] *= -1  # and this is one
+        graph.arrays[f"{block}.{linear}.weight"] = matrix
 
     encoder, _ = locate(faulty(change), OpenVinoBackend, "int8")
     assert encoder.first is not None
-    assert encoder.first.name == f"{BAD}/MatMul"
+    assert encoder.first.name == f"{block}.{linear}/MatMul"
+    assert all(tensor.error < 0.02 for tensor in encoder.inputs)  # bf16's own
+
+
+def test_what_only_moves_a_smoothed_value_is_smoothed() -> None:
+    pair = object.__new__(_Pair)
+    kinds = {"norm": "LayerNormalization", "moved": "Reshape", "padded": "Pad", "linear": "MatMul",
+             "behind": "Reshape"}  # fmt: skip
+    chain = ["x", *kinds]
+    pair.maker = {
+        name: OnnxNode(name, kind, (chain[i],), (name,)) for i, (name, kind) in
+        enumerate(kinds.items())
+    }  # fmt: skip
+    pair.options = LoadOptions("int8")
+    assert [name for name in chain if pair._may_be_smoothed(name)] == ["norm", "moved", "padded"]
+    pair.options = LoadOptions("bf16")
+    assert not any(pair._may_be_smoothed(name) for name in chain)
 
 
 def test_a_fault_of_fusing_is_told_apart(
@@ -264,7 +300,7 @@ def test_a_slow_growth_is_not_blamed_on_one_operation() -> None:
     grew = _verdict(first, [before], end, end, 0.3, 0.2)
     assert "grew over many operations" in grew
     made = _verdict(first, [tensor("before", 0.01)], end, end, 0.3, 0.2)
-    assert "first (MatMul) makes the error" in made
+    assert "first (MatMul) makes an error of 0.2" in made
 
 
 def test_where_nothing_makes_an_error_all_are_compared() -> None:

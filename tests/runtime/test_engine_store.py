@@ -188,6 +188,19 @@ def test_folders_of_a_bundle(tiny_bundle: Path, tmp_path: Path, private_cache: P
     assert len(digests) == 2
 
 
+def test_old_engines_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_store, "LIMIT_BYTES", 2 * len(DATA))
+    for number in range(4):  # of four bundles
+        path = EngineStore([tmp_path / "nvidia" / str(number)]).save(KEY, DATA, {})
+        os.utime(path, (number, number))
+    left = sorted(path.parent.name for path in tmp_path.rglob("*.engine"))
+    assert left == ["2", "3"]
+    assert len(list(tmp_path.rglob("*.json"))) == 2
+    other = EngineStore([tmp_path / "nvidia" / "9"])
+    other.save(KEY, DATA, {}, folder=tmp_path / "mine")  # a folder of the user's own
+    assert len(list(tmp_path.rglob("*.engine"))) == 3
+
+
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.just({}) | st.just([])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ import samedge
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.runtime import tensorrt_backend
-from samedge.runtime.backend import LoadOptions, backend_class
+from samedge.runtime.backend import BACKENDS, LoadOptions, backend_class
+from samedge.runtime.tensorrt_engine import layer_information
 from tests.runtime.stand_in.install import VERSIONS, installed
 
 LIMIT = 1e-4
@@ -263,3 +265,78 @@ def test_auto_takes_the_gpu_and_says_why(library: ModuleType, bundle: Bundle) ->
         about = session.describe()
         assert about["backend"] == library.__name__
         assert "first backend that works here" in about["why"]
+
+
+def test_an_engine_of_another_gpu_is_not_taken(tiny_bundle: Path, private_cache: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    with installed(VERSIONS[0]) as library:
+        gpu(bundle, library).close()
+    with installed(VERSIONS[0], capability=(8, 9)) as library:
+        with gpu(bundle, library) as session:
+            notes = session.describe()["notes"]
+        assert "for a GPU of sm_86, and this one has sm_89" in notes[0]
+        assert library.world.builds == 2  # each for itself
+    with installed(VERSIONS[1]) as library, gpu(bundle, library) as session:
+        assert "built by tensorrt 10.3.0, and here is 11.4.0.106" in session.describe()["notes"][0]
+
+
+def test_a_tampered_engine_is_not_taken(
+    library: ModuleType, bundle: Bundle, private_cache: Path
+) -> None:
+    gpu(bundle, library).close()
+    engines = sorted(private_cache.rglob("*.engine"))
+    for path in engines:
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    with gpu(bundle, library) as session:
+        notes = [note for note in session.describe()["notes"] if "SHA-256" in note]
+    assert len(notes) == len(engines) == 2
+    assert library.world.builds == 4
+
+
+def test_engines_of_a_folder_others_can_write_to_are_not_taken(
+    library: ModuleType, bundle: Bundle, private_cache: Path
+) -> None:
+    gpu(bundle, library).close()
+    for folder in private_cache.glob("nvidia/*"):
+        folder.chmod(0o777)
+    with gpu(bundle, library) as session:
+        assert any("writable by other users" in note for note in session.describe()["notes"])
+        session.segment(frame(), points=[(40, 30)])
+
+
+def test_the_librarys_report_on_layers(
+    library: ModuleType, bundle: Bundle, private_cache: Path
+) -> None:
+    gpu(bundle, library).close()
+    for path in private_cache.rglob("*.engine"):
+        assert layer_information(path, library.__name__) == {"Layers": ["stand-in"]}
+    path.write_bytes(b"something else")
+    with pytest.raises(DeviceError, match="cannot load the engine: Magic tag"):
+        layer_information(path, library.__name__)
+
+
+@pytest.mark.parametrize(("devices", "words"), [(0, "finds no GPU"), (1, None)])
+def test_what_is_there_decides(devices: int, words: str | None) -> None:
+    with installed(VERSIONS[0], devices=devices):
+        reason = tensorrt_backend.TensorRtBackend.unavailable()
+        other = backend_module("tensorrt_rtx").unavailable()
+    if words is None:
+        assert reason is None
+        assert other is not None
+        assert "samedge[rtx]" in other
+    else:
+        assert reason is not None
+        assert words in reason
+
+
+def test_auto_without_a_gpu_says_so_once(bundle: Bundle) -> None:
+    with installed(VERSIONS[0], devices=0), samedge.load(bundle, threads=1) as session:
+        why = session.describe()["why"]
+    assert "(tensorrt, tensorrt_rtx: the NVIDIA driver finds no GPU)" in why
+
+
+def backend_module(name: str) -> Any:
+    module, cls = BACKENDS[name]
+    return getattr(importlib.import_module(module), cls)

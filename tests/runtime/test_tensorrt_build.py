@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import importlib.util
+import json
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,9 +20,11 @@ import onnx
 import pytest
 
 from samedge.bundle import Bundle
+from samedge.bundle.manifest import dump_manifest
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.families import SAM, SAMED
 from samedge.runtime import cuda, tensorrt_build
+from samedge.runtime.engine_store import graph_digest
 from samedge.runtime.tensorrt_build import BuildOptions, build_engine
 from samedge.runtime.tensorrt_library import LIBRARIES
 from samedge.runtime.tensorrt_profile import MAX_ELEMENTS, profile_shapes, ranges_for
@@ -71,14 +77,16 @@ def test_the_oldest_versions_that_are_allowed_have_a_table() -> None:
     assert ("tensorrt", "11", "4") in known
 
 
-@needs_rtx
-def test_the_table_is_what_the_installed_bindings_say() -> None:
-    import tensorrt_rtx
-
-    known = SIGNATURES.get(f"tensorrt_rtx {tensorrt_rtx.__version__}")
-    if known is None:
-        pytest.skip(f"no table for {tensorrt_rtx.__version__}")
-    assert describe(tensorrt_rtx) == known
+@pytest.mark.parametrize("name", sorted(LIBRARIES))
+def test_the_installed_bindings_have_what_the_table_has(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"needs {name}")
+    module = importlib.import_module(name)
+    found, known = describe(module), SIGNATURES.get(f"{name} {module.__version__}")
+    if known is not None:
+        assert found == known
+    oldest = next(table for version, table in SIGNATURES.items() if version.split()[0] == name)
+    assert set(oldest) <= set(found)  # nothing that is used has gone
 
 
 def test_a_timing_cache_of_another_gpu(library: ModuleType, bundle: Bundle, tmp_path: Path) -> None:
@@ -213,6 +221,18 @@ def test_real_engines_without_a_gpu(bundle: Bundle, capability: int) -> None:
 
 
 @needs_rtx
+def test_turing_is_refused_with_the_reason(bundle: Bundle) -> None:
+    with pytest.raises(NotSupportedError, match="no float32 matrix products for sm_75"):
+        build_engine(
+            LIBRARIES["tensorrt_rtx"],
+            bundle,
+            "encoder",
+            "fp32",
+            BuildOptions(compute_capability=75),
+        )
+
+
+@needs_rtx
 def test_a_real_build_can_be_cancelled(bundle: Bundle) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_engine(
@@ -223,3 +243,30 @@ def test_a_real_build_can_be_cancelled(bundle: Bundle) -> None:
             BuildOptions(compute_capability=86),
             lambda *_: os.kill(os.getpid(), signal.SIGINT),
         )
+
+
+@needs_rtx
+def test_weights_in_a_file_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
+    """Graphs beyond 2 GB have them beside the ONNX file."""
+    folder = tmp_path / "copy.samedge"
+    shutil.copytree(bundle.root, folder)
+    graph = onnx.load(folder / "decoder.fp32.onnx")
+    data = {"location": "decoder.fp32.onnx.data", "size_threshold": 64}
+    onnx.save(graph, folder / "decoder.fp32.onnx", save_as_external_data=True, **data)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("decoder.fp32.onnx", "decoder.fp32.onnx.data"):
+        content = (folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        manifest["files"][name] = {"bytes": len(content), "sha256": digest}
+    graphs = manifest["graphs"]["decoder"]["fp32"]
+    graphs["sha256"] = manifest["files"]["decoder.fp32.onnx"]["sha256"]
+    (folder / "manifest.json").write_bytes(dump_manifest(manifest))
+    library, options = LIBRARIES["tensorrt_rtx"], BuildOptions(compute_capability=86)
+    moved = build_engine(library, Bundle.open(folder), "decoder", "fp32", options)
+    inside = build_engine(library, bundle, "decoder", "fp32", options)
+    assert moved.report is not None
+    assert inside.report is not None
+    assert moved.report.weights == pytest.approx(inside.report.weights, rel=0.05)
+    assert graph_digest(Bundle.open(folder), "decoder", "fp32") != graph_digest(
+        bundle, "decoder", "fp32"
+    )

@@ -1,0 +1,146 @@
+"""`samedge inspect ENGINE`: what a TensorRT engine was built from, and what it is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from samedge.cli.filetype import ENGINE, one_line, size_text
+from samedge.cli.printing import Printer
+from samedge.errors import BundleError, DeviceError, NotSupportedError, SourceError
+
+# Kernels of these parts of a graph are float32 in every precision.
+_BY_RULE = ("preprocess", "postprocess")
+
+
+def inspect_engine(printer: Printer, path: Path, layers: bool) -> None:
+    """Print an engine's record and its kernels.
+
+    Args:
+        printer: where to.
+        path: of the engine; its record lies beside it.
+        layers: also list every kernel.
+
+    Raises:
+        BundleError: the engine is not the file that its record is of.
+        SourceError: it has no record, and this machine cannot look into it.
+    """
+    from samedge.runtime.layer_report import LayerReport
+
+    record = _record(path)
+    if record is None:
+        report, about = _ask_the_library(path), [("record", "none: not built by `samedge build`")]
+        printer.json({"kind": ENGINE, "report": report.to_json()})
+    else:
+        said = record.get("report")
+        report = LayerReport((), None, None) if said is None else LayerReport.from_json(said)
+        about = _about(record)
+        printer.json({"kind": ENGINE, **record, "summary": _summary(report)})
+    printer.table(f"{path.name}: a TensorRT engine", ("", ""), about + _made_of(report))
+    printer.table(
+        "Kernels", ("kind", "how many"), [(k, str(n)) for k, n in report.kinds.most_common()]
+    )
+    products = [
+        (dtype, str(len(found)), str(sum(layer.is_attention for layer in found)))
+        for dtype, found in sorted(report.products.items())
+    ]
+    printer.table("Matrix products and convolutions", ("type", "kernels", "attentions"), products)
+    if layers:
+        printer.table("All kernels", ("", "kind", "from", "to", "ONNX nodes"), _rows(report))
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    from samedge.bundle.files import sha256_file
+    from samedge.runtime.engine_store import read_record, record_path
+
+    if not record_path(path).exists():
+        return None
+    try:
+        record = read_record(path)
+        same = sha256_file(path) == record["engine"]["sha256"]
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path.name}: {error}") from error
+    if not same:
+        raise BundleError(
+            f"{path.name} is not the file that was built: its hash is another one than in its "
+            "record. Do not use it; build it again with: samedge build BUNDLE --force"
+        )
+    return record
+
+
+def _ask_the_library(path: Path) -> Any:
+    """The report of an engine without a record, from the library that made it."""
+    from samedge.runtime.layer_report import LayerReport
+    from samedge.runtime.tensorrt_engine import layer_information
+
+    reasons = []
+    for backend in ("tensorrt", "tensorrt_rtx"):
+        try:
+            return LayerReport.from_inspector(layer_information(path, backend))
+        except (NotSupportedError, DeviceError) as error:
+            reasons.append(f"{backend}: {str(error).partition(';')[0]}")
+    raise SourceError(
+        f"{path.name} has no record beside it (samedge build writes one), and nothing here can "
+        f"look into it ({'; '.join(reasons)}); use the machine that it was built for, or build it "
+        "from its bundle: samedge build BUNDLE --target tensorrt|tensorrt-rtx"
+    )
+
+
+def _about(record: dict[str, Any]) -> list[tuple[str, str]]:
+    options = {k: v for k, v in record["options"].items() if v not in (None, False)}
+    rows = [
+        ("graph", f"{record['graph']}, {record['precision']}"),
+        ("library", f"{record['backend']} {record['version']}"),
+        ("for", record["gpu"] or f"any GPU of sm_{record['compute_capability']}"),
+        ("size", size_text(record["engine"]["bytes"])),
+        ("hash", "as in its record"),
+        ("graph sha256", record["graph_sha256"]),
+        ("options", ", ".join(f"{k} {one_line(v)}" for k, v in options.items()) or "none"),
+    ]
+    for row in record["parity"]:
+        passed = "passed" if row["passed"] else "FAILED"
+        rows.append((f"parity in {row['precision']}", f"{passed}, margin {row['margin']:.3g} x"))
+    if not record["parity"]:
+        rows.append(("parity", "never checked on a GPU: run `samedge verify` on the device"))
+    return rows
+
+
+def _made_of(report: Any) -> list[tuple[str, str]]:
+    if not report.layers:
+        return [("kernels", "the builder told nothing about them")]
+    network = report.without(_BY_RULE)
+    fused, attentions = report.attentions
+    rows = [
+        ("kernels", f"{len(report.layers)}, {len(network.layers)} of them in the network"),
+        ("fused attentions", f"{fused} of {attentions}"),
+    ]
+    if report.activations is not None:
+        rows.append(("working memory", f"{size_text(report.activations)} for the largest frame"))
+    if report.weights is not None:
+        rows.append(("weights", size_text(report.weights)))
+    return rows
+
+
+def _summary(report: Any) -> dict[str, Any]:
+    fused, attentions = report.attentions
+    return {
+        "kernels": len(report.layers),
+        "network_kernels": len(report.without(_BY_RULE).layers),
+        "kinds": dict(report.kinds),
+        "attentions": {"fused": fused, "all": attentions},
+        "products": {dtype: len(found) for dtype, found in report.products.items()},
+        "activations": report.activations,
+        "weights": report.weights,
+    }
+
+
+def _rows(report: Any) -> list[tuple[str, ...]]:
+    return [
+        (str(i), layer.kind, _types(layer.inputs), _types(layer.outputs), ", ".join(layer.nodes))
+        for i, layer in enumerate(report.layers)
+    ]
+
+
+def _types(types: tuple[str, ...]) -> str:
+    return ", ".join(f"{n} {dtype}" for dtype, n in Counter(types).items())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openvino as ov
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
@@ -97,7 +98,16 @@ class MaskAgreement:
     def compare(self, graph: OnnxGraph, precision: str) -> Agreement:
         """Answers of an encoder `graph`; what is not INT8 in it runs in `precision` (or float32
         where this CPU has no such type)."""
-        backend = _backend(graph, precision)
+        with tempfile.TemporaryDirectory(prefix="samedge-int8-") as folder:
+            path = Path(folder) / "encoder.onnx"
+            graph.save(path)
+            preprocess, encoder = split_encoder(read_model(path))
+            encoder = openvino_rewrites.optimise(encoder, "int8")
+            return self.compare_network(preprocess, encoder, precision)
+
+    def compare_network(self, preprocess: ov.Model, encoder: ov.Model, precision: str) -> Agreement:
+        """The same for the two parts of an encoder, whoever quantised the second."""
+        backend = _backend({"preprocess": preprocess, "encoder": encoder}, precision)
         options = LoadOptions("fp32", self._threads, cache=False)
         session = Session(self._bundle, backend, options, "candidate")
         try:
@@ -186,32 +196,24 @@ def _of_slice(prompts: dict[str, Any], index: int, count: int) -> dict[str, Any]
     return part
 
 
-def _backend(graph: OnnxGraph, precision: str) -> type[Backend]:
-    """OpenVINO with `graph` in place of the bundle's encoder."""
+def _backend(parts: dict[str, ov.Model], precision: str) -> type[Backend]:
+    """OpenVINO with `parts` in place of the bundle's encoder."""
 
     class Candidate(OpenVinoBackend):
         @classmethod
-        def load(cls, bundle: Bundle, name: str, options: LoadOptions) -> OpenVinoBackend:
-            if name != "encoder":
-                return OpenVinoBackend.load(bundle, name, options)
-            native = precision in cls.precisions()
-            parts = _compile(graph, precision if native else "fp32", options)
-            names = {value.name for value in (*graph.inputs, *graph.outputs)} | {CUT}
-            return OpenVinoBackend(parts, frozenset(names), [], "int8", "CPU")
+        def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> OpenVinoBackend:
+            if graph != "encoder":
+                return OpenVinoBackend.load(bundle, graph, options)
+            hints = {"preprocess": "fp32", "encoder": "fp32"}
+            if precision in cls.precisions():
+                hints["encoder"] = precision
+            made = {
+                name: core().compile_model(model, DEVICE, engine_config(hints[name], options))
+                for name, model in parts.items()
+            }
+            record = bundle.manifest["graphs"]["encoder"]["fp32"]
+            names = {entry["name"] for entry in (*record["inputs"], *record["outputs"])} | {CUT}
+            compiled = {name: Compiled(model, None, False) for name, model in made.items()}
+            return OpenVinoBackend(compiled, frozenset(names), [], "int8", DEVICE)
 
     return Candidate
-
-
-def _compile(graph: OnnxGraph, precision: str, options: LoadOptions) -> dict[str, Compiled]:
-    with tempfile.TemporaryDirectory(prefix="samedge-int8-") as folder:
-        path = Path(folder) / "encoder.onnx"
-        graph.save(path)
-        preprocess, encoder = split_encoder(read_model(path))
-        encoder = openvino_rewrites.optimise(encoder, "int8")
-        parts = {"preprocess": (preprocess, "fp32"), "encoder": (encoder, precision)}
-        return {
-            name: Compiled(
-                core().compile_model(model, DEVICE, engine_config(hint, options)), None, False
-            )
-            for name, (model, hint) in parts.items()
-        }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 def int8_steps() -> list[Callable[[Any], int]]:
     """In their order; each takes an ov.Model, changes it in place and returns how often it did."""
-    return [relative_positions, untransposed_keys, split_quantised]
+    return [relative_positions, untransposed_keys, bias_as_channels, split_quantised]
 
 
 def relative_positions(model: Any) -> int:
@@ -75,6 +75,60 @@ def untransposed_keys(model: Any) -> int:
         _replace(node.output(0), product)
         count += 1
     return count
+
+
+def bias_as_channels(model: Any) -> int:
+    """Scores plus a bias by row and by column -> longer queries and keys.
+
+    `q k^T + rows + cols = [q, rows, cols] [k, row of the key, column of the key]^T`, where the
+    further channels of keys are ones and zeros. The bias of all pairs is then never in memory.
+
+    Returns:
+        How many were rewritten.
+    """
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Add" or node.get_output_partial_shape(0).is_dynamic:
+            continue
+        scores, bias = (node.input_value(i).get_node() for i in (0, 1))
+        parts = _rows_and_columns(bias)
+        if parts is None or scores.get_type_name() != "MatMul":
+            continue
+        if not scores.get_attributes()["transpose_b"] or scores.get_attributes()["transpose_a"]:
+            continue
+        batch, heads, queries, _ = (int(n) for n in node.get_output_shape(0))
+        sides = [int(part.get_shape()[-1]) for part in parts]
+        flat = [ops.reshape(part, _ints(batch, heads, queries, side), False)
+                for part, side in zip(parts, sides, strict=True)]  # fmt: skip
+        places = np.broadcast_to(_places(*sides), (batch, heads, sides[0] * sides[1], sum(sides)))
+        longer = ops.concat([scores.input_value(0), *flat], -1)
+        keys = ops.concat([scores.input_value(1), ops.constant(np.ascontiguousarray(places))], -1)
+        product = ops.matmul(longer, keys, False, True, name=scores.get_friendly_name())
+        _replace(node.output(0), product)
+        count += 1
+    return count
+
+
+def _rows_and_columns(node: Any) -> tuple[Any, Any] | None:
+    """`[.., h]` and `[.., w]` behind `Reshape(Unsqueeze(rows, -1) + Unsqueeze(cols, -2))`."""
+    if node.get_type_name() != "Reshape" or node.input_value(0).get_partial_shape().is_dynamic:
+        return None
+    total = node.input_value(0).get_node()
+    if total.get_type_name() != "Add" or len(total.get_output_shape(0)) != 6:
+        return None
+    first, second = (total.input_value(i) for i in (0, 1))
+    if first.get_shape()[-1] != 1 or second.get_shape()[-2] != 1:
+        return None
+    wide = [value.get_node() for value in (first, second)]
+    if any(one.get_type_name() not in ("Unsqueeze", "Reshape") for one in wide):
+        return None
+    return wide[0].input_value(0), wide[1].input_value(0)
+
+
+def _places(height: int, width: int) -> NDArray[np.float32]:
+    """float32 [height * width, height + width]: row and column of each key, as ones."""
+    rows = np.repeat(np.eye(height, dtype=np.float32), width, axis=0)
+    return np.concatenate([rows, np.tile(np.eye(width, dtype=np.float32), (height, 1))], axis=1)
 
 
 class _Quantised(NamedTuple):

@@ -136,3 +136,43 @@ def test_steps_of_int8_take_no_product_away() -> None:
     assert openvino_rewrites.winograd not in steps
     assert openvino_rewrites.linear_as_convolution not in steps
     assert rewrites.split_quantised in steps
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 3, 4, 5), (4, 1, 2, 2, 3)])
+def test_bias_as_channels(shape: tuple[int, ...]) -> None:
+    """windows, heads, height, width, channels."""
+    b, h, m, n, d = shape
+
+    def build() -> ov.Model:
+        x = ops.parameter([b, h, m * n, d + m + n], np.float32)
+        sizes = ops.constant(np.array([d, m, n]))
+        q, rows, cols = ops.variadic_split(x, ops.constant(-1), sizes).outputs()
+        grid = [ops.constant(np.array([b, h, m, n, size])) for size in (m, n)]
+        up = ops.unsqueeze(ops.reshape(rows, grid[0], False), ops.constant(np.array([-1])))
+        along = ops.unsqueeze(ops.reshape(cols, grid[1], False), ops.constant(np.array([-2])))
+        flat = ops.constant(np.array([b, h, m * n, m * n]))
+        bias = ops.reshape(ops.add(up, along), flat, False)
+        scores = ops.add(ops.matmul(q, ops.relu(q), False, True), bias)
+        return ov.Model([ops.softmax(scores, -1)], [x])
+
+    x = rng.standard_normal((b, h, m * n, d + m + n)).astype(np.float32)
+    model = assert_unchanged(build, x, rewrites.bias_as_channels, 1)
+    (product,) = (node for node in model.get_ops() if node.get_type_name() == "MatMul")
+    assert product.input_value(0).get_shape()[-1] == d + m + n
+    assert "Add" not in {node.get_type_name() for node in model.get_ops()}
+
+
+def test_another_bias_is_left_alone() -> None:
+    def build() -> ov.Model:
+        x = ops.parameter([1, 2, 4, 3], np.float32)
+        bias = ops.constant(rng.standard_normal((1, 2, 4, 4)).astype(np.float32))
+        return ov.Model([ops.add(ops.matmul(x, x, False, True), bias)], [x])
+
+    state = rng.bit_generator.state
+    x = np.ones((1, 2, 4, 3), np.float32)
+
+    def same() -> ov.Model:
+        rng.bit_generator.state = state
+        return build()
+
+    assert_unchanged(same, x, rewrites.bias_as_channels, 0)

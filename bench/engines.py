@@ -52,13 +52,10 @@ def measure(vit: str, capability: int, work: Path, say: Callable[[str], None]) -
     encoder_graph(fold(model)).save(work / "folded.onnx")
     folded = network_part(OnnxGraph.read(work / "folded.onnx"), side)
     graphs = {"folded": folded}
-    for name, share in (
-        ("+ one product for relative positions", 0.0),
-        ("+ as columns of qkv", None),
-    ):
+    shapes = {"+ one product for relative positions": 0.0, "+ as columns of qkv": MAX_COLUMNS}
+    for name, columns in shapes.items():
         graphs[name] = folded.copy()
-        limit = fused_attention.MAX_COLUMNS if share is None else share
-        fused_attention.fuse_attention(graphs[name], limit)
+        fuse_attention(graphs[name], columns)
     say("writing the plain export")
     example = torch.zeros(1, 3, side, side, dtype=torch.half)
     plain = export_plain(model.image_encoder.half(), example, work / "plain.onnx")

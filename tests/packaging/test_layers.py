@@ -64,7 +64,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "torchvision": set(),
     "openvino": {"runtime", "bench", "cli", "export"},  # export: INT8 is measured where it runs
     "tensorrt": {"runtime"},
-    "tensorrt_rtx": {"runtime"},
+    "tensorrt_rtx": {"runtime", "bench"},
     "cuda": {"runtime"},
     "pydicom": {"stream", "cli"},
     "nibabel": {"stream"},

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bench.eager import network_input, require_torch
+from samedge.bench.int8_bundle import with_int8
 from samedge.bench.latency import Contender
 from samedge.bench.plain import INPUT, OUTPUT, export_plain
 from samedge.bundle import Bundle
@@ -29,7 +30,8 @@ class Contenders:
         calls: name -> one run; samedge's counts the network part only, as the others do.
         precisions: name -> "fp32", "bf16", "fp16" or "int8".
         yardstick: name -> the plain export in the same engine and precision.
-        native: precisions that need no graph of their own and are worth their time here.
+        worth: precisions that this CPU computes natively, and in less time than float32.
+        native: those of them that need no graph of their own.
         device: its name.
     """
 
@@ -38,8 +40,8 @@ class Contenders:
         self.precisions: dict[str, str] = {}
         self.yardstick: dict[str, str] = {}
         slower = OpenVinoBackend.slower_than_float32()
-        self._worth = [p for p in OpenVinoBackend.precisions() if p not in slower]
-        self.native = tuple(p for p in self._worth if p != "int8")
+        self.worth = [p for p in OpenVinoBackend.precisions() if p not in slower]
+        self.native = tuple(p for p in self.worth if p != "int8")
         self.device = ""
         self._model, self._work, self._threads = model, work, threads
         self._results: dict[str, Callable[[], NDArray[np.float32]]] = {}
@@ -80,7 +82,12 @@ class Contenders:
 
             export(fold(self._model), path)
         bundle = Bundle.open(path)
-        for precision in (p for p in runnable(bundle, OpenVinoBackend) if p in self._worth):
+        if "int8" in self.worth:
+            quantised = path.with_name(f"{path.stem}-int8.samedge")
+            if not quantised.exists():
+                with_int8(bundle, [self._frame], quantised, self._threads)
+            path, bundle = quantised, Bundle.open(quantised)
+        for precision in (p for p in runnable(bundle, OpenVinoBackend) if p in self.worth):
             name = f"samedge, OpenVINO {precision}"
             self._add_bundle(name, bundle, precision)
             if precision in self.native:

@@ -89,7 +89,7 @@ def measure(
     }
     if startup:
         say("measuring session start and memory")
-        report["startup"] = [measure_startup(bundle, p, threads) for p in contenders.native]
+        report["startup"] = [measure_startup(bundle, p, threads) for p in contenders.worth]
     return report
 
 

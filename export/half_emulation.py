@@ -61,5 +61,5 @@ def _round(value: str, result: str) -> list[onnx.NodeProto]:
     return [
         helper.make_node("Mul", [value, _KEY], [scaled], name=scaled),
         helper.make_node("Sub", [scaled, value], [rest], name=rest),
-        helper.make_node("Sub", [scaled, rest], [result], name=result),
+        helper.make_node("Sub", [scaled, rest], [result], name=f"{result}/rounded"),
     ]

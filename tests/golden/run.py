@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run reference cases through samedge and write their arrays.
 
-    python tests/golden/run.py GOLDEN_DIR OUT_DIR --stage eager|folded|onnx|openvino|all
+    python tests/golden/run.py GOLDEN_DIR OUT_DIR --stage eager|folded|onnx|openvino|half|all
 
 GOLDEN_DIR is any folder in the layout of tests/golden/vectors: other seeds, images and prompts,
 too. Each supported case becomes OUT_DIR/<system>/<case>.npz, with the file and array names of the
@@ -13,6 +13,7 @@ reference; prompts are copied through. With --compare the arrays are held agains
 | folded | the folded model in torch |
 | onnx | the graphs of an exported bundle, in ONNX Runtime |
 | openvino | the bundle in a samedge Session |
+| half | its half-precision graphs as a GPU computes them, in ONNX Runtime; not part of `all` |
 | all | one after the other, into OUT_DIR/<stage>; folds and exports every checkpoint once |
 
 Exit code 0: all supported cases ran (and passed); 5: some failed the comparison.
@@ -39,7 +40,7 @@ from samedge.errors import ParityError, SamEdgeError, SourceError
 from tests.golden.build import Build
 from tests.golden.cases import Case, read_cases
 from tests.golden.compare import Row, compare_case, table
-from tests.golden.engines import STAGES, Options, engine_of
+from tests.golden.engines import HALF, STAGES, Options, engine_of
 from tests.golden.runner import CaseRunner, opened_checkpoint, unsupported, write_arrays
 
 ALL = "all"
@@ -67,7 +68,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("golden", type=Path, help="folder of reference vectors")
     parser.add_argument("out", type=Path, help="folder to write to")
-    parser.add_argument("--stage", choices=(*STAGES, ALL), default="eager")
+    parser.add_argument("--stage", choices=(*STAGES, HALF, ALL), default="eager")
     parser.add_argument(
         "--precision", default=DEFAULTS.precision, help="fp32 or bf16 (openvino only)"
     )
@@ -127,7 +128,8 @@ def run_stages(cases: list[Case], build: Build, plan: Plan, rows: dict[str, list
                 while engine.notes:
                     print(f"         {engine.notes.pop(0)}", flush=True)
                 if plan.compare:
-                    rows[stage] += compare_case(case, arrays, plan.options.precision)
+                    precision = "fp16" if stage == HALF else plan.options.precision
+                    rows[stage] += compare_case(case, arrays, precision)
 
 
 def grouped(cases: list[Case], key: Callable[[Case], Any]) -> list[tuple[Any, list[Case]]]:

@@ -22,7 +22,7 @@ from samedge.fold import folding
 from samedge.fold.probes import selftest_prompts
 from tests.golden.cases import FULL, SYSTEMS, VECTORS, Case, read_cases
 from tests.golden.compare import Row, table
-from tests.golden.engines import STAGES
+from tests.golden.engines import HALF, STAGES
 from tests.golden.run import Opener, Plan, main, report, run_cases
 from tests.golden.runner import TRACES, opened_checkpoint
 
@@ -70,14 +70,14 @@ def fewer_proofs(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def samus(opener: Opener, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """The small copy's SAMUS cases in all stages; every checkpoint is folded and exported once."""
-    out = {stage: tmp_path_factory.mktemp(stage) for stage in STAGES}
+    out = {stage: tmp_path_factory.mktemp(stage) for stage in (*STAGES, HALF)}
     cases = [case for case in read_cases(VECTORS) if case.system == "samus"]
     with pytest.MonkeyPatch.context() as patch:
         fewer_proofs(patch)
         return Compared(out, run_cases(cases, Plan(out, compare=True), opener))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, HALF])
 def test_samus(stage: str, samus: Compared) -> None:
     rows = samus.rows[stage]
     assert [row for row in rows if not row.passed] == [], table(rows)

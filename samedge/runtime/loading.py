@@ -48,7 +48,7 @@ def load(
     count = _threads(threads)
     bundle = Bundle.open(Path(path)) if isinstance(path, (str, os.PathLike)) else path
     cls, why_backend = choose_backend(backend)
-    chosen, why_precision = choose_precision(bundle, cls, precision)
+    chosen, why_precision = choose_precision(bundle, cls, precision, device)
     options = LoadOptions(chosen, count, device, cache, hint=_hint(hint))
     why = f"{cls.name}: {why_backend}; {chosen}: {why_precision}"
     return Session(bundle, cls, options, why)

@@ -92,8 +92,10 @@ def missing_graph(
     return None
 
 
-def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> tuple[str, str]:
-    """The precision to run, and why.
+def choose_precision(
+    bundle: Bundle, backend: type[Backend], precision: str, device: int = 0
+) -> tuple[str, str]:
+    """The precision to run on a device, and why.
 
     "auto" is the fastest that the device computes natively, the bundle has graphs for, and whose
     row in the bundle's parity table passed with this backend; fp32 needs no row. A precision that
@@ -103,7 +105,7 @@ def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> 
         NotSupportedError: it was asked for and does not run here.
     """
     if precision == "auto":
-        return _fastest(bundle, backend)
+        return _fastest(bundle, backend, device)
     native = backend.precisions()
     if precision not in native:
         usable = [name for name in PRECISIONS if name in runnable(bundle, backend)]
@@ -116,7 +118,7 @@ def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> 
         error = missing_graph(bundle, backend, graph, precision)
         if error is not None:
             raise error
-    passed = proven(bundle, backend, precision)
+    passed = proven(bundle, backend, precision, device)
     if passed or precision == "fp32":
         return precision, "asked for"
     if passed is None:
@@ -124,7 +126,7 @@ def choose_precision(bundle: Bundle, backend: type[Backend], precision: str) -> 
     return precision, "asked for, though it did not pass the bundle's parity gate"
 
 
-def _fastest(bundle: Bundle, backend: type[Backend]) -> tuple[str, str]:
+def _fastest(bundle: Bundle, backend: type[Backend], device: int) -> tuple[str, str]:
     usable, native = runnable(bundle, backend), backend.precisions()
     refused = []
     slower: frozenset[str] = getattr(backend, "slower_than_float32", frozenset)()
@@ -135,7 +137,7 @@ def _fastest(bundle: Bundle, backend: type[Backend]) -> tuple[str, str]:
             if name in native:
                 refused.append(f"the bundle has no {name} graph")
             continue
-        passed = proven(bundle, backend, name)
+        passed = proven(bundle, backend, name, device)
         if passed:
             why = "fastest that is native here and passed the bundle's parity gate"
             return name, "; ".join((why, *refused))
@@ -156,13 +158,13 @@ def _fastest(bundle: Bundle, backend: type[Backend]) -> tuple[str, str]:
     )
 
 
-def proven(bundle: Bundle, backend: type[Backend], precision: str) -> bool | None:
+def proven(bundle: Bundle, backend: type[Backend], precision: str, device: int = 0) -> bool | None:
     """Whether a precision passed the parity gate: when the bundle was exported, or when its engines
-    were built here; None if it was not tried."""
+    were built for a GPU like number `device`; None if it was not tried."""
     passed = parity(bundle, backend.name, precision)
     on_device = getattr(backend, "proven", None)
     if passed is None and on_device is not None:
-        here: bool | None = on_device(bundle, precision)
+        here: bool | None = on_device(bundle, precision, device)
         return here
     return passed
 

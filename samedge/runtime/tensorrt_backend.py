@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, OutputError
@@ -22,6 +23,7 @@ from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt_build import BuildOptions, build_engine
 from samedge.runtime.tensorrt_engine import Engine
 from samedge.runtime.tensorrt_library import LIBRARIES, Library
+from samedge.runtime.tensorrt_outputs import named_outputs
 from samedge.runtime.tensorrt_plan import Plan, Scratch, placement
 
 MAX_PLANS = 8  # sets of sizes that are kept ready
@@ -56,11 +58,11 @@ class TensorRtBackend:
         return ("fp16", "int8", "fp32")
 
     @classmethod
-    def proven(cls, bundle: Bundle, precision: str) -> bool | None:
-        """Whether engines of this precision passed the parity gate of `samedge build` on the first
-        GPU here; None if they were not tried."""
+    def proven(cls, bundle: Bundle, precision: str, device: int = 0) -> bool | None:
+        """Whether engines of this precision passed the parity gate of `samedge build` on a GPU
+        like number `device` here; None if they were not tried."""
         library, store = LIBRARIES[cls.name], EngineStore.of(bundle)
-        device = Device(0)
+        gpu = Device(device)
         try:
             keys = (
                 key_for(
@@ -68,13 +70,13 @@ class TensorRtBackend:
                     bundle,
                     graph,
                     graph_key(bundle.manifest, cls.name, graph, precision),
-                    device,
+                    gpu,
                 )
                 for graph in bundle.manifest["graphs"]
             )
             found = [store.passed(key, precision) for key in keys]
         finally:
-            device.close()
+            gpu.close()
         return None if None in found else all(found)
 
     @classmethod
@@ -101,6 +103,35 @@ class TensorRtBackend:
         except BaseException:
             lane.leave(options)
             raise
+
+    @classmethod
+    def named_outputs(
+        cls,
+        bundle: Bundle,
+        graph: str,
+        options: LoadOptions,
+        names: Sequence[str],
+        cases: Sequence[Arrays],
+    ) -> list[dict[str, NDArray[Any]]]:
+        """Tensors from inside `graph`; see `samedge.runtime.backend.NamesTensors`. For tensors from
+        inside an engine is built and thrown away, which takes seconds to minutes; the graph's own
+        outputs alone are those of the engine that a session would load."""
+        library = LIBRARIES[cls.name]
+        key = graph_key(bundle.manifest, cls.name, graph, options.precision)
+        bundle.graph(graph, key)
+        record, device = bundle.manifest["graphs"][graph][key], Device(options.device)
+        try:
+            with device:
+                if {*names} <= {tensor["name"] for tensor in record["outputs"]}:
+                    wanted = key_for(library, bundle, graph, key, device)
+                    engine, _ = _obtain(library, bundle, wanted, options)
+                    inside: tuple[str, ...] = ()
+                else:
+                    built = build_engine(library, bundle, graph, options.precision, also=names)
+                    engine, inside = Engine(library, built.data), built.also
+                return named_outputs(engine, record, inside, device, names, cases)
+        finally:
+            device.close()
 
     @property
     def io(self) -> GraphIO:
@@ -262,7 +293,8 @@ def _obtain(
     start = time.monotonic()
     built = build_engine(library, bundle, key.graph, options.precision, None, options.progress)
     seconds = time.monotonic() - start
-    notes = [*store.notes, f"the {key.graph} engine was built here, in {seconds:.0f} s"]
+    about = f"the {key.graph} engine was built here, in {seconds:.0f} s"
+    notes = [*store.notes, about, *built.notes]
     if options.cache:
         try:
             store.save(key, built.data, BuildOptions().record(), built.report)

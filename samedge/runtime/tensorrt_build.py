@@ -7,10 +7,9 @@ that trtexec reads it.
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,13 +21,14 @@ from samedge.errors import DeviceError, NotSupportedError
 from samedge.geometry import MAX_SIDE
 from samedge.runtime.cache import write_atomically
 from samedge.runtime.layer_report import LayerReport
-from samedge.runtime.onnx_outputs import direct_uint8_outputs
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt_library import Library, device_error, make_log
+from samedge.runtime.tensorrt_network import give_out, parsed, without_products
 from samedge.runtime.tensorrt_profile import Shape, profile_shapes, ranges_for
 
 Progress = Callable[[str, int, int], None]  # phase, steps done, steps there are
 _NO_FLOAT32 = "FP32 GEMM is not supported"  # what TensorRT-RTX says for Turing
+_SUMS = "{} float32 matrix products are computed as sums of products: {} has no other for this GPU"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -70,11 +70,13 @@ class BuiltEngine:
         data: the engine file's content.
         report: what the builder tells about the engine's kernels and memory; None if nothing.
         notes: what a user should know about the build.
+        also: the tensors from inside that it gives out.
     """
 
     data: memoryview
     report: LayerReport | None
     notes: tuple[str, ...]
+    also: tuple[str, ...] = ()
 
 
 def build_engine(
@@ -84,6 +86,7 @@ def build_engine(
     precision: str,
     options: BuildOptions | None = None,
     progress: Progress | None = None,
+    also: Sequence[str] = (),
 ) -> BuiltEngine:
     """Build an engine of `graph` ("encoder" or "decoder").
 
@@ -95,6 +98,8 @@ def build_engine(
         options: default: for this machine.
         progress: called with a phase of the build, and its steps done and to be done; from any
             thread.
+        also: float tensors from inside, by name, to be outputs as well; what the library's form of
+            the graph does not have is left out.
 
     Raises:
         BundleError: the graph's file was changed.
@@ -105,29 +110,67 @@ def build_engine(
     """
     given = options or BuildOptions()
     key = graph_key(bundle.manifest, library.name, graph, precision)
-    path = bundle.graph(graph, key)
-    log = make_log(library)
-    builder = _builder(library, log)
-    network = _parsed(library, builder, path, log)
-    config = builder.create_builder_config()
-    _configure(library, config, given)
-    notes = _read_timing_cache(config, given)
-    shapes = profile_shapes(
-        bundle.manifest["graphs"][graph][key]["inputs"], ranges_for(bundle, given.max_side)
-    )
-    _add_profile(library, builder, config, shapes)
-    with _monitored(library, config, progress):
-        engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        if any(_NO_FLOAT32 in text for text in log.problems):
-            raise NotSupportedError(
-                f"{library.title} has no float32 matrix products for sm_{given.compute_capability},"
-                " which the exact resize of a frame needs; use TensorRT on that GPU"
-            )
+    build = _Build(library, bundle, graph, key, given, progress, tuple(also))
+    try:
+        try:
+            return build.run()
+        except _NoFloat32:
+            return build.run(products=False)
+    except _Refused as error:
         limit = f" within {given.workspace_mb} MB of workspace" if given.workspace_mb else ""
-        raise device_error(library, f"could not build the {precision} {graph}{limit}", log)
-    _write_timing_cache(config, given, notes)
-    return BuiltEngine(memoryview(engine), _report(log), tuple(notes))
+        what = f"could not build the {precision} {graph}{limit}"
+        raise device_error(library, what, error.log) from None
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What `build_engine` was given."""
+
+    library: Library
+    bundle: Bundle
+    graph: str
+    key: str
+    options: BuildOptions
+    progress: Progress | None
+    also: tuple[str, ...]
+
+    def run(self, products: bool = True) -> BuiltEngine:
+        """Build; with `products` false, without float32 matrix products."""
+        library, options = self.library, self.options
+        path = self.bundle.graph(self.graph, self.key)
+        log = make_log(library)
+        builder = _builder(library, log)
+        network = parsed(library, builder, path, log)
+        config = builder.create_builder_config()
+        _configure(library, config, options)
+        notes = _read_timing_cache(config, options)
+        if not products:
+            notes.append(_SUMS.format(without_products(library, network), library.title))
+        also = give_out(library, network, self.also) if self.also else []
+        shapes = profile_shapes(
+            self.bundle.manifest["graphs"][self.graph][self.key]["inputs"],
+            ranges_for(self.bundle, options.max_side),
+        )
+        _add_profile(library, builder, config, shapes)
+        with _monitored(library, config, self.progress):
+            engine = builder.build_serialized_network(network, config)
+        if engine is None:
+            refused = any(_NO_FLOAT32 in text for text in log.problems)
+            raise _NoFloat32(log) if refused and products else _Refused(log)
+        _write_timing_cache(config, options, notes)
+        return BuiltEngine(memoryview(engine), _report(log), tuple(notes), tuple(also))
+
+
+class _Refused(Exception):
+    """The library gave no engine; its log says why."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__("no engine")
+        self.log = log
+
+
+class _NoFloat32(_Refused):
+    """It has no float32 matrix products for the GPU."""
 
 
 def _builder(library: Library, log: Any) -> Any:
@@ -140,33 +183,12 @@ def _builder(library: Library, log: Any) -> Any:
         raise device_error(library, "cannot build engines here", log) from error
 
 
-def _parsed(library: Library, builder: Any, path: Path, log: Any) -> Any:
-    trt = library.module
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
-    model = direct_uint8_outputs(path.read_bytes())
-    # The path is where the parser looks for weights that lie in a file of their own.
-    if not parser.parse(model, path=os.fspath(path)):
-        errors = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise NotSupportedError(
-            f"{library.title} {library.version} cannot take {path.name}: "
-            f"{'; '.join(map(_parser_error, errors)) or 'it gives no reason'}. Use a newer version "
-            "of it, or backend='openvino'"
-        )
-    return network
-
-
 def _report(log: Any) -> LayerReport | None:
     """The layers; their report is of use to people only, and no reason to fail."""
     try:
         return LayerReport.from_log(log.report)
     except DeviceError:
         return None
-
-
-def _parser_error(error: Any) -> str:
-    node = error.node_name() or f"number {error.node()}"
-    return f"node '{node}' ({error.node_operator() or '?'}): {error.desc()}"
 
 
 def _configure(library: Library, config: Any, options: BuildOptions) -> None:

@@ -317,6 +317,19 @@ def test_the_librarys_report_on_layers(
         layer_information(path, library.__name__)
 
 
+def test_what_was_proven_was_so_on_the_gpu_that_is_asked_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def proven(_cls: Any, _bundle: Any, _precision: str, device: int) -> None:
+        asked.append(device)
+
+    monkeypatch.setattr(tensorrt_backend.TensorRtBackend, "proven", classmethod(proven))
+    with installed(VERSIONS[0], devices=2), samedge.load(bundle, "tensorrt", "fp32", device=1):
+        assert asked == [1]
+
+
 @pytest.mark.parametrize(("devices", "words"), [(0, "finds no GPU"), (1, None)])
 def test_what_is_there_decides(devices: int, words: str | None) -> None:
     with installed(VERSIONS[0], devices=devices):

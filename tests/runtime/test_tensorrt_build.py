@@ -23,7 +23,7 @@ from samedge.bundle import Bundle
 from samedge.bundle.manifest import dump_manifest
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.families import SAM, SAMED
-from samedge.runtime import cuda, tensorrt_build
+from samedge.runtime import cuda, tensorrt_network
 from samedge.runtime.engine_store import graph_digest
 from samedge.runtime.tensorrt_build import BuildOptions, build_engine
 from samedge.runtime.tensorrt_library import LIBRARIES
@@ -107,7 +107,7 @@ def test_nodes_that_the_library_does_not_know(
         model.graph.node.append(onnx.helper.make_node("Det", ["x"], ["y"], name="head/Det"))
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr(tensorrt_build, "direct_uint8_outputs", with_det)
+    monkeypatch.setattr(tensorrt_network, "direct_uint8_outputs", with_det)
     words = r"cannot take .*onnx: .*node 'head/Det' \(Det\): no importer.*backend='openvino'"
     with pytest.raises(NotSupportedError, match=words):
         build(library, bundle)
@@ -218,18 +218,6 @@ def test_real_engines_without_a_gpu(bundle: Bundle, capability: int) -> None:
         assert built.report is not None
         assert len(built.report.layers) > 10
         assert built.report.activations
-
-
-@needs_rtx
-def test_turing_is_refused_with_the_reason(bundle: Bundle) -> None:
-    with pytest.raises(NotSupportedError, match="no float32 matrix products for sm_75"):
-        build_engine(
-            LIBRARIES["tensorrt_rtx"],
-            bundle,
-            "encoder",
-            "fp32",
-            BuildOptions(compute_capability=75),
-        )
 
 
 @needs_rtx

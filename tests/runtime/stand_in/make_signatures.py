@@ -29,7 +29,10 @@ BuilderFlag.REFIT BuilderFlag.REQUIRE_USER_ALLOCATION BuilderFlag.TF32
 BuilderFlag.VERSION_COMPATIBLE
 ComputeCapability.SM75 ComputeCapability.SM80 ComputeCapability.SM86 ComputeCapability.SM89
 ComputeCapability.SM120
+DataType.FLOAT DataType.HALF
+Dims.__init__
 DynamicShapesKernelSpecializationStrategy.EAGER
+ElementWiseOperation.PROD
 EngineInspector.get_engine_information
 ExecutionContextAllocationStrategy.USER_MANAGED
 HardwareCompatibilityLevel.AMPERE_PLUS
@@ -48,23 +51,40 @@ IExecutionContext.infer_shapes IExecutionContext.is_stream_capturable
 IExecutionContext.set_device_memory IExecutionContext.set_input_shape
 IExecutionContext.set_tensor_address IExecutionContext.update_device_memory_size_for_shapes
 ILogger.__init__ ILogger.log
+IMatrixMultiplyLayer.op0 IMatrixMultiplyLayer.op1
+INetworkDefinition.add_elementwise INetworkDefinition.add_reduce INetworkDefinition.add_shuffle
+INetworkDefinition.get_layer INetworkDefinition.mark_output INetworkDefinition.num_layers
+INetworkDefinition.unmark_output
 IOptimizationProfile.set_shape
 IProgressMonitor.__init__ IProgressMonitor.phase_finish IProgressMonitor.phase_start
 IProgressMonitor.step_complete
 IRuntimeCache.deserialize IRuntimeCache.serialize
 IRuntimeConfig.create_runtime_cache IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy
 IRuntimeConfig.set_execution_context_allocation_strategy IRuntimeConfig.set_runtime_cache
+IShuffleLayer.reshape_dims IShuffleLayer.second_transpose
+ITensor.allowed_formats ITensor.dtype ITensor.is_network_output ITensor.is_shape_tensor
+ITensor.name ITensor.shape
 ITimingCache.serialize
 LayerInformationFormat.JSON
+LayerType.MATRIX_MULTIPLY
+MatrixOperation.NONE
 MemoryPoolType.WORKSPACE
 NetworkDefinitionCreationFlag.STRONGLY_TYPED
 OnnxParser.__init__ OnnxParser.get_error OnnxParser.num_errors OnnxParser.parse
 ParserError.desc ParserError.node ParserError.node_name ParserError.node_operator
+Permutation.__init__
 ProfilingVerbosity.DETAILED
+ReduceOperation.SUM
 Runtime.__init__ Runtime.deserialize_cuda_engine Runtime.engine_host_code_allowed
+TensorFormat.LINEAR
 TensorIOMode.INPUT TensorIOMode.OUTPUT
 TensorLocation.DEVICE
 """.split()  # noqa: SIM905
+USED += [
+    f"{kind}Layer.{name}"
+    for kind in ("I", "IElementWise", "IMatrixMultiply", "IReduce", "IShuffle")
+    for name in "get_input get_output name num_inputs num_outputs set_input type".split()  # noqa: SIM905
+]
 
 IMPORT = """
 import importlib.util, json, sys

@@ -21,6 +21,7 @@ import onnx
 
 from tests.runtime.stand_in.core import Violation
 from tests.runtime.stand_in.driver import Driver
+from tests.runtime.stand_in.tensorrt_network import NETWORK_CLASSES
 from tests.runtime.stand_in.tensorrt_runtime import (
     MAGIC,
     EngineInspector,
@@ -62,6 +63,7 @@ def make_module(version: str, driver: Driver) -> ModuleType:
         deserialised=0,
         fail_build=False,
         fail_run=False,
+        no_float32=False,
     )
     module.world = world
     enums: dict[str, dict[str, int]] = {}
@@ -79,7 +81,8 @@ def make_module(version: str, driver: Driver) -> ModuleType:
 def _restricted(cls: type, table: dict[str, Any], world: Any) -> type:
     """A subclass with the attributes in the table only, calls checked."""
     body: dict[str, Any] = {"_world": world}
-    for name, item in vars(cls).items():
+    items = {k: item for base in reversed(cls.__mro__[:-1]) for k, item in vars(base).items()}
+    for name, item in items.items():
         entry = f"{cls.__name__}.{name}"
         if name.startswith("_") and name != "__init__":
             continue
@@ -158,7 +161,7 @@ class Builder:
         typed = 1 << int(self._world.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
         if flags != typed:
             raise Violation("the network is not strongly typed")
-        return SimpleNamespace(model=None)
+        return new(self._world, "INetworkDefinition", _model=None)
 
     def create_builder_config(self) -> Any:
         typed = {self._world.module.BuilderFlag.TF32}
@@ -170,10 +173,11 @@ class Builder:
         return new(self._world, "IOptimizationProfile", _shapes={})
 
     def build_serialized_network(self, network: Any, config: Any) -> Any:
-        if network.model is None:
+        if network._model is None:
             raise Violation("a network is built that was not parsed")
         self._world.builds += 1
-        _check_profile(network.model, config._profile)
+        model = network._finished()
+        _check_profile(model, config._profile)
         # The real library reports from threads of its own.
         finished: list[bool] = []
         thread = threading.Thread(target=lambda: finished.append(_report(config)))
@@ -185,14 +189,18 @@ class Builder:
         if self._world.fail_build:
             self._logger.log(Severity.ERROR, "no tactic")
             return None
+        if self._world.no_float32 and _float_products(network):
+            self._logger.log(Severity.ERROR, "Error Code 10: FP32 GEMM is not supported on sm_75")
+            return None
         self._logger.log(Severity.VERBOSE, "Layers:\nName: stand-in, LayerType: gemm")
         header = {
             "version": self._world.version,
             "profile": config._profile._shapes,
             "flags": sorted(int(flag) for flag in config._flags),
+            "marked": network._marked,
         }
         text = json.dumps(header).encode()
-        return MAGIC + len(text).to_bytes(4, "little") + text + network.model.SerializeToString()
+        return MAGIC + len(text).to_bytes(4, "little") + text + model.SerializeToString()
 
 
 def _report(config: Any) -> bool:
@@ -207,6 +215,12 @@ def _report(config: Any) -> bool:
         going = going and monitor.step_complete("Building engine", step)
     monitor.phase_finish("Building engine")
     return going
+
+
+def _float_products(network: Any) -> bool:
+    """Whether a float32 matrix product is left in a finished network."""
+    products = [node for node in network._model.graph.node if node.op_type == "MatMul"]
+    return any(network._info(node.input[0])[0] == onnx.TensorProto.FLOAT for node in products)
 
 
 def _check_profile(model: Any, profile: Any) -> None:
@@ -298,7 +312,7 @@ class OnnxParser:
                 self._fail(index, node, "no importer for this operator")
         if self._errors:
             return False
-        self._network.model = loaded
+        self._network._begin(loaded)
         return True
 
     @property
@@ -342,4 +356,5 @@ _CLASSES = (
     OnnxParser,
     ParserError,
     Runtime,
+    *NETWORK_CLASSES,
 )

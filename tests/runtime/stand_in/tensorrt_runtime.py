@@ -186,6 +186,8 @@ class IExecutionContext:
         return [i.name for i in self._engine._model.graph.input if i.name not in self._state.shapes]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        if name in self._engine._header["marked"]:
+            return self._computed_shape(name)
         sizes: dict[str, int] = {}
         for info in self._engine._model.graph.input:
             for side, size in zip(dimensions(info), self._state.shapes[info.name], strict=True):
@@ -196,6 +198,15 @@ class IExecutionContext:
                     raise Violation(f"{info.name} has a fixed size {side}, not {size}")
         infos = self._engine._infos()
         return tuple(sizes[s] if isinstance(s, str) else s for s in dimensions(infos[name]))
+
+    def _computed_shape(self, name: str) -> tuple[int, ...]:
+        """That of a tensor from inside: nothing but computing the graph tells it."""
+        engine = self._engine
+        zeros = {
+            info.name: np.zeros(self._state.shapes[info.name], engine_dtype(engine, info.name))
+            for info in engine._model.graph.input
+        }
+        return tuple(engine._run.run([name], zeros)[0].shape)
 
     def update_device_memory_size_for_shapes(self) -> int:
         if self.infer_shapes():

@@ -1,0 +1,285 @@
+"""The stand-in's networks: an ONNX graph, seen and changed through TensorRT's calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from tests.runtime.stand_in.core import Violation
+from tests.runtime.stand_in.tensorrt_runtime import dimensions, new
+
+_FLOATS = {onnx.TensorProto.FLOAT: "FLOAT", onnx.TensorProto.FLOAT16: "HALF"}
+
+
+class INetworkDefinition:
+    def _begin(self, model: Any) -> None:
+        """Take a parsed graph; as the real parser does, give both sides of a product one rank."""
+        values = {"_model": model, "_inferred": None, "_marked": [], "_formats": {}}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        nodes, graph = list(model.graph.node), model.graph
+        for node in nodes:
+            if node.op_type == "MatMul":
+                _same_rank(self, node)
+        layers = [_layer(self, node) for node in graph.node]
+        object.__setattr__(self, "_layers", layers)
+
+    @property
+    def num_layers(self) -> int:
+        return len(self._layers)
+
+    def get_layer(self, index: int) -> Any:
+        return self._layers[index]
+
+    def mark_output(self, tensor: Any) -> None:
+        if tensor.is_network_output:
+            raise Violation(f"'{tensor.name}' is an output already")
+        kind = self._info(tensor.name)[0]
+        output = helper.make_tensor_value_info(tensor.name, kind, None)
+        self._model.graph.output.append(output)
+        self._marked.append(tensor.name)
+
+    def unmark_output(self, tensor: Any) -> None:
+        if not tensor.is_network_output:
+            raise Violation(f"'{tensor.name}' is no output")
+        outputs = self._model.graph.output
+        kept = [info for info in outputs if info.name != tensor.name]
+        del outputs[:]
+        outputs.extend(kept)
+
+    def add_shuffle(self, input: Any) -> Any:  # noqa: A002
+        first = self._add("Reshape", [input.name, ""])
+        last = self._add("Transpose", [first.output[0]])
+        return self._new_layer(last, "IShuffleLayer", _reshape=first)
+
+    def add_elementwise(self, input1: Any, input2: Any, op: Any) -> Any:
+        if op != self._world.module.ElementWiseOperation.PROD:
+            raise Violation(f"the stand-in does not know {op}")
+        node = self._add("Mul", [input1.name, input2.name])
+        return self._new_layer(node, "IElementWiseLayer")
+
+    def add_reduce(self, input: Any, op: Any, axes: int, keep_dims: bool) -> Any:  # noqa: A002
+        if op != self._world.module.ReduceOperation.SUM:
+            raise Violation(f"the stand-in does not know {op}")
+        numbers = [axis for axis in range(8) if axes >> axis & 1]
+        node = self._add("ReduceSum", [input.name, self._numbers(numbers)], keepdims=int(keep_dims))
+        return self._new_layer(node, "IReduceLayer")
+
+    def _new_layer(self, node: Any, kind: str, **values: Any) -> Any:
+        made = _layer(self, node, kind, **values)
+        self._layers.append(made)
+        return made
+
+    def _add(self, kind: str, inputs: list[str], **attributes: Any) -> Any:
+        """A new node; its layer is the caller's to make."""
+        name = f"(Unnamed Layer* {len(self._model.graph.node)})"
+        node = helper.make_node(kind, inputs, [f"{name}_output"], name=name, **attributes)
+        self._model.graph.node.append(node)
+        return self._model.graph.node[-1]
+
+    def _numbers(self, values: list[int]) -> str:
+        graph = self._model.graph
+        name = f"numbers {len(graph.initializer)}"
+        tensor = helper.make_tensor(name, onnx.TensorProto.INT64, [len(values)], values)
+        graph.initializer.append(tensor)
+        return name
+
+    def _info(self, name: str) -> tuple[int, list[int]]:
+        """Element type and shape of a tensor of the parsed graph; -1 where a size is free."""
+        if self._inferred is None:
+            graph = onnx.shape_inference.infer_shapes(self._model).graph
+            found = {
+                info.name: (
+                    info.type.tensor_type.elem_type,
+                    [side if isinstance(side, int) else -1 for side in dimensions(info)],
+                )
+                for info in (*graph.value_info, *graph.input, *graph.output)
+            }
+            found.update((t.name, (t.data_type, list(t.dims))) for t in graph.initializer)
+            object.__setattr__(self, "_inferred", found)
+        found = self._inferred
+        return found.get(name, (0, []))
+
+    def _renamed(self, old: str, name: str) -> None:
+        graph = self._model.graph
+        for node in graph.node:
+            for names in (node.input, node.output):
+                for at, value in enumerate(names):
+                    if value == old:
+                        names[at] = name
+        for info in graph.output:
+            if info.name == old:
+                info.name = name
+        self._marked[:] = [name if marked == old else marked for marked in self._marked]
+
+    def _finished(self) -> Any:
+        """The model in an order in which it can run, without what nothing needs."""
+        graph = self._model.graph
+        maker = {value: node for node in graph.node for value in node.output}
+        done: dict[int, Any] = {}
+        waiting = [(maker[info.name], False) for info in graph.output if info.name in maker]
+        while waiting:
+            node, ready = waiting.pop()
+            if ready:
+                done.setdefault(id(node), node)
+            elif id(node) not in done:
+                waiting.append((node, True))
+                waiting += [(maker[value], False) for value in node.input if value in maker]
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in done.values()]
+        del graph.node[:]
+        graph.node.extend(kept)
+        return self._model
+
+
+def _same_rank(network: Any, node: Any) -> None:
+    ranks = [len(network._info(name)[1]) for name in node.input]
+    short = 0 if ranks[0] < ranks[1] else 1
+    if ranks[0] == ranks[1] or min(ranks) < 2:
+        return
+    axes = network._numbers(list(range(abs(ranks[0] - ranks[1]))))
+    kind, shape = network._info(node.input[short])
+    wide = network._add("Unsqueeze", [node.input[short], axes]).output[0]
+    network._inferred[wide] = (kind, [1] * abs(ranks[0] - ranks[1]) + shape)
+    node.input[short] = wide
+
+
+def _layer(network: Any, node: Any, kind: str = "ILayer", **values: Any) -> Any:
+    return new(network._world, kind, _network=network, _node=node, **values)
+
+
+class ILayer:
+    @property
+    def type(self) -> Any:
+        product = self._node.op_type == "MatMul"
+        return self._network._world.module.LayerType.MATRIX_MULTIPLY if product else None
+
+    @property
+    def name(self) -> str:
+        return str(self._node.name)
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._node.name = value
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self._node.input)
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self._node.output)
+
+    def get_input(self, index: int) -> Any:
+        return _tensor(self._network, self._node.input[index])
+
+    def get_output(self, index: int) -> Any:
+        return _tensor(self._network, self._node.output[index])
+
+    def set_input(self, index: int, tensor: Any) -> None:
+        self._node.input[index] = tensor.name
+
+
+class IElementWiseLayer(ILayer):
+    pass
+
+
+class IReduceLayer(ILayer):
+    pass
+
+
+class IMatrixMultiplyLayer(ILayer):
+    @property
+    def op0(self) -> Any:
+        return self._network._world.module.MatrixOperation.NONE
+
+    @property
+    def op1(self) -> Any:
+        return self._network._world.module.MatrixOperation.NONE
+
+
+class IShuffleLayer(ILayer):
+    """A Reshape and a Transpose."""
+
+    @property
+    def num_inputs(self) -> int:
+        return 1
+
+    def get_input(self, index: int) -> Any:
+        return _tensor(self._network, self._reshape.input[index])
+
+    def set_input(self, index: int, tensor: Any) -> None:
+        self._reshape.input[index] = tensor.name
+
+    def _set_sizes(self, value: Any) -> None:
+        self._reshape.input[1] = self._network._numbers(value.sizes)
+
+    def _set_order(self, value: Any) -> None:
+        self._node.attribute.append(helper.make_attribute("perm", value.order))
+
+    reshape_dims = property(None, _set_sizes)
+    second_transpose = property(None, _set_order)
+
+
+class Dims:
+    def __init__(self, shape: Any) -> None:
+        self.sizes = list(shape)
+
+
+class Permutation:
+    def __init__(self, perm: Any) -> None:
+        self.order = list(perm)
+
+
+def _tensor(network: Any, name: str) -> Any:
+    return new(network._world, "ITensor", _network=network, _name=name) if name else None
+
+
+class ITensor:
+    @property
+    def name(self) -> str:
+        return str(self._name)
+
+    @name.setter
+    def name(self, value: str) -> None:
+        self._network._renamed(self._name, value)
+        object.__setattr__(self, "_name", value)
+
+    @property
+    def dtype(self) -> Any:
+        kind = _FLOATS.get(self._network._info(self._name)[0])
+        return None if kind is None else self._network._world.module.DataType[kind]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._network._info(self._name)[1])
+
+    @property
+    def is_shape_tensor(self) -> bool:
+        return False
+
+    @property
+    def is_network_output(self) -> bool:
+        return any(info.name == self._name for info in self._network._model.graph.output)
+
+    def _set_formats(self, value: int) -> None:
+        if not self.is_network_output:
+            raise Violation(f"'{self._name}' is no output, and has no formats to choose from")
+        if value != 1 << int(self._network._world.module.TensorFormat.LINEAR):
+            raise Violation(f"samedge reads linear tensors only, not {value:b}")
+
+    allowed_formats = property(None, _set_formats)
+
+
+NETWORK_CLASSES = (
+    Dims,
+    IElementWiseLayer,
+    ILayer,
+    IMatrixMultiplyLayer,
+    INetworkDefinition,
+    IReduceLayer,
+    IShuffleLayer,
+    ITensor,
+    Permutation,
+)

@@ -14,6 +14,7 @@ import pytest
 
 import samedge
 from samedge.bundle import Bundle
+from samedge.cli import run
 from samedge.errors import DeviceError
 from samedge.export.half_graph import to_half
 from samedge.export.onnx_graph import OnnxGraph
@@ -88,6 +89,17 @@ def test_a_wrong_weight_is_found(library: ModuleType, half: Any, private_cache: 
     assert decoder.first is None
     assert "agrees with float32" in decoder.verdict
     assert not private_cache.exists()  # engines with more outputs serve no session
+
+
+def test_verify_locates_what_fails(
+    library: ModuleType, half: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened, name = half(flip), library.__name__
+    given = ["verify", str(opened.root), "--backend", name, "--precision", "fp16", "--locate"]
+    assert run(given) == 5
+    said = capsys.readouterr()
+    assert f"{BAD}/MatMul (MatMul) makes an error" in " ".join(said.out.split())
+    assert f"{name} fp16" in said.err
 
 
 def test_tensors_are_those_of_the_other_engine(library: ModuleType, bundle: Bundle) -> None:

@@ -92,7 +92,7 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> t
 @click.option(
     "--hardware-compatible", is_flag=True, help="Runs on all GPUs from Ampere on (TensorRT)."
 )
-@click.option("--refittable", is_flag=True, help="The weights can be exchanged later.")
+@click.option("--refittable", is_flag=True, help="Programs of yours can exchange the weights.")
 @click.option("--device", type=click.IntRange(0), default=0, help="Number of the GPU.")
 @click.option("--force", is_flag=True, help="Build also where an engine that fits is there.")
 @common_options

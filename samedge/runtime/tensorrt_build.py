@@ -41,7 +41,7 @@ class BuildOptions:
         timing_cache: file of measured layer times, read and extended; makes the next build quick.
         version_compatible: loads in later versions of the library as well.
         hardware_compatible: runs on other GPUs from Ampere on as well (TensorRT only).
-        refittable: its weights can be exchanged.
+        refittable: a program of the user's can exchange its weights; samedge never does.
         max_side: largest side of a frame, in px; a smaller one takes less memory at the largest.
         compute_capability: the GPU's, 86 for 8.6, to build for another GPU than this machine's
             (TensorRT-RTX only); None: this machine's.

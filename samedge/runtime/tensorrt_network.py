@@ -61,8 +61,7 @@ def give_out(library: Library, network: Any, names: Iterable[str]) -> list[str]:
                 and tensor.dtype in (trt.DataType.FLOAT, trt.DataType.HALF)
                 and not (tensor.is_shape_tensor or tensor.is_network_output)
             ):
-                network.mark_output(tensor)
-                tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
+                _mark(trt, network, tensor)
                 given.append(str(tensor.name))
     return given
 
@@ -91,7 +90,7 @@ def without_products(library: Library, network: Any) -> int:
     for layer in layers:
         for old in map(layer.get_output, range(layer.num_outputs)):
             if old.name in replaced:
-                _hand_over(network, old, replaced[old.name])
+                _hand_over(trt, network, old, replaced[old.name])
     return len(replaced)
 
 
@@ -120,14 +119,20 @@ def _widened(trt: Any, network: Any, tensor: Any, last: tuple[int, int, int]) ->
     return shuffle.get_output(0)
 
 
-def _hand_over(network: Any, old: Any, new: Any) -> None:
+def _hand_over(trt: Any, network: Any, old: Any, new: Any) -> None:
     """Give a tensor's name and place to another."""
     name = str(old.name)
     if old.is_network_output:
         network.unmark_output(old)
-        network.mark_output(new)
+        _mark(trt, network, new)
     old.name = f"{name}/not used"
     new.name = name
+
+
+def _mark(trt: Any, network: Any, tensor: Any) -> None:
+    """Make a tensor an output, in C order."""
+    network.mark_output(tensor)
+    tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
 
 
 def _is_plain(trt: Any, layer: Any) -> bool:

@@ -15,6 +15,7 @@ from samedge.cli import run
 from samedge.runtime.backend import BACKENDS, backend_class
 from samedge.runtime.cuda import Device, Stream, problem
 from samedge.runtime.device_arrays import DeviceArray
+from samedge.runtime.drift import locate
 from samedge.runtime.tensorrt_backend import TensorRtBackend
 from samedge.runtime.tensorrt_library import LIBRARIES
 from samedge.runtime.verify import verify
@@ -113,6 +114,13 @@ def test_layers_are_known(backend: str, tiny_bundle: Path) -> None:
         assert engine._engine.layers()["Layers"]
     engine.close()
     device.close()
+
+
+def test_tensors_from_inside(backend: str, tiny_bundle: Path) -> None:
+    """What the float32 engine computes on its way is what OpenVINO computes."""
+    for drift in locate(Bundle.open(tiny_bundle), backend_class(backend), "fp32", thorough=True):
+        assert drift.first is None, drift.verdict
+        assert len(drift.checkpoints) > 50
 
 
 def test_streams_order_copies() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import samedge
 from samedge.bundle import Bundle
+from samedge.cli import run
 from samedge.errors import DeviceError
 from samedge.export.half_graph import to_half
 from samedge.export.onnx_graph import OnnxGraph
@@ -24,7 +25,7 @@ from samedge.runtime.drift_cases import recorded_cases
 from samedge.runtime.openvino_outputs import named_outputs
 from samedge.runtime.tensorrt_build import BuildOptions, build_engine
 from samedge.runtime.tensorrt_library import LIBRARIES, make_log
-from samedge.runtime.tensorrt_network import give_out, parsed
+from samedge.runtime.tensorrt_network import give_out, parsed, without_products
 from tests.runtime.quantised import with_graph
 from tests.runtime.stand_in.core import Violation
 from tests.runtime.stand_in.install import VERSIONS, installed
@@ -88,6 +89,17 @@ def test_a_wrong_weight_is_found(library: ModuleType, half: Any, private_cache: 
     assert decoder.first is None
     assert "agrees with float32" in decoder.verdict
     assert not private_cache.exists()  # engines with more outputs serve no session
+
+
+def test_verify_locates_what_fails(
+    library: ModuleType, half: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened, name = half(flip), library.__name__
+    given = ["verify", str(opened.root), "--backend", name, "--precision", "fp16", "--locate"]
+    assert run(given) == 5
+    said = capsys.readouterr()
+    assert f"{BAD}/MatMul (MatMul) makes an error" in " ".join(said.out.split())
+    assert f"{name} fp16" in said.err
 
 
 def test_tensors_are_those_of_the_other_engine(library: ModuleType, bundle: Bundle) -> None:
@@ -181,6 +193,22 @@ def test_what_is_replaced_keeps_its_name(turing: ModuleType, bundle: Bundle) -> 
     (found,) = backend.named_outputs(bundle, "encoder", options, names, [case.inputs])
     (want,) = named_outputs(bundle, "encoder", options, names, [case.inputs], plain=True)
     np.testing.assert_allclose(found[names[0]], want[names[0]], atol=1e-4)
+
+
+def test_a_product_that_is_an_output_stays_one(turing: ModuleType, bundle: Bundle) -> None:
+    found, name = LIBRARIES["tensorrt_rtx"], f"{BAD}/MatMul"
+    log = make_log(found)
+    network = parsed(found, turing.Builder(log), bundle.graph("encoder", "fp32"), log)
+    give_out(found, network, [name])
+    assert without_products(found, network) > 10
+    ends = [
+        (layer.name, layer.get_output(0).name)
+        for layer in map(network.get_layer, range(network.num_layers))
+        if layer.get_output(0).is_network_output
+    ]
+    assert (f"{name}/sum", name) in ends
+    assert len(ends) == 2  # and the embedding
+    assert "MatMul" not in {node.op_type for node in network._finished().graph.node}
 
 
 def test_a_build_that_fails_for_another_reason_is_not_tried_again(

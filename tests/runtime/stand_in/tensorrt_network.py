@@ -16,7 +16,7 @@ _FLOATS = {onnx.TensorProto.FLOAT: "FLOAT", onnx.TensorProto.FLOAT16: "HALF"}
 class INetworkDefinition:
     def _begin(self, model: Any) -> None:
         """Take a parsed graph; as the real parser does, give both sides of a product one rank."""
-        values = {"_model": model, "_inferred": None, "_marked": [], "_formats": {}}
+        values = {"_model": model, "_inferred": None, "_marked": [], "_linear": set()}
         for name, value in values.items():
             object.__setattr__(self, name, value)
         nodes, graph = list(model.graph.node), model.graph
@@ -48,6 +48,7 @@ class INetworkDefinition:
         kept = [info for info in outputs if info.name != tensor.name]
         del outputs[:]
         outputs.extend(kept)
+        self._marked[:] = [name for name in self._marked if name != tensor.name]
 
     def add_shuffle(self, input: Any) -> Any:  # noqa: A002
         first = self._add("Reshape", [input.name, ""])
@@ -113,9 +114,14 @@ class INetworkDefinition:
             if info.name == old:
                 info.name = name
         self._marked[:] = [name if marked == old else marked for marked in self._marked]
+        if old in self._linear:
+            self._linear.remove(old)
+            self._linear.add(name)
 
     def _finished(self) -> Any:
         """The model in an order in which it can run, without what nothing needs."""
+        if not self._linear.issuperset(self._marked):
+            raise Violation("an output may come in any format")
         graph = self._model.graph
         maker = {value: node for node in graph.node for value in node.output}
         done: dict[int, Any] = {}
@@ -268,6 +274,7 @@ class ITensor:
             raise Violation(f"'{self._name}' is no output, and has no formats to choose from")
         if value != 1 << int(self._network._world.module.TensorFormat.LINEAR):
             raise Violation(f"samedge reads linear tensors only, not {value:b}")
+        self._network._linear.add(self._name)
 
     allowed_formats = property(None, _set_formats)
 

@@ -104,11 +104,18 @@ def probe(
 
 
 def with_probes(graph: OnnxGraph) -> OnnxGraph:
-    """`graph` with one more output for every node that makes numbers: their largest size."""
+    """`graph` with one more output for every node that could be half precision and makes numbers:
+    their largest size."""
     watched = graph.copy()
     watched.arrays["probe.axis"] = np.array([-1], np.int64)
-    numbers = number_values(graph)
-    made = [value for node in graph.nodes if node.op_type not in MOVING for value in node.output]
+    numbers, by_rule = number_values(graph), float_nodes(graph)
+    made = [
+        value
+        for node in graph.nodes
+        if node.op_type not in MOVING and node.name not in by_rule
+        for value in node.output
+    ]
+    probes = []
     for value in made:
         if value not in numbers:
             continue
@@ -118,7 +125,10 @@ def with_probes(graph: OnnxGraph) -> OnnxGraph:
             helper.make_node("Reshape", [absolute, "probe.axis"], [flat], name=flat),
             helper.make_node("ReduceMax", [flat], [_MARK + value], name=largest, keepdims=1),
         ]
-        watched.outputs.append(helper.make_tensor_value_info(_MARK + value, TensorProto.FLOAT, [1]))
+        probes.append(helper.make_tensor_value_info(_MARK + value, TensorProto.FLOAT, [1]))
+    # In front, in the graph's order: engines compute outputs one after the other, and a value whose
+    # probe comes last is held until then.
+    watched.outputs = [*probes, *watched.outputs]
     return watched
 
 

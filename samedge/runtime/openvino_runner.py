@@ -5,6 +5,7 @@ Not a backend: nothing is cached, rewritten or bound. What it computes is what t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from samedge.runtime.cpu import physical_cores
 
 class GraphRunner:
     """One ONNX file, compiled for the CPU.
+
+    An encoder is cut at `network_input`: what stands behind it has fixed shapes, and OpenVINO plans
+    memory for those. In one piece with what takes frames of any size every value has its own.
 
     Args:
         path: of the file.
@@ -41,11 +45,12 @@ class GraphRunner:
         except RuntimeError as error:
             raise BundleError(f"OpenVINO cannot read {path.name}: {error}") from error
         try:
-            self._compiled: Any = core().compile_model(model, DEVICE, config)
+            self._requests: list[Any] = [
+                core().compile_model(part, DEVICE, config).create_infer_request()
+                for part in _parts(model)
+            ]
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO cannot compile {path.name}: {error}") from error
-        self._request: Any = self._compiled.create_infer_request()
-        self.inputs = [sorted(port.get_names()) for port in self._compiled.inputs]
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """All outputs for `inputs`, by every name they have; arrays of its own.
@@ -55,19 +60,58 @@ class GraphRunner:
         """
         import openvino as ov
 
-        for names, port in zip(self.inputs, self._compiled.inputs, strict=True):
-            array = next(inputs[name] for name in names if name in inputs)
-            self._request.set_tensor(port, ov.Tensor(np.ascontiguousarray(array)))
-        try:
-            self._request.infer()
-        except RuntimeError as error:
-            raise DeviceError(f"OpenVINO failed: {error}") from error
-        found = {}
-        for port in self._compiled.outputs:
-            array = self._request.get_tensor(port).data.copy()
-            found.update(dict.fromkeys(port.get_names(), array))
-        return found
+        known = dict(inputs)
+        for request in self._requests:
+            for port in request.model_inputs:
+                array = next(known[name] for name in port.get_names() if name in known)
+                request.set_tensor(port, ov.Tensor(np.ascontiguousarray(array)))
+            try:
+                request.infer()
+            except RuntimeError as error:
+                raise DeviceError(f"OpenVINO failed: {error}") from error
+            for port in request.model_outputs:
+                array = request.get_tensor(port).data.copy()
+                known.update(dict.fromkeys(port.get_names(), array))
+        return {name: array for name, array in known.items() if name not in inputs}
 
     def close(self) -> None:
         """Free the engine."""
-        self._request = self._compiled = None
+        self._requests = []
+
+
+def _parts(model: Any) -> Iterator[Any]:
+    """The model in the pieces that run one after the other; `model` is used up."""
+    import openvino as ov
+    import openvino.opset13 as ops
+
+    from samedge.runtime.openvino_compile import CUT
+
+    ports = (port for node in model.get_ordered_ops() for port in node.outputs())
+    port = next((port for port in ports if CUT in port.get_names()), None)
+    if port is None or port.get_partial_shape().is_dynamic or not port.get_node().inputs():
+        yield model
+        return
+    behind = _downstream(port)
+    results = model.get_results()
+    first = [result for result in results if result.get_name() not in behind]
+    entry = ops.parameter(port.get_shape(), port.get_element_type(), name=CUT)
+    for consumer in port.get_target_inputs():
+        consumer.replace_source_output(entry.output(0))
+    parameters = model.get_parameters()
+    rest = [result for result in results if result not in first]
+    yield ov.Model([*first, ops.result(port)], parameters, "preprocess")
+    entry.output(0).get_tensor().set_names({CUT})
+    yield ov.Model(rest, [entry], "network")
+
+
+def _downstream(port: Any) -> set[str]:
+    """Names of all nodes that are computed from the value at `port`."""
+    found: set[str] = set()
+    waiting = [port]
+    while waiting:
+        for consumer in waiting.pop().get_target_inputs():
+            node = consumer.get_node()
+            if node.get_name() not in found:
+                found.add(node.get_name())
+                waiting += node.outputs()
+    return found

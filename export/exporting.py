@@ -86,13 +86,13 @@ def export(
     step = progress or (lambda _name: None)
     wanted = _checked((precisions,) if isinstance(precisions, str) else precisions)
     if isinstance(source, Bundle):
-        origin: Origin = FromBundle(source)
+        origin: Origin = FromBundle(source, wanted, check_memory)
     else:
         require("torch", extra="export", what="exporting a model")
         from samedge.export.folded_origin import FromFolded
 
-        origin = FromFolded(source, half_weights, consume, check_memory)
-    with BundleWriter(path, overwrite=overwrite, zip=zip, size=origin.size(wanted)) as writer:
+        origin = FromFolded(source, wanted, half_weights, consume, check_memory)
+    with BundleWriter(path, overwrite=overwrite, zip=zip, size=origin.size()) as writer:
         manifest = origin.write(writer, step)
         step(GATE)
         draft = writer.draft(manifest)

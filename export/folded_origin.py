@@ -23,6 +23,7 @@ class FromFolded:
 
     Args:
         folded: from `samedge.fold`.
+        precisions: that the bundle is to have.
         half_weights: round its weights, and store them in 16 bits.
         consume: free its weights once they are written.
         check_memory: refuse it where there is too little memory.
@@ -33,7 +34,12 @@ class FromFolded:
     """
 
     def __init__(
-        self, folded: FoldedModel, half_weights: bool, consume: bool, check_memory: bool
+        self,
+        folded: FoldedModel,
+        precisions: Sequence[str],
+        half_weights: bool,
+        consume: bool,
+        check_memory: bool,
     ) -> None:
         if not isinstance(folded, FoldedModel):
             raise ModelError(
@@ -41,13 +47,14 @@ class FromFolded:
                 "samedge.fold(model), or an open Bundle"
             )
         if check_memory:
-            require_memory_to_export(folded, consume)
-        self._folded, self._half_weights, self._consume = folded, half_weights, consume
+            require_memory_to_export(folded, consume, precisions)
+        self._folded, self._precisions = folded, precisions
+        self._half_weights, self._consume = half_weights, consume
 
-    def size(self, precisions: Sequence[str]) -> int:
+    def size(self) -> int:
         """Bytes of the bundle, from above, while it is written."""
         full = bundle_bytes(work_of_folded(self._folded))
-        return int(full * sum(SHARES[p] for p in {"fp32", *precisions}))
+        return int(full * sum(SHARES[p] for p in {"fp32", *self._precisions}))
 
     def write(self, writer: BundleWriter, step: Callable[[str], None]) -> dict[str, Any]:
         """Write both graphs and the self-test frames.

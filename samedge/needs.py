@@ -7,6 +7,7 @@ docs/performance.md has the table. They are meant to be too large rather than to
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from samedge.memory import Need
@@ -14,6 +15,8 @@ from samedge.memory import Need
 FOLD = "folding the image encoder"
 COMPARE = "comparing with the unfolded model"
 WRITE = "writing the encoder graph"
+HALF = "half precision: looking at every value, and its gate"
+INT8 = "INT8: statistics, sensitivity and masks"
 GATE = "parity gate: running the bundle on its self-test frames"
 
 HALF_FROM = 1 << 10  # values; smaller weights (biases, norms) are not worth storing in 16 bits
@@ -79,6 +82,17 @@ def export_needs(work: Work) -> list[Need]:
     checked = work.weights * (2 if work.weights < EXTERNAL_ABOVE else 0.1)
     gate = 2 * work.weights + 1.4 * work.scores + 8 * work.activations
     return [_need(WRITE, checked), _need(GATE, gate)]
+
+
+def derive_needs(work: Work, precisions: Iterable[str]) -> list[Need]:
+    """Of making graphs of other precisions from float32 ones: those in memory, what is made of
+    them, and OpenVINO's kernels and values."""
+    values = 2 * work.scores + 16 * work.activations
+    needs = {
+        "fp16": [_need(HALF, 4 * work.weights + values)],
+        "int8": [_need(HALF, 4 * work.weights + values), _need(INT8, 5 * work.weights + values)],
+    }
+    return [need for precision in precisions for need in needs.get(precision, ())]
 
 
 def bundle_bytes(work: Work) -> int:

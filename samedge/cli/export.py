@@ -120,6 +120,7 @@ def command(
     if not dry_run:
         _check_output(output, force)
     options: dict[str, Any] = {"overwrite": force, "zip": as_zip}
+    options["check_memory"] = not ignore_memory
     if kind_of(checkpoint) == BUNDLE:
         _refuse_for_bundles(checkpoint2, half_weights, dry_run, told(says))
         _from_bundle(
@@ -134,7 +135,7 @@ def command(
         step("reading the checkpoint")
         opened = open_checkpoint(*files, **says)
         printer.line(opened.describe())
-        resources = Resources.of(opened)
+        resources = Resources.of(opened, precision)
         if not dry_run and (note := resources.require(output, as_zip, ignore_memory)):
             printer.line(note)
         step("building the model")
@@ -146,8 +147,12 @@ def command(
         if dry_run:
             bundle = None
         else:
-            options |= {"check_memory": not ignore_memory, "half_weights": half_weights}
-            options |= {"consume": True, "progress": step, "calibration": frames}
+            options |= {
+                "half_weights": half_weights,
+                "consume": True,
+                "progress": step,
+                "calibration": frames,
+            }
             bundle = _write(folded, output, precision, options)
     printer.line(f"\n{folded.report}\n")
     if bundle is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class Resources:
     here: Room | None
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Resources:
+    def of(cls, checkpoint: Checkpoint, precisions: Sequence[str] = ()) -> Resources:
         """Told from sizes alone; nothing is computed."""
         from samedge.fold.work import about, pipeline_needs, work_of
         from samedge.needs import bundle_bytes
@@ -41,7 +42,9 @@ class Resources:
         work = work_of(checkpoint.config, checkpoint.parameters)
         variant = checkpoint.variant
         what, smaller = about("exporting", checkpoint.family, variant.vit, variant.input_size)
-        return cls(what, smaller, pipeline_needs(work), bundle_bytes(work), memory.room())
+        return cls(
+            what, smaller, pipeline_needs(work, precisions), bundle_bytes(work), memory.room()
+        )
 
     def require(self, output: Path, as_zip: bool, ignore_memory: bool) -> str:
         """Refuse what does not fit.

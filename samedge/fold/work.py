@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from samedge.checkpoint.messages import vit_title
@@ -9,7 +10,7 @@ from samedge.fold.layers import Block
 from samedge.fold.model import FoldedModel
 from samedge.memory import Need, require_room
 from samedge.models import MsaConfig, PromptableModel, SamConfig
-from samedge.needs import GATE, Work, export_needs, fold_needs
+from samedge.needs import GATE, Work, derive_needs, export_needs, fold_needs
 
 if TYPE_CHECKING:
     from samedge.families import Family
@@ -49,12 +50,13 @@ def _padded(grid: int, window: int) -> int:
     return int((-(-grid // window) * window) ** 2)
 
 
-def pipeline_needs(work: Work) -> list[Need]:
+def pipeline_needs(work: Work, precisions: Iterable[str] = ()) -> list[Need]:
     """Of the whole way from an open checkpoint to a bundle. The folded model stands beside the
-    graphs until they are written, and is gone in the gate."""
+    graphs until they are written, and is gone in the gate and after it."""
     return [
         *fold_needs(work),
         *(need if need.step == GATE else need.plus(work.weights) for need in export_needs(work)),
+        *derive_needs(work, precisions),
     ]
 
 
@@ -70,13 +72,13 @@ def require_memory_to_fold(model: PromptableModel) -> None:
     require_room(fold_needs(work), *words)
 
 
-def require_memory_to_export(folded: FoldedModel, consume: bool) -> None:
-    """The same for an export, which in the gate may `consume` the folded model's memory."""
+def require_memory_to_export(
+    folded: FoldedModel, consume: bool, precisions: Iterable[str] = ()
+) -> None:
+    """The same for an export, which from the gate on may `consume` the folded model's memory."""
     work, variant = work_of_folded(folded), folded.variant
-    needs = [
-        need.plus(-work.weights) if consume and need.step == GATE else need
-        for need in export_needs(work)
-    ]
+    write, *later = [*export_needs(work), *derive_needs(work, precisions)]
+    needs = [write, *(need.plus(-work.weights) if consume else need for need in later)]
     words = about("exporting", folded.family, variant.vit, variant.input_size)
     require_room(needs, *words)
 

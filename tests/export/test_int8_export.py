@@ -10,9 +10,10 @@ import pytest
 
 import samedge
 from samedge.bundle import Bundle
-from samedge.errors import FrameError, ParityError
+from samedge.errors import FrameError, NotSupportedError, ParityError
 from samedge.export import deriving
 from samedge.export.int8_record import Quantised
+from samedge.memory import Room
 from tests.export.engine import folded_model, random_frame
 from tests.export.rtx import DEMO, engines_of, needs_rtx, report_of
 
@@ -81,6 +82,16 @@ def test_a_failed_gate_leaves_half_precision(
     assert (path / "int8-report.html").exists()
     with samedge.load(left) as session:
         assert session.describe()["precision"] != "int8"
+
+
+def test_too_little_memory_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samedge.memory.room", lambda: Room(10**8, "free"))
+    with pytest.raises(NotSupportedError, match="INT8: statistics") as caught:
+        samedge.export(Bundle.open(DEMO), tmp_path / "a.samedge", ("int8",))
+    assert caught.value.exit_code == 4
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from samedge.models import (
     tiny_samus_config,
 )
 from samedge.models.build import model_shapes
-from samedge.needs import Work, bundle_bytes, export_needs, fold_needs
+from samedge.needs import HALF, INT8, Work, bundle_bytes, derive_needs, export_needs, fold_needs
 from tests.export.engine import folded_model
 
 works = st.builds(
@@ -74,3 +74,14 @@ def test_sizes_before_and_after_folding_are_the_same(config: SamConfig) -> None:
 def test_the_bundle_s_size_is_told_from_above() -> None:
     folded = folded_model("sam")
     assert bundle_bytes(work_of_folded(folded)) > 4 * sum(p.numel() for p in folded.parameters())
+
+
+def test_other_precisions_need_more_the_more_there_is_to_do() -> None:
+    work = Work(weights=10**9, images=1, heads=12, tokens=4096, padded=4900, dim=768, attended=4096)
+    assert derive_needs(work, ("fp32",)) == []
+    (half,) = derive_needs(work, ("fp32", "fp16"))
+    assert half.step == HALF
+    assert half.bytes > 4 * work.weights
+    steps = {need.step: need.bytes for need in derive_needs(work, ("int8",))}
+    assert set(steps) == {HALF, INT8}
+    assert steps[INT8] > steps[HALF]

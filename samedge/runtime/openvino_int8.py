@@ -32,6 +32,7 @@ def int8_steps() -> list[Callable[[Any], int]]:
         attend_from_tokens,
         relative_positions,  # these two: what the one before did not know
         bias_as_channels,
+        channel_norms,
     ]
 
 
@@ -124,6 +125,47 @@ def bias_as_channels(model: Any) -> int:
         replace(node.output(0), product)
         count += 1
     return count
+
+
+def channel_norms(model: Any) -> int:
+    """x / sqrt(mean of squares over channels + eps) -> one NormalizeL2, and a factor.
+
+    `sqrt(n) x / sqrt(sum of squares + n eps)`: the squares are never in memory, root and quotient
+    are taken once per pixel, and what follows (scale, shift, GELU, rounding) is in the same pass.
+
+    Returns:
+        How many were rewritten.
+    """
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Divide":
+            continue
+        x = node.input_value(0)
+        eps = _mean_square(node.input_value(1), x)
+        if eps is None:
+            continue
+        channels = x.get_partial_shape()[1].get_length()
+        y = ops.normalize_l2(x, ints(1), eps * channels, "add", name=node.get_friendly_name())
+        replace(node.output(0), ops.multiply(y, ops.constant(np.float32(channels**0.5))))
+        count += 1
+    return count
+
+
+def _mean_square(value: Any, x: Any) -> float | None:
+    """eps, if the value is sqrt(mean of x^2 over axis 1 + eps) and x is [N, C, H, W]."""
+    shape = x.get_partial_shape()
+    nodes = [value.get_node()]
+    for kind in ("Sqrt", "Add", "ReduceMean", "Multiply"):
+        if nodes[-1].get_type_name() != kind:
+            return None
+        nodes.append(nodes[-1].input_value(0).get_node())
+    _, total, mean, square, _ = nodes
+    eps, axes = constant(total.input_value(1)), constant(mean.input_value(1))
+    if any(square.input_value(i) != x for i in (0, 1)) or eps is None or axes is None:
+        return None
+    if shape.rank.get_length() != 4 or shape[1].is_dynamic or axes.reshape(-1).tolist() != [1]:
+        return None
+    return float(eps.item()) if eps.size == 1 and mean.get_attributes()["keep_dims"] else None
 
 
 class _Quantised(NamedTuple):

@@ -285,13 +285,12 @@ def _rewrite(a: _Attention, result: Any, const: _Shared) -> None:
     q = order(_with_bias(a, const))
     k, v = (_heads(order.linear(x), a) for x in a.sources[1:])
     places = np.pad(place_channels(*(side.keys for side in a.sides)), ((0, 0), (0, _spare(a))))
-    own = places[a.places()[1][order.order]]
-    k = ops.concat([k, const(np.repeat(own[:, None], a.heads, axis=1))], -1)
     cuts = [_pieces(x, [part.size for part in real]) for x in (q, k, v)]
     results = []
+    where = a.places()[1]
     for group, part, values in zip(groups, real, zip(*cuts, strict=True), strict=True):
         padding = np.stack([places[window == PAD] for window in group])
-        results.append(_attend(values, part.shape, padding, a, const))
+        results.append(_attend(values, places[where[part]], padding, a, const))
     y = results[0] if len(results) == 1 else ops.concat(results, 0)
     y = _Order(np.argsort(order.order), const)(y)
     replace(result, ops.reshape(y, ints(*result.get_shape()), False))
@@ -345,21 +344,29 @@ def _pieces(x: Any, sizes: list[int]) -> list[Any]:
 
 
 def _attend(
-    values: tuple[Any, ...], shape: tuple[int, int], padding: Floats, a: _Attention, const: _Shared
+    values: tuple[Any, ...], own: Floats, padding: Floats, a: _Attention, const: _Shared
 ) -> Any:
-    """Attention in windows of `shape` (windows, real tokens): [tokens, heads * d].
+    """Attention in windows of real tokens and padding: [tokens, heads * d].
 
-    padding: [windows, padding tokens, channels behind those of keys].
+    own, padding: [windows, tokens, channels behind those of keys].
     """
-    q, k, v = (ops.reshape(x, ints(*shape, a.heads, -1), False) for x in values)
+    shape = own.shape[:2]
+    q, k, v = (
+        ops.transpose(ops.reshape(x, ints(*shape, a.heads, -1), False), ints(0, 2, 1, 3))
+        for x in values
+    )
+    k = ops.concat([k, const(_by_head(own, a))], -1)
     if padding.shape[1]:
-        empty = np.zeros((shape[0], padding.shape[1], a.heads, a.size), np.float32)
-        own = np.repeat(padding[:, :, None], a.heads, axis=2)
-        k = ops.concat([k, const(np.concatenate([empty, own], -1))], 1)
-        v = ops.concat([v, const(empty)], 1)
-    q, k, v = (ops.transpose(x, ints(0, 2, 1, 3)) for x in (q, k, v))
+        empty = np.zeros((shape[0], a.heads, padding.shape[1], a.size), np.float32)
+        k = ops.concat([k, const(np.concatenate([empty, _by_head(padding, a)], -1))], 2)
+        v = ops.concat([v, const(empty)], 2)
     name = f"{a.scores.get_friendly_name()}/{shape[1]}"
     scores = ops.matmul(q, k, False, True, name=name)
     y = ops.matmul(ops.softmax(scores, -1), v, False, False, name=f"{name}/values")
     y = ops.transpose(y, ints(0, 2, 1, 3))
     return ops.reshape(y, ints(math.prod(shape), -1), False)
+
+
+def _by_head(values: Floats, a: _Attention) -> Floats:
+    """[windows, tokens, channels], once for each head."""
+    return np.repeat(values[:, None], a.heads, axis=1)

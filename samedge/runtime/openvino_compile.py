@@ -28,7 +28,14 @@ import openvino.opset13 as ops
 from samedge.bundle import Bundle
 from samedge.errors import BundleError, DeviceError
 from samedge.memory import release_memory
-from samedge.runtime import openvino_int8, openvino_rewrites, openvino_weights
+from samedge.runtime import (
+    openvino_copies,
+    openvino_int8,
+    openvino_nodes,
+    openvino_rewrites,
+    openvino_weights,
+    openvino_windows,
+)
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.cache import EngineCache, Mapped, load_or_build
 from samedge.runtime.openvino_weights import halve_weights, to_float32
@@ -302,5 +309,8 @@ def _key(
 @cache
 def _source_digest() -> str:
     """Hash of the rewrites' source: a graph rewritten by other code is another engine."""
-    sources = (openvino_rewrites.__file__, openvino_int8.__file__, openvino_weights.__file__)
-    return hashlib.sha256(b"".join(Path(s).read_bytes() for s in sources)).hexdigest()
+    sources = (
+        *(openvino_rewrites, openvino_int8, openvino_windows),
+        *(openvino_copies, openvino_nodes, openvino_weights),
+    )
+    return hashlib.sha256(b"".join(Path(str(s.__file__)).read_bytes() for s in sources)).hexdigest()

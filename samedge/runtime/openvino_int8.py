@@ -14,10 +14,26 @@ import numpy as np
 import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge.runtime.openvino_nodes import (
+    constant,
+    ints,
+    place_channels,
+    replace,
+    rows_and_columns,
+)
+from samedge.runtime.openvino_windows import attend_from_tokens
+
 
 def int8_steps() -> list[Callable[[Any], int]]:
     """In their order; each takes an ov.Model, changes it in place and returns how often it did."""
-    return [relative_positions, untransposed_keys, bias_as_channels, split_quantised]
+    return [
+        untransposed_keys,
+        split_quantised,
+        attend_from_tokens,
+        relative_positions,  # these two: what the one before did not know
+        bias_as_channels,
+        channel_norms,
+    ]
 
 
 def relative_positions(model: Any) -> int:
@@ -40,11 +56,11 @@ def relative_positions(model: Any) -> int:
         if x.get_partial_shape().is_dynamic or len(x.get_shape()) != 5:
             continue
         windows, heads, m, n, d = (int(size) for size in x.get_shape())
-        y = ops.transpose(x, _ints(2, 0, 1, 3, 4))
-        y = ops.reshape(y, _ints(m, windows * heads * n, d), False)
+        y = ops.transpose(x, ints(2, 0, 1, 3, 4))
+        y = ops.reshape(y, ints(m, windows * heads * n, d), False)
         y = ops.matmul(y, table, False, False, name=node.get_friendly_name())
-        y = ops.reshape(y, _ints(m, windows, heads, n, -1), False)
-        _replace(node.output(0), ops.transpose(y, _ints(1, 2, 0, 3, 4)))
+        y = ops.reshape(y, ints(m, windows, heads, n, -1), False)
+        replace(node.output(0), ops.transpose(y, ints(1, 2, 0, 3, 4)))
         count += 1
     return count
 
@@ -68,11 +84,11 @@ def untransposed_keys(model: Any) -> int:
         keys = turn.input_value(0)
         axes = order.get_data().tolist()
         if axes == [0, 2, 3, 1]:  # [B, T, h, d] -> [B, h, d, T]
-            keys = ops.transpose(keys, _ints(0, 2, 1, 3)).output(0)
+            keys = ops.transpose(keys, ints(0, 2, 1, 3)).output(0)
         elif axes != [0, 1, 3, 2]:
             continue
         product = ops.matmul(node.input_value(0), keys, False, True, name=node.get_friendly_name())
-        _replace(node.output(0), product)
+        replace(node.output(0), product)
         count += 1
     return count
 
@@ -91,44 +107,65 @@ def bias_as_channels(model: Any) -> int:
         if node.get_type_name() != "Add" or node.get_output_partial_shape(0).is_dynamic:
             continue
         scores, bias = (node.input_value(i).get_node() for i in (0, 1))
-        parts = _rows_and_columns(bias)
+        parts = rows_and_columns(bias)
         if parts is None or scores.get_type_name() != "MatMul":
             continue
         if not scores.get_attributes()["transpose_b"] or scores.get_attributes()["transpose_a"]:
             continue
         batch, heads, queries, _ = (int(n) for n in node.get_output_shape(0))
         sides = [int(part.get_shape()[-1]) for part in parts]
-        flat = [ops.reshape(part, _ints(batch, heads, queries, side), False)
+        flat = [ops.reshape(part, ints(batch, heads, queries, side), False)
                 for part, side in zip(parts, sides, strict=True)]  # fmt: skip
-        places = np.broadcast_to(_places(*sides), (batch, heads, sides[0] * sides[1], sum(sides)))
+        places = np.broadcast_to(
+            place_channels(*sides), (batch, heads, sides[0] * sides[1], sum(sides))
+        )
         longer = ops.concat([scores.input_value(0), *flat], -1)
         keys = ops.concat([scores.input_value(1), ops.constant(np.ascontiguousarray(places))], -1)
         product = ops.matmul(longer, keys, False, True, name=scores.get_friendly_name())
-        _replace(node.output(0), product)
+        replace(node.output(0), product)
         count += 1
     return count
 
 
-def _rows_and_columns(node: Any) -> tuple[Any, Any] | None:
-    """`[.., h]` and `[.., w]` behind `Reshape(Unsqueeze(rows, -1) + Unsqueeze(cols, -2))`."""
-    if node.get_type_name() != "Reshape" or node.input_value(0).get_partial_shape().is_dynamic:
-        return None
-    total = node.input_value(0).get_node()
-    if total.get_type_name() != "Add" or len(total.get_output_shape(0)) != 6:
-        return None
-    first, second = (total.input_value(i) for i in (0, 1))
-    if first.get_shape()[-1] != 1 or second.get_shape()[-2] != 1:
-        return None
-    wide = [value.get_node() for value in (first, second)]
-    if any(one.get_type_name() not in ("Unsqueeze", "Reshape") for one in wide):
-        return None
-    return wide[0].input_value(0), wide[1].input_value(0)
+def channel_norms(model: Any) -> int:
+    """x / sqrt(mean of squares over channels + eps) -> one NormalizeL2, and a factor.
+
+    `sqrt(n) x / sqrt(sum of squares + n eps)`: the squares are never in memory, root and quotient
+    are taken once per pixel, and what follows (scale, shift, GELU, rounding) is in the same pass.
+
+    Returns:
+        How many were rewritten.
+    """
+    count = 0
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Divide":
+            continue
+        x = node.input_value(0)
+        eps = _mean_square(node.input_value(1), x)
+        if eps is None:
+            continue
+        channels = x.get_partial_shape()[1].get_length()
+        y = ops.normalize_l2(x, ints(1), eps * channels, "add", name=node.get_friendly_name())
+        replace(node.output(0), ops.multiply(y, ops.constant(np.float32(channels**0.5))))
+        count += 1
+    return count
 
 
-def _places(height: int, width: int) -> NDArray[np.float32]:
-    """float32 [height * width, height + width]: row and column of each key, as ones."""
-    rows = np.repeat(np.eye(height, dtype=np.float32), width, axis=0)
-    return np.concatenate([rows, np.tile(np.eye(width, dtype=np.float32), (height, 1))], axis=1)
+def _mean_square(value: Any, x: Any) -> float | None:
+    """eps, if the value is sqrt(mean of x^2 over axis 1 + eps) and x is [N, C, H, W]."""
+    shape = x.get_partial_shape()
+    nodes = [value.get_node()]
+    for kind in ("Sqrt", "Add", "ReduceMean", "Multiply"):
+        if nodes[-1].get_type_name() != kind:
+            return None
+        nodes.append(nodes[-1].input_value(0).get_node())
+    _, total, mean, square, _ = nodes
+    eps, axes = constant(total.input_value(1)), constant(mean.input_value(1))
+    if any(square.input_value(i) != x for i in (0, 1)) or eps is None or axes is None:
+        return None
+    if shape.rank.get_length() != 4 or shape[1].is_dynamic or axes.reshape(-1).tolist() != [1]:
+        return None
+    return float(eps.item()) if eps.size == 1 and mean.get_attributes()["keep_dims"] else None
 
 
 class _Quantised(NamedTuple):
@@ -162,7 +199,7 @@ def split_quantised(model: Any) -> int:
         start = 0
         for index, (output, width) in enumerate(zip(node.outputs(), widths, strict=True)):
             stop = start + width.get_length()
-            _replace(output, _part(linear, slice(start, stop), index))
+            replace(output, _part(linear, slice(start, stop), index))
             start = stop
         count += 1
     return count
@@ -184,7 +221,7 @@ def _quantised(node: Any) -> _Quantised | None:
     """The quantised linear layer that ends in `node`, if it is one."""
     bias = None
     if node.get_type_name() == "Add":
-        bias = _constant(node.input_value(1))
+        bias = constant(node.input_value(1))
         node = node.input_value(0).get_node()
         if bias is None:
             return None
@@ -202,27 +239,10 @@ def _dequantised(value: Any) -> tuple[NDArray[np.int8], NDArray[np.float32]] | N
     node = value.get_node()
     if node.get_type_name() != "Multiply":
         return None
-    convert, scales = node.input_value(0).get_node(), _constant(node.input_value(1))
+    convert, scales = node.input_value(0).get_node(), constant(node.input_value(1))
     if convert.get_type_name() != "Convert" or scales is None:
         return None
-    weight = _constant(convert.input_value(0))
+    weight = constant(convert.input_value(0))
     if weight is None or weight.dtype != np.int8:
         return None
     return weight, scales.reshape(-1).astype(np.float32)
-
-
-def _constant(value: Any) -> NDArray[Any] | None:
-    """The numbers of a constant, which may be reshaped."""
-    node = value.get_node()
-    if node.get_type_name() == "Reshape":
-        node = node.input_value(0).get_node()
-    return node.get_data() if node.get_type_name() == "Constant" else None
-
-
-def _replace(output: Any, node: Any) -> None:
-    for target in list(output.get_target_inputs()):
-        target.replace_source_output(node.output(0))
-
-
-def _ints(*values: int) -> Any:
-    return ops.constant(np.array(values, np.int64))

@@ -176,3 +176,37 @@ def test_another_bias_is_left_alone() -> None:
         return build()
 
     assert_unchanged(same, x, rewrites.bias_as_channels, 0)
+
+
+def norm(axis: int = 1, eps: float = 1e-2, other: bool = False, keep: bool = True) -> Any:
+    """x [2, 5, 3, 4] -> x / sqrt(mean of squares + eps), with a scale."""
+
+    def build() -> ov.Model:
+        x = ops.parameter([2, 5, 3, 4], np.float32)
+        y = ops.relu(x) if other else x
+        mean = ops.reduce_mean(ops.multiply(y, x), ops.constant(np.array([axis])), keep)
+        mean = mean if keep else ops.unsqueeze(mean, ops.constant(np.array(1)))
+        total = ops.add(mean, ops.constant(np.array([eps], np.float32)))
+        scale = np.arange(1, 6, dtype=np.float32).reshape(1, 5, 1, 1)
+        y = ops.multiply(ops.divide(x, ops.sqrt(total)), ops.constant(scale))
+        return ov.Model([y], [x])
+
+    return build
+
+
+IMAGE = rng.standard_normal((2, 5, 3, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("eps", [1e-6, 0.5])
+@pytest.mark.parametrize("size", [1.0, 1e-3, 0.0])
+def test_channel_norms(eps: float, size: float) -> None:
+    """eps counts as it did, also where everything is small, and in the dark."""
+    model = assert_unchanged(norm(eps=eps), IMAGE * np.float32(size), rewrites.channel_norms, 1)
+    kinds = [node.get_type_name() for node in model.get_ops()]
+    assert "NormalizeL2" in kinds
+    assert "ReduceMean" not in kinds
+
+
+@pytest.mark.parametrize("change", [{"axis": 3}, {"other": True, "eps": 10.0}, {"keep": False}])
+def test_other_norms_are_left_alone(change: dict[str, Any]) -> None:
+    assert_unchanged(norm(**change), IMAGE, rewrites.channel_norms, 0)

@@ -24,7 +24,10 @@ class FakeSession:
     def __init__(self, error: float = 0.0) -> None:
         self.now, self.frames, self.error = 0.0, 0, error
         self.family = SAMUS
-        self.manifest = {"variant": {"input_size": 256, "low_res": 128}}
+        self.manifest = {
+            "variant": {"input_size": 256, "low_res": 128},
+            "graphs": {"encoder": {"fp32": {}}, "decoder": {"fp32": {}}},
+        }
 
     def clock(self) -> float:
         return self.now

@@ -92,7 +92,7 @@ def test_labels_elsewhere_with_class_numbers(tmp_path: Path) -> None:
     [
         (["--split", "tests"], 3, "there is no list MainPatient/tests.txt"),
         (["--prompt", "box"], 3, "takes no box prompts"),
-        (["--precision", "fp16"], 4, "fp16"),
+        (["--precision", "int8"], 4, "int8"),
         (["--spacing", "wide"], 2, "expected millimetres"),
         (["--data-classes", "a,,b"], 2, "expected names"),
         (["--spacing", "1", "--score-at", "network"], 3, "has no spacing"),
@@ -124,7 +124,7 @@ def test_a_report_of_an_earlier_run_goes_first(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "report.json").write_text("{}")
-    options = ["--data", str(data), "--precision", "fp16", "-o", str(tmp_path)]
+    options = ["--data", str(data), "--precision", "int8", "-o", str(tmp_path)]
     assert run(["eval", str(TINY_BUNDLE), *options]) == 4
     assert not (tmp_path / "report.json").exists()
     (tmp_path / "file").write_text("in the way")

@@ -135,7 +135,9 @@ def _parts(step: Step) -> Callable[[str, int, int], None]:
 
 
 def _probe(draft: Bundle, graphs: dict[str, OnnxGraph], frames: Frames, work: Path) -> Probe:
-    runs: list[Callable[[Session], object]] = [partial(verify_session, tests=draft.selftest())]
+    runs: list[Callable[[Session], object]] = [
+        partial(verify_session, tests=[test]) for test in draft.selftest()
+    ]
     if draft.family.slices == 1:
         runs += [partial(segment_centre, frame=frame) for frame in frames]
     return probe(draft, graphs, runs, work)

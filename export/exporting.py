@@ -121,7 +121,8 @@ def _derive(
         The error to raise once the bundle is written: INT8 did not pass.
     """
     data = _calibration(calibration, draft)
-    half = HalfGraphs(draft, data.frames[:PROBED], writer.scratch(), step)
+    more = [] if calibration is None else data.frames[:PROBED]
+    half = HalfGraphs(draft, more, writer.scratch(), step)
     for name, graph in half.graphs.items():
         manifest["graphs"][name]["fp16"] = write_graph(writer, graph, name, "fp16")
     manifest["overflow"], keep = half.record, half.kept

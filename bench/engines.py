@@ -67,19 +67,19 @@ def measure(vit: str, capability: int, work: Path, say: Callable[[str], None]) -
     return rows
 
 
-def network_part(graph: OnnxGraph, side: int) -> OnnxGraph:
+def network_part(graph: OnnxGraph, side: int, channels: int = 1) -> OnnxGraph:
     """The part of an encoder graph behind `network_input`, which is all that other exports have.
 
     Args:
-        graph: of one channel; not changed.
-        side: of the network's input, px.
+        graph: of images; not changed.
+        side, channels: of the network's input.
     """
     require("onnx", extra="export", what="samedge.bench.engines")
     from onnx import TensorProto, helper
 
     part = graph.copy()
     part.nodes = [node for node in part.nodes if "network_input" not in node.output]
-    shape = (1, 1, side, side)
+    shape = (1, channels, side, side)
     part.inputs = [helper.make_tensor_value_info("network_input", TensorProto.FLOAT, shape)]
     part.prune()
     return part

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from samedge.export.attention_sizes import AttentionSizes
 from samedge.export.graph import Graph
 from samedge.export.layers import (
     array,
@@ -19,50 +19,14 @@ from samedge.export.layers import (
 from samedge.fold import layers as fl
 
 
-@dataclass(frozen=True)
-class _Shape:
-    """Sizes of one block's attention: b images of n x n tokens, h heads of d, windows of w x w."""
-
-    b: int
-    n: int
-    h: int
-    d: int
-    w: int
-
-    @classmethod
-    def of(cls, layer: fl.RelativeAttention, batch: int) -> _Shape:
-        return cls(
-            batch,
-            layer.grid,
-            layer.heads,
-            layer.qkv.weight.shape[0] // layer.heads,
-            layer.window,
-        )
-
-    @property
-    def dim(self) -> int:
-        """Width of a token."""
-        return self.h * self.d
-
-    @property
-    def count(self) -> int:
-        """Windows per side."""
-        return -(-self.n // self.w)
-
-    @property
-    def pad(self) -> int:
-        """Padding tokens per side."""
-        return self.count * self.w - self.n
-
-    @property
-    def windows(self) -> int:
-        """Windows of all images together."""
-        return self.b * self.count**2
+def _shape(layer: fl.RelativeAttention, batch: int) -> AttentionSizes:
+    width = layer.qkv.weight.shape[0] // layer.heads
+    return AttentionSizes(batch, layer.grid, layer.heads, width, layer.window)
 
 
 def self_attention(g: Graph, x: str, layer: fl.RelativeAttention, batch: int, path: str) -> str:
     """`RelativeAttention` of `samedge.fold.layers`; x and the result are [batch, n * n, dim]."""
-    shape = _Shape.of(layer, batch)
+    shape = _shape(layer, batch)
     qkv = linear(g, x, layer.qkv, f"{path}.qkv")
     parts = split(g, qkv, 3, shape.dim, path)
     along = None
@@ -102,7 +66,9 @@ def _tables(g: Graph, layer: fl.RelativeAttention | fl.DepthBranch, path: str) -
     )
 
 
-def _global(g: Graph, parts: list[str], layer: fl.RelativeAttention, s: _Shape, path: str) -> str:
+def _global(
+    g: Graph, parts: list[str], layer: fl.RelativeAttention, s: AttentionSizes, path: str
+) -> str:
     q, k, v = parts
     q, v = heads(g, q, s.h, s.dim, path), heads(g, v, s.h, s.dim, path)
     kt = key_heads(g, k, s.h, s.dim, path)
@@ -112,7 +78,7 @@ def _global(g: Graph, parts: list[str], layer: fl.RelativeAttention, s: _Shape, 
     return merge(g, softmax_value(g, scores, v, path), s.dim, path)
 
 
-def _cut(g: Graph, x: str, s: _Shape, path: str) -> str:
+def _cut(g: Graph, x: str, s: AttentionSizes, path: str) -> str:
     """Tokens [b, n * n, dim] -> windows, heads first: [windows, h, w * w, d]; padded with zeros."""
     x = g.reshape(x, (s.b, s.n, s.n, s.dim), path)
     if s.pad:
@@ -123,7 +89,7 @@ def _cut(g: Graph, x: str, s: _Shape, path: str) -> str:
     return g.reshape(x, (s.windows, s.h, s.w * s.w, s.d), path)
 
 
-def _uncut(g: Graph, y: str, s: _Shape, path: str) -> str:
+def _uncut(g: Graph, y: str, s: AttentionSizes, path: str) -> str:
     """The way back: [windows, h, w * w, d] -> [b, n * n, dim]."""
     y = g.reshape(y, (s.b * s.count, s.count, s.h, s.w, s.w, s.d), path)
     y = g.transpose(y, (0, 3, 1, 4, 2, 5), path)
@@ -136,7 +102,7 @@ def _uncut(g: Graph, y: str, s: _Shape, path: str) -> str:
 
 
 def _in_windows(
-    g: Graph, q: str, k: str, v: str, tables: tuple[str, str], s: _Shape, path: str
+    g: Graph, q: str, k: str, v: str, tables: tuple[str, str], s: AttentionSizes, path: str
 ) -> str:
     bias = relative_bias(g, q, (s.h, s.w, s.w, s.d), tables, path)
     bias = g.reshape(bias, (s.windows, s.h, s.w * s.w, s.w * s.w), path)
@@ -145,7 +111,7 @@ def _in_windows(
 
 
 def _along_depth(
-    g: Graph, parts: Sequence[str], layer: fl.DepthBranch, s: _Shape, path: str
+    g: Graph, parts: Sequence[str], layer: fl.DepthBranch, s: AttentionSizes, path: str
 ) -> str:
     """`DepthBranch`: parts are q, k, v as [entries, h, places, d], entries along the batch axis."""
     places, groups = s.w * s.w, s.windows // layer.depth

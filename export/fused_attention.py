@@ -25,6 +25,7 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.export.attention_sizes import AttentionSizes
 from samedge.export.graph import Graph
 from samedge.export.onnx_graph import OnnxGraph
 
@@ -69,45 +70,16 @@ def distance_table(table: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class _Sizes:
-    """b images of n x n tokens, h heads of d, windows of w x w."""
-
-    b: int
-    n: int
-    h: int
-    d: int
-    w: int
-
-    @property
-    def dim(self) -> int:
-        return self.h * self.d
-
-    @property
-    def count(self) -> int:
-        """Windows per side."""
-        return -(-self.n // self.w)
-
-    @property
-    def pad(self) -> int:
-        return self.count * self.w - self.n
-
-    @property
-    def windowed(self) -> bool:
-        """False if one window is the whole grid; one that is larger has padding."""
-        return self.w != self.n
-
+class _Sizes(AttentionSizes):
     @property
     def distances(self) -> int:
+        """From a query to a key, in one direction."""
         return 2 * self.w - 1
 
     @property
     def lead(self) -> tuple[int, int, int]:
         """The axes in front of a window's: rows of windows (of all images), columns, heads."""
         return self.b * self.count, self.count, self.h
-
-    @property
-    def windows(self) -> int:
-        return self.b * self.count**2
 
 
 def _sizes(graph: OnnxGraph, path: str) -> _Sizes:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -184,31 +185,26 @@ class _Conversion:
 
 def number_values(graph: OnnxGraph) -> set[str]:
     """Values of a float32 graph that are floating point numbers."""
-    floats = {v.name for v in graph.inputs if v.type.tensor_type.elem_type == TensorProto.FLOAT}
-    weights = {key for key, array in graph.arrays.items() if array.dtype == np.float32}
-    for node in graph.nodes:
-        if node.op_type == "Cast":
-            made = cast_to(node) == TensorProto.FLOAT
-        else:
-            made = node.op_type not in _UNTYPED | _COMPARING and any(
-                value in floats or value in weights for value in node.input
-            )
-        if made:
-            floats.update(node.output)
-    return floats
+    given = {v.name for v in graph.inputs if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return _typed_values(graph, np.dtype(np.float32), given)
 
 
 def half_values(graph: OnnxGraph) -> set[str]:
     """Values of a graph of `to_half` that are float16; weights are not among them."""
-    weights = {name for name, array in graph.arrays.items() if array.dtype == np.float16}
-    halves: set[str] = set()
+    return _typed_values(graph, np.dtype(np.float16), set())
+
+
+def _typed_values(graph: OnnxGraph, dtype: np.dtype[Any], given: set[str]) -> set[str]:
+    """`given`, and what nodes make of it and of weights of the same type."""
+    weights = {name for name, array in graph.arrays.items() if array.dtype == dtype}
+    kind, found = helper.np_dtype_to_tensor_dtype(dtype), set(given)
     for node in graph.nodes:
         if node.op_type == "Cast":
-            made = cast_to(node) == TensorProto.FLOAT16
+            made = cast_to(node) == kind
         else:
             made = node.op_type not in _UNTYPED | _COMPARING and any(
-                value in halves or value in weights for value in node.input
+                value in found or value in weights for value in node.input
             )
         if made:
-            halves.update(node.output)
-    return halves
+            found.update(node.output)
+    return found

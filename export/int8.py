@@ -200,11 +200,8 @@ class _Work:
         return quantised, agreement.dice >= self.options.min_dice
 
     def _base(self) -> OnnxGraph:
-        """What Q/DQ is put into. The network's input stays float32 in every graph of a bundle."""
-        if not self.options.half:
-            return self.graph
-        entry = {node.name for node in self.graph.nodes if "network_input" in node.output}
-        return to_half(self.graph, self.options.keep_float | entry)
+        """What Q/DQ is put into."""
+        return to_half(self.graph, self.options.keep_float) if self.options.half else self.graph
 
     def _explain(self, kept: Sequence[LayerRecord]) -> None:
         for layer in kept:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -89,17 +90,14 @@ def probe(
         ModelError: a value is not finite.
     """
     found = Probe()
-    files = {}
-    for name, graph in graphs.items():
-        files[name] = work / f"{name}.probe.onnx"
-        with_probes(graph).save(files[name])
-    with graph_session(bundle, files, "fp32", watch=found.watch) as session:
-        for segment in frames:
-            segment(session)
-            found.frames += 1
-    for path in files.values():
-        path.unlink()
-        path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+    with TemporaryDirectory(dir=work) as folder:
+        files = {name: Path(folder) / f"{name}.onnx" for name in graphs}
+        for name, graph in graphs.items():
+            with_probes(graph).save(files[name])
+        with graph_session(bundle, files, "fp32", watch=found.watch) as session:
+            for segment in frames:
+                segment(session)
+                found.frames += 1
     return found
 
 

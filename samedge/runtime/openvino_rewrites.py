@@ -14,6 +14,7 @@ import openvino.opset13 as ops
 from numpy.typing import NDArray
 
 from samedge.runtime.openvino_int8 import int8_steps
+from samedge.runtime.openvino_nodes import ints, only_consumer, replace
 
 CONVOLUTION_CHANNELS = 128
 WINOGRAD_CHANNELS = 256  # below, the transforms cost more than the products save
@@ -75,7 +76,7 @@ def split_linear(model: Any) -> int:
         for index, (output, width) in enumerate(zip(node.outputs(), widths, strict=True)):
             stop = start + width.get_length()
             name = f"{node.get_friendly_name()}.{index}"
-            _replace(output, _columns(linear, start, stop, name))
+            replace(output, _columns(linear, start, stop, name))
             start = stop
         count += 1
     return count
@@ -121,7 +122,7 @@ def winograd(model: Any) -> int:
             kernel = node.input_value(1).get_node()
             if kernel.get_type_name() == "Constant" and _suits(node):
                 name = node.get_friendly_name()
-                _replace(node.output(0), _winograd(node.input_value(0), kernel.get_data(), name))
+                replace(node.output(0), _winograd(node.input_value(0), kernel.get_data(), name))
                 count += 1
     return count
 
@@ -152,16 +153,16 @@ def _winograd(x: Any, kernel: Array, name: str) -> Any:
     domain = np.einsum("ai,bj,ocij->abco", _KERNEL, _KERNEL, kernel.astype(np.float64))
     weights = domain.reshape(16, channels, outputs).astype(np.float32)
     take = input_transform(size)
-    y = ops.transpose(x, _ints(0, 2, 3, 1))
-    y = ops.reshape(y, _ints(size, size * channels), False)
+    y = ops.transpose(x, ints(0, 2, 3, 1))
+    y = ops.reshape(y, ints(size, size * channels), False)
     y = ops.matmul(_floats(take.reshape(4 * tiles, size)), y, False, False)
-    y = ops.reshape(y, _ints(4, 1, tiles, size, channels), False)
+    y = ops.reshape(y, ints(4, 1, tiles, size, channels), False)
     y = ops.matmul(_floats(take.reshape(1, 4, 1, tiles, size)), y, False, False)
-    y = ops.reshape(y, _ints(16, tiles * tiles, channels), False)
-    parts = ops.split(y, _ints(0, scalar=True), 16).outputs()
+    y = ops.reshape(y, ints(16, tiles * tiles, channels), False)
+    parts = ops.split(y, ops.constant(np.array(0, np.int64)), 16).outputs()
     products = [
         ops.matmul(
-            ops.reshape(part, _ints(tiles * tiles, channels), False),
+            ops.reshape(part, ints(tiles * tiles, channels), False),
             ops.constant(np.ascontiguousarray(weight)), False, False, name=f"{name}/{i}",
         )
         for i, (part, weight) in enumerate(zip(parts, weights, strict=True))
@@ -169,10 +170,10 @@ def _winograd(x: Any, kernel: Array, name: str) -> Any:
     rows = []
     for p in range(2):
         cells = [_output_cell(products, p, q) for q in range(2)]
-        cells = [ops.reshape(c, _ints(tiles, 1, tiles, 1, outputs), False) for c in cells]
+        cells = [ops.reshape(c, ints(tiles, 1, tiles, 1, outputs), False) for c in cells]
         rows.append(ops.concat(cells, 3))
-    y = ops.reshape(ops.concat(rows, 1), _ints(1, size, size, outputs), False)
-    return ops.transpose(y, _ints(0, 3, 1, 2), name=name)
+    y = ops.reshape(ops.concat(rows, 1), ints(1, size, size, outputs), False)
+    return ops.transpose(y, ints(0, 3, 1, 2), name=name)
 
 
 def input_transform(size: int) -> NDArray[np.float64]:
@@ -212,30 +213,23 @@ def linear_as_convolution(model: Any) -> int:
 def _as_convolution(node: Any, linear: _Linear, shape: list[int]) -> None:
     inner, outer = linear.weight.shape
     tokens = int(np.prod(shape[:-1]))
-    x = ops.reshape(linear.x, _ints(1, tokens, 1, inner), False)
-    x = ops.transpose(x, _ints(0, 3, 1, 2))
+    x = ops.reshape(linear.x, ints(1, tokens, 1, inner), False)
+    x = ops.transpose(x, ints(0, 3, 1, 2))
     kernel = np.ascontiguousarray(linear.weight.T)[:, :, None, None]
     name = node.get_friendly_name()
     x = ops.convolution(x, ops.constant(kernel), [1, 1], [0, 0], [0, 0], [1, 1], name=name)
-    bias = _only_consumer(node, "Add")
+    bias = only_consumer(node, "Add")
     if bias is not None:
         found = _linear(bias)
         if found is not None and found.bias is not None and found.bias.size == outer:
             node, values = bias, np.ascontiguousarray(found.bias.reshape(1, outer, 1, 1))
             x = ops.add(x, ops.constant(values), name=node.get_friendly_name())
-    gelu = _only_consumer(node, "Gelu")
+    gelu = only_consumer(node, "Gelu")
     if gelu is not None:
         node = gelu
         x = ops.gelu(x, gelu.get_attributes()["approximation_mode"])
-    x = ops.reshape(ops.transpose(x, _ints(0, 2, 3, 1)), _ints(*shape), False)
-    _replace(node.output(0), x)
-
-
-def _only_consumer(node: Any, kind: str) -> Any | None:
-    targets = list(node.output(0).get_target_inputs())
-    if len(targets) != 1 or targets[0].get_node().get_type_name() != kind:
-        return None
-    return targets[0].get_node()
+    x = ops.reshape(ops.transpose(x, ints(0, 2, 3, 1)), ints(*shape), False)
+    replace(node.output(0), x)
 
 
 def _output_cell(products: list[Any], p: int, q: int) -> Any:
@@ -250,15 +244,6 @@ def _output_cell(products: list[Any], p: int, q: int) -> Any:
                 combine = ops.add if sign > 0 else ops.subtract
                 total = combine(total, products[4 * a + b])
     return total
-
-
-def _replace(output: Any, node: Any) -> None:
-    for target in list(output.get_target_inputs()):
-        target.replace_source_output(node.output(0))
-
-
-def _ints(*values: int, scalar: bool = False) -> Any:
-    return ops.constant(np.array(values[0] if scalar else values, np.int64))
 
 
 def _floats(values: NDArray[np.float64]) -> Any:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 import samedge
+from samedge.bench.engines import network_part
 from samedge.bundle import Bundle
 from samedge.errors import ModelError, ParityError
 from samedge.export import deriving
@@ -171,8 +172,10 @@ ROUNDER = _Rounder()
 def test_emulation_is_each_node_rounded(name: str, tmp_path: Path) -> None:
     """The oracle: onnx's reference implementation of each node in float32, its result rounded."""
     full = graph_of(encoder_graph, name, tmp_path)
-    x = np.random.default_rng(0).normal(size=_network_shape(full)).astype(np.float32)
-    _cut_at_network_input(full, x.shape)
+    variant = folded_model(name).variant
+    shape = (1, variant.channels, variant.input_size, variant.input_size)
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    full = network_part(full, variant.input_size, variant.channels)
     half = to_half(full)
     expected = node_by_node(half, {"network_input": x})["image_embedding"]
     emulated(half).save(tmp_path / "emulated.onnx")
@@ -210,25 +213,6 @@ def node_by_node(half: OnnxGraph, values: dict[str, NDArray[Any]]) -> dict[str, 
 
 def _wide(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
-def _network_shape(graph: OnnxGraph) -> list[int]:
-    model = shape_inference.infer_shapes(graph.model())
-    value = next(v for v in model.graph.value_info if v.name == "network_input")
-    shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
-    side = folded_side(graph)
-    return [size or default for size, default in zip(shape, (1, 1, side, side), strict=True)]
-
-
-def folded_side(graph: OnnxGraph) -> int:
-    rows = next(v for v in graph.inputs if v.name == "rows")
-    return int(rows.type.tensor_type.shape.dim[1].dim_value)
-
-
-def _cut_at_network_input(graph: OnnxGraph, shape: Any) -> None:
-    graph.nodes = [node for node in graph.nodes if "network_input" not in node.output]
-    graph.inputs = [helper.make_tensor_value_info("network_input", FLOAT, shape)]
-    graph.prune()
 
 
 # The overflow probe ------------------------------------------------------------------------------

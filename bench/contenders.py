@@ -16,10 +16,10 @@ from samedge.bench.latency import Contender
 from samedge.bench.plain import INPUT, OUTPUT, export_plain
 from samedge.bundle import Bundle
 from samedge.errors import MissingDependencyError
-from samedge.geometry import frame_geometry
+from samedge.geometry.frame_geometry import frame_geometry
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.buffers import FrameBuffers
-from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OpenVinoBackend
 from samedge.runtime.precision import runnable
 
 
@@ -132,7 +132,7 @@ class Contenders:
 
     def _add_openvino(self, name: str, path: Path, precision: str) -> None:
         """Compiled with the options that samedge uses, so that only the graph differs."""
-        from samedge.runtime.openvino_compile import DEVICE, core, engine_config
+        from samedge.runtime.openvino.compile import DEVICE, core, engine_config
 
         config = engine_config(precision, LoadOptions(threads=self._threads))
         request = core().compile_model(str(path), DEVICE, config).create_infer_request()

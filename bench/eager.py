@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import CheckpointError, MissingDependencyError
 from samedge.families import Family
-from samedge.geometry import FrameGeometry
+from samedge.geometry.frame_geometry import FrameGeometry
 
 if TYPE_CHECKING:
     import torch

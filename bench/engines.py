@@ -20,8 +20,8 @@ from samedge.bench.plain import export_plain
 from samedge.errors import DeviceError
 
 if TYPE_CHECKING:
-    from samedge.export.onnx_graph import OnnxGraph
-    from samedge.runtime.layer_report import LayerReport
+    from samedge.export.graphs.model import OnnxGraph
+    from samedge.runtime.tensorrt.layer_report import LayerReport
 
 _HEAD = ("graph", "kernels", "fused attentions", "working memory, MB", "weights, MB")
 
@@ -40,10 +40,10 @@ def measure(vit: str, capability: int, work: Path, say: Callable[[str], None]) -
         DeviceError: TensorRT-RTX could not build one.
     """
     torch = require_torch()
-    from samedge.export.encoder_graph import encoder_graph
-    from samedge.export.fused_attention import MAX_COLUMNS, fuse_attention
-    from samedge.export.half_graph import to_half
-    from samedge.export.onnx_graph import OnnxGraph
+    from samedge.export.graphs.encoder import encoder_graph
+    from samedge.export.graphs.model import OnnxGraph
+    from samedge.export.graphs.tensorrt_attention import MAX_COLUMNS, fuse_attention
+    from samedge.export.half.graph import to_half
     from samedge.fold import fold
 
     model: Any = synthetic_samus(vit)
@@ -93,7 +93,7 @@ def build(path: Path, capability: int) -> LayerReport:
         DeviceError: it could not build the file.
     """
     trt: Any = require("tensorrt_rtx", extra="rtx", what="building engines")
-    from samedge.runtime.layer_report import LayerReport
+    from samedge.runtime.tensorrt.layer_report import LayerReport
 
     lines: list[str] = []
 

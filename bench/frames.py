@@ -74,7 +74,7 @@ def footage(source: Any = None) -> Footage:
     """
     if source is None:
         return Footage(speckle(8), None, "synthetic speckle, 640 x 480 px, grey")
-    from samedge.stream.sources import open_source
+    from samedge.sources.opening import open_source
 
     with open_source(Path(source)) as opened:
         items = [item for item, _ in zip(opened, range(MAX_FRAMES), strict=False)]

@@ -22,7 +22,7 @@ from samedge.bench.report import table
 from samedge.bundle import Bundle
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.buffers import FrameBuffers
-from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OpenVinoBackend
 
 Row = tuple[str, str, str, str, float]
 

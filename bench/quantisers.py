@@ -24,16 +24,16 @@ from samedge.bench.entry import run
 from samedge.bench.report import table
 from samedge.bundle import Bundle
 from samedge.errors import MissingDependencyError, NotSupportedError
-from samedge.export.calibration_data import CalibrationData, choose_frames
-from samedge.export.encoder_runs import NetworkInputs
-from samedge.export.int8 import quantise
-from samedge.export.int8_record import Int8Options
-from samedge.export.mask_agreement import MaskAgreement
-from samedge.export.onnx_graph import OnnxGraph
-from samedge.frame_inputs import encoder_inputs
-from samedge.geometry import frame_geometry
-from samedge.runtime.openvino_compile import core, split_encoder
-from samedge.stream.sources import open_source
+from samedge.export.graphs.model import OnnxGraph
+from samedge.export.int8.calibration_data import CalibrationData, choose_frames
+from samedge.export.int8.encoder_runs import NetworkInputs
+from samedge.export.int8.mask_agreement import MaskAgreement
+from samedge.export.int8.quantise import quantise
+from samedge.export.int8.record import Int8Options
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import encoder_inputs
+from samedge.runtime.openvino.compile import core, split_encoder
+from samedge.sources.opening import open_source
 
 FRAMES, QUESTIONS = 32, 40
 OTHERS = ("nncf", "onnxruntime")

@@ -30,7 +30,7 @@ def measure(path: Path, precision: str, threads: int, rounds: int) -> list[dict[
         threads: for every step.
         rounds: measured rounds, after one to warm up.
     """
-    from samedge.runtime.openvino_rewrites import steps
+    from samedge.runtime.openvino.rewrites.dense import steps
 
     bundle = Bundle.open(path)
     counts = {"as exported": 0}
@@ -57,8 +57,8 @@ def _contender(
     bundle: Bundle, precision: str, threads: int, number: int, counts: dict[str, int]
 ) -> Contender:
     """The encoder after the first `number` rewrites, compiled as a session would."""
-    from samedge.runtime import openvino_compile as compiling
-    from samedge.runtime.openvino_rewrites import steps
+    from samedge.runtime.openvino import compile as compiling
+    from samedge.runtime.openvino.rewrites.dense import steps
     from samedge.runtime.precision import graph_key
 
     file = graph_key(bundle.manifest, "openvino", "encoder", precision)

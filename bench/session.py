@@ -10,12 +10,12 @@ from samedge.bench.frames import Footage, footage, send
 from samedge.bench.latency import Clock, alternate, speed_ratio, summarise
 from samedge.bundle import Bundle
 from samedge.errors import ParityError
-from samedge.geometry import frame_geometry
-from samedge.memory import resident_mb
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.machine.memory import resident_mb
 from samedge.runtime import load
+from samedge.runtime.parity.verify import verify_session
 from samedge.runtime.result import STAGES
 from samedge.runtime.session import Session
-from samedge.runtime.verify import verify_session
 
 SCHEMA = 1
 EAGER_ROUNDS = 10  # an eager ViT takes seconds per frame

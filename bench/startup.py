@@ -22,7 +22,7 @@ from typing import Any
 from samedge.bench.entry import run
 from samedge.bench.frames import footage, send
 from samedge.errors import DeviceError
-from samedge.memory import resident_mb
+from samedge.machine.memory import resident_mb
 from samedge.runtime import load
 
 CHILD = "--started-at"  # monotonic seconds at which this process was asked for

@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import ParityError
-from samedge.export.calibration_data import CalibrationData
-from samedge.export.gpu_graph import shape_for_gpu
-from samedge.export.half_graph import to_half
-from samedge.export.int8 import quantise
-from samedge.export.int8_record import Int8Options
-from samedge.export.int8_report import report_page
-from samedge.export.onnx_graph import OnnxGraph
-from samedge.export.overflow import Probe, float32_nodes, probe
-from samedge.runtime.cpu import physical_cores
+from samedge.export.graphs.gpu import shape_for_gpu
+from samedge.export.graphs.model import OnnxGraph
+from samedge.export.half.graph import to_half
+from samedge.export.half.overflow import Probe, float32_nodes, probe
+from samedge.export.int8.calibration_data import CalibrationData
+from samedge.export.int8.quantise import quantise
+from samedge.export.int8.record import Int8Options
+from samedge.export.int8.report import report_page
+from samedge.machine.cpu import physical_cores
+from samedge.runtime.parity.verify import verify, verify_session
 from samedge.runtime.session import Session
-from samedge.runtime.verify import verify, verify_session
 
 Frames = Sequence[NDArray[np.uint8]]
 Step = Callable[[str], None]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from samedge._optional import require
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import NotSupportedError, ParityError
-from samedge.export.calibration_data import CalibrationData, choose_frames
 from samedge.export.deriving import HalfGraphs, Int8Graph, half_parity, write_graph
-from samedge.export.origin import FromBundle, Origin
-from samedge.needs import GATE
-from samedge.runtime.openvino_backend import OpenVinoBackend
-from samedge.runtime.verify import verify
+from samedge.export.int8.calibration_data import CalibrationData, choose_frames
+from samedge.export.origin_bundle import FromBundle, Origin
+from samedge.machine.needs import GATE
+from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.parity.verify import verify
 
 if TYPE_CHECKING:
     from samedge.fold.model import FoldedModel
@@ -89,7 +89,7 @@ def export(
         origin: Origin = FromBundle(source, wanted, check_memory)
     else:
         require("torch", extra="export", what="exporting a model")
-        from samedge.export.folded_origin import FromFolded
+        from samedge.export.origin_folded import FromFolded
 
         origin = FromFolded(source, wanted, half_weights, consume, check_memory)
     with BundleWriter(path, overwrite=overwrite, zip=zip, size=origin.size()) as writer:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from samedge.geometry.filters import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
 from samedge.kernels.chunks import few_at_a_time
-from samedge.resampling import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
 
 
 def layer_norm(

@@ -68,8 +68,8 @@ LIMITS: dict[str, Limit] = {
 }
 
 # How far a tensor inside a graph may be from the float32 one, relative RMS, before it counts as
-# where an error begins (`samedge.runtime.drift`). Somewhat more than the largest measured over all
-# tensors of sound encoders (the demo model, SAMUS ViT-B): 5e-6, 0.004, 0.018 and, plainly
+# where an error begins (`samedge.runtime.parity.drift`). Somewhat more than the largest measured
+# over all tensors of sound encoders (the demo model, SAMUS ViT-B): 5e-6, 0.004, 0.018 and, plainly
 # quantised, 0.08; attention weights and their sums are the worst in each.
 DRIFT: dict[str, float] = {"fp32": 3e-5, "fp16": 0.008, "bf16": 0.04, "int8": 0.12}
 

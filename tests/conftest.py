@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from samedge.runtime.cuda import problem
+from samedge.runtime.gpu.driver import problem
 
 try:
     import torch

@@ -15,10 +15,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from samedge.bundle.files import is_disk_error, output_error, sha256_file
 from samedge.bundle.manifest import MANIFEST, MAX_MANIFEST_BYTES, parse_manifest
-from samedge.bundle.workfolder import WorkFolder
 from samedge.errors import BundleError, OutputError
+from samedge.files.hashes import is_disk_error, output_error, sha256_file
+from samedge.files.work_folder import WorkFolder
 
 CACHE_ENV = "SAMEDGE_CACHE"
 # Weights hardly compress; a zip that grows more than this when unpacked is no bundle.

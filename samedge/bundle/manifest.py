@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from samedge.bundle.files import ENGINES, checked_name
 from samedge.errors import BundleError
 from samedge.families import (
     INTERPOLATIONS,
@@ -19,6 +18,7 @@ from samedge.families import (
     RESIZE_RULES,
     Family,
 )
+from samedge.files.hashes import ENGINES, checked_name
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from samedge.bundle.archive import unpacked
-from samedge.bundle.files import regular_file, sha256_file
 from samedge.bundle.manifest import (
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -17,6 +16,7 @@ from samedge.bundle.manifest import (
 from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
 from samedge.errors import BundleError
 from samedge.families import Family
+from samedge.files.hashes import regular_file, sha256_file
 
 
 class Bundle:

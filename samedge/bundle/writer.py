@@ -13,13 +13,13 @@ from typing import Any
 
 import samedge
 from samedge.bundle.archive import write_zip
-from samedge.bundle.files import checked_name, is_disk_error, output_error, sha256_file
 from samedge.bundle.manifest import MANIFEST, SCHEMA, dump_manifest, parse_manifest, strings
 from samedge.bundle.reader import Bundle
 from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
-from samedge.bundle.workfolder import WorkFolder, move_into_place
 from samedge.errors import BundleError, OutputError, SamEdgeError
+from samedge.files.hashes import checked_name, is_disk_error, output_error, sha256_file
+from samedge.files.work_folder import WorkFolder, move_into_place
 
 
 class BundleWriter:

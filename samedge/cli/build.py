@@ -15,7 +15,7 @@ from samedge.cli.printing import Printer, common_options
 from samedge.errors import ParityError
 
 if TYPE_CHECKING:
-    from samedge.runtime.engine_build import BuildResult, EngineRow
+    from samedge.runtime.tensorrt.bundle_engines import BuildResult, EngineRow
 
 EPILOG = """\b
 Examples:
@@ -124,8 +124,8 @@ def command(
     stands in a JSON file beside it.
     """
     from samedge.bundle import Bundle
-    from samedge.runtime.engine_build import build_engines
-    from samedge.runtime.tensorrt_build import BuildOptions
+    from samedge.runtime.tensorrt.builder import BuildOptions
+    from samedge.runtime.tensorrt.bundle_engines import build_engines
 
     printer = Printer(quiet, as_json)
     options = BuildOptions(

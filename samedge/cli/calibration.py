@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from samedge.errors import SourceError
 
 if TYPE_CHECKING:
-    from samedge.export.calibration_data import CalibrationData
+    from samedge.export.int8.calibration_data import CalibrationData
     from samedge.families import Family
 
 SPLITS = ("val", "train")  # of a data set, in this order: never the list that is tested on
@@ -27,14 +27,14 @@ def calibration_data(
         path: folder of images, US30K folder or one of its lists, video, DICOM file or series, image
             or volume.
         family: of the model that is calibrated.
-        limit: frames, evenly spread; default `samedge.export.calibration_data.LIMIT`.
+        limit: frames, evenly spread; default `samedge.export.int8.calibration_data.LIMIT`.
         warn: called with the source's warnings.
 
     Raises:
         SourceError: nothing that can be read.
         FrameError: no frame, or one that is none.
     """
-    from samedge.export.calibration_data import LIMIT, choose_frames
+    from samedge.export.int8.calibration_data import LIMIT, choose_frames
 
     if _list_of(path) is not None or (path / "MainPatient").is_dir():
         frames, kind = _of_data_set(path), "data set"
@@ -69,7 +69,7 @@ def _of_data_set(path: Path) -> Iterator[Any]:
 
 
 def _of_source(path: Path, warn: Callable[[str], None] | None) -> tuple[Iterator[Any], str]:
-    from samedge.stream.sources import open_source
+    from samedge.sources.opening import open_source
 
     source = open_source(path, warn)
 

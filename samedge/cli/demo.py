@@ -73,7 +73,7 @@ def command(
     --checkpoint and --untrained go the whole way from weights to a bundle, which is used again if
     it is in the folder and intact. A model without prompts segments each frame by itself.
     """
-    from samedge.stream.prompts import PromptPlan, parse_point
+    from samedge.prompts.prompt import PromptPlan, parse_point
     from samedge.stream.segmenting import Options
 
     if sum((checkpoint is not None, bundle is not None, untrained)) > 1:
@@ -102,12 +102,12 @@ def _run(
 ) -> dict[str, Any]:
     from samedge.bundle import Bundle
     from samedge.cli.segmenting import segment_into
+    from samedge.files.whole import make_folder
+    from samedge.prompts.prompt import PromptPlan
     from samedge.runtime import load
-    from samedge.stream.prompts import PromptPlan
-    from samedge.stream.report import header
-    from samedge.stream.sinks import OutputFolder, Wanted
-    from samedge.stream.sources import open_source
-    from samedge.stream.writing import make_folder
+    from samedge.sources.opening import open_source
+    from samedge.stream.sinks.folder import OutputFolder, Wanted
+    from samedge.stream.sinks.report import header
 
     loop = example_loop()
     make_folder(output)

@@ -79,7 +79,7 @@ def command(
     differ, the teacher's embedding is resized (bilinear) to the student's. The student is a SAMUS,
     SAM or MedSAM of its own size and exports like any other.
     """
-    from samedge.train.distill import distill, resume_distillation
+    from samedge.train.distill.distilling import distill, resume_distillation
     from samedge.train.start import read_config
 
     printer = Printer(quiet, as_json)
@@ -98,7 +98,7 @@ def command(
     if dry_run:
         _print_plan(printer, files, data, split, fields, says, said)
         return
-    from samedge.train.distill_task import DistillWeights
+    from samedge.train.distill.task import DistillWeights
 
     with TrainingProgress(printer) as progress:
         outcome = distill(
@@ -133,7 +133,7 @@ def _print_plan(
     said: dict[str, Any],
 ) -> None:
     from samedge.checkpoint import open_checkpoint
-    from samedge.train.distill import make_pair, open_images
+    from samedge.train.distill.distilling import make_pair, open_images
     from samedge.train.recipes import FULL
     from samedge.train.settings import settings_for
 

@@ -21,7 +21,7 @@ def command(quiet: bool, as_json: bool) -> None:
     """
     from samedge import __version__
     from samedge.cli.doctor_advice import advice
-    from samedge.runtime.machine import machine
+    from samedge.machine.facts import machine
 
     printer = Printer(quiet, as_json)
     found = machine()
@@ -42,7 +42,7 @@ def command(quiet: bool, as_json: bool) -> None:
 
 def abilities(found: dict[str, Any]) -> list[dict[str, Any]]:
     """What samedge can do here: a list of {"what", "works", "note"}; the note is the remedy."""
-    from samedge.runtime.machine import EXTRAS
+    from samedge.machine.facts import EXTRAS
 
     items = [_runs_bundles(found), *(_runs(found, *kind) for kind in _NATIVE)]
     for extra, (purpose, _) in EXTRAS.items():
@@ -78,7 +78,7 @@ def _runs(found: dict[str, Any], precision: str, otherwise: str) -> dict[str, An
 
 def _runs_on_gpus(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Items for the GPUs that there are."""
-    from samedge.runtime.nvidia import problems
+    from samedge.machine.nvidia import problems
 
     items = []
     intel = [d for d in found["openvino"].get("devices", []) if d["device"].startswith("GPU")]
@@ -116,7 +116,7 @@ def _machine_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _nvidia_rows(nvidia: dict[str, Any]) -> list[tuple[str, str]]:
-    from samedge.runtime.nvidia import TITLES
+    from samedge.machine.nvidia import TITLES
 
     rows = []
     for gpu in nvidia["gpus"]:
@@ -165,7 +165,7 @@ def _memory_text(memory: dict[str, int | None]) -> str:
 
 
 def _package_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
-    from samedge.runtime.machine import EXTRAS
+    from samedge.machine.facts import EXTRAS
 
     rows = []
     for extra, (purpose, _) in EXTRAS.items():

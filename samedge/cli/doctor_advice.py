@@ -6,8 +6,8 @@ from typing import Any
 
 
 def advice(found: dict[str, Any]) -> list[str]:
-    """What to do about a machine as `samedge.runtime.machine.machine` describes it."""
-    from samedge.runtime import jetson, nvidia
+    """What to do about a machine as `samedge.machine.facts.machine` describes it."""
+    from samedge.machine import jetson, nvidia
 
     return [
         *nvidia.problems(found["nvidia"]),

@@ -156,7 +156,7 @@ def command(
 
 def _prepare_output(output: Path) -> None:
     """The folder, without a report of an earlier run: it would belong to other pictures."""
-    from samedge.stream.writing import make_folder, output_error
+    from samedge.files.whole import make_folder, output_error
 
     path = make_folder(output) / REPORT
     try:
@@ -221,7 +221,7 @@ def _report(
 
     document = report(evaluation, {"samedge": __version__, **about})
     if output is not None:
-        from samedge.stream.writing import write_bytes, write_png
+        from samedge.files.whole import write_bytes, write_png
         from samedge.train.evaluation.sheet import worst_sheet
 
         where = f"{about['data']}, {about['split']}, {document['images']} images"

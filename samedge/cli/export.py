@@ -18,7 +18,7 @@ from samedge.errors import NotSupportedError
 
 if TYPE_CHECKING:
     from samedge.bundle import Bundle
-    from samedge.export.calibration_data import CalibrationData
+    from samedge.export.int8.calibration_data import CalibrationData
     from samedge.families import Family
     from samedge.fold import FoldedModel
 

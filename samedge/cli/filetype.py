@@ -33,7 +33,7 @@ def kind_of(path: Path) -> str:
     Raises:
         SourceError: it does not exist or cannot be read.
     """
-    from samedge.stream.sniff import read_head, sniff
+    from samedge.sources.sniff import read_head, sniff
 
     if path.is_dir():
         return _folder(path)

@@ -26,7 +26,7 @@ def inspect_engine(printer: Printer, path: Path, layers: bool) -> None:
         BundleError: the engine is not the file that its record is of.
         SourceError: it has no record, and this machine cannot look into it.
     """
-    from samedge.runtime.layer_report import LayerReport
+    from samedge.runtime.tensorrt.layer_report import LayerReport
 
     record = _record(path)
     if record is None:
@@ -51,8 +51,8 @@ def inspect_engine(printer: Printer, path: Path, layers: bool) -> None:
 
 
 def _record(path: Path) -> dict[str, Any] | None:
-    from samedge.bundle.files import sha256_file
-    from samedge.runtime.engine_store import read_record, record_path
+    from samedge.files.hashes import sha256_file
+    from samedge.runtime.engines.store import read_record, record_path
 
     if not record_path(path).exists():
         return None
@@ -71,8 +71,8 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 def _ask_the_library(path: Path) -> Any:
     """The report of an engine without a record, from the library that made it."""
-    from samedge.runtime.layer_report import LayerReport
-    from samedge.runtime.tensorrt_engine import layer_information
+    from samedge.runtime.tensorrt.engine import layer_information
+    from samedge.runtime.tensorrt.layer_report import LayerReport
 
     reasons = []
     for backend in ("tensorrt", "tensorrt_rtx"):

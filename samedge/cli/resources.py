@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from samedge import memory
 from samedge.cli.filetype import size_text
-from samedge.memory import Need, Room
+from samedge.machine import memory
+from samedge.machine.memory import Need, Room
 
 if TYPE_CHECKING:
     from samedge.checkpoint import Checkpoint
@@ -37,7 +37,7 @@ class Resources:
     def of(cls, checkpoint: Checkpoint, precisions: Sequence[str] = ()) -> Resources:
         """Told from sizes alone; nothing is computed."""
         from samedge.fold.work import about, pipeline_needs, work_of
-        from samedge.needs import bundle_bytes
+        from samedge.machine.needs import bundle_bytes
 
         work = work_of(checkpoint.config, checkpoint.parameters)
         variant = checkpoint.variant

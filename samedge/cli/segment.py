@@ -13,8 +13,8 @@ from samedge.errors import PromptError, SamEdgeError, SourceError
 
 if TYPE_CHECKING:
     from samedge.families import Family
-    from samedge.stream.frame import Box, Source
-    from samedge.stream.prompts import PromptPlan
+    from samedge.prompts.prompt import PromptPlan
+    from samedge.sources.frame import Box, Source
     from samedge.stream.segmenting import Options
 
 EPILOG = """\b
@@ -54,19 +54,19 @@ DICOM or NIfTI file gives the spacing.
 
 
 def _points(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
-    from samedge.stream.prompts import parse_point
+    from samedge.prompts.prompt import parse_point
 
     return [_parsed(parse_point, v) for v in values]
 
 
 def _boxes(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
-    from samedge.stream.prompts import parse_box
+    from samedge.prompts.prompt import parse_box
 
     return [_parsed(parse_box, v) for v in values]
 
 
 def _crop(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | str | None:
-    from samedge.stream.prompts import parse_box
+    from samedge.prompts.prompt import parse_box
 
     if value is None or value.strip().lower() == "auto":
         return None if value is None else "auto"
@@ -78,7 +78,7 @@ def _crop(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Bo
 
 
 def _window(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
-    from samedge.stream.intensity import parse_window
+    from samedge.sources.intensity import parse_window
 
     return None if value is None else _parsed(parse_window, value)
 
@@ -199,7 +199,7 @@ def command(
     content: PNG, JPEG, BMP, TIFF, a video, DICOM, NIfTI, a numpy array (.npy, .npz), a folder of
     images, or a folder with the slices of one DICOM series.
     """
-    from samedge.stream.prompts import PromptPlan
+    from samedge.prompts.prompt import PromptPlan
     from samedge.stream.segmenting import Options
 
     plan = PromptPlan(points, labels, boxes, objects)
@@ -210,7 +210,7 @@ def command(
     if prompt_file is not None:
         if len(source) > 1:
             raise click.UsageError("--prompts counts the frames of one SOURCE; give one at a time")
-        from samedge.stream.prompt_file import read_prompts
+        from samedge.prompts.file import read_prompts
 
         plan = replace(plan, file=read_prompts(prompt_file))
     options = Options(crop, multimask, track, limit=frames)
@@ -243,12 +243,12 @@ def _run(job: _Job, printer: Printer) -> dict[str, Any]:
     """Check everything that can be checked before the engine starts, then segment."""
     from samedge.bundle import Bundle
     from samedge.cli.segmenting import segment_into
+    from samedge.prompts.prompt import missing_prompt
     from samedge.runtime import load
     from samedge.stream.classes import choose_classes
-    from samedge.stream.fitting import check_options
-    from samedge.stream.prompts import missing_prompt
-    from samedge.stream.report import header
-    from samedge.stream.sinks import OutputFolder, Wanted
+    from samedge.stream.options import check_options
+    from samedge.stream.sinks.folder import OutputFolder, Wanted
+    from samedge.stream.sinks.report import header
 
     bundle = Bundle.open(job.bundle)
     family, plan, options = bundle.family, job.plan, job.options
@@ -273,8 +273,8 @@ def _run(job: _Job, printer: Printer) -> dict[str, Any]:
 
 def _open_sources(job: _Job, family: Family, options: Options) -> list[Source]:
     """All sources, each known to fit; if one does not, none stays open."""
-    from samedge.stream.fitting import check_source
-    from samedge.stream.sources import open_source
+    from samedge.sources.opening import open_source
+    from samedge.stream.options import check_source
 
     sources: list[Source] = []
     try:

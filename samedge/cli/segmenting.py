@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from samedge.cli.printing import Printer
-from samedge.stream.frame import Source
-from samedge.stream.prompts import PromptPlan
+from samedge.prompts.prompt import PromptPlan
+from samedge.sources.frame import Source
 from samedge.stream.segmenting import Options, Segmenter, segment_source
-from samedge.stream.sinks import OutputFolder
+from samedge.stream.sinks.folder import OutputFolder
 
 STAGES = ("read", "preprocess", "encode", "prompt", "decode", "total")
 

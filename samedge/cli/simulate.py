@@ -133,7 +133,7 @@ def command(
 
     printer = Printer(quiet, as_json)
     if sheet is not None:
-        from samedge.stream.writing import make_folder
+        from samedge.files.whole import make_folder
 
         make_folder(sheet.parent)
     options: dict[str, Any] = {"size": size or (256, 256), "cine_size": size or (240, 320)}
@@ -181,10 +181,10 @@ def _write_sheet(output: Path, records: list[Record], sheet: Path) -> None:
     """Some of the images, evenly spaced, with their outlines."""
     import numpy as np
 
-    from samedge.stream.contact_sheet import MAX_CELLS, Cell, contact_sheet
-    from samedge.stream.images import read_image
-    from samedge.stream.overlay import draw_overlay
-    from samedge.stream.writing import write_png
+    from samedge.drawing.contact_sheet import MAX_CELLS, Cell, contact_sheet
+    from samedge.drawing.overlay import draw_overlay
+    from samedge.files.whole import write_png
+    from samedge.sources.images import read_image
 
     places = np.unique(np.linspace(0, len(records) - 1, MAX_CELLS).round().astype(int))
     cells = []

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from samedge.models import PromptableModel
-    from samedge.train.progress import Progress
+    from samedge.train.loop.progress import Progress
+    from samedge.train.loop.trainer import Outcome
     from samedge.train.recipes import Recipe
     from samedge.train.run import Options
     from samedge.train.settings import Settings
-    from samedge.train.trainer import Outcome
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

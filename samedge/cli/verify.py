@@ -14,7 +14,7 @@ from samedge.cli.printing import Printer, common_options, write
 from samedge.errors import ParityError
 
 if TYPE_CHECKING:
-    from samedge.runtime.drift import Drift
+    from samedge.runtime.parity.drift import Drift
 
 
 @click.command()
@@ -44,7 +44,7 @@ def command(
     With --locate the graphs are computed again with tensors from inside given out, and compared
     with float32 until the operation is found where the results part.
     """
-    from samedge.runtime.verify import verify
+    from samedge.runtime.parity.verify import verify
 
     printer = Printer(quiet, as_json)
     rows = verify(bundle, backend=backend, precision=precision)
@@ -81,9 +81,9 @@ def _failure(bundle: Path, rows: list[dict[str, Any]], located: bool) -> str:
 
 def _locate(printer: Printer, path: Path, row: dict[str, Any]) -> list[Drift]:
     from samedge.bundle import Bundle
+    from samedge.machine.cpu import physical_cores
     from samedge.runtime.backend import backend_class
-    from samedge.runtime.cpu import physical_cores
-    from samedge.runtime.drift import locate
+    from samedge.runtime.parity.drift import locate
 
     def tell(line: str) -> None:
         if printer.progress_wanted:

@@ -26,7 +26,7 @@ from samedge.fold.layers import (
     RmsNorm,
 )
 from samedge.fold.tree import Tree
-from samedge.resampling import bilinear_matrix
+from samedge.geometry.filters import bilinear_matrix
 
 if TYPE_CHECKING:
     from samedge.families import Family

@@ -30,12 +30,12 @@ from samedge.fold.probes import (
 )
 from samedge.fold.report import FoldReport, Notes
 from samedge.fold.work import require_memory_to_fold
-from samedge.geometry import FrameGeometry
-from samedge.memory import release_memory
+from samedge.geometry.frame_geometry import FrameGeometry
+from samedge.machine.memory import release_memory
+from samedge.machine.needs import COMPARE, FOLD
 from samedge.models import AutosamusConfig, MsaConfig, PromptableModel, SamusConfig
 from samedge.models.image_encoder import Attention
 from samedge.models.msa import MsaAttention
-from samedge.needs import COMPARE, FOLD
 
 Step = Callable[[str], None]
 

@@ -16,7 +16,7 @@ from samedge.bundle import SelfTest
 from samedge.errors import ModelError, ParityError
 from samedge.fold.model import FoldedModel
 from samedge.fold.probes import answered, decode_folded, geometry_of, network_pixels
-from samedge.needs import HALF_FROM
+from samedge.machine.needs import HALF_FROM
 from samedge.tolerances import LIMITS
 
 _LARGEST = torch.finfo(torch.float16).max

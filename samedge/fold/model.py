@@ -81,7 +81,7 @@ class FoldedModel(nn.Module):
         """Image embedding.
 
         Args:
-            pixels: float32 [B, C, S, S], what `samedge.frame_inputs.network_input` gives: grey
+            pixels: float32 [B, C, S, S], what `samedge.geometry.network_input` makes: grey
                 levels of the resized frame, 0..255; for a padded family with a mean, less that
                 mean inside the valid area (zero on padding); for "min_max" 0..1. The rest of the
                 normalisation is part of the weights. B is any number, or for a family of volumes a

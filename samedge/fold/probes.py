@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from samedge.bundle import SelfTest
 from samedge.families import Family
 from samedge.fold.model import FoldedModel
-from samedge.frame_inputs import network_input
-from samedge.frame_outputs import decide, mask_values
-from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.mask_values import decide, mask_values
+from samedge.geometry.network_input import network_input
+from samedge.geometry.prompt_tokens import prompt_tokens
 from samedge.models import PromptableModel
-from samedge.prompt_inputs import prompt_tokens
 
 Frame = NDArray[np.uint8]
 COLOUR_FRAME = (300, 420)

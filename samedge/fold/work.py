@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from samedge.checkpoint.messages import vit_title
 from samedge.fold.layers import Block
 from samedge.fold.model import FoldedModel
-from samedge.memory import Need, require_room
+from samedge.machine.memory import Need, require_room
+from samedge.machine.needs import GATE, Work, derive_needs, export_needs, fold_needs
 from samedge.models import MsaConfig, PromptableModel, SamConfig
-from samedge.needs import GATE, Work, derive_needs, export_needs, fold_needs
 
 if TYPE_CHECKING:
     from samedge.families import Family
@@ -64,7 +64,7 @@ def require_memory_to_fold(model: PromptableModel) -> None:
     """Refuse to fold a model where there is too little memory for that.
 
     Raises:
-        NotSupportedError: see `samedge.memory.require_room`.
+        NotSupportedError: see `samedge.machine.memory.require_room`.
     """
     config = model.config
     work = work_of(config, sum(p.numel() for p in model.parameters()))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from samedge.runtime.loading import load
+from samedge.runtime.parity.verify import verify
 from samedge.runtime.result import Result
 from samedge.runtime.session import Session
-from samedge.runtime.verify import verify
 
 __all__ = ["Result", "Session", "load", "verify"]

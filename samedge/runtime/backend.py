@@ -176,7 +176,7 @@ class HostMemory:
 
 
 class NamesTensors(Protocol):
-    """What a backend offers that can tell where an error begins (`samedge.runtime.drift`)."""
+    """What a backend offers that can tell where an error begins (`parity.drift`)."""
 
     name: str
 
@@ -196,11 +196,11 @@ class NamesTensors(Protocol):
 
 # Name -> module and class, in the order in which `auto` tries them.
 BACKENDS: dict[str, tuple[str, str]] = {
-    "tensorrt": ("samedge.runtime.tensorrt_backend", "TensorRtBackend"),
-    "tensorrt_rtx": ("samedge.runtime.tensorrt_rtx_backend", "TensorRtRtxBackend"),
-    "openvino": ("samedge.runtime.openvino_backend", "OpenVinoBackend"),
-    "openvino_gpu": ("samedge.runtime.openvino_gpu", "OpenVinoGpuBackend"),
-    "emulation": ("samedge.export.emulation_backend", "EmulationBackend"),
+    "tensorrt": ("samedge.runtime.tensorrt.backend", "TensorRtBackend"),
+    "tensorrt_rtx": ("samedge.runtime.tensorrt.rtx", "TensorRtRtxBackend"),
+    "openvino": ("samedge.runtime.openvino.backend", "OpenVinoBackend"),
+    "openvino_gpu": ("samedge.runtime.openvino.gpu", "OpenVinoGpuBackend"),
+    "emulation": ("samedge.export.half.emulation_backend", "EmulationBackend"),
 }
 # Only by name: `auto` never takes these.
 ON_REQUEST = frozenset({"openvino_gpu", "emulation"})

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from samedge.errors import BundleError
 from samedge.families import Family
-from samedge.frame_inputs import encoder_inputs
-from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.network_input import encoder_inputs
 from samedge.runtime.backend import GraphIO
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class FrameBuffers:
         if np.any(self.inputs.get("rows_first", 0)):
             np.copyto(self.frame, pixels.copy())
             return self.inputs
-        from samedge.runtime.device_frames import as_encoder_input
+        from samedge.runtime.gpu.frames import as_encoder_input
 
         return {**self.inputs, "frame": as_encoder_input(pixels)}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
+from samedge.machine.cpu import physical_cores
 from samedge.runtime.backend import HINTS, LoadOptions, choose_backend
-from samedge.runtime.cpu import physical_cores
 from samedge.runtime.precision import choose_precision
 from samedge.runtime.session import Session
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from samedge.bundle import Bundle
 from samedge.errors import FrameError, PromptError, SessionError
 from samedge.families import Family
-from samedge.geometry import checked_crop
+from samedge.geometry.frame_geometry import checked_crop
 from samedge.runtime.backend import Backend, LoadOptions
 from samedge.runtime.buffers import DecoderBuffers, FrameBuffers, Recent
 from samedge.runtime.frames import as_frame, as_slices, is_on_gpu
-from samedge.runtime.prompts import PromptGroup, assemble
+from samedge.runtime.prompt_groups import PromptGroup, assemble
 from samedge.runtime.result import Result, join
 from samedge.runtime.volumes import (
     VolumeResult,

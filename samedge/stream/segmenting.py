@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from samedge.errors import SourceError
 from samedge.families import Family
+from samedge.prompts.prompt import Prompt, PromptPlan
+from samedge.prompts.tracking import Tracker
+from samedge.sources.frame import Box, Frame, Source
 from samedge.stream.classes import default_classes, number_of
-from samedge.stream.fitting import Options, check_options, check_source
-from samedge.stream.frame import Box, Frame, Source
-from samedge.stream.prompts import Prompt, PromptPlan
-from samedge.stream.tracking import Tracker
+from samedge.stream.options import Options, check_options, check_source
 
 __all__ = ["Options", "Segmented", "Segmenter", "segment_source"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from samedge.bundle.files import is_disk_error, output_error
 from samedge.errors import OutputError
+from samedge.files.hashes import is_disk_error, output_error
 
 
 class _Watched:

@@ -56,8 +56,8 @@ class Recipe:
         schedule: what follows: "constant", "poly" (power 0.9), "cosine" (to 0) or "halving" (by 2
             every ten epochs).
         prompt: "random_click", "box" or "none": what the model is trained with
-            (`samedge.train.preparation`).
-        augment: name of the augmentation (`samedge.train.augmentation`).
+            (`samedge.train.data.preparation`).
+        augment: name of the augmentation (`samedge.train.data.augmentation`).
         batch: images per step.
         epochs: passes over the data.
         clip: largest norm of the gradient; 0: not clipped.

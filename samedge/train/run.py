@@ -24,20 +24,23 @@ from lightning_fabric import Fabric  # noqa: E402
 
 from samedge.errors import OutputError, TrainingError  # noqa: E402
 from samedge.models import PromptableModel, build_model  # noqa: E402
-from samedge.train import augmentation  # noqa: E402
 from samedge.train.atomic import write_json  # noqa: E402
-from samedge.train.data import open_dataset, splits  # noqa: E402
-from samedge.train.devices import make_fabric  # noqa: E402
-from samedge.train.items import PreparedItems, digest  # noqa: E402
-from samedge.train.preparation import Preparation, fixed_prompt  # noqa: E402
-from samedge.train.progress import Progress  # noqa: E402
+from samedge.train.data import (  # noqa: E402
+    augmentation,
+    open_dataset,
+    splits,
+)
+from samedge.train.data.items import PreparedItems, digest  # noqa: E402
+from samedge.train.data.preparation import Preparation, fixed_prompt  # noqa: E402
+from samedge.train.data.samples import Samples  # noqa: E402
+from samedge.train.loop.devices import make_fabric  # noqa: E402
+from samedge.train.loop.progress import Progress  # noqa: E402
+from samedge.train.loop.task import Segmentation, Task  # noqa: E402
+from samedge.train.loop.trainer import Data, Outcome, Trainer  # noqa: E402
 from samedge.train.recipes import Recipe, recipe  # noqa: E402
-from samedge.train.samples import Samples  # noqa: E402
 from samedge.train.settings import Settings, settings_for  # noqa: E402
 from samedge.train.start import Start, make_config, start  # noqa: E402
-from samedge.train.task import Segmentation, Task  # noqa: E402
 from samedge.train.trainable import freeze  # noqa: E402
-from samedge.train.trainer import Data, Outcome, Trainer  # noqa: E402
 
 RECORD = "run.json"
 _PACKAGES = ("torch", "lightning-fabric", "monai", "numpy")

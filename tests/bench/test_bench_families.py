@@ -20,7 +20,7 @@ from samedge.models import (
     SamedConfig,
     tiny,
 )
-from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OpenVinoBackend
 from tests.fold.oracle import random_model
 
 # What a user says besides the file, and the model that it becomes.

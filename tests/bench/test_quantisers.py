@@ -11,7 +11,7 @@ import pytest
 from samedge.bench import quantisers
 from samedge.bundle import Bundle
 from samedge.errors import MissingDependencyError, NotSupportedError
-from tests.export.int8_cases import ultrasound
+from tests.export.int8.cases import ultrasound
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 import samedge.bundle.writer as writer_module
-from samedge.bundle import Bundle, BundleWriter, SelfTest, workfolder
+from samedge.bundle import Bundle, BundleWriter, SelfTest
 from samedge.errors import BundleError, OutputError
+from samedge.files import work_folder as workfolder
 
 ROOT = Path(__file__).resolve().parents[2]
 

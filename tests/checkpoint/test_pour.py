@@ -13,7 +13,7 @@ from torch import Tensor
 from samedge import models, open_checkpoint
 from samedge.checkpoint.pour import resize_image_table
 from samedge.errors import CheckpointError
-from samedge.resampling import bilinear_matrix
+from samedge.geometry.filters import bilinear_matrix
 
 StateDict = dict[str, Tensor]
 Save = Callable[..., Path]

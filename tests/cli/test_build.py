@@ -15,9 +15,9 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.cli import run
-from samedge.runtime import tensorrt_plan
-from samedge.runtime.engine_store import read_record
-from samedge.runtime.layer_report import LayerReport
+from samedge.runtime.engines.store import read_record
+from samedge.runtime.tensorrt import plan as tensorrt_plan
+from samedge.runtime.tensorrt.layer_report import LayerReport
 from tests.runtime.quantised import with_int8
 from tests.runtime.stand_in.install import VERSIONS, installed
 from tests.runtime.test_int8 import first_inputs
@@ -133,7 +133,7 @@ def test_a_zipped_bundles_engines_go_to_the_cache(
 ) -> None:
     opened = Bundle.open(tiny_bundle)
     zipped = Bundle(tmp_path / "tiny.samedge", opened.root, opened.manifest)
-    from samedge.runtime.engine_build import build_engines
+    from samedge.runtime.tensorrt.bundle_engines import build_engines
 
     with installed(VERSIONS[0]):
         result = build_engines(zipped, "tensorrt")

@@ -12,8 +12,8 @@ import pytest
 from samedge.bundle import Bundle
 from samedge.cli.calibration import calibration_data
 from samedge.errors import FrameError, SourceError
-from samedge.stream import sources
-from samedge.stream.frame import Frame
+from samedge.sources import opening as sources
+from samedge.sources.frame import Frame
 
 
 @pytest.fixture(scope="module")

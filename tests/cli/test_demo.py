@@ -14,8 +14,8 @@ import samedge.runtime
 from samedge.bundle import Bundle
 from samedge.cli import demo, run
 from samedge.families import SAMUS
-from samedge.stream.sources import open_source
-from tests.stream.media import FakeSession
+from samedge.sources.opening import open_source
+from tests.sources.media import FakeSession
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from samedge import memory
 from samedge.cli import run
 from samedge.cli.doctor import _machine_rows, abilities
 from samedge.cli.doctor_advice import advice
-from samedge.runtime import machine as module
-from samedge.runtime import nvidia as nvidia_module
-from samedge.runtime.machine import machine
-from samedge.runtime.nvidia import nvidia
+from samedge.machine import facts as module
+from samedge.machine import memory
+from samedge.machine import nvidia as nvidia_module
+from samedge.machine.facts import machine
+from samedge.machine.nvidia import nvidia
 
 
 @pytest.fixture(scope="module")

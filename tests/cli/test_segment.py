@@ -17,7 +17,7 @@ import samedge.bundle
 import samedge.runtime
 from samedge.cli import run
 from samedge.families import AUTOSAMUS, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
-from tests.stream.media import FakeSession
+from tests.sources.media import FakeSession
 
 
 class FakeBundle:

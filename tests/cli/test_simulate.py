@@ -74,7 +74,7 @@ def test_physics_without_pymust_names_the_extra(
 
 
 def test_a_loop_is_a_source_for_segment(tmp_path: Path) -> None:
-    from samedge.stream.sources import open_source
+    from samedge.sources.opening import open_source
 
     target = tmp_path / "data"
     assert run(["simulate", "-o", str(target), "--cine", "1", "--frames", "3", "--quiet"]) == 0

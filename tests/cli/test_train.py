@@ -18,7 +18,7 @@ from samedge.cli.training import duration
 from samedge.models import tiny_sam_config
 from tests.fold.oracle import random_model
 from tests.train.data.layouts import folders, us30k
-from tests.train.test_distill import STUDENT, pictures
+from tests.train.distill.test_distilling import STUDENT, pictures
 
 NARROW: dict[str, Any] = {"family": "samus", "prompt_dim": 32, "decoder_heads": 4, **STUDENT}
 NARROW["decoder_mlp_dim"] = NARROW["iou_hidden_dim"] = 32

@@ -49,7 +49,7 @@ def test_a_wrong_engine_is_5(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # The package offers the function under the module's name, so the module is found this way.
-    module = importlib.import_module("samedge.runtime.verify")
+    module = importlib.import_module("samedge.runtime.parity.verify")
     monkeypatch.setattr(module, "verify", lambda *_args, **_options: [failing_row()])
     assert run(["verify", str(exported), *(["--json"] if as_json else [])]) == 5
     captured = capsys.readouterr()
@@ -63,7 +63,7 @@ def test_a_wrong_engine_is_5(
 def test_a_wrong_engine_is_offered_to_be_located(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = importlib.import_module("samedge.runtime.verify")
+    module = importlib.import_module("samedge.runtime.parity.verify")
     monkeypatch.setattr(module, "verify", lambda *_args, **_options: [failing_row()])
     assert run(["verify", str(exported)]) == 5
     assert "--backend openvino --precision bf16 --locate" in capsys.readouterr().err
@@ -83,10 +83,10 @@ def test_locate_looks_at_what_failed(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the precision left to choose, only the rows that failed; the exit code stays theirs."""
-    from samedge.runtime import drift
-    from samedge.runtime.drift import Drift, Tensor
+    from samedge.runtime.parity import drift
+    from samedge.runtime.parity.drift import Drift, Tensor
 
-    module = importlib.import_module("samedge.runtime.verify")
+    module = importlib.import_module("samedge.runtime.parity.verify")
     good = {**failing_row(), "precision": "fp32", "passed": True}
     monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good, failing_row()])
     bad, before = Tensor("b", "Conv", 2, float("inf"), 3.0), Tensor("a", "Relu", 1, 1e-3, 2.0)
@@ -113,7 +113,7 @@ def test_locate_looks_at_what_failed(
 def test_nothing_to_locate(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = importlib.import_module("samedge.runtime.verify")
+    module = importlib.import_module("samedge.runtime.parity.verify")
     good = {**failing_row(), "passed": True}
     monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good])
     assert run(["verify", str(exported), "--locate"]) == 0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from samedge.export.decoder_graph import decoder_graph
-from samedge.export.encoder_graph import encoder_graph
+from samedge.export.graphs.decoder import decoder_graph
+from samedge.export.graphs.encoder import encoder_graph
 from samedge.fold import FoldedModel
 from tests.export.engine import Engine, folded_model, open_graph
 

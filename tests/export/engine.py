@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 import samedge
 from samedge.families import Family
 from samedge.fold import FoldedModel
-from samedge.frame_inputs import encoder_inputs
-from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.network_input import encoder_inputs
 from samedge.models import (
     AutosamusConfig,
     MedsamConfig,

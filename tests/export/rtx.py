@@ -9,11 +9,11 @@ import pytest
 
 from samedge.bench.engines import build, network_part
 from samedge.bundle import Bundle
-from samedge.export.onnx_graph import OnnxGraph
-from samedge.runtime.engine_build import build_engines
-from samedge.runtime.engine_store import read_record
-from samedge.runtime.layer_report import LayerReport
-from samedge.runtime.tensorrt_build import BuildOptions
+from samedge.export.graphs.model import OnnxGraph
+from samedge.runtime.engines.store import read_record
+from samedge.runtime.tensorrt.builder import BuildOptions
+from samedge.runtime.tensorrt.bundle_engines import build_engines
+from samedge.runtime.tensorrt.layer_report import LayerReport
 
 DEMO = Path(__file__).parents[2] / "samedge" / "data" / "samus-demo.samedge"
 

@@ -23,10 +23,11 @@ from samedge.errors import (
     OutputError,
     ParityError,
 )
-from samedge.export import exporting, onnx_file
+from samedge.export import exporting
+from samedge.export.graphs import file as onnx_file
 from samedge.families import Family
 from samedge.fold import FoldedModel
-from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OpenVinoBackend
 from tests.export.engine import folded_model, open_graph, random_frame
 
 STEPS = 4

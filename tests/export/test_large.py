@@ -19,12 +19,13 @@ import pytest
 import torch
 
 import samedge
-from samedge import memory
 from samedge.bundle import Bundle
 from samedge.cli import run
 from samedge.errors import BundleError, NotSupportedError, OutputError
-from samedge.export import exporting, onnx_file
-from samedge.memory import Room
+from samedge.export import exporting
+from samedge.export.graphs import file as onnx_file
+from samedge.machine import memory
+from samedge.machine.memory import Room
 from samedge.models import MsaConfig, sam_config, tiny, tiny_sam_config
 from tests.export.engine import folded_model, open_graph, random_frame
 from tests.fold.oracle import random_model

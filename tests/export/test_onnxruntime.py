@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from samedge.fold import FoldedModel
 from samedge.fold.probes import network_pixels
-from samedge.frame_outputs import decide, decision_distance, mask_values
-from samedge.geometry import FrameGeometry
+from samedge.geometry.frame_geometry import FrameGeometry
+from samedge.geometry.mask_values import decide, decision_distance, mask_values
 from samedge.tolerances import LIMITS
 from tests.export.engine import MODELS, encoder_feed, geometry_of, random_frame, random_stack
 

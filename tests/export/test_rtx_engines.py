@@ -12,7 +12,7 @@ import samedge
 from samedge.bench.eager import synthetic_samus
 from samedge.bundle import Bundle
 from samedge.export import exporting
-from samedge.runtime.layer_report import LayerReport
+from samedge.runtime.tensorrt.layer_report import LayerReport
 from tests.export.rtx import DEMO, engines_of, needs_rtx, network_report, report_of
 
 pytestmark = needs_rtx

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from samedge.fold.generator import Exchange, PromptGenerator
 from samedge.fold.layers import DepthBranch, Linear, Norm
 from samedge.fold.tree import Tree
+from samedge.geometry.filters import bilinear_matrix
 from samedge.kernels import reference
-from samedge.resampling import bilinear_matrix
 
 # LoRA ------------------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ import torch
 
 from samedge.families import FAMILIES, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.fold.probes import eager_input, network_pixels
-from samedge.frame_inputs import network_input, resize_frame, to_network_colours
-from samedge.geometry import frame_geometry
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import network_input, resize_frame, to_network_colours
 
 SIZE = 64
 

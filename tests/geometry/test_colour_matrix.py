@@ -8,7 +8,7 @@ import pytest
 
 from samedge.errors import FrameError
 from samedge.families import SAM, SAMUS
-from samedge.frame_inputs import colour_matrix
+from samedge.geometry.network_input import colour_matrix
 
 
 @pytest.mark.parametrize("red", [0, 1, 77, 128, 254, 255])

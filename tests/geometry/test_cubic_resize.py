@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from skimage.transform import resize
 
 from samedge.families import MEDSAM
-from samedge.frame_inputs import resize_frame
-from samedge.geometry import frame_geometry
-from samedge.resampling import CUBIC_CENTRE, cubic_matrix, split_cubic
+from samedge.geometry.filters import CUBIC_CENTRE, cubic_matrix, split_cubic
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import resize_frame
 from tests.geometry.frames import crops, image, patterns, seeds, sides
 
 NEAR = 1e-6  # grey levels from a whole number, where rounding decides what is cut off

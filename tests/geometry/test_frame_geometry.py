@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from samedge.errors import FrameError
 from samedge.families import FAMILIES, SAM, SAMUS
-from samedge.frame_inputs import resize_frame
-from samedge.geometry import frame_geometry
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import resize_frame
 
 families = st.sampled_from(sorted(FAMILIES.values(), key=lambda f: f.name))
 sides = st.integers(16, 700)
@@ -61,7 +61,7 @@ def test_padding_is_zero_and_marked(family, height, width) -> None:
     np.testing.assert_array_equal(geometry.valid_cols, np.arange(128) < valid_w)
     assert not geometry.rows[:, valid_h:].any()
     assert not geometry.cols[:, valid_w:].any()
-    # scipy's zoom may lose its last sample; see tests/geometry/test_resampling.py
+    # scipy's zoom may lose its last sample; see tests/geometry/test_filters.py
     filled = [m[0].any(axis=1) for m in (geometry.rows, geometry.cols)]
     for seen, valid in zip(filled, (valid_h, valid_w), strict=True):
         assert seen[: valid - (family.interpolation == "zoom")].all()

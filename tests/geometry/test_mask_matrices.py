@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from samedge.families import MEDSAM, SAM, SAMED, SAMUS, Family
-from samedge.frame_outputs import class_map, decision_distance, mask_values
-from samedge.geometry import frame_geometry
-from samedge.resampling import bilinear_matrix
+from samedge.geometry.filters import bilinear_matrix
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.mask_values import class_map, decision_distance, mask_values
 
 sides = st.integers(16, 700)
 

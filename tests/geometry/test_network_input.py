@@ -15,14 +15,14 @@ from skimage.transform import resize
 
 from samedge.errors import FrameError
 from samedge.families import MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS
-from samedge.frame_inputs import (
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import (
     colour_matrix,
     encoder_inputs,
     network_input,
     resize_frame,
     to_network_colours,
 )
-from samedge.geometry import frame_geometry
 from tests.geometry.frames import crops, image, patterns, seeds, sides
 
 LEVEL = 1e-3  # grey levels that float32 may cost where nothing is rounded

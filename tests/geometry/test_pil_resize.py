@@ -14,9 +14,9 @@ from PIL import Image
 
 from samedge.errors import FrameError, NotSupportedError
 from samedge.families import MEDSAM, SAM, SAMED, SAMUS, Family
-from samedge.frame_inputs import resize_frame
-from samedge.geometry import FrameGeometry, frame_geometry
-from samedge.resampling import EXACT_LIMIT, pil_coefficients, split_planes
+from samedge.geometry.filters import EXACT_LIMIT, pil_coefficients, split_planes
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.network_input import resize_frame
 from tests.geometry.frames import crops, image, patterns, sides
 
 PILLOW_MAJOR = int(PIL.__version__.split(".")[0])

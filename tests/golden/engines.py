@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from samedge.errors import NotSupportedError
 from samedge.families import Family
-from samedge.frame_inputs import network_input
-from samedge.frame_outputs import decide, mask_values
-from samedge.geometry import FrameGeometry
-from samedge.prompt_inputs import prompt_tokens
+from samedge.geometry.frame_geometry import FrameGeometry
+from samedge.geometry.mask_values import decide, mask_values
+from samedge.geometry.network_input import network_input
+from samedge.geometry.prompt_tokens import prompt_tokens
 from tests.golden.build import Build
 from tests.golden.images import CaseImage
 

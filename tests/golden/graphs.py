@@ -10,9 +10,9 @@ import onnx
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.export.preprocess_graph import NETWORK_INPUT
-from samedge.frame_inputs import encoder_inputs
-from samedge.geometry import FrameGeometry
+from samedge.export.graphs.preprocess import NETWORK_INPUT
+from samedge.geometry.frame_geometry import FrameGeometry
+from samedge.geometry.network_input import encoder_inputs
 from tests.golden.engines import Floats, Prompt, tokens_of
 from tests.golden.images import CaseImage
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from samedge.export.gpu_graph import shape_for_gpu
-from samedge.export.half_emulation import emulated
-from samedge.export.half_graph import to_half
-from samedge.export.onnx_graph import OnnxGraph
+from samedge.export.graphs.gpu import shape_for_gpu
+from samedge.export.graphs.model import OnnxGraph
+from samedge.export.half.emulation import emulated
+from samedge.export.half.graph import to_half
 from tests.golden import graphs
 from tests.golden.onnx_engine import OnnxEngine
 

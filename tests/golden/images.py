@@ -12,8 +12,8 @@ from PIL import Image
 from samedge.errors import FrameError
 from samedge.families import Family
 from samedge.fold.probes import eager_input, network_pixels
-from samedge.geometry import FrameGeometry, frame_geometry
-from samedge.resampling import pil_coefficients, split_planes
+from samedge.geometry.filters import pil_coefficients, split_planes
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
 from tests.golden.cases import Case, read_image
 
 

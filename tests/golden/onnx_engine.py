@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from samedge.export.preprocess_graph import NETWORK_INPUT
-from samedge.frame_outputs import mask_values
-from samedge.geometry import FrameGeometry
+from samedge.export.graphs.preprocess import NETWORK_INPUT
+from samedge.geometry.frame_geometry import FrameGeometry
+from samedge.geometry.mask_values import mask_values
 from tests.golden import graphs
 from tests.golden.build import Build
 from tests.golden.engines import (

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from samedge import load
 from samedge.errors import PromptError
-from samedge.export.preprocess_graph import NETWORK_INPUT
-from samedge.frame_outputs import mask_values
-from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.export.graphs.preprocess import NETWORK_INPUT
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.mask_values import mask_values
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.openvino_backend import OpenVinoBackend
-from samedge.runtime.openvino_compile import DEVICE, compile_graph, core, engine_config
+from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.compile import DEVICE, compile_graph, core, engine_config
 from tests.golden import graphs
 from tests.golden.build import Build
 from tests.golden.engines import (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from samedge.checkpoint import Checkpoint, open_checkpoint
 from samedge.checkpoint.pour import resize_position_tables
-from samedge.frame_outputs import decision_distance
+from samedge.geometry.mask_values import decision_distance
 from tests.golden.cases import SYSTEMS, Case
 from tests.golden.engines import Decoded, Engine, Prompt
 from tests.golden.images import (

@@ -13,12 +13,12 @@ import samedge
 from samedge.bundle import Bundle
 from samedge.cli import run
 from samedge.runtime.backend import BACKENDS, backend_class
-from samedge.runtime.cuda import Device, Stream, problem
-from samedge.runtime.device_arrays import DeviceArray
-from samedge.runtime.drift import locate
-from samedge.runtime.tensorrt_backend import TensorRtBackend
-from samedge.runtime.tensorrt_library import LIBRARIES
-from samedge.runtime.verify import verify
+from samedge.runtime.gpu.arrays import DeviceArray
+from samedge.runtime.gpu.driver import Device, Stream, problem
+from samedge.runtime.parity.drift import locate
+from samedge.runtime.parity.verify import verify
+from samedge.runtime.tensorrt.backend import TensorRtBackend
+from samedge.runtime.tensorrt.library import LIBRARIES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(problem() is not None, reason="needs a GPU")]
 

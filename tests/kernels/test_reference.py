@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from samedge.families import MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
-from samedge.frame_inputs import encoder_inputs, to_network_colours
-from samedge.frame_inputs import resize_frame as resize_in_numpy
-from samedge.geometry import frame_geometry
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import encoder_inputs, to_network_colours
+from samedge.geometry.network_input import resize_frame as resize_in_numpy
 from samedge.kernels import reference as ops
 from samedge.models.common import LayerNorm2d
 from samedge.models.image_encoder import Attention, window_partition, window_unpartition

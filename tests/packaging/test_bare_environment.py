@@ -85,7 +85,14 @@ def test_module_imports_or_names_the_extra(module: str, outcomes: dict[str, obje
 
 
 @pytest.mark.parametrize(
-    "module", ["samedge", "samedge.bundle", "samedge.cli", "samedge.geometry", "samedge.runtime"]
+    "module",
+    [
+        "samedge",
+        "samedge.bundle",
+        "samedge.cli",
+        "samedge.geometry.frame_geometry",
+        "samedge.runtime",
+    ],
 )
 def test_what_a_cart_needs_works_without_extras(module: str, outcomes: dict[str, object]) -> None:
     assert outcomes[module] == "ok"

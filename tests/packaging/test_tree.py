@@ -9,7 +9,7 @@ import sys
 import pytest
 from packaging.requirements import Requirement
 
-from samedge.runtime.machine import EXTRAS
+from samedge.machine.facts import EXTRAS
 from tests.packaging.tree import LINKED, ROOT, modules, pyproject
 
 

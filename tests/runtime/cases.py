@@ -11,8 +11,8 @@ import torch
 
 import samedge
 from samedge.bench.eager import network_input
-from samedge.frame_outputs import decide, decision_distance, mask_values
-from samedge.geometry import FrameGeometry, frame_geometry
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.mask_values import decide, decision_distance, mask_values
 from samedge.models import (
     AutosamusConfig,
     MedsamConfig,
@@ -22,7 +22,7 @@ from samedge.models import (
     SamusConfig,
     tiny,
 )
-from samedge.runtime.openvino_backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OpenVinoBackend
 from tests.fold.oracle import random_model
 
 LIMIT = 1e-4

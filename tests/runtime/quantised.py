@@ -18,7 +18,7 @@ from onnx import helper
 
 from samedge.bundle import Bundle
 from samedge.bundle.manifest import dump_manifest
-from samedge.export.onnx_graph import OnnxGraph
+from samedge.export.graphs.model import OnnxGraph
 
 CUT = "network_input"
 

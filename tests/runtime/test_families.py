@@ -12,10 +12,10 @@ import pytest
 
 import samedge
 from samedge.errors import FrameError, NotSupportedError, PromptError, SessionError
-from samedge.frame_outputs import class_map
+from samedge.geometry.mask_values import class_map
 from samedge.runtime import verify
-from samedge.runtime.openvino_backend import OpenVinoBackend
-from samedge.runtime.verify import verify_session
+from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.parity.verify import verify_session
 from tests.runtime.cases import CONFIGS, IMAGES, LIMIT, STACKS, Case, grey, random_pixels, rgb
 
 Cases = Callable[[str], Case]

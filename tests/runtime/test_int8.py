@@ -11,12 +11,12 @@ import openvino as ov
 import pytest
 
 from samedge.bundle import Bundle
-from samedge.frame_inputs import encoder_inputs
-from samedge.geometry import frame_geometry
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import encoder_inputs
 from samedge.runtime import load, verify
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.openvino_backend import OpenVinoBackend
-from samedge.runtime.openvino_compile import _Models, core, rest_of
+from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.compile import _Models, core, rest_of
 from samedge.runtime.session import Session
 from samedge.tolerances import LIMITS
 from tests.runtime.quantised import with_int8

@@ -186,7 +186,7 @@ def test_auto_leaves_out_what_is_slower_than_float32() -> None:
 def test_fp16_pays_only_with_matrix_units_for_it(
     monkeypatch: pytest.MonkeyPatch, machine: str, features: list[str], slower: bool
 ) -> None:
-    from samedge.runtime import openvino_backend as module
+    from samedge.runtime.openvino import backend as module
 
     monkeypatch.setattr(module.platform, "machine", lambda: machine)
     monkeypatch.setattr(module, "cpu", lambda: {"features": features})

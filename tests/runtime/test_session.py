@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from samedge.errors import FrameError, NotSupportedError, PromptError, SessionError
-from samedge.frame_inputs import resize_frame
-from samedge.frame_outputs import mask_values
-from samedge.geometry import frame_geometry
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.mask_values import mask_values
+from samedge.geometry.network_input import resize_frame
 from samedge.runtime import load
 from samedge.runtime.session import Session
 
@@ -223,7 +223,7 @@ def test_describe(samus_toy: Any) -> None:
 def test_auto_takes_bf16_only_where_it_is_native_and_passed(
     samus_toy: Any, monkeypatch: pytest.MonkeyPatch, passed: bool
 ) -> None:
-    from samedge.runtime.openvino_backend import OpenVinoBackend
+    from samedge.runtime.openvino.backend import OpenVinoBackend
 
     monkeypatch.setattr(OpenVinoBackend, "precisions", staticmethod(lambda: ("fp32", "bf16")))
     samus_toy.manifest["parity"] = [{"backend": "openvino", "precision": "bf16", "passed": passed}]
@@ -232,7 +232,7 @@ def test_auto_takes_bf16_only_where_it_is_native_and_passed(
 
 
 def test_bf16_keeps_preprocessing_and_decoder_exact(samus_toy: Any, frame: Any) -> None:
-    from samedge.runtime.openvino_backend import OpenVinoBackend
+    from samedge.runtime.openvino.backend import OpenVinoBackend
 
     if "bf16" not in OpenVinoBackend.precisions():
         pytest.skip("this CPU has no native bf16")
@@ -263,7 +263,7 @@ def test_what_is_not_supported(samus_toy: Any, kwargs: dict[str, Any], words: st
 
 
 def test_nothing_works_lists_reasons(samus_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from samedge.runtime.openvino_backend import OpenVinoBackend
+    from samedge.runtime.openvino.backend import OpenVinoBackend
 
     monkeypatch.setattr(
         OpenVinoBackend, "unavailable", staticmethod(lambda: "openvino is not installed")
@@ -277,7 +277,7 @@ def test_nothing_works_lists_reasons(samus_toy: Any, monkeypatch: pytest.MonkeyP
 def test_encoder_is_freed_if_the_decoder_fails(
     samus_toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from samedge.runtime.openvino_backend import OpenVinoBackend
+    from samedge.runtime.openvino.backend import OpenVinoBackend
 
     closed = []
     load_graph = OpenVinoBackend.load

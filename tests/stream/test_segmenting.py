@@ -12,12 +12,12 @@ import pytest
 
 from samedge.errors import OutputError, PromptError, SourceError
 from samedge.families import SAM
-from samedge.stream.prompts import PromptPlan
-from samedge.stream.report import manifest_hash
+from samedge.prompts.prompt import PromptPlan
 from samedge.stream.segmenting import Options
-from samedge.stream.sinks import OutputFolder, Wanted, mask_suffixes
-from tests.stream.media import PATIENT, FakeSession, region
-from tests.stream.media import segment_into as run
+from samedge.stream.sinks.folder import OutputFolder, Wanted, mask_suffixes
+from samedge.stream.sinks.report import manifest_hash
+from tests.sources.media import PATIENT, FakeSession, region
+from tests.sources.media import segment_into as run
 
 Dicom = Callable[..., Path]
 

@@ -14,7 +14,8 @@ import samedge
 from samedge.checkpoint import open_checkpoint
 from samedge.errors import OutputError
 from samedge.fold.probes import network_pixels
-from samedge.frame_outputs import decide, mask_values
+from samedge.geometry.mask_values import decide, mask_values
+from samedge.geometry.prompt_tokens import prompt_tokens
 from samedge.models import (
     AutosamusConfig,
     MedsamConfig,
@@ -26,15 +27,14 @@ from samedge.models import (
     build_model,
     tiny,
 )
-from samedge.prompt_inputs import prompt_tokens
 from samedge.tolerances import LIMITS
+from samedge.train.data.preparation import Preparation
+from samedge.train.data.samples import Sample
+from samedge.train.loop.task import decode_batch
+from samedge.train.loop.validation import dice_scores
 from samedge.train.official import official_tensors, recorded_config, write_weights
-from samedge.train.preparation import Preparation
 from samedge.train.recipes import RECIPES
-from samedge.train.samples import Sample
 from samedge.train.start import start
-from samedge.train.task import decode_batch
-from samedge.train.validation import dice_scores
 from tests.export.engine import Engine, encoder_feed, geometry_of, open_graph
 from tests.fold.oracle import errors
 from tests.train.tiny_training import Discs, same, states, tiny_model, tiny_trainer

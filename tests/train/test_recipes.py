@@ -20,10 +20,10 @@ from samedge.models import (
     tiny,
 )
 from samedge.models.config import VIT_SIZES
-from samedge.train import augmentation
-from samedge.train.preparation import MODES
+from samedge.train.data import augmentation
+from samedge.train.data.preparation import MODES
+from samedge.train.loop.schedule import Schedule
 from samedge.train.recipes import RECIPES, recipe
-from samedge.train.schedule import Schedule
 from samedge.train.trainable import freeze, parameter_table, trainable_names
 from tests.train.tiny_training import Discs, same, states, tiny_model, tiny_trainer
 

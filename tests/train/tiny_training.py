@@ -9,16 +9,16 @@ import numpy as np
 import torch
 
 from samedge.models import PromptableModel, SamConfig, SamusConfig, tiny
-from samedge.train.devices import make_fabric
-from samedge.train.items import PreparedItems
-from samedge.train.preparation import Preparation
+from samedge.train.data.items import PreparedItems
+from samedge.train.data.preparation import Preparation
+from samedge.train.data.samples import Sample
+from samedge.train.loop.devices import make_fabric
+from samedge.train.loop.task import Segmentation
+from samedge.train.loop.trainer import Data, Trainer
 from samedge.train.recipes import RECIPES, Recipe
-from samedge.train.samples import Sample
 from samedge.train.settings import settings_for
 from samedge.train.start import fresh_model
-from samedge.train.task import Segmentation
 from samedge.train.trainable import freeze
-from samedge.train.trainer import Data, Trainer
 from tests.train.data.layouts import disc, picture
 
 

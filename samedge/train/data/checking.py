@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from samedge.errors import SamEdgeError, SourceError
-from samedge.train.labels import classes_in
-from samedge.train.samples import Samples
+from samedge.train.data.labels import classes_in
+from samedge.train.data.samples import Samples
 
 MOST = 10  # problems that an error lists
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import SourceError
-from samedge.stream.images import natural_key
+from samedge.sources.images import natural_key
 from samedge.train.data.reading import check_classes, check_pair, read_pixels
+from samedge.train.data.samples import Sample
 from samedge.train.data.us30k import default_classes
-from samedge.train.samples import Sample
 
 PAIRS = (("img", "label"), ("images", "masks"), ("images", "labels"), ("image", "mask"))
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")

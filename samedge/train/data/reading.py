@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
-from samedge.stream.frame import check_size
-from samedge.stream.image_header import read_header
-from samedge.stream.quiet import quiet_cv2
-from samedge.stream.sniff import HEAD_BYTES, IMAGE_KINDS, sniff
+from samedge.sources.frame import check_size
+from samedge.sources.image_header import read_header
+from samedge.sources.quiet import quiet_cv2
+from samedge.sources.sniff import HEAD_BYTES, IMAGE_KINDS, sniff
 
 Image = NDArray[np.uint8]
 

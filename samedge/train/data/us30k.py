@@ -17,7 +17,7 @@ import numpy as np
 
 from samedge.errors import SourceError
 from samedge.train.data.reading import check_classes, check_pair, read_pixels
-from samedge.train.samples import Sample
+from samedge.train.data.samples import Sample
 
 LISTS = "MainPatient"
 CLASS_FILE = "class.json"

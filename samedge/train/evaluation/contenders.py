@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from samedge._optional import require
 from samedge.errors import NotSupportedError, SessionError
 from samedge.families import Family
-from samedge.frame_outputs import decide, mask_values
-from samedge.geometry import FrameGeometry, frame_geometry
-from samedge.stream.prompts import Prompt
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.mask_values import decide, mask_values
+from samedge.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     from samedge.models import PromptableModel

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from math import isnan
 from typing import Any
 
+from samedge.train.evaluation.metrics import METRICS, summarise
 from samedge.train.evaluation.running import Evaluation, Row
 from samedge.train.evaluation.tasks import prompt_mode
-from samedge.train.metrics import METRICS, summarise
 
 ALL = "all"
 CSV_COLUMNS = (

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.families import Family
-from samedge.frame_outputs import decide, mask_values
-from samedge.geometry import FrameGeometry, frame_geometry, valid_size
-from samedge.stream.prompts import Prompt
+from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry, valid_size
+from samedge.geometry.mask_values import decide, mask_values
+from samedge.prompts.prompt import Prompt
+from samedge.train.data.labels import resize_label
+from samedge.train.data.samples import Sample, Samples
 from samedge.train.evaluation.contenders import Answer, Contender
+from samedge.train.evaluation.metrics import Scores, score
 from samedge.train.evaluation.tasks import Rules, check_fit, prompt_mode, tasks, truth_of
-from samedge.train.labels import resize_label
-from samedge.train.metrics import Scores, score
-from samedge.train.samples import Sample, Samples
 
 Mask = NDArray[np.uint8]
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.stream.contact_sheet import Cell, contact_sheet
-from samedge.stream.overlay import display_scale, draw_overlay
-from samedge.stream.palette import colour_of
-from samedge.stream.prompts import Prompt
-from samedge.stream.text import INK, Colour
+from samedge.drawing.contact_sheet import Cell, contact_sheet
+from samedge.drawing.overlay import display_scale, draw_overlay
+from samedge.drawing.palette import colour_of
+from samedge.drawing.text import INK, Colour
+from samedge.prompts.prompt import Prompt
 from samedge.train.evaluation.reporting import unit
 from samedge.train.evaluation.running import Case, Evaluation
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from samedge.errors import ModelError, PromptError
 from samedge.families import Family
-from samedge.stream.prompts import Prompt
-from samedge.train.clicks import box_of, fixed_click
-from samedge.train.labels import classes_in
-from samedge.train.samples import Sample
+from samedge.prompts.prompt import Prompt
+from samedge.train.data.clicks import box_of, fixed_click
+from samedge.train.data.labels import classes_in
+from samedge.train.data.samples import Sample
 
 Label = NDArray[np.uint8]
 MODES = ("auto", "point", "box", "none")

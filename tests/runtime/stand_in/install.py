@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from samedge.runtime import cuda, tensorrt_engine, tensorrt_library
+from samedge.runtime.gpu import driver as cuda
+from samedge.runtime.tensorrt import engine as tensorrt_engine
+from samedge.runtime.tensorrt import library as tensorrt_library
 from tests.runtime.stand_in.driver import Driver
 from tests.runtime.stand_in.tensorrt import make_module
 

@@ -15,7 +15,7 @@ from samedge import models as m
 from samedge.cli.printing import plain
 from samedge.errors import ModelError, SessionError
 from samedge.families import SAMED, SAMUS, Family
-from samedge.stream.prompts import Prompt
+from samedge.prompts.prompt import Prompt
 from samedge.train.data import open_dataset
 from samedge.train.evaluation import (
     Contender,

@@ -9,8 +9,8 @@ import pytest
 
 from samedge.errors import ModelError, PromptError
 from samedge.families import AUTOSAMUS, MEDSAM, MSA, SAM, SAMED, SAMUS, Family
+from samedge.train.data.samples import Sample
 from samedge.train.evaluation.tasks import Rules, Task, check_fit, prompt_mode, tasks, truth_of
-from samedge.train.samples import Sample
 from tests.train.data.layouts import disc, picture
 
 LABEL = np.maximum(disc(60, 80, (20, 30), 9), disc(60, 80, (60, 30), 8, 2))

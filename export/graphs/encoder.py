@@ -1,0 +1,127 @@
+"""FoldedModel -> the encoder graph: uint8 frame in, image embedding out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from samedge.export.graphs.attention import self_attention
+from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.layers import (
+    array,
+    attention,
+    conv_norm,
+    linear,
+    mlp,
+    norm,
+    rms_norm,
+    split,
+)
+from samedge.export.graphs.preprocess import preprocess
+from samedge.fold import layers as fl
+from samedge.fold.model import FoldedModel
+
+
+def encoder_graph(folded: FoldedModel) -> Graph:
+    """The encoder graph of a bundle.
+
+    Inputs: those of `samedge.export.graphs.preprocess.preprocess`. Output: `image_embedding`
+    float32 [slices, P, g, g] ([1, P, g, g] for images), no-mask embedding included where there is
+    one.
+    """
+    g = Graph("encoder", folded.half_weights)
+    v, batch = folded.variant, folded.family.slices
+    x = preprocess(g, folded.family, v.input_size)
+    e = folded.encoder
+    tokens = _patch_embed(g, x, e.patch_embed, batch, v.grid)
+    branch = None
+    if e.cnn is not None:
+        branch = _cnn(g, x, e.cnn)
+    for i, block in enumerate(e.blocks):
+        assert isinstance(block, fl.Block)
+        tokens, branch = _block(g, tokens, branch, block, batch, v.grid, f"encoder.blocks.{i}")
+    x = _neck(g, tokens, branch, e, batch, v.grid)
+    g.output(x, "image_embedding", "float32", (batch, v.prompt_dim, v.grid, v.grid))
+    return g
+
+
+def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, batch: int, grid: int) -> str:
+    path = "encoder.patch_embed"
+    if layer.resize is not None:
+        left = g.weight(f"{path}.resize", array(layer.resize))
+        right = g.const(array(layer.resize).T, "patch_embed_resize_transposed")
+        x = g.matmul(g.matmul(left, x, f"{path}.resize"), right, f"{path}.resize")
+    size, stride = layer.weight.shape[-1], layer.stride
+    weight = g.weight(f"{path}.weight", array(layer.weight))
+    x = str(g.op("Conv", [x, weight], path, kernel_shape=[size, size], strides=[stride, stride]))
+    x = g.transpose(x, (0, 2, 3, 1), path)
+    total = layer.weight.shape[0]
+    x = g.reshape(x, (batch, grid * grid, total), path)
+    dim = layer.pos_embed.shape[-1]
+    pos = g.weight(f"{path}.pos_embed", array(layer.pos_embed))
+    if layer.adapter is None or layer.adapter_bias is None:
+        return g.add(x, pos, path)
+    widths = g.const([dim, total - dim], "patch_embed_split")
+    x, hidden = g.op("Split", [x, widths], path, outputs=2, axis=-1)
+    hidden = g.add(hidden, g.weight(f"{path}.adapter_bias", array(layer.adapter_bias)), path)
+    y = linear(g, g.gelu(hidden, path), layer.adapter, f"{path}.adapter")
+    return g.add(g.add(x, pos, path), y, path)
+
+
+def _cnn(g: Graph, x: str, layer: fl.CnnBranch) -> str:
+    path = "encoder.cnn"
+    for i, conv in enumerate(layer.convs):
+        assert isinstance(conv, fl.ConvNorm)
+        here = f"{path}.convs.{i}"
+        if i:
+            x = str(g.op("MaxPool", [x], here, kernel_shape=[2, 2], strides=[2, 2]))
+        x = conv_norm(g, x, conv, here)
+    return x
+
+
+def _neck(
+    g: Graph, tokens: str, branch: str | None, e: fl.FoldedEncoder, batch: int, grid: int
+) -> str:
+    path = "encoder.neck"
+    x = g.transpose(g.reshape(tokens, (batch, grid, grid, -1), path), (0, 3, 1, 2), path)
+    if branch is not None:
+        scale = g.const(np.float32(e.branch_scale), "branch_scale")
+        x = g.add(x, g.mul(branch, scale, "encoder.branch"), "encoder.branch")
+    weight = array(e.neck.lin.weight).T[:, :, None, None]
+    x = str(
+        g.op(
+            "Conv", [x, g.weight(f"{path}.lin.weight", weight)], f"{path}.lin", kernel_shape=[1, 1]
+        )
+    )
+    return conv_norm(
+        g, rms_norm(g, x, e.neck.norm, f"{path}.norm", axis=1), e.neck.conv, f"{path}.conv"
+    )
+
+
+def _block(
+    g: Graph, x: str, branch: str | None, block: fl.Block, batch: int, grid: int, path: str
+) -> tuple[str, str | None]:
+    y = norm(g, x, block.norm1, f"{path}.norm1")
+    if block.cross is not None and block.refine is not None and branch is not None:
+        z = _cross(g, y, branch, block.cross, batch, grid, f"{path}.cross")
+        y = g.add(y, z, f"{path}.cross")
+        branch = conv_norm(g, branch, block.refine, f"{path}.refine")
+    x = g.add(x, self_attention(g, y, block.attn, batch, f"{path}.attn"), f"{path}.attn")
+    y = mlp(g, norm(g, x, block.norm2, f"{path}.norm2"), block.mlp, f"{path}.mlp")
+    return g.add(x, y, f"{path}.mlp"), branch
+
+
+def _cross(
+    g: Graph,
+    x: str,
+    branch: str,
+    layer: fl.CrossAttention,
+    batch: int,
+    grid: int,
+    path: str,
+) -> str:
+    dim = layer.q.weight.shape[1]
+    tokens = g.reshape(g.transpose(branch, (0, 2, 3, 1), path), (batch, grid * grid, -1), path)
+    kv = linear(g, tokens, layer.kv, f"{path}.kv")
+    k, v = split(g, kv, 2, dim, path)
+    y = attention(g, linear(g, x, layer.q, f"{path}.q"), k, v, layer.heads, dim, path)
+    return linear(g, y, layer.proj, f"{path}.proj")

@@ -1,0 +1,1 @@
+"""Half precision: graphs, the overflow probe, and the arithmetic emulated on a CPU."""

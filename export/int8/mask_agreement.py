@@ -1,0 +1,219 @@
+"""Do INT8 masks agree with float32 masks? Asked of calibration frames, without any label.
+
+Prompts are the bundle's own self-tests, and on every calibration frame a few positions. Of those
+only prompts are kept to which the float32 model answers with a mask of a sensible size: a mask of
+ten pixels says nothing about the encoder.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from samedge.bundle import Bundle
+from samedge.export.graphs.model import OnnxGraph
+from samedge.families import Family
+from samedge.runtime.backend import Backend, LoadOptions
+from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.compile import (
+    CUT,
+    DEVICE,
+    Compiled,
+    core,
+    engine_config,
+    read_model,
+    split_encoder,
+)
+from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
+from samedge.runtime.session import Session
+
+SMALLEST, LARGEST = 0.004, 0.6  # share of the frame that a mask may cover
+PROMPTS_PER_FRAME = 2
+# Where prompts are tried, as shares of the frame's sides.
+PLACES = ((0.5, 0.5), (0.35, 0.4), (0.65, 0.4), (0.4, 0.65), (0.6, 0.65), (0.5, 0.25), (0.5, 0.8))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How INT8 masks and logits compare with float32, over all questions.
+
+    Attributes:
+        dice: mean overlap of the masks.
+        worst_dice: the smallest.
+        flipped: share of all mask pixels that differ.
+        logit_rms: RMS of the logits' difference over RMS of the logits.
+        masks: how many were compared.
+    """
+
+    dice: float
+    worst_dice: float
+    flipped: float
+    logit_rms: float
+    masks: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, rounded."""
+        return {
+            "dice": round(self.dice, 6),
+            "worst_dice": round(self.worst_dice, 6),
+            "flipped": round(self.flipped, 6),
+            "logit_rms": round(self.logit_rms, 6),
+            "masks": self.masks,
+        }
+
+
+@dataclass(frozen=True)
+class _Question:
+    frame: NDArray[Any]
+    prompts: dict[str, Any]
+    masks: NDArray[np.uint8]
+    logits: NDArray[np.float32]
+
+
+class MaskAgreement:
+    """Questions and the float32 answers, to be compared with one INT8 graph after the other.
+
+    Args:
+        bundle: with its float32 graphs and self-tests.
+        frames: calibration frames to ask about, uint8 [H, W], [H, W, 3], or with slices in front.
+        threads: of the engine.
+    """
+
+    def __init__(self, bundle: Bundle, frames: Sequence[NDArray[Any]], threads: int) -> None:
+        self._bundle, self._threads = bundle, threads
+        options = LoadOptions("fp32", threads, cache=False)
+        session = Session(bundle, OpenVinoBackend, options, "reference")
+        try:
+            self._questions = [*_own(bundle, session), *_tried(bundle.family, session, frames)]
+        finally:
+            session.close()
+
+    def compare(self, graph: OnnxGraph, precision: str) -> Agreement:
+        """Answers of an encoder `graph`; what is not INT8 in it runs in `precision` (or float32
+        where this CPU has no such type)."""
+        with tempfile.TemporaryDirectory(prefix="samedge-int8-") as folder:
+            path = Path(folder) / "encoder.onnx"
+            graph.save(path)
+            preprocess, encoder = split_encoder(read_model(path))
+            encoder = openvino_rewrites.optimise(encoder, "int8")
+            return self.compare_network(preprocess, encoder, precision)
+
+    def compare_network(self, preprocess: ov.Model, encoder: ov.Model, precision: str) -> Agreement:
+        """The same for the two parts of an encoder, whoever quantised the second."""
+        backend = _backend({"preprocess": preprocess, "encoder": encoder}, precision)
+        options = LoadOptions("fp32", self._threads, cache=False)
+        session = Session(self._bundle, backend, options, "candidate")
+        try:
+            return _agreement([(q, *_ask(session, q.frame, q.prompts)) for q in self._questions])
+        finally:
+            session.close()
+
+
+def _agreement(
+    rows: list[tuple[_Question, NDArray[np.uint8], NDArray[np.float32]]],
+) -> Agreement:
+    dice = [_dice(a, b) for q, masks, _ in rows for a, b in zip(masks, q.masks, strict=True)]
+    flipped = sum(int(np.count_nonzero(masks != q.masks)) for q, masks, _ in rows)
+    pixels = sum(q.masks.size for q, _, _ in rows)
+    wide = [(q.logits.astype(np.float64), logits) for q, _, logits in rows]
+    square = sum(float(((a - b) ** 2).sum()) for a, b in wide)
+    power = sum(float((a**2).sum()) for a, _ in wide)
+    rms = float(np.sqrt(square / max(power, 1e-30)))
+    return Agreement(float(np.mean(dice)), min(dice), flipped / pixels, rms, len(dice))
+
+
+def _dice(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
+    return 2.0 * int(np.count_nonzero(a & b)) / total if total else 1.0
+
+
+def _own(bundle: Bundle, session: Session) -> list[_Question]:
+    """The bundle's self-tests."""
+    questions = []
+    for test in bundle.selftest():
+        prompts: dict[str, Any] = {"multimask": test.multimask}
+        if test.points.shape[1]:
+            prompts |= {"points": test.points, "labels": test.labels}
+        if test.box is not None:
+            prompts["box"] = test.box
+        questions.append(_Question(test.frame, prompts, *_ask(session, test.frame, prompts)))
+    return questions
+
+
+def _tried(family: Family, session: Session, frames: Sequence[NDArray[Any]]) -> list[_Question]:
+    questions = []
+    for frame in frames:
+        kept = 0
+        for prompts in _prompts(family, frame):
+            masks, logits = _ask(session, frame, prompts)
+            if all(SMALLEST <= mask.mean() <= LARGEST for mask in masks):
+                questions.append(_Question(frame, prompts, masks, logits))
+                kept += 1
+            if kept == PROMPTS_PER_FRAME:
+                break
+    return questions
+
+
+def _prompts(family: Family, frame: NDArray[Any]) -> list[dict[str, Any]]:
+    """What to try on a frame, as arguments of `Session.segment`."""
+    start = 1 if family.slices > 1 else 0
+    height, width = frame.shape[start : start + 2]
+    places = [(x * width, y * height) for x, y in PLACES]
+    if "point" in family.prompts:
+        return [{"points": [place]} for place in places]
+    if "box" in family.prompts:
+        w, h = width / 6, height / 6
+        return [{"box": [x - w, y - h, x + w, y + h]} for x, y in places]
+    return [{}]
+
+
+def _ask(
+    session: Session, frame: NDArray[Any], prompts: dict[str, Any]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Masks and logits; of a stack of slices, of all of them."""
+    if session.family.slices == 1:
+        result = session.segment(frame, **prompts)
+        return result.masks.copy(), result.low_res_logits.copy()
+    count = session.family.slices
+    results = session.segment_slices(frame, [_of_slice(prompts, i, count) for i in range(count)])
+    masks = np.concatenate([r.masks for r in results])
+    return masks, np.concatenate([r.low_res_logits for r in results])
+
+
+def _of_slice(prompts: dict[str, Any], index: int, count: int) -> dict[str, Any]:
+    """A self-test's prompts have one object per slice; others are the same for all."""
+    part = {}
+    for name, value in prompts.items():
+        several = isinstance(value, np.ndarray) and len(value) == count
+        part[name] = value[index : index + 1] if several else value
+    return part
+
+
+def _backend(parts: dict[str, ov.Model], precision: str) -> type[Backend]:
+    """OpenVINO with `parts` in place of the bundle's encoder."""
+
+    class Candidate(OpenVinoBackend):
+        @classmethod
+        def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> OpenVinoBackend:
+            if graph != "encoder":
+                return OpenVinoBackend.load(bundle, graph, options)
+            hints = {"preprocess": "fp32", "encoder": "fp32"}
+            if precision in cls.precisions():
+                hints["encoder"] = precision
+            made = {
+                name: core().compile_model(model, DEVICE, engine_config(hints[name], options))
+                for name, model in parts.items()
+            }
+            record = bundle.manifest["graphs"]["encoder"]["fp32"]
+            names = {entry["name"] for entry in (*record["inputs"], *record["outputs"])} | {CUT}
+            compiled = {name: Compiled(model, None, False) for name, model in made.items()}
+            return OpenVinoBackend(compiled, frozenset(names), [], "int8", DEVICE)
+
+    return Candidate

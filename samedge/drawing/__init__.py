@@ -1,0 +1,1 @@
+"""Masks, prompts and words over frames, as pictures."""

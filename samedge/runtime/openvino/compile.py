@@ -1,0 +1,314 @@
+"""ONNX file -> compiled OpenVINO parts, through the engine cache.
+
+The encoder graph is cut at the tensor `network_input` (float32 `[1, C, S, S]`):
+
+* `preprocess`: uint8 frame of any size -> network input. Always float32: its sums are exact
+  integers, which bfloat16 would destroy.
+* `encoder`: network input -> image embedding. Fixed shapes, so OpenVINO plans all memory once;
+  this part carries the precision that was asked for.
+
+The decoder stays whole and in float32. In an int8 graph the quantised layers say so themselves;
+`rest_of` is what everything around them is computed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import platform
+import weakref
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import openvino as ov
+import openvino.opset13 as ops
+
+from samedge.bundle import Bundle
+from samedge.errors import BundleError, DeviceError
+from samedge.machine.memory import release_memory
+from samedge.runtime.backend import LoadOptions
+from samedge.runtime.engines.cache import EngineCache, Mapped, load_or_build
+from samedge.runtime.openvino import weights as openvino_weights
+from samedge.runtime.openvino.rewrites import copies as openvino_copies
+from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
+from samedge.runtime.openvino.rewrites import int8 as openvino_int8
+from samedge.runtime.openvino.rewrites import nodes as openvino_nodes
+from samedge.runtime.openvino.rewrites import windows as openvino_windows
+from samedge.runtime.openvino.weights import halve_weights, to_float32
+from samedge.runtime.precision import graph_key, parity
+
+DEVICE = "CPU"
+CUT = "network_input"
+PARTS: dict[str, tuple[str, ...]] = {"encoder": ("preprocess", "encoder"), "decoder": ("decoder",)}
+GPU = "GPU"
+TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+class Compiled:
+    """One compiled part and the mapped file that it lives from.
+
+    Sessions of one bundle in one process share it; each has an inference request of its own.
+    """
+
+    def __init__(self, model: ov.CompiledModel, mapped: Mapped | None, cached: bool) -> None:
+        self.model: ov.CompiledModel | None = model
+        self.cached = cached
+        self._mapped = mapped
+
+    def __del__(self) -> None:
+        self.model = None  # before the memory it lives from
+        self._mapped = None
+
+
+_shared: weakref.WeakValueDictionary[str, Compiled] = weakref.WeakValueDictionary()
+
+
+@cache
+def core() -> ov.Core:
+    """The process's OpenVINO core (plugins are loaded once)."""
+    return ov.Core()
+
+
+def compile_graph(
+    bundle: Bundle, graph: str, options: LoadOptions, device: str = DEVICE
+) -> tuple[dict[str, Compiled], list[str]]:
+    """Compile all parts of `graph`, from the cache where possible.
+
+    On a GPU the pre-processing still runs on the CPU: there its sums are exact, and frames of any
+    size cost nothing.
+
+    The graph's file is verified against its hash in any case, also if the cache makes reading it
+    unnecessary: a changed bundle is an error, not a matter of luck.
+
+    Returns:
+        Part name -> compiled part, in the order in which they run; and notes for the user.
+
+    Raises:
+        BundleError: a hash does not match, or the graph is not one of ours.
+        NotSupportedError: the bundle has no graph for this precision.
+        DeviceError: OpenVINO could not compile it.
+    """
+    file = graph_key(bundle.manifest, backend_of(device), graph, options.precision)
+    path = bundle.graph(graph, file)
+    digest = _graph_digest(bundle, path)
+    engines = EngineCache() if options.cache else None
+    rest = rest_of(bundle, options.precision, device)
+    models = _Models(path, graph, options.precision, rest, device)
+    parts = {}
+    for part in PARTS[graph]:
+        where = DEVICE if part == "preprocess" else device
+        exact = part != "encoder"
+        key = _key(digest, part, "fp32" if exact else options.precision, options, where)
+        config = engine_config("fp32" if exact else rest, options, where)
+        key |= {"computes": config["INFERENCE_PRECISION_HINT"]}
+        parts[part] = _shared_part(engines, part, key, models, config, where)
+    models.close()
+    release_memory()
+    return parts, engines.notes if engines is not None else []
+
+
+def backend_of(device: str) -> str:
+    """The backend that runs on an OpenVINO device: "CPU", or "GPU" or "GPU.1"."""
+    return "openvino" if device == DEVICE else "openvino_gpu"
+
+
+def rest_of(bundle: Bundle, precision: str, device: str = DEVICE) -> str:
+    """What is computed in "fp32", "bf16" or "fp16" at `precision`: for int8, all but the quantised
+    layers, in the fastest type that is native, unless the bundle's parity table is against it."""
+    if precision != "int8":
+        return precision
+    native = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    candidates = ("bf16",) if device == DEVICE else ("fp16",)
+    for name in candidates:
+        if name.upper() in native and parity(bundle, backend_of(device), name) is not False:
+            return name
+    return "fp32"
+
+
+class _Models:
+    """The parts of one ONNX file as OpenVINO models; the file is read when the first is needed."""
+
+    def __init__(self, path: Path, graph: str, precision: str, rest: str, device: str) -> None:
+        self._path, self._graph, self._precision = path, graph, precision
+        self._rest, self._device = rest, device
+        self._parts: dict[str, ov.Model] | None = None
+
+    def take(self, part: str) -> ov.Model:
+        """The model of `part`; it is handed out once, so that its memory can be freed."""
+        if self._parts is None or part not in self._parts:
+            self._parts = self._read()
+        return self._parts.pop(part)
+
+    def close(self) -> None:
+        self._parts = None
+
+    def _read(self) -> dict[str, ov.Model]:
+        model = read_model(self._path)
+        if self._graph != "encoder":
+            return {self._graph: model}
+        preprocess, encoder = split_encoder(model)
+        if self._device == DEVICE:  # the rewrites know its kernels
+            encoder = openvino_rewrites.optimise(encoder, self._precision)
+        if self._rest != "fp32":
+            halve_weights(encoder, TYPES[self._rest])
+        del model
+        release_memory()  # what was replaced: about as much as the weights
+        return {"preprocess": preprocess, "encoder": encoder}
+
+
+def read_model(path: Path) -> ov.Model:
+    """A bundle's graph, computed in float32 (and in int8 where it is quantised).
+
+    Raises:
+        BundleError: OpenVINO cannot read it.
+    """
+    try:
+        model = core().read_model(path)
+    except RuntimeError as error:
+        raise BundleError(
+            f"OpenVINO cannot read {path.name}: {error}; export the bundle again with "
+            "this version of samedge"
+        ) from error
+    to_float32(model)
+    return model
+
+
+def split_encoder(model: ov.Model) -> tuple[ov.Model, ov.Model]:
+    """Cut the encoder graph at the tensor `network_input`. `model` is used up.
+
+    Raises:
+        BundleError: the graph has no such tensor, or its shape is not fixed.
+    """
+    port = next((out for out in _outputs(model) if CUT in out.get_names()), None)
+    if port is None or port.get_partial_shape().is_dynamic:
+        raise BundleError(
+            f"the encoder graph has no tensor '{CUT}' of fixed shape; "
+            "export the bundle again with this version of samedge"
+        )
+    results, parameters = model.get_results(), model.get_parameters()
+    entry = ops.parameter(port.get_shape(), port.get_element_type(), name=CUT)
+    for consumer in port.get_target_inputs():
+        consumer.replace_source_output(entry.output(0))
+    entry.output(0).get_tensor().set_names({f"{CUT}:0"})
+    encoder = ov.Model(results, [entry], "encoder")
+    preprocess = ov.Model([ops.result(port)], parameters, "preprocess")
+    encoder.inputs[0].get_tensor().set_names({CUT})
+    return preprocess, encoder
+
+
+def _outputs(model: ov.Model) -> Iterator[Any]:
+    for node in model.get_ordered_ops():
+        yield from node.outputs()
+
+
+def _shared_part(
+    engines: EngineCache | None,
+    part: str,
+    key: dict[str, Any],
+    models: _Models,
+    config: dict[str, Any],
+    device: str,
+) -> Compiled:
+    """The compiled part of `key`: from another session, from the cache, or new."""
+    text = repr(sorted(key.items()))
+    compiled = _shared.get(text)
+    if compiled is None:
+        compiled = _obtain(engines, part, key, models, config, device)
+        _shared[text] = compiled
+    return compiled
+
+
+def _obtain(
+    engines: EngineCache | None,
+    part: str,
+    key: dict[str, Any],
+    models: _Models,
+    config: dict[str, Any],
+    device: str,
+) -> Compiled:
+    def build() -> ov.CompiledModel:
+        return _guard(lambda: core().compile_model(models.take(part), device, config), part)
+
+    def read(mapped: Mapped) -> ov.CompiledModel:
+        tensor = ov.Tensor(mapped.array(), shared_memory=True)
+        model = core().import_model(tensor, device, config)
+        mapped.drop_pages()
+        return model
+
+    if engines is None or config.get("PERF_COUNT"):
+        return Compiled(build(), None, cached=False)
+    name = f"openvino-{part}"
+    model, mapped, cached = load_or_build(engines, name, key, read, build, _export)
+    return Compiled(model, mapped, cached)
+
+
+def _guard(compile_: Callable[[], ov.CompiledModel], part: str) -> ov.CompiledModel:
+    try:
+        return compile_()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"OpenVINO {ov.__version__} could not compile the {part} part: {error}"
+        ) from error
+
+
+def _export(model: ov.CompiledModel) -> memoryview:
+    exported = model.export_model()
+    return exported.getbuffer() if isinstance(exported, io.BytesIO) else memoryview(exported)
+
+
+def engine_config(precision: str, options: LoadOptions, device: str = DEVICE) -> dict[str, Any]:
+    """OpenVINO properties to compute in `precision`: "fp32", "bf16" or "fp16".
+
+    With the hint "latency" one frame has all threads; with "throughput" OpenVINO makes as many
+    streams as it finds useful, and sessions that share the engine run side by side.
+    """
+    throughput = options.hint == "throughput"
+    config: dict[str, Any] = {
+        "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
+        "NUM_STREAMS": "AUTO" if throughput else "1",
+        "INFERENCE_PRECISION_HINT": TYPES[precision],
+    }
+    if device == DEVICE:
+        config["INFERENCE_NUM_THREADS"] = options.threads
+    if options.profile:
+        config["PERF_COUNT"] = True
+    return config
+
+
+def _graph_digest(bundle: Bundle, path: Path) -> str:
+    """Hash of the graph's file and, if it has one, of the file with its weights."""
+    entries = bundle.manifest["files"]
+    names = sorted(name for name in entries if name in (path.name, f"{path.name}.data"))
+    return hashlib.sha256("".join(entries[n]["sha256"] for n in names).encode()).hexdigest()
+
+
+def _key(
+    digest: str, part: str, precision: str, options: LoadOptions, device: str
+) -> dict[str, Any]:
+    """Everything a compiled part depends on."""
+    return {
+        "graph": digest,
+        "part": part,
+        "precision": precision,
+        "threads": options.threads,
+        "profile": options.profile,
+        "hint": options.hint,
+        "device": device,
+        "openvino": ov.__version__,
+        "rewrites": _source_digest() if part == "encoder" else "",
+        "machine": platform.machine(),
+        "cpu": core().get_property(device, "FULL_DEVICE_NAME"),
+        "features": sorted(core().get_property(device, "OPTIMIZATION_CAPABILITIES")),
+    }
+
+
+@cache
+def _source_digest() -> str:
+    """Hash of the rewrites' source: a graph rewritten by other code is another engine."""
+    sources = (
+        *(openvino_rewrites, openvino_int8, openvino_windows),
+        *(openvino_copies, openvino_nodes, openvino_weights),
+    )
+    return hashlib.sha256(b"".join(Path(str(s.__file__)).read_bytes() for s in sources)).hexdigest()

@@ -1,0 +1,155 @@
+"""Tensors from inside a graph in OpenVINO: for `samedge.runtime.parity.drift`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino.opset13 as ops
+from numpy.typing import NDArray
+
+from samedge.bundle import Bundle
+from samedge.errors import DeviceError
+from samedge.machine.memory import release_memory
+from samedge.runtime.backend import Arrays, LoadOptions
+from samedge.runtime.openvino import compile as compiling
+from samedge.runtime.openvino.compile import CUT, DEVICE
+from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
+from samedge.runtime.openvino.weights import halve_weights
+from samedge.runtime.precision import graph_key
+
+Values = dict[str, NDArray[Any]]
+
+
+def named_outputs(
+    bundle: Bundle,
+    graph: str,
+    options: LoadOptions,
+    names: Sequence[str],
+    cases: Sequence[Arrays],
+    device: str = DEVICE,
+    plain: bool = False,
+) -> list[Values]:
+    """Compute tensors of `graph` by their names, in the precision that `options` ask for.
+
+    The graph is rewritten, cut and compiled as a session's would be; only the tensors asked for are
+    given out as well, so what OpenVINO would fuse across them it computes apart.
+
+    Args:
+        bundle, graph, options: as for `Backend.load`.
+        names: of tensors; in the encoder, of the network input and what is computed from it.
+        cases: one or more sets of the graph's inputs.
+        device: OpenVINO's name of it.
+        plain: leave out the rewrites for OpenVINO: the graph as it was exported.
+
+    Returns:
+        For each case, name -> array. Names that OpenVINO's form of the graph does not have are
+        missing, and so are those in front of the cut.
+
+    Raises:
+        BundleError, NotSupportedError: as `Backend.load`.
+        DeviceError: OpenVINO failed.
+    """
+    file = graph_key(bundle.manifest, compiling.backend_of(device), graph, options.precision)
+    rest = compiling.rest_of(bundle, options.precision, device)
+    model = compiling.read_model(bundle.graph(graph, file))
+    try:
+        if graph == "encoder":
+            parts = _encoder(model, names, options.precision, rest, device, plain)
+            engines = [
+                _engine(parts[0], "fp32", options, DEVICE),
+                _engine(parts[1], rest, options, device),
+            ]
+        else:
+            _add_results(model, names, {id_of(node) for node in model.get_ordered_ops()})
+            engines = [_engine(model, "fp32", options, device)]
+        del model
+        release_memory()
+        return [_run(engines, case, set(names)) for case in cases]
+    except RuntimeError as error:
+        raise DeviceError(f"OpenVINO failed with tensors of the {graph}: {error}") from error
+
+
+def _encoder(
+    model: ov.Model, names: Sequence[str], precision: str, rest: str, device: str, plain: bool
+) -> tuple[ov.Model, ov.Model]:
+    """Pre-processing and network, cut at the network input; the latter with more results."""
+    cuts = [n for n in model.get_ordered_ops() if any(CUT in p.get_names() for p in n.outputs())]
+    behind = set().union(*(_behind(node) for node in cuts))
+    _add_results(model, [name for name in names if name != CUT], behind)
+    first, second = compiling.split_encoder(model)
+    if device == DEVICE and not plain:
+        second = openvino_rewrites.optimise(second, precision)
+    if rest != "fp32":
+        halve_weights(second, compiling.TYPES[rest])
+    return first, second
+
+
+def id_of(node: Any) -> str:
+    """What tells a node from all others of its model."""
+    return str(node.get_name())
+
+
+def _behind(node: Any) -> set[str]:
+    """Nodes that depend on `node`."""
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        for output in waiting.pop().outputs():
+            for target in output.get_target_inputs():
+                consumer = target.get_node()
+                if id_of(consumer) not in found:
+                    found.add(id_of(consumer))
+                    waiting.append(consumer)
+    return found
+
+
+def _add_results(model: ov.Model, names: Sequence[str], allowed: set[str]) -> None:
+    """Give out the tensors `names` of the nodes `allowed`; a result is known by its name."""
+    ports: dict[str, Any] = {}
+    for node in model.get_ordered_ops():
+        if id_of(node) in allowed and node.get_type_name() not in ("Result", "Constant"):
+            for port in node.outputs():
+                ports.update(dict.fromkeys(port.get_names(), port))
+    given = {name for port in model.outputs for name in port.get_names()}
+    results = []
+    for name in names:
+        if name in ports and name not in given:
+            result: Any = ops.result(ports[name])
+            result.set_friendly_name(_MARK + name)
+            results.append(result)
+    model.add_results(results)
+
+
+_MARK = "samedge: "  # no name that a graph has begins with it
+
+
+def _engine(model: ov.Model, precision: str, options: LoadOptions, device: str) -> Any:
+    config = compiling.engine_config(precision, options, device)
+    ends = [_end(result) for result in model.get_results()]
+    return compiling.core().compile_model(model, device, config).create_infer_request(), ends
+
+
+def _end(result: Any) -> tuple[str, ...]:
+    """The names under which a result's tensor is asked for."""
+    own = str(result.get_friendly_name())
+    if own.startswith(_MARK):
+        return (own.removeprefix(_MARK),)
+    return tuple(result.input_value(0).get_names())
+
+
+def _run(engines: Sequence[Any], case: Arrays, wanted: set[str]) -> Values:
+    values: Values = dict(case)
+    found: Values = {}
+    for request, ends in engines:
+        for port in request.model_inputs:
+            name = next(name for name in port.get_names() if name in values)
+            request.set_tensor(port, ov.Tensor(np.ascontiguousarray(values[name])))
+        request.infer()
+        for port, names in zip(request.model_outputs, ends, strict=True):
+            array = np.array(request.get_tensor(port).data)
+            values.update(dict.fromkeys(names, array))
+            found.update((name, array) for name in names if name in wanted)
+    return found

@@ -1,0 +1,255 @@
+"""Does this device compute what the float32 reference computed? Run before serving.
+
+The reference are the bundle's self-test frames: raw frame, prompts, and the results of the eager
+model. Every row reports its margin, not only pass or fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.bundle import Bundle, SelfTest
+from samedge.errors import BundleError
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.mask_values import decision_distance, mask_values
+from samedge.machine.memory import release_memory
+from samedge.runtime.backend import choose_backend
+from samedge.runtime.loading import load
+from samedge.runtime.precision import runnable
+from samedge.runtime.result import Result
+from samedge.runtime.session import Session
+from samedge.tolerances import LIMITS, Limit
+
+Row = dict[str, Any]
+# Stands for an error that is NaN or infinite: a manifest is JSON and can hold neither.
+BROKEN = 1e30
+
+
+def verify(
+    bundle: str | os.PathLike[str] | Bundle,
+    backend: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    device: int = 0,
+    cache: bool = True,
+) -> list[Row]:
+    """Run a bundle's self-test on this device.
+
+    Args:
+        bundle: folder, zip, or open Bundle.
+        backend: "auto" or a backend's name.
+        precision: one precision, or "auto" for all that this device computes natively and the
+            bundle has graphs for.
+        threads, device, cache: as for `samedge.load`.
+
+    Returns:
+        One row per precision: backend, precision, frames, max_logit_error, limit, rms_ratio, dice,
+        dice_limit, flipped, flipped_limit, margin, passed. See `compare`.
+
+    Raises:
+        BundleError: damaged, changed, or without self-test frames.
+        NotSupportedError: backend or precision are not available here.
+    """
+    opened = Bundle.open(Path(bundle)) if isinstance(bundle, (str, os.PathLike)) else bundle
+    cls, _ = choose_backend(backend)
+    chosen = runnable(opened, cls) if precision == "auto" else (precision,)
+    rows = []
+    for name in chosen:
+        with load(opened, cls.name, name, threads, device, cache) as session:
+            rows.append(verify_session(session, opened.selftest()))
+        release_memory()  # the next engine needs it
+    return rows
+
+
+def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
+    """Run self-test frames through a session and compare with what they should give.
+
+    Raises:
+        BundleError: there are no frames.
+    """
+    pairs = list(run_selftests(session, tests))
+    about, variant = session.describe(), session.manifest["variant"]
+
+    def distance(test: SelfTest) -> NDArray[np.float32]:
+        height, width = test.masks.shape[1:]
+        sizes = variant["input_size"], variant["low_res"]
+        geometry = frame_geometry(session.family, height, width, None, *sizes)
+        values = mask_values(test.low_res_logits, geometry, session.family)
+        return decision_distance(values, session.family)
+
+    judged = about["precision"]
+    if judged == "fp32" and not all("fp32" in g for g in session.manifest["graphs"].values()):
+        judged = "fp16"  # computed in float32, from weights that are rounded to half
+    return compare(pairs, about["backend"], about["precision"], distance, judged)
+
+
+def run_selftests(session: Session, tests: Iterable[SelfTest]) -> Iterator[tuple[Result, SelfTest]]:
+    """Each self-test's result, in turn. A frame that is the one before is not encoded again: that
+    is nearly all of the time."""
+    encoded: NDArray[np.uint8] | None = None
+    for test in tests:
+        if test.stack:
+            encoded = None
+            yield _run_stack(session, test), test
+            continue
+        if encoded is None or not np.array_equal(encoded, test.frame):
+            session.set_frame(test.frame)
+            encoded = test.frame
+        yield session.predict(**_prompts(test, slice(None))), test
+
+
+def _run_stack(session: Session, test: SelfTest) -> Result:
+    """A self-test's prompts, asked of the slices of a stack one after the other."""
+    prompts = [_prompts(test, slice(i, i + 1)) for i in range(len(test.points))]
+    results = session.segment_slices(test.frame, prompts)
+    return Result(
+        masks=np.concatenate([r.masks for r in results]),
+        scores=np.concatenate([r.scores for r in results]),
+        low_res_logits=np.concatenate([r.low_res_logits for r in results]),
+        object_index=np.concatenate([r.object_index + i for i, r in enumerate(results)]),
+        timing_ms=results[0].timing_ms,
+    )
+
+
+def _prompts(test: SelfTest, objects: slice) -> dict[str, Any]:
+    """Arguments of `Session.segment` for some objects of a self-test."""
+    given: dict[str, Any] = {"multimask": test.multimask}
+    if test.points.shape[1]:
+        given |= {"points": test.points[objects], "labels": test.labels[objects]}
+    if test.box is not None:
+        given["box"] = test.box[objects]
+    return given
+
+
+def compare(
+    pairs: list[tuple[Result, SelfTest]],
+    backend: str,
+    precision: str,
+    distance: Callable[[SelfTest], NDArray[np.float32]] | None = None,
+    judged_as: str | None = None,
+) -> Row:
+    """Compare results with their references under the limits of `precision`, or of `judged_as`.
+
+    Row entries, each the worst over all frames:
+        max_logit_error: largest absolute difference of the low-res logits; `limit` bounds it, which
+            grows with the RMS of the reference logits where that is above 1.
+        rms_ratio: RMS of that difference over RMS of the reference.
+        dice: overlap of the masks at frame size (1 if both are empty); `dice_limit` bounds it,
+            unless it is 0, and is lower for masks that cover little of the frame (see
+            `samedge.tolerances.Limit.least_dice`).
+        flipped: share of mask pixels that differ; `flipped_limit` bounds it.
+        flipped_far: number of those where the reference is far from another decision (`near_zero`
+            of the limits, in logits); must be 0. Counted if `distance` tells how far each pixel is.
+        score_error: largest absolute difference of the scores; bounded like logits of RMS 1.
+        margin: the smallest of limit / value over these bounds, for Dice of what may be missing
+            from 1 over what is missing; at least 1 is a pass.
+
+    Raises:
+        BundleError: there is nothing to compare, or shapes do not fit.
+    """
+    if not pairs:
+        raise BundleError(
+            "the bundle has no self-test frames, so nothing can be verified; export it again"
+        )
+    rms = min(_rms(test.low_res_logits.astype(np.float64)) for _, test in pairs)
+    limits = LIMITS[judged_as or precision]
+    limit = limits.scaled(rms)
+    worst = [_compare_one(result, test) for result, test in pairs]
+    far = sum(_flipped_far(*pair, distance, limit) for pair in pairs) if distance else 0
+    error = max(row["max_logit_error"] for row in worst)
+    flipped = max(row["flipped"] for row in worst)
+    score_error = max(row["score_error"] for row in worst)
+    margins = [
+        limit.logits / max(error, 1e-30),
+        limits.logits / max(score_error, 1e-30),
+        limit.flipped / max(flipped, 1e-30),
+        min(_dice_margin(result.masks, test.masks, limit) for result, test in pairs),
+    ]
+    return {
+        "backend": backend,
+        "precision": precision,
+        "frames": len(pairs),
+        "max_logit_error": error,
+        "limit": limit.logits,
+        "rms_ratio": max(row["rms_ratio"] for row in worst),
+        "dice": min(row["dice"] for row in worst),
+        "dice_limit": limit.dice,
+        "flipped": flipped,
+        "flipped_limit": limit.flipped,
+        "flipped_far": far,
+        "score_error": score_error,
+        "margin": min(margins),
+        "passed": min(margins) >= 1 and far == 0,
+    }
+
+
+def _flipped_far(
+    result: Result,
+    test: SelfTest,
+    distance: Callable[[SelfTest], NDArray[np.float32]],
+    limit: Limit,
+) -> int:
+    """Mask pixels that differ although the reference is not near another decision."""
+    flipped = result.masks != test.masks
+    if not np.isfinite(limit.near_zero) or not flipped.any():
+        return 0
+    return int(np.count_nonzero(flipped & (distance(test) > limit.near_zero)))
+
+
+def _compare_one(result: Result, test: SelfTest) -> dict[str, float]:
+    pairs = (
+        (result.low_res_logits, test.low_res_logits),
+        (result.masks, test.masks),
+        (result.scores, test.scores),
+    )
+    for got, expected in pairs:
+        if got.shape != expected.shape:
+            raise BundleError(
+                f"self-test '{test.name}' expects an array of shape {list(expected.shape)}, the "
+                f"engine gave {list(got.shape)}; export the bundle again"
+            )
+    reference = test.low_res_logits.astype(np.float64)
+    difference = result.low_res_logits - reference
+    return {
+        "max_logit_error": _largest(difference),
+        "rms_ratio": _rms(difference) / max(_rms(reference), 1e-30),
+        "dice": min(map(_dice, result.masks, test.masks)),
+        "flipped": float(np.mean(result.masks != test.masks)),
+        "score_error": _largest(result.scores.astype(np.float64) - test.scores),
+    }
+
+
+def _largest(difference: NDArray[np.float64]) -> float:
+    """Largest absolute value. NaN counts as `BROKEN`, so that it never passes."""
+    value = float(np.abs(difference).max())
+    return value if np.isfinite(value) else BROKEN
+
+
+def _rms(values: NDArray[np.float64]) -> float:
+    value = float(np.sqrt(np.mean(values**2)))
+    return value if np.isfinite(value) else BROKEN
+
+
+def _dice_margin(masks: NDArray[np.uint8], references: NDArray[np.uint8], limit: Limit) -> float:
+    """Smallest of allowed / real loss of Dice. An empty reference has no Dice to lose: what is
+    marked there is in the share of flipped pixels."""
+    margins = [float("inf")]
+    if limit.dice:
+        for mask, reference in zip(masks, references, strict=True):
+            share = float(np.mean(reference != 0))
+            if share:
+                allowed = 1.0 - limit.least_dice(share)
+                margins.append(allowed / max(1.0 - _dice(mask, reference), 1e-30))
+    return min(margins)
+
+
+def _dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
+    total = int(np.count_nonzero(mask)) + int(np.count_nonzero(reference))
+    both = int(np.count_nonzero(mask & reference))
+    return 2.0 * both / total if total else 1.0

@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: engines built, loaded and run on NVIDIA GPUs."""

@@ -1,0 +1,149 @@
+"""A bundle's graph as a network of TensorRT: parsed, and changed where a purpose asks for it.
+
+Two purposes do. To tell where an error begins, tensors from inside are given out
+(`give_out`). And TensorRT-RTX has no float32 matrix products for Turing (sm_75): what must stay
+float32 is written as multiplications and a sum there (`without_products`), which the library
+computes in one kernel, the products never being stored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from samedge.errors import NotSupportedError
+from samedge.runtime.tensorrt.library import Library
+from samedge.runtime.tensorrt.onnx_outputs import direct_uint8_outputs
+
+
+def parsed(library: Library, builder: Any, path: Path, log: Any) -> Any:
+    """The strongly typed network of an ONNX file.
+
+    Raises:
+        BundleError: it is no ONNX file.
+        NotSupportedError: the library does not know one of its nodes.
+    """
+    trt = library.module
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    model = direct_uint8_outputs(path.read_bytes())
+    # The path is where the parser looks for weights that lie in a file of their own.
+    if not parser.parse(model, path=os.fspath(path)):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        raise NotSupportedError(
+            f"{library.title} {library.version} cannot take {path.name}: "
+            f"{'; '.join(map(_parser_error, errors)) or 'it gives no reason'}. Use a newer version "
+            "of it, or backend='openvino'"
+        )
+    return network
+
+
+def give_out(library: Library, network: Any, names: Iterable[str]) -> list[str]:
+    """Make tensors from inside outputs of the network as well.
+
+    Args:
+        library: of the network.
+        network: parsed.
+        names: of tensors.
+
+    Returns:
+        the names that were made outputs: those of float tensors that the network has and that no
+        output was yet.
+    """
+    trt, wanted = library.module, set(names)
+    given = []
+    for layer in _layers(network):
+        for tensor in map(layer.get_output, range(layer.num_outputs)):
+            if (
+                tensor.name in wanted
+                and tensor.dtype in (trt.DataType.FLOAT, trt.DataType.HALF)
+                and not (tensor.is_shape_tensor or tensor.is_network_output)
+            ):
+                _mark(trt, network, tensor)
+                given.append(str(tensor.name))
+    return given
+
+
+def without_products(library: Library, network: Any) -> int:
+    """Replace the network's float32 matrix products by multiplications and a sum:
+
+        out[..., m, n] = sum over k of left[..., m, 1, k] * right[..., 1, n, k]
+
+    Returns:
+        how many were replaced.
+    """
+    trt = library.module
+    layers = list(_layers(network))
+    replaced: dict[str, Any] = {}
+    for layer in layers:
+        if layer.type == trt.LayerType.MATRIX_MULTIPLY:
+            layer.__class__ = trt.IMatrixMultiplyLayer
+            if layer.get_input(0).dtype == trt.DataType.FLOAT and _is_plain(trt, layer):
+                replaced[layer.get_output(0).name] = _summed(trt, network, layer)
+    for layer in _layers(network):  # the new ones as well: a product may follow another
+        for at in range(layer.num_inputs):
+            tensor = layer.get_input(at)  # None where an optional input is not there
+            if tensor is not None and tensor.name in replaced:
+                layer.set_input(at, replaced[tensor.name])
+    for layer in layers:
+        for old in map(layer.get_output, range(layer.num_outputs)):
+            if old.name in replaced:
+                _hand_over(trt, network, old, replaced[old.name])
+    return len(replaced)
+
+
+def _summed(trt: Any, network: Any, layer: Any) -> Any:
+    """The product of a layer's two inputs, computed without a matrix product."""
+    left, right = layer.get_input(0), layer.get_input(1)
+    rank = len(left.shape)
+    row, column, one = rank - 2, rank - 1, rank  # axes of a widened matrix
+    wide = _widened(trt, network, left, (row, one, column))
+    high = _widened(trt, network, right, (one, column, row))
+    products = network.add_elementwise(wide, high, trt.ElementWiseOperation.PROD)
+    products.name = f"{layer.name}/products"
+    total = network.add_reduce(
+        products.get_output(0), trt.ReduceOperation.SUM, 1 << one, keep_dims=False
+    )
+    total.name = f"{layer.name}/sum"
+    return total.get_output(0)
+
+
+def _widened(trt: Any, network: Any, tensor: Any, last: tuple[int, int, int]) -> Any:
+    """A matrix with an axis of one element behind it, and then its last three axes reordered."""
+    rank = len(tensor.shape)
+    shuffle = network.add_shuffle(tensor)
+    shuffle.reshape_dims = trt.Dims((*[0] * rank, 1))  # 0: the size that is there
+    shuffle.second_transpose = trt.Permutation((*range(rank - 2), *last))
+    return shuffle.get_output(0)
+
+
+def _hand_over(trt: Any, network: Any, old: Any, new: Any) -> None:
+    """Give a tensor's name and place to another."""
+    name = str(old.name)
+    if old.is_network_output:
+        network.unmark_output(old)
+        _mark(trt, network, new)
+    old.name = f"{name}/not used"
+    new.name = name
+
+
+def _mark(trt: Any, network: Any, tensor: Any) -> None:
+    """Make a tensor an output, in C order."""
+    network.mark_output(tensor)
+    tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
+
+
+def _is_plain(trt: Any, layer: Any) -> bool:
+    """Whether a product is one of matrices as they are, as those of an ONNX MatMul are."""
+    return bool(layer.op0 == layer.op1 == trt.MatrixOperation.NONE)
+
+
+def _layers(network: Any) -> Iterator[Any]:
+    return map(network.get_layer, range(network.num_layers))
+
+
+def _parser_error(error: Any) -> str:
+    node = error.node_name() or f"number {error.node()}"
+    return f"node '{node}' ({error.node_operator() or '?'}): {error.desc()}"

@@ -1,0 +1,1 @@
+"""DICOM: single frames, cine loops, multi-frame volumes and series, read by pydicom."""

@@ -1,0 +1,184 @@
+"""DICOM single frames, cine loops and multi-frame volumes, decoded frame by frame by pydicom.
+
+Messages carry the file name the user gave and technical tags, never a value from the patient's
+tags; pydicom's own messages quote values, so they are never passed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge._optional import require
+from samedge.errors import NotSupportedError, SourceError
+from samedge.sources.damage import damaged
+from samedge.sources.dicom.groups import lift, places
+from samedge.sources.dicom.pixels import PixelMap
+from samedge.sources.dicom.planes import distance, heights
+from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.frame import Frame, Source, Warn, check_size
+from samedge.sources.intensity import Intensity, own_range, stretch_warning
+from samedge.sources.quiet import quiet_pydicom
+from samedge.sources.volume import check_volume
+
+DEFAULT_RATE = 25.0
+# pydicom's names of decoder plugins -> what pip calls them
+_PIP = {
+    "pillow": "pillow",
+    "pylibjpeg": "pylibjpeg[all]",
+    "gdcm": "python-gdcm",
+    "pyjpegls": "pyjpegls",
+}
+
+
+class DicomSource(Source):
+    """One DICOM file with pixels. Frames that lie one behind the other are a stack of slices.
+
+    Args:
+        path: of the file.
+        warn: told what was not as expected.
+        intensity: which values become black and white; values are HU in CT.
+
+    Raises:
+        MissingDependencyError: pydicom is not installed.
+        NotSupportedError: nothing here decodes this transfer syntax or photometric interpretation.
+        SourceError: not readable as DICOM, or without pixels.
+    """
+
+    kind = "dicom"
+
+    def __init__(
+        self, path: Path, warn: Warn | None = None, intensity: Intensity | None = None
+    ) -> None:
+        super().__init__(path.name, warn)
+        self._path, self._intensity = path, intensity or Intensity()
+        words = f"{self.name} is a damaged DICOM file: its header cannot be read"
+        with quiet_pydicom(), damaged(words):
+            self._read_header()
+
+    def _read_header(self) -> None:
+        pydicom = require("pydicom", "stream", "reading DICOM files")
+        header = pydicom.dcmread(self._path, defer_size=1024)
+        if "PixelData" not in header:
+            kind = "floating point pixels" if "FloatPixelData" in header else "no pixels"
+            raise SourceError(
+                f"{self.name} is a DICOM file with {kind}; expected an image or a cine loop"
+            )
+        decoder_of(header, self.name)
+        lift(header, self.name, self.warn)
+        height, width = int(header.Rows), int(header.Columns)
+        check_size(self.name, height, width)
+        self.size = (height, width)
+        self.total = int(header.get("NumberOfFrames", 1) or 1)
+        gap = self._slices(header) if self.total > 1 else None
+        self.is_loop = self.total > 1 and not self.is_stack
+        self.rate = _rate(header) if self.is_loop else None
+        if self.is_loop and self.rate is None:
+            self.warn(f"{self.name} does not say its frame rate; {DEFAULT_RATE:g} / s is assumed")
+            self.rate = DEFAULT_RATE
+        self._header = header
+        self._map = PixelMap(header, self.name, self.warn, self._intensity)
+        self.region, self.spacing_mm = region_and_spacing(
+            header, height, width, self.name, self.warn
+        )
+        if gap is not None and self.spacing_mm is not None:
+            self.voxel_mm3 = gap * self.spacing_mm[0] * self.spacing_mm[1]
+
+    def _slices(self, header: Any) -> float | None:
+        """Note whether the frames are slices in order; returns their distance in mm if it is even.
+
+        Frames that run to and fro, as phases and echoes do, stay a loop.
+        """
+        found = places(header)
+        along = heights(found, self.name) if len(found) == self.total else None
+        steps = np.diff(along) if along is not None else np.zeros(1)
+        self.is_stack = bool((steps > 0).all() or (steps < 0).all())
+        if along is None or not self.is_stack:
+            return None
+        check_volume(self.name, len(along), int(header.Rows), int(header.Columns))
+        return distance(along, self.name, self.warn)
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames, pixel_map = self._samples(), self._pixel_map()
+        stem = self.stem
+        index = 0
+        while True:
+            words = f"frame {index + 1} of {self.total} cannot be decoded"
+            with quiet_pydicom(), damaged(f"{self.name} is a damaged DICOM file: {words}"):
+                samples = next(frames, None)
+                if samples is None:
+                    break
+                pixels = pixel_map(samples)
+            time_s = index / self.rate if self.rate else None
+            name = f"{stem}_{index:05d}" if self.is_loop or self.is_stack else stem
+            yield Frame(pixels, index, time_s, self.name, name, self.spacing_mm, self.region)
+            index += 1
+        if self.total is not None and index != self.total:
+            self.warn(f"{self.name} promises {self.total} frames, but holds {index}")
+
+    def _pixel_map(self) -> PixelMap:
+        """That of the file; a volume without a window is stretched as a whole."""
+        if not self.is_stack or self._map.has_window or self._map.has_bytes:
+            return self._map
+        words = f"{self.name} is a damaged DICOM file: its frames cannot be decoded"
+        with quiet_pydicom(), damaged(words):
+            own = own_range(map(self._map.values, self._samples()), self.name)
+        self.warn(stretch_warning(self.name, own))
+        return PixelMap(self._header, self.name, self.warn, self._intensity, own=own)
+
+    def _samples(self) -> Iterator[NDArray[Any]]:
+        from pydicom.pixels.utils import iter_pixels
+
+        # From the open file, so that only one frame is in memory at a time.
+        with self._path.open("rb") as file:
+            for samples in iter_pixels(file):
+                yield np.asarray(samples)
+
+
+def decoder_of(header: Any, name: str) -> Any:
+    """The decoder of the file's transfer syntax.
+
+    Raises:
+        NotSupportedError: there is none, or its packages are not installed; names the remedy.
+        SourceError: the file does not name its transfer syntax.
+    """
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
+    if syntax is None:
+        raise SourceError(f"{name} is a DICOM file that does not name its transfer syntax")
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        # An unknown UID prints as itself; it says how pixels are coded, nothing of a patient.
+        raise NotSupportedError(
+            f"{name}: the DICOM transfer syntax '{syntax.name}' cannot be decoded; "
+            "convert the file to JPEG Baseline or uncompressed (for instance with dcmtk's dcmdjpeg)"
+        ) from None
+    if not decoder.is_available:
+        needs = [d.partition(" ")[0] for d in decoder.missing_dependencies]
+        packages = " or ".join(f"'{_PIP.get(n, n)}'" for n in needs) or "another decoder"
+        raise NotSupportedError(
+            f"{name}: the DICOM transfer syntax '{syntax.name}' needs a decoder that is not "
+            f"installed. Install one: pip install {packages}"
+        )
+    return decoder
+
+
+def _rate(header: Any) -> float | None:
+    """Frames per second from FrameTime (ms), FrameTimeVector (ms), CineRate or the display rate."""
+    vector = header.get("FrameTimeVector", None)
+    steps = [float(v) for v in vector[1:]] if vector is not None and len(vector) > 1 else []
+    candidates = [
+        1000 / t
+        for t in (float(header.get("FrameTime", 0) or 0), sum(steps) / len(steps) if steps else 0.0)
+        if t > 0
+    ]
+    candidates += [
+        float(header.get(tag, 0) or 0) for tag in ("CineRate", "RecommendedDisplayFrameRate")
+    ]
+    return next((r for r in candidates if 0 < r <= 1000), None)

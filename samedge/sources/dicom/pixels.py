@@ -1,0 +1,179 @@
+"""Decoded DICOM samples -> grey levels or RGB, as a viewer would show them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.errors import NotSupportedError, SourceError
+from samedge.sources.frame import Pixels, Warn
+from samedge.sources.intensity import Intensity, Range
+
+GREY = ("MONOCHROME1", "MONOCHROME2")
+# pydicom converts YBR_FULL and YBR_FULL_422; the JPEG 2000 transforms are undone by the decoders.
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+
+
+class PixelMap:
+    """Maps the frames of one file to pixels, with one grey window for all of them.
+
+    Args:
+        dataset: the file's header: what the samples are.
+        name: for messages.
+        warn: told when a range was stretched.
+        intensity: a window in the file's units (HU in CT), and whether to keep 16 bits.
+        voi: where the file's own window is looked up; None: `dataset`. The slices of a series
+            share one, or they would flicker.
+        own: the range to stretch where there is no window at all; None: that of the first frame.
+
+    Raises:
+        NotSupportedError: a photometric interpretation that is not known here.
+        SourceError: a window was asked for, but the pixels are colours.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        name: str,
+        warn: Warn,
+        intensity: Intensity | None = None,
+        voi: Any = None,
+        own: Range | None = None,
+    ) -> None:
+        self._dataset, self._name, self._warn = dataset, name, warn
+        self._intensity = intensity or Intensity()
+        self._voi = dataset if voi is None else voi
+        self._photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2")).strip()
+        if self._photometric not in (*GREY, *COLOUR, "PALETTE COLOR"):
+            raise NotSupportedError(
+                f"{name}: photometric interpretation '{self._photometric[:20]}' is not supported; "
+                "convert the file to RGB or MONOCHROME2 (for instance with dcmtk's dcmconv)"
+            )
+        if self._photometric not in GREY:
+            self._intensity.refuse_colour(name)
+        self._bits = int(dataset.get("BitsStored", 8) or 8)
+        self._own = own
+
+    def __call__(self, samples: NDArray[Any]) -> Pixels:
+        """`[H, W]` or uint8 `[H, W, 3]` for the decoded samples of one frame."""
+        if self._photometric == "PALETTE COLOR":
+            return self._palette(samples)
+        if samples.ndim == 3 and samples.shape[2] == 3:
+            return self._colour(samples)
+        if samples.ndim != 2:
+            raise SourceError(
+                f"{self._name} has frames of shape {samples.shape}; "
+                "expected one grey or three colour samples per pixel"
+            )
+        grey = self._grey(samples)
+        return np.invert(grey) if self._photometric == "MONOCHROME1" else grey
+
+    def values(self, samples: NDArray[Any]) -> NDArray[np.float64]:
+        """What the samples of a grey frame mean, in the file's units: HU in CT."""
+        from pydicom.pixels.processing import apply_modality_lut
+
+        return np.asarray(apply_modality_lut(samples, self._dataset), np.float64)
+
+    @property
+    def has_bytes(self) -> bool:
+        """The samples are grey levels already."""
+        allocated = int(self._dataset.get("BitsAllocated", 16) or 16)
+        return allocated == 8 and "RescaleSlope" not in self._dataset
+
+    @property
+    def has_window(self) -> bool:
+        """Nothing has to be stretched: there is a window, asked for or in the file."""
+        asked = self._intensity.window is not None
+        return asked or bool(self._voi.get("VOILUTSequence")) or self._voi_window() is not None
+
+    def _grey(self, samples: NDArray[Any]) -> Pixels:
+        intensity = self._intensity
+        if intensity.window is not None:
+            return intensity.stretch(self.values(samples), intensity.window)
+        if samples.dtype == np.uint8 and "RescaleSlope" not in self._dataset:
+            return self._full_range(samples)
+        values = self.values(samples)
+        if self._voi.get("VOILUTSequence"):
+            return self._table(values)
+        window = self._voi_window()
+        if window is not None:
+            return intensity.levels(voi(values, *window))
+        return intensity.stretch(values, self._own_range(values))
+
+    def _table(self, values: NDArray[np.float64]) -> Pixels:
+        from pydicom.pixels.processing import apply_voi
+
+        bits = int(self._voi.VOILUTSequence[0].LUTDescriptor[2])
+        table = apply_voi(values.astype(np.int64), self._voi)
+        return self._intensity.levels(np.asarray(table, np.float64) / (2.0**bits - 1))
+
+    def _voi_window(self) -> tuple[float, float, str] | None:
+        centre, width = (_first(self._voi.get(t)) for t in ("WindowCenter", "WindowWidth"))
+        if centre is None or width is None or width <= 0:
+            return None
+        return centre, width, str(self._voi.get("VOILUTFunction", "LINEAR") or "LINEAR")
+
+    def _own_range(self, values: NDArray[np.float64]) -> Range:
+        """Range of the first frame; kept, so that a loop does not flicker."""
+        if self._own is None:
+            self._own = float(values.min()), float(values.max())
+            self._warn(
+                f"{self._name} has {self._bits}-bit pixels and no VOI window; the range "
+                f"{self._own[0]:g}..{self._own[1]:g} of its first frame was stretched "
+                f"to 0..{self._intensity.white}"
+            )
+        return self._own
+
+    def _full_range(self, samples: NDArray[Any]) -> Pixels:
+        """Unsigned samples of `bits` bits to the whole range; 8-bit ones stay as they are."""
+        if samples.dtype == np.uint8 and self._bits == 8:
+            return np.ascontiguousarray(samples)
+        return self._intensity.levels(samples.astype(np.float64) / (2.0**self._bits - 1))
+
+    def _colour(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
+        if samples.dtype == np.uint8 and self._bits == 8:
+            return np.ascontiguousarray(samples)
+        unit = np.clip(samples.astype(np.float64) / (2.0**self._bits - 1), 0, 1)
+        return np.round(unit * 255).astype(np.uint8)
+
+    def _palette(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
+        from pydicom.pixels.processing import apply_color_lut
+
+        colours = apply_color_lut(samples, self._dataset)
+        if colours.dtype == np.uint8:
+            return np.ascontiguousarray(colours[..., :3])
+        # 16-bit tables: viewers show the upper byte.
+        return np.ascontiguousarray((colours[..., :3] >> 8).astype(np.uint8))
+
+
+def voi(
+    values: NDArray[np.float64], centre: float, width: float, function: str = "LINEAR"
+) -> NDArray[np.float64]:
+    """Window stored values to 0..1, after DICOM PS3.3 C.11.2.1.
+
+    Args:
+        values: any shape, after the modality transform.
+        centre, width: of the window, in the units of `values`.
+        function: "LINEAR", "LINEAR_EXACT" or "SIGMOID"; others count as LINEAR.
+    """
+    if function == "SIGMOID":
+        return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700))))
+    if function == "LINEAR_EXACT":
+        return np.clip((values - centre) / width + 0.5, 0, 1)
+    if width <= 1:
+        return np.asarray(values > centre - 0.5, np.float64)
+    return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def _first(value: Any) -> float | None:
+    """The first of one or several decimal strings, if it is a number."""
+    if value is None or isinstance(value, (str, bytes)):
+        return None
+    try:
+        number = float(value[0]) if hasattr(value, "__len__") else float(value)
+    except (TypeError, ValueError, IndexError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,150 @@
+"""One frame of a source, and the limits it has to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.errors import SourceError
+from samedge.geometry.frame_geometry import MAX_SIDE, MIN_SIDE
+
+if TYPE_CHECKING:
+    from samedge.sources.nifti_layout import NiftiLayout
+
+Warn = Callable[[str], None]
+Box = tuple[int, int, int, int]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture on its way to a session.
+
+    Attributes:
+        pixels: uint8 `[H, W]` (grey) or `[H, W, 3]` (RGB); uint16 `[H, W]` where 16-bit frames were
+            asked for and the source has more than 8 bits.
+        index: position in the source, from 0.
+        time_s: seconds since the first frame, or None where the source has no clock.
+        source: the name the user gave, without folders.
+        name: stem for output files; unique within its source.
+        spacing_mm: (row, column) distance of neighbouring pixels in mm, or None if unknown.
+        region: (x0, y0, x1, y1) of the ultrasound image in px, right and bottom exclusive, or None.
+    """
+
+    pixels: Pixels
+    index: int
+    time_s: float | None
+    source: str
+    name: str
+    spacing_mm: tuple[float, float] | None = None
+    region: Box | None = None
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """The pixels with 8 bits, to be looked at."""
+        if self.pixels.dtype == np.uint8:
+            return np.asarray(self.pixels, np.uint8)
+        return np.round(self.pixels / 257.0).astype(np.uint8)
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+
+class Source:
+    """Frames of one file or folder, in order; iterate it, at best in a `with` block.
+
+    Attributes:
+        name: the name the user gave, without folders (never anything read from the file).
+        stem: `name` without its ending, for output files.
+        kind: "image", "folder", "video", "dicom", "volume" or "dicom series".
+        total: number of frames, or None if only the end will tell.
+        rate: frames per second, or None.
+        is_loop: the frames follow each other in time (video, cine).
+        is_stack: the frames are the slices of one volume, in order, and of one size.
+        size: (height, width) of all frames in px, where it is known beforehand.
+        voxel_mm3: what one pixel of one slice stands for, or None if unknown.
+        layout: how the slices lie in a NIfTI array, for label volumes that lie there too.
+        warnings: what was not as expected and what was done about it; grows while iterating.
+    """
+
+    kind = "image"
+    is_loop = False
+    is_stack = False
+    total: int | None = 1
+    rate: float | None = None
+    size: tuple[int, int] | None = None
+    voxel_mm3: float | None = None
+    layout: NiftiLayout | None = None
+
+    def __init__(self, name: str, warn: Warn | None = None) -> None:
+        self.name = name
+        self.warnings: list[str] = []
+        self._callback = warn
+
+    @property
+    def stem(self) -> str:
+        return Path(self.name).stem
+
+    @property
+    def is_sequence(self) -> bool:
+        """Neighbouring frames resemble each other, so a prompt may follow its object."""
+        return self.is_loop or self.is_stack or self.kind == "folder"
+
+    @property
+    def holds_slices(self) -> bool:
+        """The frames can be taken for the slices of a volume: they were not filmed or single."""
+        return self.is_stack or self.kind in ("folder", "dicom")
+
+    def warn(self, message: str) -> None:
+        """Note `message` once, and hand it to the caller's callback."""
+        if message in self.warnings:
+            return
+        self.warnings.append(message)
+        if self._callback is not None:
+            self._callback(message)
+
+    def __iter__(self) -> Iterator[Frame]:
+        raise NotImplementedError  # every source has its own
+
+    def close(self) -> None:
+        """Give back what the source holds open."""
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def describe(self) -> dict[str, Any]:
+        """Name, kind, number of frames and rate as JSON values."""
+        return {"name": self.name, "kind": self.kind, "frames": self.total, "rate_fps": self.rate}
+
+
+def check_size(name: str, height: int, width: int) -> None:
+    """Refuse frames that no session takes.
+
+    Raises:
+        SourceError: a side is outside 16..4096 px.
+    """
+    if MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE:
+        return
+    raise SourceError(
+        f"{name} is {width} x {height} px; frames have {MIN_SIDE} to {MAX_SIDE} px on each side. "
+        "Crop it or scale it first."
+    )

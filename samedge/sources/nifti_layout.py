@@ -1,0 +1,124 @@
+"""Where the slices of a NIfTI volume lie, and label volumes that lie in the same place.
+
+A NIfTI array is `[X, Y, Z]`. Slices along one axis keep the other two in order, with the later one
+as rows: along Z a frame is `data[:, :, k].T`, as in SAMed's preprocessing. Nothing is turned to a
+common orientation: what the network sees is what the array holds.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge._optional import require
+from samedge.files.whole import atomic_path
+from samedge.sources.quiet import quiet_nibabel
+
+# Everything that says where a voxel lies; all other fields stay at their defaults, since texts
+# (descrip, db_name, aux_file, intent_name) and extensions may name a patient.
+GEOMETRY = (
+    "dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code",
+    "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+    "srow_x", "srow_y", "srow_z",
+)  # fmt: skip
+LABELS = 1002  # NIFTI_INTENT_LABEL: viewers show the voxels as labels
+# Codes of NIfTI's xyzt_units in mm. Without a unit everybody takes mm.
+_MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+
+
+@dataclass(frozen=True)
+class NiftiLayout:
+    """How frames lie in a NIfTI array.
+
+    Attributes:
+        header: nibabel's header of the source.
+        shape: of the array; trailing axes of length 1 may follow `[X, Y, Z]`.
+        axis: 0, 1 or 2, along which the slices lie.
+    """
+
+    header: Any
+    shape: tuple[int, ...]
+    axis: int
+
+    @property
+    def xyz(self) -> tuple[int, int, int]:
+        """The three lengths."""
+        x, y, z = (*self.shape, 1, 1)[:3]
+        return x, y, z
+
+    @property
+    def frames(self) -> tuple[int, int, int]:
+        """(D, H, W) of the slices."""
+        width, height = (n for i, n in enumerate(self.xyz) if i != self.axis)
+        return self.xyz[self.axis], height, width
+
+    def slices(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view `[D, H, W]` of an array of this shape."""
+        return np.moveaxis(array.reshape(self.xyz, order="F"), self.axis, 0).swapaxes(1, 2)
+
+    def array(self, slices: NDArray[Any]) -> NDArray[Any]:
+        """The way back: slices `[D, H, W]` as an array of this shape."""
+        moved = np.moveaxis(slices.swapaxes(1, 2), 0, self.axis)
+        return moved.reshape(self.shape, order="F")
+
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """(row, column) distance of neighbouring pixels of a slice in mm; None if unknown."""
+        sizes = self._voxel_mm()
+        if sizes is None:
+            return None
+        columns, rows = (i for i in range(3) if i != self.axis)
+        return sizes[rows], sizes[columns]
+
+    def voxel_mm3(self) -> float | None:
+        """Volume of a voxel in mm3, also in sheared grids; None if unknown."""
+        if self._voxel_mm() is None:
+            return None
+        volume = abs(float(np.linalg.det(self._affine()[:3, :3]))) * self._unit() ** 3
+        return volume if math.isfinite(volume) and volume > 0 else None
+
+    def _voxel_mm(self) -> tuple[float, float, float] | None:
+        unit = self._unit()
+        x, y, z = (float(v) * unit for v in np.linalg.norm(self._affine()[:3, :3], axis=0))
+        return (x, y, z) if all(math.isfinite(v) and v > 0 for v in (x, y, z)) else None
+
+    def _unit(self) -> float:
+        return _MILLIMETRES.get(int(self.header["xyzt_units"]) % 8, math.nan)
+
+    def _affine(self) -> NDArray[np.float64]:
+        try:
+            return np.asarray(self.header.get_best_affine(), np.float64)
+        except ValueError:  # a quaternion that is none
+            return np.full((4, 4), np.nan)
+
+    def write(self, path: Path, slices: NDArray[np.uint8]) -> None:
+        """Write labels as `.nii.gz` with this geometry, atomically; equal labels, equal bytes.
+
+        Args:
+            path: of the file.
+            slices: uint8 `[D, H, W]`, in the order of the source's frames.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        nibabel = require("nibabel", "stream", "writing NIfTI files")
+        with quiet_nibabel():
+            header = type(self.header)(endianness="<")
+            header.set_data_dtype(np.uint8)
+            header.set_data_shape(self.shape)
+            for field in GEOMETRY:
+                header[field] = self.header[field]
+            header["intent_code"] = LABELS
+            kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
+            image = kind(self.array(slices), None, header)
+            with (
+                atomic_path(path) as part,
+                part.open("wb") as raw,
+                gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
+            ):
+                image.to_stream(packed)

@@ -1,0 +1,139 @@
+"""What all files that hold a volume as one array have in common: limits, grey levels, slices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.errors import SourceError
+from samedge.sources.damage import damaged
+from samedge.sources.frame import Frame, Source, Warn, check_size
+from samedge.sources.intensity import Intensity, check_finite, choose_range
+
+MAX_SLICES = 16384
+MAX_VOXELS = 1 << 30  # the label volume, one byte each, has to fit into memory
+MAX_LOADED_BYTES = 1 << 32  # of an array that cannot be mapped from the disk as it is
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The slices of a volume, as stored.
+
+    Attributes:
+        raw: `[D, H, W]` or uint8 RGB `[D, H, W, 3]`; usually a view of a file.
+        slope, inter: a value is `slope * raw + inter`.
+    """
+
+    raw: NDArray[Any]
+    slope: float = 1.0
+    inter: float = 0.0
+
+    @property
+    def scaled(self) -> bool:
+        """The stored numbers are not the values."""
+        return (self.slope, self.inter) != (1.0, 0.0)
+
+    @property
+    def are_bytes(self) -> bool:
+        """The values are grey levels already."""
+        return self.raw.dtype == np.uint8 and not self.scaled
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for stored in self.raw:
+            if self.scaled:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    yield stored.astype(np.float64) * self.slope + self.inter
+            else:
+                yield stored
+
+
+class VolumeSource(Source):
+    """Slices of an array in a file. Nothing but the header is read before the first slice.
+
+    Args:
+        path: of the file.
+        warn: told what was not as expected.
+        intensity: which values become black and white.
+    """
+
+    kind = "volume"
+    is_stack = True
+
+    def __init__(self, path: Path, warn: Warn | None, intensity: Intensity) -> None:
+        super().__init__(path.name, warn)
+        self._path, self._intensity = path, intensity
+
+    def _expect(self, depth: int, height: int, width: int) -> None:
+        """Check the size that the header promises, and note it.
+
+        Raises:
+            SourceError: too small, too large, or not a volume.
+        """
+        check_volume(self.name, depth, height, width)
+        self.total, self.size = depth, (height, width)
+
+    def _load(self) -> Slices:
+        raise NotImplementedError  # every format has its own
+
+    def _spacing(self) -> tuple[float, float] | None:
+        """(row, column) distance of neighbouring pixels in mm, if the file knows."""
+        return None
+
+    def __iter__(self) -> Iterator[Frame]:
+        with damaged(f"{self.name} is damaged: its values cannot be read"):
+            slices = self._load()
+        colour = slices.raw.ndim == 4
+        if colour:
+            self._intensity.refuse_colour(self.name)
+        as_they_are = slices.are_bytes and (colour or self._intensity.window is None)
+        is_float = slices.raw.dtype.kind == "f" or slices.scaled
+        span = (0.0, 1.0)
+        if not as_they_are:
+            span = choose_range(self._intensity, slices, is_float, self.name, self.warn)
+        for index, values in enumerate(slices):
+            if as_they_are:
+                pixels = np.ascontiguousarray(values)
+            else:
+                check_finite(values, self.name, f"slice {index + 1}")
+                pixels = self._intensity.stretch(values, span)
+            name = f"{self.stem}_{index:05d}" if self.is_stack else self.stem
+            yield Frame(pixels, index, None, self.name, name, self._spacing())
+
+
+def is_numeric(dtype: np.dtype[Any], kinds: str = "iuf") -> bool:
+    """Real numbers of up to 64 bits."""
+    return dtype.kind in kinds and dtype.itemsize <= 8
+
+
+def check_volume(name: str, depth: int, height: int, width: int) -> None:
+    """Refuse sizes that cannot be, before anything is allocated.
+
+    Raises:
+        SourceError: says what came and what the limit is.
+    """
+    check_size(name, height, width)
+    if not 1 <= depth <= MAX_SLICES:
+        raise SourceError(f"{name} has {depth} slices; a volume has 1 to {MAX_SLICES}")
+    if depth * height * width > MAX_VOXELS:
+        raise SourceError(
+            f"{name} has {depth} slices of {width} x {height} px, more than 2^30 voxels; "
+            "cut it into parts first"
+        )
+
+
+def check_bytes(name: str, needed: int) -> None:
+    """Refuse arrays that are too large to be unpacked into memory.
+
+    Raises:
+        SourceError: says how large, and the remedy.
+    """
+    if needed > MAX_LOADED_BYTES:
+        raise SourceError(
+            f"{name} unpacks to {needed / 1e9:.1f} GB; store it uncompressed (it is read from the "
+            "disk slice by slice then), or in a smaller type"
+        )

@@ -1,0 +1,1 @@
+"""Where masks go: a folder of pictures, video, reports, label volumes."""

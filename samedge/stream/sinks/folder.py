@@ -1,0 +1,264 @@
+"""The output folder: masks, overlays, video, contact sheet, label volume and `results.json`.
+
+    DIR/masks/NAME.png               0 and 255, at the frame's size; with several masks
+        NAME_object1.png ...         one per object, and with --multimask
+        NAME_object1_mask1.png ...   one per candidate
+        NAME_liver.png ...           one per class
+        NAME_classes.png             number of the class per pixel, where classes exclude each other
+    DIR/overlays/NAME.png            single images, folders and volumes
+    DIR/NAME.mp4                     videos and cine loops
+    DIR/NAME_contact.png             loops and volumes: some frames, and the area over all of them
+    DIR/NAME_labels.nii.gz or .npz   volumes: a number per voxel
+    DIR/results.json                 written last: a folder without it is not complete
+
+Every file is written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from samedge.drawing.contact_sheet import Sampler, contact_sheet
+from samedge.drawing.overlay import add_caption, draw_overlay
+from samedge.errors import OutputError
+from samedge.files.whole import make_folder, output_error, write_png
+from samedge.sources.frame import Source
+from samedge.stream.classes import MAP, file_stems
+from samedge.stream.segmenting import Segmented
+from samedge.stream.sinks.captions import Captions, Curves, mask_colour, prompt_colours, visible
+from samedge.stream.sinks.label_volume import LabelVolume
+from samedge.stream.sinks.mp4 import Mp4Writer
+from samedge.stream.sinks.report import NOTICE, frame_record, source_record, write_report
+
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which pictures to write, and a notice to burn into them.
+
+    `volumes`: also folders and loops are volumes, because the family takes slices.
+    """
+
+    overlays: bool = True
+    masks: bool = True
+    notice: str = ""
+    title: str = ""
+    volumes: bool = False
+
+
+class OutputFolder:
+    """Takes the results of several sources.
+
+    Args:
+        path: folder to write to; made if needed. An older `results.json` in it is removed first.
+        header: first part of the report, see `report.header`.
+        wanted: which pictures.
+
+    Raises:
+        OutputError: the folder cannot be made or written to.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], wanted: Wanted) -> None:
+        self.path, self._header, self.wanted = make_folder(path), dict(header), wanted
+        self._sources: list[dict[str, Any]] = []
+        self._names: set[str] = set()
+        try:
+            (self.path / RESULTS).unlink(missing_ok=True)
+        except OSError as error:
+            raise output_error(self.path / RESULTS, error) from error
+
+    def source(self, source: Source) -> SourceSink:
+        """A sink for one source; use it in a `with` block."""
+        return SourceSink(self, source)
+
+    def name(self, wish: str) -> str:
+        """A file name that no other source of this run has."""
+        # A name is used as it is, but never as a way to another folder.
+        wish = re.sub(r"[/\\\0]", "_", wish).lstrip(".") or "source"
+        name, number = wish, 2
+        while name.lower() in self._names:
+            name, number = f"{wish}_{number}", number + 1
+        self._names.add(name.lower())
+        return name
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Note one source's results."""
+        self._sources.append(record)
+
+    def finish(self) -> dict[str, Any]:
+        """Write `results.json`; returns what is in it."""
+        report = {**self._header, "sources": self._sources}
+        write_report(self.path / RESULTS, report)
+        return report
+
+
+class SourceSink:
+    """Takes the frames of one source; what shows all of them appears when the block ends."""
+
+    def __init__(self, folder: OutputFolder, source: Source) -> None:
+        self._folder, self._source = folder, source
+        self._stack = ExitStack()
+        self._video: Mp4Writer | None = None
+        self._labels = LabelVolume(source) if source.is_stack or folder.wanted.volumes else None
+        step = "frame" if self._labels is None else "slice"
+        self._captions = Captions(source, step, folder.wanted.notice, source.is_loop)
+        # One name for all frames, numbered, where they have none of their own.
+        self._numbered = source.is_loop or source.is_stack
+        self._summarised = source.is_loop or self._labels is not None
+        self._frames: list[dict[str, Any]] = []
+        self._curves = Curves()
+        self._sampler = Sampler()
+        self._outputs: dict[str, str] = {}
+        self._last: Segmented | None = None
+        self._stem = ""
+
+    def __enter__(self) -> SourceSink:
+        if self._summarised:
+            self._stem = self._folder.name(self._source.stem)
+        if self._source.is_loop and self._folder.wanted.overlays:
+            path = self._folder.path / f"{self._stem}.mp4"
+            rate = self._source.rate or 25.0
+            self._video = self._stack.enter_context(Mp4Writer(path, rate, self._source.warn))
+        return self
+
+    def write(self, item: Segmented) -> None:
+        """Write one frame's masks and overlay.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        wanted = self._folder.wanted
+        name = (
+            f"{self._stem}_{item.frame.index:05d}"
+            if self._numbered
+            else self._folder.name(item.frame.name)
+        )
+        files, class_map = [""] * len(item.masks), ""
+        if wanted.masks:
+            files, class_map = self._write_masks(item, name), self._write_class_map(item, name)
+        if wanted.overlays:
+            self._write_overlay(item, name)
+        if self._labels is not None:
+            self._labels.add(item)
+        self._frames.append(frame_record(item, files, class_map))
+        self._curves.add(item)
+        self._last = item
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._stack.__exit__(kind, error, traceback)
+            return
+        self._stack.close()
+        if self._video is not None:
+            self._outputs["video"] = self._video.path.name
+        if self._summarised and self._folder.wanted.overlays:
+            self._write_contact_sheet()
+        if self._labels is not None and self._frames:
+            self._outputs["labels"] = self._labels.write(self._folder.path, self._stem)
+            left = (self._source.total or 0) - len(self._frames)
+            if left > 0:
+                words = f"the last {left} slices were not segmented: 0 in the label volume"
+                self._source.warn(f"{self._source.name}: {words}")
+        volumes = None if self._labels is None else self._labels.volumes()
+        self._folder.add(
+            source_record(self._source, self._last, self._outputs, self._frames, volumes)
+        )
+
+    def _masks_folder(self) -> Path:
+        self._outputs["masks"] = "masks"
+        return make_folder(self._folder.path / "masks")
+
+    def _write_masks(self, item: Segmented, name: str) -> list[str]:
+        folder = self._masks_folder()
+        files = []
+        for k, suffix in enumerate(suffixes_of(item)):
+            file = f"{name}{suffix}.png"
+            write_png(folder / file, (item.masks[k] != 0).astype(np.uint8) * np.uint8(255))
+            files.append(f"masks/{file}")
+        return files
+
+    def _write_class_map(self, item: Segmented, name: str) -> str:
+        if item.class_map is None:
+            return ""
+        file = f"{name}_{MAP}.png"
+        write_png(self._masks_folder() / file, item.class_map)
+        return f"masks/{file}"
+
+    def _write_overlay(self, item: Segmented, name: str) -> None:
+        shown = visible(item)
+        plain = draw_overlay(
+            item.frame.picture,
+            [item.masks[k] for k in shown],
+            item.prompt,
+            colours=[mask_colour(item, k) for k in shown],
+            prompt_colours=prompt_colours(item),
+        )
+        picture = add_caption(plain, self._captions.lines(item))
+        if self._video is not None:
+            self._video.write(picture)
+        else:
+            folder = make_folder(self._folder.path / "overlays")
+            self._outputs["overlays"] = "overlays"
+            write_png(folder / f"{name}.png", picture)
+        if not self._summarised:
+            return
+        if self._sampler.wants_next:
+            self._sampler.add(self._captions.cell(item, plain))
+        else:
+            self._sampler.skip()
+
+    def _write_contact_sheet(self) -> None:
+        cells = self._sampler.cells()
+        if not cells or self._last is None:
+            raise OutputError(f"{self._source.name}: there was no frame to write")
+        path = self._folder.path / f"{self._stem}_contact.png"
+        last, wanted, step = self._last, self._folder.wanted, self._captions.step
+        size = f"{last.frame.width} x {last.frame.height} px"
+        sheet = contact_sheet(
+            cells,
+            self._source.name,
+            f"{len(self._frames)} {step}s   {size}   {wanted.title}   {NOTICE}",
+            self._curves.values(),
+            "px" if last.frame.spacing_mm is None else "mm2",
+            wanted.notice,
+            self._curves.legend(),
+            self._curves.colours(),
+            step,
+        )
+        write_png(path, sheet)
+        self._outputs["contact_sheet"] = path.name
+
+
+def suffixes_of(item: Segmented) -> list[str]:
+    """File name suffixes of a frame's masks, in order."""
+    numbers = [item.object_number(k) for k in range(len(item.masks))]
+    if not item.class_names:
+        # A single object that has a number of its own keeps it in the name.
+        named = bool(item.prompt.numbers) and len(numbers) == 1
+        return [f"_object{numbers[0]}"] if named else mask_suffixes([n - 1 for n in numbers])
+    stems = file_stems(item.class_names)
+    objects = [f"_object{n}" if item.prompt.objects > 1 else "" for n in numbers]
+    return [f"{o}_{stems[int(c)]}" for o, c in zip(objects, item.class_index, strict=True)]
+
+
+def mask_suffixes(owners: list[int]) -> list[str]:
+    """File name suffixes of masks that belong to objects `owners` (from 0), in order."""
+    if len(owners) == 1:
+        return [""]
+    if len(set(owners)) == len(owners):
+        return [f"_object{i + 1}" for i in owners]
+    return [f"_object{i + 1}_mask{owners[:k].count(i) + 1}" for k, i in enumerate(owners)]

@@ -1,0 +1,178 @@
+"""`results.json`: what was segmented, with what, and how long it took. No patient data.
+
+Schema 1. Everything is in frame pixels, (x, y), unless its name says mm; times are in ms or s. The
+only words that come from the user's files are file names as given and technical warnings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samedge import __version__
+from samedge.files.whole import write_bytes
+from samedge.sources.frame import Source
+from samedge.stream.classes import number_of
+from samedge.stream.segmenting import Options, Segmented
+
+SCHEMA = 1
+NOTICE = "Research use only. Not a medical device."
+
+
+def manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a bundle's manifest (sorted keys, no spaces); it holds the hashes of all files."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def header(
+    bundle_name: str,
+    manifest: Mapping[str, Any],
+    session: Mapping[str, Any],
+    options: Options,
+    notice: str = "",
+    classes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The part before the results.
+
+    Args:
+        bundle_name: without folders.
+        manifest: the bundle's.
+        session: `Session.describe()`.
+        options: how it was run.
+        notice: a further warning about these results.
+        classes: names of those that were asked for, if not all were.
+    """
+    crop = options.crop
+    return {
+        "schema": SCHEMA,
+        "samedge": __version__,
+        "notice": f"{notice} {NOTICE}".strip(),
+        "bundle": {
+            "name": bundle_name,
+            "manifest_sha256": manifest_hash(manifest),
+            "family": session.get("family"),
+            "title": manifest.get("title"),
+            "weights_sha256": list((manifest.get("source") or {}).get("sha256", [])),
+        },
+        "session": {k: session.get(k) for k in ("backend", "precision", "device", "threads")},
+        "options": {
+            "multimask": options.multimask,
+            "track": options.track,
+            "crop": list(crop) if isinstance(crop, tuple) else crop,
+            **({"classes": list(classes)} if classes else {}),
+        },
+    }
+
+
+def frame_record(item: Segmented, files: Sequence[str], class_map: str = "") -> dict[str, Any]:
+    """One frame's results.
+
+    Args:
+        item: the frame.
+        files: the PNG of each mask, relative, or "" if it was not written.
+        class_map: that of the class map, or "".
+    """
+    record = {
+        "index": item.frame.index,
+        "name": item.frame.name,
+        "file": item.frame.source,
+        "time_s": None if item.frame.time_s is None else round(item.frame.time_s, 4),
+        "width": item.frame.width,
+        "height": item.frame.height,
+        "crop": None if item.crop is None else list(item.crop),
+        "prompts": [item.prompt.to_json(i) for i in range(item.prompt.objects)],
+        "lost": [item.prompt.number(i) for i, gone in enumerate(item.lost) if gone],
+        "masks": [_mask_record(item, k, file) for k, file in enumerate(files)],
+        "latency_ms": {k: round(v, 3) for k, v in item.timing_ms.items()},
+    }
+    if item.class_map is not None:
+        record["class_map"] = class_map or None
+    return record
+
+
+def _mask_record(item: Segmented, k: int, file: str) -> dict[str, Any]:
+    area = item.area_mm2(k)
+    record: dict[str, Any] = {"object": item.object_number(k)}
+    if item.class_names:
+        record |= {"class": item.class_name(k), "label": item.class_number(k)}
+    return record | {
+        "best": k in item.best,
+        "score": round(float(item.scores[k]), 5),
+        "area_px": item.area_px(k),
+        "area_mm2": None if area is None else round(area, 3),
+        "file": file or None,
+    }
+
+
+def source_record(
+    source: Source,
+    last: Segmented | None,
+    outputs: Mapping[str, str],
+    frames: Sequence[dict[str, Any]],
+    volumes: Sequence[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """One source's results.
+
+    Args:
+        source: where the frames are from.
+        last: the last one.
+        outputs: kind of output -> file or folder, relative.
+        frames: from `frame_record`.
+        volumes: of a volume: voxels and ml of each object and class.
+    """
+    frame = None if last is None else last.frame
+    spacing = None if frame is None else frame.spacing_mm
+    region = None if frame is None else frame.region
+    record = {
+        **source.describe(),
+        "frames": len(frames),
+        "spacing_mm": None if spacing is None else list(spacing),
+        "region": None if region is None else list(region),
+        "warnings": list(source.warnings),
+        "outputs": dict(outputs),
+        "latency_ms": latency(frames),
+        "results": list(frames),
+    }
+    if last is not None and last.class_names:
+        record["classes"] = class_records(last)
+    if volumes is not None:
+        record |= {"voxel_mm3": source.voxel_mm3, "volumes": list(volumes)}
+    return record
+
+
+def class_records(item: Segmented) -> list[dict[str, Any]]:
+    """Number and name of all classes."""
+    exclusive = item.class_map is not None
+    return [
+        {"label": number_of(i, exclusive), "name": name} for i, name in enumerate(item.class_names)
+    ]
+
+
+def latency(frames: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Median and 95th percentile per stage, in ms. The first frame counts like the others."""
+    if not frames:
+        return {}
+    stages = frames[0]["latency_ms"]
+    return {
+        stage: {
+            f"p{p}": round(float(np.percentile([f["latency_ms"][stage] for f in frames], p)), 3)
+            for p in (50, 95)
+        }
+        for stage in stages
+    }
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write the report as JSON, atomically.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())

@@ -1,0 +1,67 @@
+"""A data set as the trainer takes it: augmented, prepared, and told apart by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from samedge._optional import require
+
+require("torch", extra="export", what="samedge.train")
+
+from samedge.train.data.augmentation import NONE, Recipe, augment  # noqa: E402
+from samedge.train.data.preparation import Preparation, Prepared  # noqa: E402
+from samedge.train.data.samples import Samples  # noqa: E402
+
+_READ = 64
+
+
+class PreparedItems:
+    """`Items` of a data set.
+
+    Args:
+        samples: where they come from.
+        preparation: for the model.
+        recipe: of the augmentation.
+        seed: of augmentation, clicks and boxes; None: nothing is random, for validation.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        preparation: Preparation,
+        recipe: Recipe = NONE,
+        seed: int | None = None,
+    ) -> None:
+        self.samples, self.preparation, self.recipe, self.seed = samples, preparation, recipe, seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def item(self, epoch: int, index: int) -> Prepared:
+        """One prepared sample; see `Preparation`.
+
+        Raises:
+            SamEdgeError: of the data set or the preparation.
+        """
+        if self.seed is None:
+            return self.preparation(self.samples[index])
+        rng = np.random.default_rng([self.seed, epoch, index])
+        sample = augment(self.samples[index], self.recipe, rng)
+        return self.preparation(sample, rng, self.recipe.box_jitter)
+
+
+def digest(samples: Samples) -> str:
+    """SHA-256 over the number of samples, the classes, and up to 64 evenly spaced samples.
+
+    Two data sets of the same digest are taken for the same; reading all of a large one would take
+    longer than it is worth.
+    """
+    found = hashlib.sha256(f"{len(samples)} {samples.classes}".encode())
+    for index in np.linspace(0, len(samples) - 1, min(_READ, len(samples))).round().astype(int):
+        sample = samples[int(index)]
+        found.update(f"{sample.name} {sample.image.shape} {sample.class_id}".encode())
+        found.update(np.ascontiguousarray(sample.image).tobytes())
+        found.update(np.ascontiguousarray(sample.label).tobytes())
+    return found.hexdigest()

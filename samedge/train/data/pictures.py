@@ -1,0 +1,52 @@
+"""A folder of images without labels, as a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from samedge.errors import SourceError
+from samedge.train.data.folders import image_files
+from samedge.train.data.reading import read_pixels
+from samedge.train.data.samples import Sample
+
+
+class Pictures:
+    """Images of a folder, each with an empty label.
+
+    Args:
+        folder: PNG, JPEG and so on; sub-folders are not looked at.
+        split: "train", or "val": every tenth image, the first among them.
+
+    Raises:
+        SourceError: no folder, or fewer than two images.
+    """
+
+    classes = ("background", "object")
+
+    def __init__(self, folder: Path, split: str = "train") -> None:
+        if not folder.is_dir():
+            raise SourceError(f"there is no folder '{folder}'")
+        ordered = image_files(folder)
+        if len(ordered) < 2:
+            raise SourceError(
+                f"'{folder.name}' holds {len(ordered)} images; expected at least two, one of which "
+                "is held out"
+            )
+        self._files = [p for i, p in enumerate(ordered) if (i % 10 == 0) == (split == "val")]
+        self._name = folder.name
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one image.
+
+        Raises:
+            SourceError: it is missing or damaged.
+        """
+        file = self._files[index]
+        name = f"{self._name}/{file.stem}"
+        image = read_pixels(file, f"image {name}", colour=True)
+        return Sample(image, np.zeros(image.shape[:2], np.uint8), name, 1)

@@ -1,0 +1,1 @@
+"""A large model's encoder taught to a small one."""

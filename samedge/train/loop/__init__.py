@@ -1,0 +1,1 @@
+"""The training loop: steps, validations, saved states."""

@@ -1,0 +1,239 @@
+"""Overlays, contact sheets, PNG and MP4 files."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from samedge.drawing.contact_sheet import Cell, Sampler, contact_sheet, round_up
+from samedge.drawing.overlay import Line, add_caption, display_scale, draw_overlay
+from samedge.drawing.text import fit_height, grouped, text_width
+from samedge.errors import OutputError
+from samedge.files.whole import atomic_path, make_folder, write_bytes, write_png
+from samedge.prompts.prompt import PromptPlan
+from samedge.stream.sinks import mp4
+from samedge.stream.sinks.mp4 import Mp4Writer, pad_to_even
+
+
+def write_video(path: Path, pictures: Iterable[np.ndarray]) -> None:
+    with Mp4Writer(path, 25) as writer:
+        for picture in pictures:
+            writer.write(picture)
+
+
+@given(st.integers(16, 4096), st.integers(16, 4096))
+def test_small_frames_are_enlarged_by_a_whole_factor(height: int, width: int) -> None:
+    scale = display_scale(height, width)
+    assert 1 <= scale <= 16
+    assert scale == 1 or min(height, width) * (scale - 1) < 600
+    assert scale == 1 or max(height, width) * scale <= 2400
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_an_outline_is_seen_on_black_and_on_white(level: int) -> None:
+    frame = np.full((200, 200), level, np.uint8)
+    mask = np.zeros((200, 200), np.uint8)
+    mask[50:150, 50:150] = 1
+    picture = draw_overlay(frame, [mask], None, scale=3).astype(int)
+    across = picture[300, 130:170]  # over the left edge of the mask
+    assert np.abs(np.diff(across.sum(axis=1))).max() > 150
+    assert (picture[10, 10] == level).all()  # nothing outside is touched
+
+
+def test_masks_change_nothing_outside_of_them() -> None:
+    frame = np.random.default_rng(0).integers(0, 255, (100, 120, 3)).astype(np.uint8)
+    mask = np.zeros((100, 120), np.uint8)
+    assert (draw_overlay(frame, [mask], scale=1) == frame).all()
+    before = frame.copy()
+    mask[40:60, 40:60] = 1
+    draw_overlay(frame, [mask], PromptPlan([(50, 50)]).resolve(100, 120), scale=1)
+    assert (frame == before).all()  # the frame itself is not drawn on
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 4096), (4096, 16), (240, 320), (601, 799)])
+def test_any_size_with_points_boxes_and_captions(size: tuple[int, int]) -> None:
+    height, width = size
+    plan = PromptPlan([(3, 3), (9, 9)], [1, 0], [(1, 1, 12, 12)])
+    mask = np.ones((height, width), np.uint8)
+    picture = draw_overlay(np.zeros(size, np.uint8), [mask], plan.resolve(height, width))
+    scale = display_scale(height, width)
+    assert picture.shape == (height * scale, width * scale, 3)
+    captioned = add_caption(picture, [Line("score 0.93   area 12 345 px", "12 ms", (1, 2, 3))] * 3)
+    assert captioned.shape[1:] == picture.shape[1:]
+    assert (captioned[: picture.shape[0]] == picture).all()
+
+
+@given(st.text("abc 0123", min_size=1, max_size=60), st.floats(20, 500))
+def test_text_is_made_to_fit(text: str, room: float) -> None:
+    height = fit_height(text, 16, room)
+    assert height == 5.0 or text_width(text, height) <= room + 3
+
+
+def test_grouped_digits() -> None:
+    assert [grouped(v) for v in (0, 999, 1234.4, 1234567)] == ["0", "999", "1 234", "1 234 567"]
+
+
+@given(st.floats(1e-6, 1e9))
+def test_axis_ends_are_round_and_high_enough(value: float) -> None:
+    top = round_up(value)
+    assert value * (1 - 1e-9) <= top <= value * 2.01
+
+
+@given(st.integers(1, 400), st.integers(2, 14))
+def test_the_sampler_spreads_evenly(count: int, wanted: int) -> None:
+    sampler = Sampler(wanted)
+    for i in range(count):
+        if sampler.wants_next:
+            sampler.add(Cell(np.zeros((2, 2, 3), np.uint8), str(i)))
+        else:
+            sampler.skip()
+    numbers = [int(c.title) for c in sampler.cells()]
+    assert len(numbers) == min(count, wanted) or (count > wanted and len(numbers) == wanted)
+    assert numbers[0] == 0
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] >= count * 0.8 - 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_contact_sheets(count: int) -> None:
+    cells = [
+        Cell(np.full((300, 400, 3), 200, np.uint8), f"frame {i}", "area") for i in range(count)
+    ]
+    sheet = contact_sheet(cells, "a.dcm", "30 frames", [[1.0, 5.0]] * 7, "mm2", "a notice")
+    assert sheet.shape[1] == 1600
+    assert (sheet == 200).all(axis=2).sum() > count * 300 * 100
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_legends_take_the_rows_they_need(count: int) -> None:
+    cells = [Cell(np.full((300, 400, 3), 200, np.uint8), "slice 1")]
+    legend = [(f"structure {i}", (250, 1, i)) for i in range(count)]
+    plain = contact_sheet(cells, "a.nii.gz")
+    sheet = contact_sheet(cells, "a.nii.gz", legend=legend, step="slice")
+    assert sheet.shape[0] - plain.shape[0] == 8 + 24 * (1 if count == 1 else 4)
+    for _, colour in legend:
+        assert (sheet == colour).all(axis=2).any()
+
+
+def test_png_files_are_rgb(tmp_path: Path) -> None:
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[..., 0] = 200
+    write_png(tmp_path / "a.png", picture)
+    assert cv2.imread(str(tmp_path / "a.png"))[0, 0].tolist() == [0, 0, 200]
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bytes(tmp_path / "a.json", b"old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_bytes(tmp_path / "a.json", b"new")
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert (tmp_path / "a.json").read_bytes() == b"old"
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_path(tmp_path / "a.bin") as part:
+            part.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(OutputError, match="is a file"):
+        make_folder(tmp_path / "out")
+    with pytest.raises(OutputError):
+        make_folder(tmp_path / "out" / "deeper")
+
+
+def test_odd_sides_are_padded() -> None:
+    picture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    padded = pad_to_even(picture)
+    assert padded.shape == (6, 8, 3)
+    assert (padded[:5, :7] == picture).all()
+    assert (padded[5, :7] == picture[4]).all()
+
+
+@pytest.mark.parametrize("h264", [True, False])
+def test_mp4_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, h264: bool) -> None:
+    monkeypatch.setattr(mp4, "_has_h264", lambda: h264)
+    path, warnings = tmp_path / "a.mp4", []
+    with Mp4Writer(path, 29.97, warnings.append) as writer:
+        for i in range(6):
+            writer.write(np.full((65, 33, 3), (200, 40 * i, 0), np.uint8))
+    assert os.listdir(tmp_path) == ["a.mp4"]
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=0.02)
+    frames = []
+    while (answer := capture.read())[0]:
+        frames.append(answer[1])
+    assert len(frames) == 6
+    assert frames[0].shape == (66, 34, 3)
+    assert abs(int(frames[3][30, 16, 2]) - 200) < 25  # red, in cv2's order
+    assert bool(warnings) != h264
+    if h264:
+        import av
+
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert (stream.codec_context.name, stream.format.name) == ("h264", "yuv420p")
+        data = path.read_bytes()
+        assert data.index(b"moov") < data.index(b"mdat")  # a browser can start at once
+
+
+def test_an_error_inside_leaves_no_video(tmp_path: Path) -> None:
+    def pictures() -> Iterator[np.ndarray]:
+        yield np.zeros((32, 32, 3), np.uint8)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_video(tmp_path / "a.mp4", pictures())
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_video_has_one_size_and_at_least_one_frame(tmp_path: Path) -> None:
+    pictures = [np.zeros((height, 32, 3), np.uint8) for height in (32, 34)]
+    with pytest.raises(OutputError, match="one size"):
+        write_video(tmp_path / "a.mp4", pictures)
+    with pytest.raises(OutputError, match="no frame"):
+        write_video(tmp_path / "b.mp4", [])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_under_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    real = av.open
+    monkeypatch.setattr(av, "open", lambda _file, *a, **k: real("/dev/full", *a, **k))
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
+    with pytest.raises(OutputError, match=r"a\.mp4"):
+        write_video(tmp_path / "a.mp4", [noise] * 40)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_mask_of_specks_is_filled_but_not_outlined() -> None:
+    frame = np.full((120, 160), 90, np.uint8)
+    rows, columns = np.mgrid[:120, :160]
+    specks = ((rows // 2 + columns // 2) % 2).astype(np.uint8)
+    picture = draw_overlay(frame, [specks], scale=1)
+    outside = specks == 0
+    assert (picture[outside] == 90).all()  # outlines would have covered it
+    assert (picture[~outside] != 90).any()

@@ -1,0 +1,138 @@
+"""INT8 through `samedge.export`: what the bundle holds, and what is left when it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import samedge
+from samedge.bundle import Bundle
+from samedge.errors import FrameError, NotSupportedError, ParityError
+from samedge.export import deriving
+from samedge.export.int8.record import Quantised
+from samedge.machine.memory import Room
+from tests.export.engine import folded_model, random_frame
+from tests.export.rtx import DEMO, engines_of, needs_rtx, report_of
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Any]:
+    return [test.frame for test in Bundle.open(DEMO).selftest()]
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: Any, frames: list[Any]) -> Bundle:
+    """The demo model in INT8 alone."""
+    path = tmp_path_factory.mktemp("int8") / "demo.samedge"
+    return samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
+
+
+def test_what_is_in_it(int8: Bundle) -> None:
+    graphs = int8.manifest["graphs"]
+    assert {name: list(entry) for name, entry in graphs.items()} == {
+        "encoder": ["int8"],
+        "decoder": ["fp16"],  # never quantised
+    }
+    record = int8.manifest["calibration"]
+    assert record["frames"] == len(list(int8.selftest()))
+    assert record["agreement"]["dice"] >= record["bound"]["min_dice"]
+    assert len([layer for layer in record["layers"] if not layer["kept"]]) > 30
+    page = int8.verify_file("int8-report.html").read_text()
+    assert "<svg" in page
+    assert "encoder.cnn" in page or "cnn.convs.0" in page
+    rows = {(row["backend"], row["precision"]): row for row in int8.manifest["parity"]}
+    assert rows["openvino", "int8"]["passed"]
+    assert rows["emulation", "fp16"]["passed"]
+
+
+def test_auto_takes_it_and_masks_are_right(int8: Bundle) -> None:
+    test = int8.selftest()[0]
+    with samedge.load(int8) as session, samedge.load(Bundle.open(DEMO), precision="fp32") as full:
+        about = session.describe()
+        assert about["precision"] == "int8"
+        points = [(test.frame.shape[1] / 2, test.frame.shape[0] / 2)]
+        got, expected = (s.segment(test.frame, points=points) for s in (session, full))
+    both = np.count_nonzero(got.masks & expected.masks)
+    total = np.count_nonzero(got.masks) + np.count_nonzero(expected.masks)
+    assert 2 * both / total > 0.95
+
+
+def test_a_failed_gate_leaves_half_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: list[Any]
+) -> None:
+    def worse(*arguments: Any, **options: Any) -> Quantised:
+        made = quantise(*arguments, **options)
+        made.passed = False
+        return made
+
+    quantise = deriving.quantise
+    monkeypatch.setattr(deriving, "quantise", worse)
+    path = tmp_path / "a.samedge"
+    with pytest.raises(ParityError, match="parity failed in INT8") as caught:
+        samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
+    assert caught.value.exit_code == 5
+    assert "encoder.cnn.convs.0" in str(caught.value)  # which layers hurt
+    left = Bundle.open(path)
+    assert list(left.manifest["graphs"]["encoder"]) == ["fp16"]
+    assert not [row for row in left.manifest["parity"] if row["precision"] == "int8"]
+    assert not list(path.glob("*int8*.onnx"))
+    assert (path / "int8-report.html").exists()
+    with samedge.load(left) as session:
+        assert session.describe()["precision"] != "int8"
+
+
+def test_too_little_memory_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("samedge.machine.memory.room", lambda: Room(10**8, "free"))
+    with pytest.raises(NotSupportedError, match="INT8: statistics") as caught:
+        samedge.export(Bundle.open(DEMO), tmp_path / "a.samedge", ("int8",))
+    assert caught.value.exit_code == 4
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("calibration", "words"),
+    [
+        ([], "holds no frame"),
+        ([np.full((40, 40), np.nan)], "calibration frame 1"),
+        ([random_frame(60, 60, 1), "a"], "calibration frame 2"),
+    ],
+)
+def test_what_is_no_calibration_set(calibration: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(FrameError, match=words):
+        samedge.export(
+            folded_model("samus"), tmp_path / "a.samedge", ("int8",), calibration=calibration
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_calibration_the_record_says_so(tmp_path: Path) -> None:
+    bundle = samedge.export(folded_model("autosamus"), tmp_path / "a.samedge", ("fp32", "int8"))
+    record = bundle.manifest["calibration"]
+    assert record["source"] == "self-test"
+    assert record["warnings"]
+
+
+@needs_rtx
+@pytest.mark.parametrize("capability", [86, 89, 120])
+def test_int8_engines(int8: Bundle, tmp_path: Path, capability: int) -> None:
+    """INT8 products where Q/DQ say so, half everywhere else, every attention one kernel."""
+    folder = engines_of(int8, tmp_path, ("int8",), (capability,))
+    found = report_of(folder, "encoder.int8", capability).without(("preprocess",))
+    fused, attentions = found.attentions
+    assert fused == attentions == 8
+    wanted = {
+        layer["name"] for layer in int8.manifest["calibration"]["layers"] if not layer["kept"]
+    }
+    done = {
+        node.rpartition("/")[0]
+        for layer in found.products["int8"]
+        for node in layer.nodes
+        if node.rpartition("/")[2].startswith(("MatMul", "Conv"))
+    }
+    assert wanted <= done
+    assert "float32" not in found.products

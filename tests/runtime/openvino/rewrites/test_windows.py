@@ -1,0 +1,175 @@
+"""Attention without queries of padding computes what the graph before it computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import openvino.opset13 as ops
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samedge.runtime.openvino.rewrites import int8 as openvino_int8
+from samedge.runtime.openvino.rewrites import windows as openvino_windows
+from samedge.runtime.openvino.rewrites.nodes import ints
+from tests.runtime.openvino.rewrites.test_dense import assert_unchanged
+
+Shape = tuple[int, int, int, int, int]  # images, side, window (0: none), heads, channels of a head
+Change = dict[str, Any]
+
+
+def attention(shape: Shape, change: Change | None = None) -> Any:
+    """x [images, side * side, heads * d] -> attention in windows with a bias by row and column."""
+    b, n, window, h, d = shape
+    change = change or {}
+    rng = np.random.default_rng(sum(shape))
+    w, dim = window or n, h * d
+    weights = (rng.standard_normal((3, dim, dim)) / np.sqrt(dim)).astype(np.float32)
+    shift = rng.standard_normal((3, 1, 1, dim)).astype(np.float32)
+    tables = (rng.standard_normal((2, w, d, w)) / np.sqrt(d)).astype(np.float32)
+    count = -(-n // w)
+    pad, windows = count * w - n, b * count**2
+
+    def cut(x: Any) -> Any:
+        x = ops.reshape(x, ints(b, n, n, dim), False)
+        if pad:
+            filled = ops.constant(np.float32(change.get("fill", 0)))
+            x = ops.pad(x, ints(0, 0, 0, 0), ints(0, pad, pad, 0), "constant", filled)
+        x = ops.reshape(x, ints(b * count, w, count, w, h, d), False)
+        x = ops.transpose(x, ints(0, 2, 4, 1, 3, 5))
+        return ops.reshape(x, ints(windows, h, w * w, d), False)
+
+    def bias(q: Any) -> Any:
+        q = ops.reshape(q, ints(windows, h, w, w, d), False)
+        rows = ops.matmul(q, ops.constant(tables[0]), False, False)
+        columns = ops.matmul(
+            ops.transpose(q, ints(0, 1, 3, 2, 4)), ops.constant(tables[1]), False, False
+        )
+        columns = ops.transpose(columns, ints(0, 1, 3, 2, 4))
+        if change.get("swap"):
+            rows, columns = columns, rows
+        total = ops.add(ops.unsqueeze(rows, ints(-1)), ops.unsqueeze(columns, ints(-2)))
+        return ops.reshape(total, ints(windows, h, w * w, w * w), False)
+
+    def uncut(y: Any) -> Any:
+        y = ops.reshape(y, ints(b * count, count, h, w, w, d), False)
+        y = ops.transpose(y, ints(*change.get("back", (0, 3, 1, 4, 2, 5))))
+        y = ops.reshape(y, ints(b, count * w, count * w, dim), False)
+        if pad:
+            y = ops.slice(y, ints(0, 0), ints(n, n), ints(1, 1), ints(1, 2))
+        return ops.reshape(y, ints(b, n * n, dim), False)
+
+    def build() -> ov.Model:
+        x = ops.parameter([b, n * n, dim], np.float32)
+        parts = [ops.matmul(x, ops.constant(weight), False, False) for weight in weights]
+        parts[0] = ops.add(parts[0], ops.constant(shift[0]))
+        if change.get("bias_of_values", True):
+            parts[2] = ops.add(parts[2], ops.constant(shift[2]))
+        q, k, v = (cut(part) for part in parts)
+        scores = ops.add(ops.matmul(q, k, False, True), bias(q))
+        y = uncut(ops.matmul(ops.softmax(scores, -1), v, False, False))
+        return ov.Model([ops.relu(y)], [x])
+
+    return build
+
+
+def tokens_of(shape: Shape) -> Any:
+    b, n, _, h, d = shape
+    return np.random.default_rng(1).standard_normal((b, n * n, h * d)).astype(np.float32)
+
+
+def kinds(model: ov.Model) -> list[str]:
+    return [node.get_type_name() for node in model.get_ops()]
+
+
+WHOLE = (1, 4, 0, 2, 3)
+FITTING = (1, 6, 3, 2, 4)
+PADDED = (1, 8, 3, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [
+        (WHOLE, 1),
+        ((2, 4, 0, 3, 2), 1),
+        (FITTING, 1),
+        ((3, 4, 2, 1, 5), 1),
+        (PADDED, 3),
+        ((2, 5, 3, 2, 4), 3),
+        ((1, 4, 7, 2, 3), 1),  # one window, larger than the grid
+        ((2, 3, 5, 1, 2), 1),
+        ((1, 8, 7, 2, 16), 3),  # the corner is one token
+        ((1, 3, 0, 2, 26), 1),  # no spare channels: 26 + 3 + 3
+    ],
+)
+def test_attend_from_tokens(shape: Shape, groups: int) -> None:
+    model = assert_unchanged(
+        attention(shape), tokens_of(shape), openvino_windows.attend_from_tokens, 1
+    )
+    assert kinds(model).count("Softmax") == groups
+    assert not {"Pad", "Slice", "Unsqueeze"} & set(kinds(model))
+    b, n, _, h, _ = shape
+    softmax = [node for node in model.get_ops() if node.get_type_name() == "Softmax"]
+    rows = sum(int(np.prod(node.get_output_shape(0)[:3])) for node in softmax)
+    assert rows == b * n * n * h  # no query of padding
+    for node in softmax:
+        assert node.input_value(0).get_node().input_value(0).get_shape()[-1] % 32 == 0
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(1, 2), st.integers(1, 7), st.integers(1, 8), st.integers(1, 3))
+def test_any_grid_and_window(images: int, side: int, window: int, heads: int) -> None:
+    shape = (images, side, window, heads, 3)
+    assert_unchanged(attention(shape), tokens_of(shape), openvino_windows.attend_from_tokens, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "change"),
+    [
+        (PADDED, {"fill": 1.0}),  # padding that is not zero
+        (FITTING, {"back": (0, 1, 3, 4, 2, 5)}),  # another order than that of the tokens
+    ],
+)
+def test_what_is_something_else_stays(shape: Shape, change: Change) -> None:
+    assert_unchanged(
+        attention(shape, change), tokens_of(shape), openvino_windows.attend_from_tokens, 0
+    )
+
+
+def test_rows_and_columns_may_trade_places() -> None:
+    """A bias whose first part is taken by column: read off the graph, not assumed."""
+    shape = (1, 6, 4, 2, 3)
+    build = attention(shape, {"swap": True})
+    model = build()
+    count = openvino_windows.attend_from_tokens(model)
+    assert_unchanged(build, tokens_of(shape), openvino_windows.attend_from_tokens, count)
+
+
+def test_keys_and_values_share_one_reordered_input() -> None:
+    model = attention(PADDED)()
+    assert openvino_windows.attend_from_tokens(model) == 1
+    model.validate_nodes_and_infer_types()
+    assert kinds(model).count("Gather") == 3  # x for k and v; q; the way back
+
+
+def test_blocks_share_their_constants() -> None:
+    first, second = attention(PADDED)(), attention(PADDED)()
+    x = second.get_parameters()[0]
+    for target in list(x.output(0).get_target_inputs()):
+        target.replace_source_output(first.get_results()[0].input_value(0))
+    model = ov.Model(second.get_results(), first.get_parameters())
+    assert openvino_windows.attend_from_tokens(model) == 2
+    large = [n for n in model.get_ops() if n.get_type_name() == "Constant"
+             and len(n.get_output_shape(0)) == 4 and n.get_output_shape(0)[1] > 1]  # fmt: skip
+    # The places of 3 groups of windows; keys and values of padding, for edges and for the corner
+    assert len(large) == 3 + 2 * 2
+
+
+def test_int8_takes_it_before_the_more_general_rewrites() -> None:
+    steps = openvino_int8.int8_steps()
+    at = steps.index(openvino_windows.attend_from_tokens)
+    assert at > steps.index(openvino_int8.untransposed_keys)
+    assert at > steps.index(openvino_int8.split_quantised)
+    assert at < steps.index(openvino_int8.relative_positions)

@@ -3,6 +3,7 @@
 #
 #   make test PYTHON=python3.12        another interpreter
 #   make test PYTEST_ARGS="-k geometry"    part of the tests
+#   make test WORKERS=0            in one process, for a debugger
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,12 +16,17 @@ BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 TINY_BUNDLE := tests/data/tiny.samedge
 PYTEST_ARGS ?=
+WORKERS ?= 2
 
 # Quiet twice: errors only. No warnings about indexes that have nothing for a package.
 PIP := -m pip --disable-pip-version-check --no-input -qq
 INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 
-.PHONY: help demo demo-model test lint format pytest wheel wheel-smoke bench clean python-version
+# A file's tests share what they made, so a file stays with one worker; the long ones start first.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
+
+.PHONY: help demo demo-model test test-all lint format pytest pytest-slow wheel wheel-smoke bench clean \
+    python-version
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -29,7 +35,9 @@ demo: $(VENV)/.demo ## a real cine loop, segmented by a small trained model, in 
 	$(BIN)/samedge demo -o demo-out
 
 # The test summary comes last; lint and the wheel are the quicker ones to fail.
-test: lint wheel-smoke pytest ## ruff, mypy, the built wheel in a clean environment, pytest
+test: lint wheel-smoke pytest ## ruff, mypy, the built wheel in a clean environment, pytest without slow tests
+
+test-all: test pytest-slow ## the slow tests as well: whole reference sets, large models, long runs
 
 lint: $(VENV)/.dev ## ruff check, ruff format --check, mypy --strict
 	$(BIN)/ruff check .
@@ -40,8 +48,11 @@ format: $(VENV)/.dev ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-pytest: $(VENV)/.dev ## the tests, against the checkout
-	$(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
+pytest: $(VENV)/.dev ## the tests but the slow ones, against the checkout
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+pytest-slow: $(VENV)/.dev ## the slow tests
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/.dev ## dist/samedge-*.whl
 	@rm -rf build dist

@@ -1,4 +1,4 @@
-"""What holds for every test: no shared caches, no unwritten memory, two threads, no surprises."""
+"""What holds for every test: no shared caches, no unwritten memory, two threads in all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ except ModuleNotFoundError:  # the tests of the runtime also run where a cart ha
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY_BUNDLE = ROOT / "tests" / "data" / "tiny.samedge"
-THREADS = 2
+CORES = 2  # of the smallest machine on which the whole suite runs
 
 # Nothing is timed and nothing is left to chance: a failing example fails on every machine.
 settings.register_profile(
@@ -33,9 +33,13 @@ settings.register_profile("thorough", parent=settings.get_profile("samedge"), ma
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "samedge"))
 
 
-def pytest_configure() -> None:
-    """Two threads, before any library reads its settings; Ctrl-C as in a terminal."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+def pytest_configure(config: pytest.Config) -> None:
+    """As many threads as cores, or one in each worker of `-n`; Ctrl-C as in a terminal.
+
+    Workers inherit the variable, so that it stands before any library of theirs reads it.
+    """
+    workers = config.getoption("numprocesses", default=None)
+    os.environ.setdefault("OMP_NUM_THREADS", "1" if workers else str(CORES))
     if torch is not None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     # In the background of a script Ctrl-C is ignored, and processes of tests would inherit that.

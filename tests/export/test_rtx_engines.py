@@ -58,6 +58,7 @@ def network(folder: Path, stem: str, capability: int) -> LayerReport:
     return report_of(folder, stem, capability).without(BY_RULE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_samus_vit_b_in_half_precision(
     vit_b: Bundle, vit_b_engines: Path, capability: int, tmp_path: Path
@@ -76,6 +77,7 @@ def test_samus_vit_b_in_half_precision(
     assert whole.activations <= 50e6  # with frames of up to 1024 px
 
 
+@pytest.mark.slow
 def test_samus_vit_b_in_float32(vit_b_engines: Path) -> None:
     found = network(vit_b_engines, "encoder.fp32", 86)
     assert found.attentions[1] == 16

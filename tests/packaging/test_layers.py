@@ -63,7 +63,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "segment_anything": set(),
     "skimage": set(),
     "torchvision": set(),
-    "openvino": {"machine", "runtime", "bench", "cli", "export"},  # export: INT8 is measured where it runs
+    # export: INT8 is measured where it runs
+    "openvino": {"machine", "runtime", "bench", "cli", "export"},
     "tensorrt": {"runtime"},
     "tensorrt_rtx": {"runtime", "bench"},
     "cuda": {"runtime"},

@@ -43,7 +43,7 @@ def test_every_folder_with_modules_is_a_package() -> None:
 
 @pytest.mark.parametrize("name", ["onnx", "triton", "torch", "tensorrt", "openvino", "numpy"])
 def test_no_module_has_the_name_of_a_package_it_uses(name: str) -> None:
-    """A file run as a script hides what its neighbours import. Folders may: imports are absolute."""
+    """A script hides what its neighbours import. Folders do not: imports are absolute."""
     assert not [path for path in modules().values() if path.name == f"{name}.py"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from samedge.export.graphs.attention_sizes import AttentionSizes
+from samedge.bundle.attention_sizes import AttentionSizes
 from samedge.export.graphs.builder import Graph
 from samedge.export.graphs.layers import (
     array,

@@ -25,7 +25,7 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.export.graphs.attention_sizes import AttentionSizes
+from samedge.bundle.attention_sizes import AttentionSizes
 from samedge.export.graphs.builder import Graph
 from samedge.export.graphs.model import OnnxGraph
 

@@ -26,11 +26,10 @@ def with_int8(bundle: Bundle, frames: Sequence[NDArray[Any]], path: Path, thread
     from samedge.export.deriving import write_graph
     from samedge.export.graphs.model import OnnxGraph
     from samedge.export.half.graph import to_half
-    from samedge.export.int8.activations import activations
+    from samedge.export.int8.activations import activation_scale, activations
     from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs
     from samedge.export.int8.quantisable import quantisable_layers
     from samedge.export.int8.quantised_graph import quantised_graph
-    from samedge.export.int8.scales import activation_scale
     from samedge.export.origin_bundle import FromBundle
 
     graph = OnnxGraph.read(bundle.graph("encoder", "fp32"))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import ParityError
-from samedge.export.graphs.gpu import shape_for_gpu
 from samedge.export.graphs.model import OnnxGraph
+from samedge.export.graphs.tensorrt_attention import shape_for_gpu
 from samedge.export.half.graph import to_half
 from samedge.export.half.overflow import Probe, float32_nodes, probe
 from samedge.export.int8.calibration_data import CalibrationData

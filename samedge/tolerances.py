@@ -73,9 +73,5 @@ LIMITS: dict[str, Limit] = {
 # quantised, 0.08; attention weights and their sums are the worst in each.
 DRIFT: dict[str, float] = {"fp32": 3e-5, "fp16": 0.008, "bf16": 0.04, "int8": 0.12}
 
-# float32 where a frame is resized by another implementation than the reference's, which may round
-# ties to the other side: one grey level in a few pixels.
-RESIZED = Limit(embedding=0.05, logits=0.05, flipped=1e-3)
-
 # Interpolated position tables.
 TABLE = 1e-5

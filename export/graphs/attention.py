@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from samedge.bundle.attention_sizes import AttentionSizes
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.layers import (
     array,
     heads,
@@ -24,7 +24,9 @@ def _shape(layer: fl.RelativeAttention, batch: int) -> AttentionSizes:
     return AttentionSizes(batch, layer.grid, layer.heads, width, layer.window)
 
 
-def self_attention(g: Graph, x: str, layer: fl.RelativeAttention, batch: int, path: str) -> str:
+def self_attention(
+    g: GraphBuilder, x: str, layer: fl.RelativeAttention, batch: int, path: str
+) -> str:
     """`RelativeAttention` of `samedge.fold.layers`; x and the result are [batch, n * n, dim]."""
     shape = _shape(layer, batch)
     qkv = linear(g, x, layer.qkv, f"{path}.qkv")
@@ -46,7 +48,7 @@ def self_attention(g: Graph, x: str, layer: fl.RelativeAttention, batch: int, pa
 
 
 def _adapter(
-    g: Graph, y: str, along: str | None, layer: fl.RelativeAttention, dim: int, path: str
+    g: GraphBuilder, y: str, along: str | None, layer: fl.RelativeAttention, dim: int, path: str
 ) -> str:
     """The projection's further columns are the adapter's pre-activation."""
     assert layer.adapter is not None
@@ -59,7 +61,9 @@ def _adapter(
     return g.add(y, z, f"{path}.adapter")
 
 
-def _tables(g: Graph, layer: fl.RelativeAttention | fl.DepthBranch, path: str) -> tuple[str, str]:
+def _tables(
+    g: GraphBuilder, layer: fl.RelativeAttention | fl.DepthBranch, path: str
+) -> tuple[str, str]:
     return (
         g.weight(f"{path}.rel_h", array(layer.rel_h)),
         g.weight(f"{path}.rel_w", array(layer.rel_w)),
@@ -67,7 +71,7 @@ def _tables(g: Graph, layer: fl.RelativeAttention | fl.DepthBranch, path: str) -
 
 
 def _global(
-    g: Graph, parts: list[str], layer: fl.RelativeAttention, s: AttentionSizes, path: str
+    g: GraphBuilder, parts: list[str], layer: fl.RelativeAttention, s: AttentionSizes, path: str
 ) -> str:
     q, k, v = parts
     q, v = heads(g, q, s.h, s.dim, path), heads(g, v, s.h, s.dim, path)
@@ -78,7 +82,7 @@ def _global(
     return merge(g, softmax_value(g, scores, v, path), s.dim, path)
 
 
-def _cut(g: Graph, x: str, s: AttentionSizes, path: str) -> str:
+def _cut(g: GraphBuilder, x: str, s: AttentionSizes, path: str) -> str:
     """Tokens [b, n * n, dim] -> windows, heads first: [windows, h, w * w, d]; padded with zeros."""
     x = g.reshape(x, (s.b, s.n, s.n, s.dim), path)
     if s.pad:
@@ -89,7 +93,7 @@ def _cut(g: Graph, x: str, s: AttentionSizes, path: str) -> str:
     return g.reshape(x, (s.windows, s.h, s.w * s.w, s.d), path)
 
 
-def _uncut(g: Graph, y: str, s: AttentionSizes, path: str) -> str:
+def _uncut(g: GraphBuilder, y: str, s: AttentionSizes, path: str) -> str:
     """The way back: [windows, h, w * w, d] -> [b, n * n, dim]."""
     y = g.reshape(y, (s.b * s.count, s.count, s.h, s.w, s.w, s.d), path)
     y = g.transpose(y, (0, 3, 1, 4, 2, 5), path)
@@ -102,7 +106,7 @@ def _uncut(g: Graph, y: str, s: AttentionSizes, path: str) -> str:
 
 
 def _in_windows(
-    g: Graph, q: str, k: str, v: str, tables: tuple[str, str], s: AttentionSizes, path: str
+    g: GraphBuilder, q: str, k: str, v: str, tables: tuple[str, str], s: AttentionSizes, path: str
 ) -> str:
     bias = relative_bias(g, q, (s.h, s.w, s.w, s.d), tables, path)
     bias = g.reshape(bias, (s.windows, s.h, s.w * s.w, s.w * s.w), path)
@@ -111,7 +115,7 @@ def _in_windows(
 
 
 def _along_depth(
-    g: Graph, parts: Sequence[str], layer: fl.DepthBranch, s: AttentionSizes, path: str
+    g: GraphBuilder, parts: Sequence[str], layer: fl.DepthBranch, s: AttentionSizes, path: str
 ) -> str:
     """`DepthBranch`: parts are q, k, v as [entries, h, places, d], entries along the batch axis."""
     places, groups = s.w * s.w, s.windows // layer.depth

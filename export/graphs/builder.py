@@ -28,7 +28,7 @@ _DTYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int32": Te
 Array = NDArray[Any]
 
 
-class Graph:
+class GraphBuilder:
     """One ONNX graph under construction.
 
     Args:

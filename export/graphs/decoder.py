@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import torch
 
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.generator import prompt_generator
 from samedge.export.graphs.layers import array, attention, linear, norm, relu_mlp, split
 from samedge.families import Family
@@ -15,7 +15,7 @@ from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
 
 
-def decoder_graph(folded: FoldedModel) -> Graph:
+def decoder_graph(folded: FoldedModel) -> GraphBuilder:
     """The decoder graph of a bundle.
 
     Inputs: `image_embedding` float32 [1, P, g, g]; where the family takes points or boxes,
@@ -26,7 +26,7 @@ def decoder_graph(folded: FoldedModel) -> Graph:
     [W, L]. Outputs: `masks` uint8 [N, K, H, W], `scores` float32 [N, K], `low_res_logits` float32
     [N, K, L, L]; for a family with exclusive classes also `class_map` uint8 [N, H, W].
     """
-    g = Graph("decoder", folded.half_weights)
+    g = GraphBuilder("decoder", folded.half_weights)
     v, d = folded.variant, folded.decoder
     keys = g.input("image_embedding", "float32", (1, v.prompt_dim, v.grid, v.grid))
     keys = g.reshape(keys, (1, v.prompt_dim, v.grid**2), "decoder.keys")
@@ -56,7 +56,7 @@ def _chosen(folded: FoldedModel) -> bool:
     return len(folded.decoder.masks) > 1 and not folded.family.classes
 
 
-def _tokens(g: Graph, d: fd.FoldedDecoder) -> str:
+def _tokens(g: GraphBuilder, d: fd.FoldedDecoder) -> str:
     """IoU token, mask tokens and encoded points, [N, 1 + masks + points, P]; without the points,
     and N = 1, where the family takes none."""
     path, prompt = "decoder.prompt", d.prompt
@@ -80,7 +80,7 @@ def _tokens(g: Graph, d: fd.FoldedDecoder) -> str:
     return str(g.op("Concat", [tokens, points], "decoder.tokens", axis=1))
 
 
-def _mask_prompt(g: Graph, layer: fd.MaskPrompt, low_res: int) -> str:
+def _mask_prompt(g: GraphBuilder, layer: fd.MaskPrompt, low_res: int) -> str:
     path, grid = "decoder.mask_prompt", low_res // 4
     x = g.input("mask_input", "float32", ("mask_prompts", 1, low_res, low_res))
     has = g.input("has_mask", "float32", ("mask_prompts",))
@@ -94,7 +94,7 @@ def _mask_prompt(g: Graph, layer: fd.MaskPrompt, low_res: int) -> str:
 
 
 def _layer(
-    g: Graph, x: str, keys: str, code: str, layer: fd.DecoderLayer, path: str
+    g: GraphBuilder, x: str, keys: str, code: str, layer: fd.DecoderLayer, path: str
 ) -> tuple[str, str]:
     here = f"{path}.self_attn"
     s = layer.self_attn
@@ -128,7 +128,7 @@ def _layer(
 
 
 def _image(
-    g: Graph, keys: str, layer: fl.Linear, code: torch.Tensor, parts: int, path: str
+    g: GraphBuilder, keys: str, layer: fl.Linear, code: torch.Tensor, parts: int, path: str
 ) -> list[str]:
     """The image's keys, values (and queries), position code added."""
     y = linear(g, keys, layer, f"{path}.image")
@@ -136,7 +136,7 @@ def _image(
     return split(g, y, parts, layer.weight.shape[1] // parts, f"{path}.image")
 
 
-def _final(g: Graph, x: str, keys: str, code: str, layer: fd.FinalAttention) -> str:
+def _final(g: GraphBuilder, x: str, keys: str, code: str, layer: fd.FinalAttention) -> str:
     path = "decoder.final"
     k, v = _image(g, keys, layer.image, layer.image_code, 2, path)
     q = linear(g, g.add(x, code, path), layer.q, f"{path}.q")
@@ -145,7 +145,7 @@ def _final(g: Graph, x: str, keys: str, code: str, layer: fd.FinalAttention) -> 
                 f"{path}.norm")  # fmt: skip
 
 
-def _head(g: Graph, x: str, keys: str, folded: FoldedModel) -> tuple[str, str]:
+def _head(g: GraphBuilder, x: str, keys: str, folded: FoldedModel) -> tuple[str, str]:
     d, grid = folded.decoder, folded.variant.grid
     path, head = "decoder.head", d.head
 
@@ -179,7 +179,7 @@ def _head(g: Graph, x: str, keys: str, folded: FoldedModel) -> tuple[str, str]:
 
 
 def _to_frame(
-    g: Graph, logits: str, shape: tuple[int | str, int | str], low_res: int, family: Family
+    g: GraphBuilder, logits: str, shape: tuple[int | str, int | str], low_res: int, family: Family
 ) -> None:
     """Both enlargements and the crop, as one matrix per direction; then the decision."""
     path = "postprocess"
@@ -197,7 +197,7 @@ def _to_frame(
     g.output(y, "masks", "uint8", (objects, count, "height", "width"))
 
 
-def _largest(g: Graph, y: str, objects: int | str, classes: int, path: str) -> str:
+def _largest(g: GraphBuilder, y: str, objects: int | str, classes: int, path: str) -> str:
     """Where each class is the largest one (the first of equals); declares the class map."""
     index = str(g.op("ArgMax", [y], f"{path}.class_map", axis=1, keepdims=1))
     numbers = g.const(np.arange(classes).reshape(1, classes, 1, 1), "class_numbers")

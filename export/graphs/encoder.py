@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from samedge.export.graphs.attention import self_attention
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.layers import (
     array,
     attention,
@@ -21,14 +21,14 @@ from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
 
 
-def encoder_graph(folded: FoldedModel) -> Graph:
+def encoder_graph(folded: FoldedModel) -> GraphBuilder:
     """The encoder graph of a bundle.
 
     Inputs: those of `samedge.export.graphs.preprocess.preprocess`. Output: `image_embedding`
     float32 [slices, P, g, g] ([1, P, g, g] for images), no-mask embedding included where there is
     one.
     """
-    g = Graph("encoder", folded.half_weights)
+    g = GraphBuilder("encoder", folded.half_weights)
     v, batch = folded.variant, folded.family.slices
     x = preprocess(g, folded.family, v.input_size)
     e = folded.encoder
@@ -44,7 +44,7 @@ def encoder_graph(folded: FoldedModel) -> Graph:
     return g
 
 
-def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, batch: int, grid: int) -> str:
+def _patch_embed(g: GraphBuilder, x: str, layer: fl.PatchEmbed, batch: int, grid: int) -> str:
     path = "encoder.patch_embed"
     if layer.resize is not None:
         left = g.weight(f"{path}.resize", array(layer.resize))
@@ -67,7 +67,7 @@ def _patch_embed(g: Graph, x: str, layer: fl.PatchEmbed, batch: int, grid: int) 
     return g.add(g.add(x, pos, path), y, path)
 
 
-def _cnn(g: Graph, x: str, layer: fl.CnnBranch) -> str:
+def _cnn(g: GraphBuilder, x: str, layer: fl.CnnBranch) -> str:
     path = "encoder.cnn"
     for i, conv in enumerate(layer.convs):
         assert isinstance(conv, fl.ConvNorm)
@@ -79,7 +79,7 @@ def _cnn(g: Graph, x: str, layer: fl.CnnBranch) -> str:
 
 
 def _neck(
-    g: Graph, tokens: str, branch: str | None, e: fl.FoldedEncoder, batch: int, grid: int
+    g: GraphBuilder, tokens: str, branch: str | None, e: fl.FoldedEncoder, batch: int, grid: int
 ) -> str:
     path = "encoder.neck"
     x = g.transpose(g.reshape(tokens, (batch, grid, grid, -1), path), (0, 3, 1, 2), path)
@@ -98,7 +98,7 @@ def _neck(
 
 
 def _block(
-    g: Graph, x: str, branch: str | None, block: fl.Block, batch: int, grid: int, path: str
+    g: GraphBuilder, x: str, branch: str | None, block: fl.Block, batch: int, grid: int, path: str
 ) -> tuple[str, str | None]:
     y = norm(g, x, block.norm1, f"{path}.norm1")
     if block.cross is not None and block.refine is not None and branch is not None:
@@ -111,7 +111,7 @@ def _block(
 
 
 def _cross(
-    g: Graph,
+    g: GraphBuilder,
     x: str,
     branch: str,
     layer: fl.CrossAttention,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.layers import (
     array,
     conv_norm,
@@ -19,7 +19,9 @@ from samedge.fold import generator as fg
 from samedge.fold import layers as fl
 
 
-def prompt_generator(g: Graph, x: str, layer: fg.PromptGenerator, grid: int) -> tuple[str, str]:
+def prompt_generator(
+    g: GraphBuilder, x: str, layer: fg.PromptGenerator, grid: int
+) -> tuple[str, str]:
     """`PromptGenerator` of `samedge.fold.generator`: x is [1, g * g, P]; as there, two results."""
     path = "decoder.generator"
     y = g.weight(f"{path}.tokens", array(layer.tokens))
@@ -39,18 +41,18 @@ def prompt_generator(g: Graph, x: str, layer: fg.PromptGenerator, grid: int) -> 
     return g.add(x, _dense(g, x, layer, grid, path), f"{path}.dense"), y
 
 
-def _parts(g: Graph, x: str, half: fg.Exchange, path: str) -> list[str]:
+def _parts(g: GraphBuilder, x: str, half: fg.Exchange, path: str) -> list[str]:
     qkv = linear(g, norm(g, x, half.norm, f"{path}.norm"), half.qkv, f"{path}.qkv")
     return split(g, qkv, 3, half.proj.weight.shape[0], f"{path}.qkv")
 
 
-def _first(g: Graph, x: str, path: str) -> str:
+def _first(g: GraphBuilder, x: str, path: str) -> str:
     """The first token of [1, T, C], as [1, 1, C]."""
     return str(g.op("Gather", [x, g.const([0], "first_token")], path, axis=1))
 
 
 def _one_more_attention(
-    g: Graph, q: str, k: str, v: str, count: int, half: fg.Exchange, path: str
+    g: GraphBuilder, q: str, k: str, v: str, count: int, half: fg.Exchange, path: str
 ) -> str:
     """`one_more_attention` of `samedge.kernels.reference` and the projection behind it."""
     dim = half.proj.weight.shape[0]
@@ -63,14 +65,14 @@ def _one_more_attention(
     return linear(g, merge(g, y, dim, path), half.proj, f"{path}.proj")
 
 
-def _feed(g: Graph, x: str, attended: str, half: fg.Exchange, path: str) -> str:
+def _feed(g: GraphBuilder, x: str, attended: str, half: fg.Exchange, path: str) -> str:
     x = g.add(x, attended, path)
     y = linear(g, norm(g, x, half.feed_norm, f"{path}.feed_norm"), half.lin1, f"{path}.lin1")
     y = linear(g, str(g.op("Relu", [y], path)), half.lin2, f"{path}.lin2")
     return g.add(x, y, path)
 
 
-def _dense(g: Graph, x: str, layer: fg.PromptGenerator, grid: int, path: str) -> str:
+def _dense(g: GraphBuilder, x: str, layer: fg.PromptGenerator, grid: int, path: str) -> str:
     """The dense prompt as tokens [1, g * g, P]."""
     width = layer.tokens.shape[-1]
     y = g.transpose(g.reshape(x, (1, grid, grid, width), path), (0, 3, 1, 2), path)

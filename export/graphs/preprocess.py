@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.families import Family
 from samedge.geometry.filters import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
 
@@ -18,7 +18,7 @@ NETWORK_INPUT = "network_input"
 PATH = "preprocess"
 
 
-def preprocess(g: Graph, family: Family, size: int) -> str:
+def preprocess(g: GraphBuilder, family: Family, size: int) -> str:
     """Colour, crop, resize, padding, and what of the normalisation is not in the weights.
 
     Inputs: `frame` uint8 [H, W, C], or [slices, H, W, C] for a family of volumes; `colour` float32
@@ -62,7 +62,7 @@ def preprocess(g: Graph, family: Family, size: int) -> str:
     return NETWORK_INPUT
 
 
-def _pil(g: Graph, x: str, rows: str, cols: str, volume: bool) -> str:
+def _pil(g: GraphBuilder, x: str, rows: str, cols: str, volume: bool) -> str:
     """[..., K, H, W] -> [..., K, S, S], PIL's resize bit for bit."""
     plane_axis = _plane_axis(g, volume)
     x = str(g.op("Unsqueeze", [x, plane_axis], PATH))  # [..., K, 1, H, W]
@@ -76,7 +76,7 @@ def _pil(g: Graph, x: str, rows: str, cols: str, volume: bool) -> str:
     return str(g.op("Where", [first, turned, x], f"{PATH}.rows_first"))
 
 
-def _recombine(g: Graph, x: str, volume: bool, path: str) -> str:
+def _recombine(g: GraphBuilder, x: str, volume: bool, path: str) -> str:
     """[..., K, 2, ...] high and low plane -> [..., K, ...] rounded grey levels."""
     high, low = _planes(g, x, 2 if volume else 1, path)
     plane = g.const(np.float32(PLANE), "plane_size")
@@ -85,7 +85,7 @@ def _recombine(g: Graph, x: str, volume: bool, path: str) -> str:
     return str(g.op("Floor", [g.op("Div", [total, plane], path)], path))
 
 
-def _cubic(g: Graph, x: str, rows: str, cols: str, volume: bool) -> str:
+def _cubic(g: GraphBuilder, x: str, rows: str, cols: str, volume: bool) -> str:
     """[..., K, H, W] -> [..., K, S, S], scikit-image's cubic resize cut off to uint8."""
     here = f"{PATH}.cols"
     centre, half = g.const(np.float32(CUBIC_CENTRE), "centre"), g.const(np.float32(0.5), "half")
@@ -112,7 +112,7 @@ def _cubic(g: Graph, x: str, rows: str, cols: str, volume: bool) -> str:
     return _clip_to_crop(g, level, x, rows, cols)
 
 
-def _clip_to_crop(g: Graph, resized: str, x: str, rows: str, cols: str) -> str:
+def _clip_to_crop(g: GraphBuilder, resized: str, x: str, rows: str, cols: str) -> str:
     """Between the extremes of x in the crop, of all channels; outside it the matrices are zero."""
     path = f"{PATH}.clip"
     white, zero = g.const(np.float32(255), "white"), g.const(np.float32(0), "none")
@@ -130,7 +130,7 @@ def _clip_to_crop(g: Graph, resized: str, x: str, rows: str, cols: str) -> str:
     return str(g.op("Min", [g.op("Max", [resized, darkest], path), brightest], path))
 
 
-def _min_max(g: Graph, x: str) -> str:
+def _min_max(g: GraphBuilder, x: str) -> str:
     """Brought to 0..1 by the extremes of each image; a flat one becomes zero."""
     path = f"{PATH}.min_max"
     low, high = (_extreme(g, kind, x, path) for kind in ("ReduceMin", "ReduceMax"))
@@ -138,7 +138,7 @@ def _min_max(g: Graph, x: str) -> str:
     return str(g.op("Div", [_sub(g, x, low, path), span], path))
 
 
-def _subtract_mean(g: Graph, x: str, family: Family, size: int) -> str:
+def _subtract_mean(g: GraphBuilder, x: str, family: Family, size: int) -> str:
     path = f"{PATH}.mean"
     rows = g.input("valid_rows", "float32", (size,))
     cols = g.input("valid_cols", "float32", (size,))
@@ -149,21 +149,21 @@ def _subtract_mean(g: Graph, x: str, family: Family, size: int) -> str:
     return _sub(g, x, g.mul(valid, g.const(mean, "mean"), path), path)
 
 
-def _extreme(g: Graph, kind: str, x: str, path: str) -> str:
+def _extreme(g: GraphBuilder, kind: str, x: str, path: str) -> str:
     """`kind` (ReduceMax or ReduceMin) over the channels, rows and columns of each image."""
     return str(g.op(kind, [x, g.const([-3, -2, -1], "image_axes")], path, keepdims=1))
 
 
-def _planes(g: Graph, x: str, axis: int, path: str) -> list[str]:
+def _planes(g: GraphBuilder, x: str, axis: int, path: str) -> list[str]:
     """The high and the low plane on an axis of two."""
     index = [g.const(np.int64(i), f"plane_{i}") for i in (0, 1)]
     return [str(g.op("Gather", [x, i], path, axis=axis)) for i in index]
 
 
-def _plane_axis(g: Graph, volume: bool) -> str:
+def _plane_axis(g: GraphBuilder, volume: bool) -> str:
     """Where the planes of [..., K, planes, H, S] are."""
     return g.const([2 if volume else 1], "plane_axis")
 
 
-def _sub(g: Graph, a: str, b: str, path: str) -> str:
+def _sub(g: GraphBuilder, a: str, b: str, path: str) -> str:
     return str(g.op("Sub", [a, b], path))

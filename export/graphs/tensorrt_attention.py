@@ -1,6 +1,7 @@
-"""The encoder's self-attention in the shape that TensorRT turns into few kernels.
+"""A bundle's float32 graphs in the shape that TensorRT turns into few kernels.
 
-Same numbers, other operations. A block of the bundle's float32 graph has nine to eleven kernels
+Same numbers, other operations. In front of the network the colours are summed (`sum_colours`); in
+it there is the self-attention: a block of the bundle's float32 graph has nine to eleven kernels
 between the qkv product and the output projection (SAMUS ViT-B, TensorRT-RTX 1.7); here it has four:
 
 * Relative positions are further columns of the qkv product. The bias of query t for the 2 n - 1
@@ -24,17 +25,55 @@ from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import helper
 
 from samedge.bundle.attention_sizes import AttentionSizes
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.model import OnnxGraph
+from samedge.export.graphs.preprocess import PATH
 
 # More columns than this share of qkv's own are not worth the two kernels that they save.
 MAX_COLUMNS = 0.75
 
+_COLOUR = f"{PATH}.colour/MatMul"
 _BLOCK = re.compile(r"(encoder\.blocks\.\d+\.attn)\.qkv/MatMul")
 
 Array = NDArray[np.float64]
+
+
+def shape_for_gpu(graph: OnnxGraph) -> dict[str, int]:
+    """Rewrite an encoder graph in place.
+
+    Returns:
+        What was done, and how often.
+    """
+    return {"fused_attention": len(fuse_attention(graph)), "colour_as_sum": sum_colours(graph)}
+
+
+def sum_colours(graph: OnnxGraph) -> int:
+    """The product of a frame's pixels with the colour matrix, [H, W, C] x [C, K], as a sum over C.
+
+    As a matrix product the whole frame stands in memory twice as float32, at 4096 x 4096 RGB
+    400 MB. Multiplying and adding up is one kernel that reads bytes. The sums are exact in float32
+    (integers of 22 bits over a power of two), so their order is no matter.
+
+    Returns:
+        1, or 0 where there is no such product.
+    """
+    node = next((node for node in graph.nodes if node.name == _COLOUR), None)
+    if node is None:
+        return 0
+    new, path = GraphBuilder("colour"), f"{PATH}.colour"
+    x = new.op("Unsqueeze", [node.input[0], new.const([-1], "last_axis")], path)
+    x = new.mul(x, node.input[1], path)
+    total = helper.make_node(
+        "ReduceSum", [x, new.const([-2], "second_last_axis")], list(node.output),
+        name=f"{path}/ReduceSum", keepdims=0,
+    )  # fmt: skip
+    at = graph.nodes.index(node)
+    graph.nodes[at : at + 1] = [*new.nodes, total]
+    graph.arrays.update(new.arrays)
+    return 1
 
 
 def fuse_attention(graph: OnnxGraph, max_columns: float = MAX_COLUMNS) -> list[str]:
@@ -100,7 +139,7 @@ def _rewrite(graph: OnnxGraph, path: str, max_columns: float) -> bool:
         return False
     tables = [graph.arrays[f"{path}.{key}"].astype(np.float64) for key in ("rel_h", "rel_w")]
     rows, cols = (distance_table(table) for table in tables)
-    new = Graph(path)
+    new = GraphBuilder(path)
     result = _Attention(new, f"{path}.fused", _sizes(graph, path), max_columns).build(
         first.input[0],
         graph.arrays[f"{path}.qkv.weight"].astype(np.float64),
@@ -143,7 +182,7 @@ def _region(graph: OnnxGraph, start: str, end: str, path: str) -> set[str] | Non
 class _Attention:
     """Emits the nodes of one block."""
 
-    def __init__(self, g: Graph, path: str, sizes: _Sizes, max_columns: float) -> None:
+    def __init__(self, g: GraphBuilder, path: str, sizes: _Sizes, max_columns: float) -> None:
         self.g, self.path, self.s, self.max_columns = g, path, sizes, max_columns
 
     def build(self, x: str, weight: Array, bias: Array, rows: Array, cols: Array) -> str:

@@ -3,6 +3,10 @@
 The graph is run in float32 on calibration frames. What is kept of each value is made inside the
 engine: the largest magnitude of every channel, over all places, and an evenly spread subset of the
 places, for a histogram and for the choice of smoothing. So memory does not grow with the frames.
+
+How large one step of an int8 activation should be follows from them. The largest magnitude divided
+by 127 loses nothing at the top and is coarse everywhere else. Cutting rare large values off makes
+the steps finer. What is taken is the cut with the smallest mean square error over the histogram.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from numpy.typing import NDArray
 
 from samedge.errors import FrameError
 from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs, compiled, run
-from samedge.export.int8.quantisable import Layer
+from samedge.export.int8.quantisable import QuantisableLayer
+from samedge.export.int8.quantised_graph import LEVELS
 from samedge.machine.memory import release_memory
 
 BINS = 1 << 13
@@ -27,6 +32,10 @@ _SHIFT = 18  # bits of a float32 below 8 of exponent and 5 of mantissa: bins of 
 _PLACES = 256  # of a value and frame, about, in the histogram
 _TOKENS = 1024  # of a linear layer's input, over all frames, for the choice of smoothing
 _CHUNK = 1 << 27  # bytes of values that one pass may hold; the engine needs as much again
+
+# Share of the largest magnitude at which values are cut off.
+CUTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
+_SMALLEST = 1e-8
 
 Progress = Callable[[int, int], None]
 
@@ -69,7 +78,7 @@ def histogram(values: NDArray[np.float32]) -> NDArray[np.int64]:
 
 def activations(
     encoder: EncoderModel,
-    layers: Sequence[Layer],
+    layers: Sequence[QuantisableLayer],
     inputs: NetworkInputs,
     threads: int,
     progress: Progress = lambda _done, _all: None,
@@ -100,7 +109,7 @@ def _pairs(arrays: Sequence[Any]) -> list[tuple[Any, Any]]:
     return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def _sizes(encoder: EncoderModel, values: dict[str, Layer]) -> dict[str, int]:
+def _sizes(encoder: EncoderModel, values: dict[str, QuantisableLayer]) -> dict[str, int]:
     """Numbers in each value."""
     outputs = encoder.outputs()
     return {name: int(np.prod(outputs[name].get_shape())) for name in values}
@@ -146,7 +155,7 @@ def _odd(step: int) -> int:
 
 @dataclass
 class _Collector:
-    layer: Layer
+    layer: QuantisableLayer
     frames: int
     size: int
     peaks: NDArray[np.float64] | None = None
@@ -197,3 +206,34 @@ def unpack(data: bytes) -> dict[str, Activation]:
             )
             for index, name in enumerate(file["names"])
         }
+
+
+def square_error(counts: NDArray[np.int64], limit: float) -> float:
+    """Mean square error of int8 numbers up to `limit`, for magnitudes that occur `counts` times.
+
+    Within the limits rounding is off by at most half a step, evenly; values below half a step are
+    lost, those above the limit cut off.
+    """
+    size = magnitudes()
+    step = limit / LEVELS
+    rounding = np.where(size < step / 2, size**2, step**2 / 12)
+    error = np.where(size > limit, (size - limit) ** 2, rounding)
+    return float((error * counts).sum() / max(int(counts.sum()), 1))
+
+
+def best_cut(counts: NDArray[np.int64], peak: float) -> float:
+    """The share of `peak`, one of `CUTS`, with the smallest error."""
+    return min(CUTS, key=lambda cut: square_error(counts, cut * peak))
+
+
+def activation_scale(statistics: Activation) -> tuple[float, float]:
+    """What one step is worth, and the cut behind it."""
+    peak = max(statistics.peak, _SMALLEST)
+    cut = best_cut(statistics.histogram, peak)
+    return cut * peak / LEVELS, cut
+
+
+def smoothed(statistics: Activation, scales: NDArray[np.float64]) -> Activation:
+    """The statistics of the same value with its channels divided by `scales`."""
+    tokens = (statistics.tokens / scales).astype(np.float32)
+    return Activation(statistics.peaks / scales, histogram(tokens), tokens, statistics.size)

@@ -19,7 +19,7 @@ _SUFFIX = ".weight"
 
 
 @dataclass(frozen=True)
-class Layer:
+class QuantisableLayer:
     """A convolution or a linear layer.
 
     Attributes:
@@ -41,19 +41,14 @@ class Layer:
         """The weight's axis of output channels."""
         return 0 if self.convolution else 1
 
-    @property
-    def channel_axis(self) -> int:
-        """The activation's axis of input channels."""
-        return 1 if self.convolution else -1
 
-
-def quantisable_layers(graph: OnnxGraph) -> list[Layer]:
+def quantisable_layers(graph: OnnxGraph) -> list[QuantisableLayer]:
     """All layers of `graph` that may be quantised, in the order in which they run."""
     layers = (_layer(node, graph) for node in graph.nodes)
     return [layer for layer in layers if layer is not None]
 
 
-def _layer(node: onnx.NodeProto, graph: OnnxGraph) -> Layer | None:
+def _layer(node: onnx.NodeProto, graph: OnnxGraph) -> QuantisableLayer | None:
     axes = {"Conv": 4, "MatMul": 2}.get(node.op_type)
     if axes is None or node.input[0] in graph.arrays:
         return None
@@ -61,10 +56,12 @@ def _layer(node: onnx.NodeProto, graph: OnnxGraph) -> Layer | None:
     if weight is None or weight.ndim != axes or not node.input[1].endswith(_SUFFIX):
         return None
     name = node.input[1].removesuffix(_SUFFIX)
-    return Layer(name, node.name, node.input[0], node.input[1], node.op_type == "Conv")
+    return QuantisableLayer(name, node.name, node.input[0], node.input[1], node.op_type == "Conv")
 
 
-def multiplications(graph: OnnxGraph, layers: list[Layer], sizes: dict[str, int]) -> dict[str, int]:
+def multiplications(
+    graph: OnnxGraph, layers: list[QuantisableLayer], sizes: dict[str, int]
+) -> dict[str, int]:
     """Multiplications of each layer for one frame, by layer name.
 
     Args:

@@ -21,7 +21,14 @@ from samedge.bundle import Bundle
 from samedge.errors import ModelError
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.half.graph import to_half
-from samedge.export.int8.activations import Activation, activations, pack, unpack
+from samedge.export.int8.activations import (
+    Activation,
+    activation_scale,
+    activations,
+    pack,
+    smoothed,
+    unpack,
+)
 from samedge.export.int8.calibration_data import CalibrationData
 from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs
 from samedge.export.int8.mask_agreement import MaskAgreement
@@ -35,7 +42,6 @@ from samedge.export.int8.record import (
     Trial,
     make_record,
 )
-from samedge.export.int8.scales import activation_scale, smoothed
 from samedge.export.int8.sensitivity import sensitivity
 from samedge.export.int8.smoothing import (
     choose_exponent,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from samedge.export.graphs.model import OnnxGraph
-from samedge.export.int8.quantisable import Layer, channel_peaks
+from samedge.export.int8.quantisable import QuantisableLayer, channel_peaks
 
 LEVELS = 127
 _SMALLEST = 1e-12  # a channel of zeros needs a scale all the same
@@ -40,7 +40,7 @@ def quantise_weight(weight: NDArray[np.floating], axis: int, scales: Floats) -> 
 
 
 def quantised_graph(
-    graph: OnnxGraph, layers: list[Layer], scales: Mapping[str, float]
+    graph: OnnxGraph, layers: list[QuantisableLayer], scales: Mapping[str, float]
 ) -> OnnxGraph:
     """`graph` with `layers` in INT8; the graph itself is not changed.
 
@@ -82,7 +82,7 @@ def _activation(graph: OnnxGraph, value: str, scale: float, like: str) -> list[o
     return made
 
 
-def _weight(graph: OnnxGraph, layer: Layer) -> onnx.NodeProto:
+def _weight(graph: OnnxGraph, layer: QuantisableLayer) -> onnx.NodeProto:
     """Replace a weight by its int8 numbers; the node that makes numbers of them again."""
     weight = graph.arrays.pop(layer.weight)
     scales = _stored(weight_scales(weight, layer.axis), weight.dtype)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import FrameError
 from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs, compiled, run
-from samedge.export.int8.quantisable import Layer
+from samedge.export.int8.quantisable import QuantisableLayer
 from samedge.export.int8.quantised_graph import LEVELS
 from samedge.export.int8.smoothing import rounded_weight
 
@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 def sensitivity(
     encoder: EncoderModel,
-    layers: Sequence[Layer],
+    layers: Sequence[QuantisableLayer],
     scales: Mapping[str, float],
     inputs: NetworkInputs,
     threads: int,
@@ -64,7 +64,7 @@ def _embeddings(
 
 
 @contextmanager
-def _rounded(encoder: EncoderModel, layer: Layer, scale: float) -> Iterator[None]:
+def _rounded(encoder: EncoderModel, layer: QuantisableLayer, scale: float) -> Iterator[None]:
     """The model with one layer rounded; as it was afterwards."""
     node = encoder.node(layer.node)
     sources = [node.input_value(index) for index in (0, 1)]

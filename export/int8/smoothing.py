@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.export.graphs.model import OnnxGraph
-from samedge.export.int8.activations import Activation
-from samedge.export.int8.quantisable import Layer
+from samedge.export.int8.activations import Activation, activation_scale, smoothed
+from samedge.export.int8.quantisable import QuantisableLayer
 from samedge.export.int8.quantised_graph import LEVELS, quantise_weight, weight_scales
-from samedge.export.int8.scales import activation_scale, smoothed
 
 EXPONENTS = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _SMALLEST = 1e-5
@@ -47,13 +46,13 @@ class Group:
     name: str
     value: str
     factors: tuple[str, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[QuantisableLayer, ...]
 
 
-def groups(graph: OnnxGraph, layers: list[Layer]) -> list[Group]:
+def groups(graph: OnnxGraph, layers: list[QuantisableLayer]) -> list[Group]:
     """Where factors can move, in the order of the graph."""
     producers, consumers = graph.producers(), graph.consumers()
-    by_value: dict[str, list[Layer]] = {}
+    by_value: dict[str, list[QuantisableLayer]] = {}
     for layer in layers:
         by_value.setdefault(layer.value, []).append(layer)
     uses = {name: sum(name in node.input for node in graph.nodes) for name in graph.arrays}

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from samedge.export.graphs.gpu import shape_for_gpu
 from samedge.export.graphs.model import OnnxGraph
+from samedge.export.graphs.tensorrt_attention import shape_for_gpu
 from samedge.export.half.emulation import emulated
 from samedge.export.half.graph import to_half
 from tests.golden import graphs

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.decoder import _to_frame
 from samedge.families import MEDSAM, MSA, SAMED, Family
 from samedge.geometry.frame_geometry import frame_geometry
@@ -32,7 +32,7 @@ Run = Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]
 
 
 def graph(family: Family) -> Any:
-    g = Graph("decoder")
+    g = GraphBuilder("decoder")
     logits = g.input("logits", "float32", ("objects", CLASSES, LOW_RES, LOW_RES))
     _to_frame(g, logits, ("objects", CLASSES), LOW_RES, family)
     return g.model()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from samedge.export.graphs import file as onnx_file
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.encoder import encoder_graph
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import encoder_inputs
@@ -38,9 +38,9 @@ def test_one_file_has_the_bytes_of_onnx_s_own(name: str, tmp_path: Path) -> None
     assert (tmp_path / "ours.onnx").read_bytes() == (tmp_path / "theirs.onnx").read_bytes()
 
 
-def small_graph(arrays: dict[str, Any]) -> Graph:
+def small_graph(arrays: dict[str, Any]) -> GraphBuilder:
     """Their sum."""
-    g = Graph("test")
+    g = GraphBuilder("test")
     x = g.input("x", "float32", ("n",))
     for name, array in arrays.items():
         x = g.add(x, g.weight(name, array), name)

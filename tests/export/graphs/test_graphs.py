@@ -16,7 +16,7 @@ import pytest
 from onnx import numpy_helper
 
 from samedge.export.graphs import builder as graph_module
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
 from samedge.export.graphs.preprocess import NETWORK_INPUT
@@ -262,7 +262,7 @@ def test_the_same_model_gives_the_same_bytes(folded: FoldedModel) -> None:
 
 
 def test_builder_shares_equal_constants() -> None:
-    g = Graph("test")
+    g = GraphBuilder("test")
     one = g.const([1, 2], "shape")
     assert g.const(np.array([1, 2], np.int32), "shape") == one
     other = g.const([3], "shape")
@@ -272,14 +272,14 @@ def test_builder_shares_equal_constants() -> None:
 
 
 def test_builder_numbers_equal_names() -> None:
-    g = Graph("test")
+    g = GraphBuilder("test")
     x = g.input("x", "float32", ("n",))
     assert [g.add(x, x, "a"), g.add(x, x, "a"), g.mul(x, x, "a")] == ["a/Add", "a/Add_2", "a/Mul"]
     assert g.op("Split", [x], "a", outputs=2, axis=0) == ["a/Split:0", "a/Split:1"]
 
 
 def test_builder_refuses_one_key_for_two_weights() -> None:
-    g = Graph("test")
+    g = GraphBuilder("test")
     g.weight("a.weight", np.zeros(2, np.float32))
     assert g.weight("a.weight", np.zeros(2, np.float32)) == "a.weight"
     with pytest.raises(AssertionError):

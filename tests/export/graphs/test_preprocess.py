@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.preprocess import NETWORK_INPUT, preprocess
 from samedge.families import MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.geometry.frame_geometry import frame_geometry
@@ -33,7 +33,7 @@ Run = Callable[[dict[str, NDArray[Any]]], NDArray[np.float32]]
 
 
 def graph(family: Family, size: int = SIZE) -> onnx.ModelProto:
-    g = Graph("encoder")
+    g = GraphBuilder("encoder")
     x = preprocess(g, family, size)
     g.output(x, "pixels", "float32", (family.slices, family.channels, size, size))
     return g.model()

@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from samedge.export.graphs.encoder import encoder_graph
-from samedge.export.graphs.gpu import shape_for_gpu, sum_colours
 from samedge.export.graphs.model import OnnxGraph
-from samedge.export.graphs.tensorrt_attention import distance_table, fuse_attention
+from samedge.export.graphs.tensorrt_attention import (
+    distance_table,
+    fuse_attention,
+    shape_for_gpu,
+    sum_colours,
+)
 from samedge.runtime.openvino.runner import GraphRunner
 from tests.export.engine import MODELS, encoder_feed, folded_model, geometry_of, random_stack
 

@@ -19,7 +19,7 @@ from samedge.bench.engines import network_part
 from samedge.bundle import Bundle
 from samedge.errors import ModelError, ParityError
 from samedge.export import deriving
-from samedge.export.graphs.builder import Graph
+from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
 from samedge.export.graphs.model import OnnxGraph
@@ -95,7 +95,7 @@ def test_nodes_to_keep_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_weight_in_both_types(tmp_path: Path) -> None:
-    g = Graph("shared")
+    g = GraphBuilder("shared")
     x = g.input("x", "float32", (2, 4))
     weight = g.weight("w", np.eye(4, dtype=np.float32))
     a, b = g.matmul(x, weight, "first"), g.matmul(x, weight, "second")
@@ -123,7 +123,7 @@ def test_weights_beyond_half(tmp_path: Path) -> None:
 
 
 def one_node(kind: str, folder: Path) -> OnnxGraph:
-    g = Graph("one")
+    g = GraphBuilder("one")
     x = g.input("x", "float32", ("n",))
     g.output(str(g.op(kind, [x], "node")), "y", "float32", ("n",))
     path = folder / "one.onnx"
@@ -219,7 +219,7 @@ def _wide(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def test_probe_sees_every_value(tmp_path: Path) -> None:
-    g = Graph("probed")
+    g = GraphBuilder("probed")
     x = g.input("x", "float32", (3,))
     y = g.mul(x, g.const(np.float32(1000), "thousand"), "big")
     y = g.reshape(y, (3, 1), "moved")

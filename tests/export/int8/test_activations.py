@@ -11,15 +11,18 @@ from samedge.errors import FrameError
 from samedge.export.int8 import activations as module
 from samedge.export.int8.activations import (
     Activation,
+    activation_scale,
     activations,
+    best_cut,
     histogram,
     magnitudes,
     pack,
+    smoothed,
+    square_error,
     unpack,
 )
 from samedge.export.int8.encoder_runs import EncoderModel
 from samedge.export.int8.quantisable import quantisable_layers
-from samedge.export.int8.scales import activation_scale, best_cut, smoothed, square_error
 from samedge.export.int8.sensitivity import sensitivity
 from tests.export.int8.cases import Inputs, outputs, tiny_input, two_linears
 

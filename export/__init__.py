@@ -9,12 +9,11 @@ if __name__ == "export":
     )
 
 from samedge._callable import make_callable
-from samedge._optional import require
+from samedge._optional import importing
 
 # PyTorch is needed for a FoldedModel only: a bundle's graphs are turned into other ones without it.
-require("onnx", extra="export", what="samedge.export")
-
-from samedge.export.exporting import export  # noqa: E402
+with importing("onnx", extra="export", what="samedge.export"):
+    from samedge.export.exporting import export
 
 __all__ = ["export"]
 

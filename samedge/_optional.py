@@ -1,13 +1,23 @@
 """Optional packages: present, or an error that names the extra which brings them.
 
-    require("torch", extra="export", what="samedge.fold")
+A package that cannot work without torch says so in its `__init__`, which runs before any of its
+modules:
 
-stands at the top of a package that cannot work without torch, before its imports. Inside a
-function it replaces an import that only some commands need.
+    require("torch", extra="export", what="samedge.kernels")
+
+and its modules import torch as they import anything else. Where one module of several needs a
+package, or where an `__init__` offers its modules' names, the imports stand in a block:
+
+    with importing("torch", extra="export", what="samedge.train"):
+        import torch
+
+Inside a function, `require` stands in place of an import that only some commands need.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
@@ -26,10 +36,32 @@ def require(module_name: str, extra: str, what: str) -> ModuleType:
         MissingDependencyError: the package is not installed. An ImportError from inside an
             installed package is passed on as it is: installing the extra would not help.
     """
-    package = module_name.partition(".")[0]
-    try:
+    with importing(module_name.partition(".")[0], extra, what):
         return import_module(module_name)
+
+
+@contextmanager
+def importing(package: str, extra: str, what: str) -> Iterator[None]:
+    """Imports inside the block that do not find `package` become an error that names the extra.
+
+    Of blocks inside one another the outermost gives the message its subject: it is nearest to
+    what the user asked for.
+
+    Args:
+        package: the package to be installed, by the name that it is imported under.
+        extra: the extra of samedge that lists the package ("export", "stream", ...).
+        what: the subject of the message: "samedge.fold", "reading DICOM".
+
+    Raises:
+        MissingDependencyError: as `require` does.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or package).partition(".")[0] != package:
+            raise
+        raise MissingDependencyError(package, extra, what) from error
+    except MissingDependencyError as error:
+        if error.package != package:
             raise
         raise MissingDependencyError(package, extra, what) from error

@@ -9,18 +9,14 @@
 
 from __future__ import annotations
 
-from samedge.errors import MissingDependencyError
+from samedge._optional import importing
 
-try:
-    import torch as _torch
-except ModuleNotFoundError as error:
-    raise MissingDependencyError("torch", "export", "reading checkpoints") from error
-
-from samedge.checkpoint.checkpoint import Checkpoint
-from samedge.checkpoint.lora_file import LoraFile
-from samedge.checkpoint.opening import checkpoint_from_tensors, examine, open_checkpoint
-from samedge.checkpoint.reader import SourceFile
-from samedge.checkpoint.records import Variant
+with importing("torch", extra="export", what="reading checkpoints"):
+    from samedge.checkpoint.checkpoint import Checkpoint
+    from samedge.checkpoint.lora_file import LoraFile
+    from samedge.checkpoint.opening import checkpoint_from_tensors, examine, open_checkpoint
+    from samedge.checkpoint.reader import SourceFile
+    from samedge.checkpoint.records import Variant
 
 __all__ = [
     "Checkpoint",
@@ -31,5 +27,3 @@ __all__ = [
     "examine",
     "open_checkpoint",
 ]
-
-del _torch

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from samedge._callable import make_callable
-from samedge._optional import require
+from samedge._optional import importing
 
-require("torch", extra="export", what="samedge.fold")
-
-from samedge.fold.folding import fold  # noqa: E402
-from samedge.fold.model import FoldedModel, Variant  # noqa: E402
-from samedge.fold.report import FoldReport  # noqa: E402
+with importing("torch", extra="export", what="samedge.fold"):
+    from samedge.fold.folding import fold
+    from samedge.fold.model import FoldedModel, Variant
+    from samedge.fold.report import FoldReport
 
 __all__ = ["FoldReport", "FoldedModel", "Variant", "fold"]
 

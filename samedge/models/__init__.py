@@ -7,36 +7,32 @@ from a config, and are checked against the reference vectors in `tests/golden`.
 
 from __future__ import annotations
 
-from samedge.errors import MissingDependencyError
+from samedge._optional import importing
 
-try:
-    import torch as _torch
-except ModuleNotFoundError as error:
-    raise MissingDependencyError("torch", "export", "samedge.models") from error
-
-from samedge.models.autosamus import Autosamus
-from samedge.models.build import build_model, build_sam, build_samus, load_strictly
-from samedge.models.config import (
-    VIT_SIZES,
-    AutosamusConfig,
-    MedsamConfig,
-    MsaConfig,
-    SamConfig,
-    SamedConfig,
-    SamusConfig,
-)
-from samedge.models.msa import Msa
-from samedge.models.presets import (
-    preset,
-    sam_config,
-    samus_config,
-    tiny,
-    tiny_sam_config,
-    tiny_samus_config,
-)
-from samedge.models.sam import PromptableModel, Sam
-from samedge.models.samed import Samed
-from samedge.models.samus import Samus
+with importing("torch", extra="export", what="samedge.models"):
+    from samedge.models.autosamus import Autosamus
+    from samedge.models.build import build_model, build_sam, build_samus, load_strictly
+    from samedge.models.config import (
+        VIT_SIZES,
+        AutosamusConfig,
+        MedsamConfig,
+        MsaConfig,
+        SamConfig,
+        SamedConfig,
+        SamusConfig,
+    )
+    from samedge.models.msa import Msa
+    from samedge.models.presets import (
+        preset,
+        sam_config,
+        samus_config,
+        tiny,
+        tiny_sam_config,
+        tiny_samus_config,
+    )
+    from samedge.models.sam import PromptableModel, Sam
+    from samedge.models.samed import Samed
+    from samedge.models.samus import Samus
 
 __all__ = [
     "VIT_SIZES",
@@ -63,5 +59,3 @@ __all__ = [
     "tiny_sam_config",
     "tiny_samus_config",
 ]
-
-del _torch

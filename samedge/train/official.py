@@ -11,18 +11,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from samedge._optional import require
+from samedge._optional import importing, require
 
-require("torch", extra="export", what="samedge.train")
+with importing("torch", extra="export", what="samedge.train"):
+    import torch
+    from torch import Tensor
 
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
 
-from samedge.checkpoint.reader import CONFIG_ENTRY  # noqa: E402
-from samedge.checkpoint.samed import file_name  # noqa: E402
-from samedge.errors import OutputError  # noqa: E402
-from samedge.models import PromptableModel, Samed  # noqa: E402
-from samedge.train.atomic import write_file  # noqa: E402
+from samedge.checkpoint.reader import CONFIG_ENTRY
+from samedge.checkpoint.samed import file_name
+from samedge.errors import OutputError
+from samedge.models import PromptableModel, Samed
+from samedge.train.atomic import write_file
 
 SUFFIXES = (".pth", ".safetensors")
 # What no shape shows. Written only where it is not the official value: the original code loads a

@@ -15,32 +15,31 @@ from pathlib import Path
 from typing import Any
 
 from samedge import __version__
-from samedge._optional import require
+from samedge._optional import importing
 
-require("torch", extra="export", what="samedge.train")
-require("lightning_fabric", extra="train", what="training")
+with importing("lightning_fabric", extra="train", what="training"):
+    from lightning_fabric import Fabric
 
-from lightning_fabric import Fabric  # noqa: E402
 
-from samedge.errors import OutputError, TrainingError  # noqa: E402
-from samedge.models import PromptableModel, build_model  # noqa: E402
-from samedge.train.atomic import write_json  # noqa: E402
-from samedge.train.data import (  # noqa: E402
+from samedge.errors import OutputError, TrainingError
+from samedge.models import PromptableModel, build_model
+from samedge.train.atomic import write_json
+from samedge.train.data import (
     augmentation,
     open_dataset,
     splits,
 )
-from samedge.train.data.items import PreparedItems, digest  # noqa: E402
-from samedge.train.data.preparation import Preparation, fixed_prompt  # noqa: E402
-from samedge.train.data.samples import Samples  # noqa: E402
-from samedge.train.loop.devices import make_fabric  # noqa: E402
-from samedge.train.loop.progress import Progress  # noqa: E402
-from samedge.train.loop.task import Segmentation, Task  # noqa: E402
-from samedge.train.loop.trainer import Data, Outcome, Trainer  # noqa: E402
-from samedge.train.recipes import Recipe, recipe  # noqa: E402
-from samedge.train.settings import Settings, settings_for  # noqa: E402
-from samedge.train.start import Start, make_config, start  # noqa: E402
-from samedge.train.trainable import freeze  # noqa: E402
+from samedge.train.data.items import PreparedItems, digest
+from samedge.train.data.preparation import Preparation, fixed_prompt
+from samedge.train.data.samples import Samples
+from samedge.train.loop.devices import make_fabric
+from samedge.train.loop.progress import Progress
+from samedge.train.loop.task import Segmentation, Task
+from samedge.train.loop.trainer import Data, Outcome, Trainer
+from samedge.train.recipes import Recipe, recipe
+from samedge.train.settings import Settings, settings_for
+from samedge.train.start import Start, make_config, start
+from samedge.train.trainable import freeze
 
 RECORD = "run.json"
 _PACKAGES = ("torch", "lightning-fabric", "monai", "numpy")

@@ -11,18 +11,18 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from samedge._optional import require
+from samedge._optional import importing
 
-require("torch", extra="export", what="samedge.train")
+with importing("torch", extra="export", what="samedge.train"):
+    import torch
+    from torch import Tensor, nn
 
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
 
-from samedge.checkpoint import Checkpoint, open_checkpoint  # noqa: E402
-from samedge.checkpoint.pour import pour_sam_into_samus, resize_position_tables  # noqa: E402
-from samedge.checkpoint.samed import base_name  # noqa: E402
-from samedge.errors import ModelError, NotSupportedError, TrainingError  # noqa: E402
-from samedge.models import (  # noqa: E402
+from samedge.checkpoint import Checkpoint, open_checkpoint
+from samedge.checkpoint.pour import pour_sam_into_samus, resize_position_tables
+from samedge.checkpoint.samed import base_name
+from samedge.errors import ModelError, NotSupportedError, TrainingError
+from samedge.models import (
     AutosamusConfig,
     MedsamConfig,
     MsaConfig,
@@ -33,9 +33,9 @@ from samedge.models import (  # noqa: E402
     build_model,
     load_strictly,
 )
-from samedge.models.common import LayerNorm2d  # noqa: E402
-from samedge.models.samus import Samus  # noqa: E402
-from samedge.train.recipes import Recipe  # noqa: E402
+from samedge.models.common import LayerNorm2d
+from samedge.models.samus import Samus
+from samedge.train.recipes import Recipe
 
 CONFIGS: dict[str, type[SamConfig]] = {
     "sam": SamConfig,

@@ -5,13 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from samedge._optional import require
-
-require("torch", extra="export", what="samedge.train")
-
-from samedge.checkpoint.pour import global_tables  # noqa: E402
-from samedge.models import PromptableModel  # noqa: E402
-from samedge.train.recipes import Recipe  # noqa: E402
+from samedge.checkpoint.pour import global_tables
+from samedge.models import PromptableModel
+from samedge.train.recipes import Recipe
 
 
 @dataclass(frozen=True)

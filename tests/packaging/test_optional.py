@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from samedge._optional import require
+from samedge._optional import importing, require
 from samedge.errors import MissingDependencyError, NotSupportedError
 
 
@@ -38,3 +39,26 @@ def test_a_fault_inside_a_package_is_passed_on(
         require("half_installed", extra="export", what="a test")
     assert not isinstance(caught.value, MissingDependencyError)
     assert caught.value.name == "its_own_missing_part"
+
+
+def test_a_block_of_imports_names_the_extra_too() -> None:
+    with importing("json", extra="export", what="a test"):
+        import_module("json")
+    with (
+        pytest.raises(MissingDependencyError, match=r"a test needs .* 'samedge\[train\]'"),
+        importing("no_such_package", extra="train", what="a test"),
+    ):
+        import_module("no_such_package.part")
+
+
+def test_the_outermost_block_is_the_subject() -> None:
+    with (
+        pytest.raises(MissingDependencyError, match="training needs"),
+        importing("no_such_package", extra="train", what="training"),
+    ):
+        require("no_such_package", extra="export", what="samedge.part")
+    with (
+        pytest.raises(MissingDependencyError, match=r"samedge\.part needs .*export"),
+        importing("another_package", extra="train", what="training"),
+    ):
+        require("no_such_package", extra="export", what="samedge.part")

@@ -6,13 +6,9 @@ import hashlib
 
 import numpy as np
 
-from samedge._optional import require
-
-require("torch", extra="export", what="samedge.train")
-
-from samedge.train.data.augmentation import NONE, Recipe, augment  # noqa: E402
-from samedge.train.data.preparation import Preparation, Prepared  # noqa: E402
-from samedge.train.data.samples import Samples  # noqa: E402
+from samedge.train.data.augmentation import NONE, Recipe, augment
+from samedge.train.data.preparation import Preparation, Prepared
+from samedge.train.data.samples import Samples
 
 _READ = 64
 

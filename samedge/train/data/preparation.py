@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge._optional import require
+from samedge._optional import importing
 
-require("torch", extra="export", what="samedge.train.data.preparation")
+with importing("torch", extra="export", what="samedge.train"):
+    import torch
+    from torch import Tensor
 
-import torch  # noqa: E402
-from torch import Tensor  # noqa: E402
 
-from samedge.errors import ModelError, NotSupportedError, PromptError  # noqa: E402
-from samedge.families import Family  # noqa: E402
-from samedge.fold.probes import eager_input  # noqa: E402
-from samedge.geometry.frame_geometry import frame_geometry, valid_size  # noqa: E402
-from samedge.geometry.network_input import network_input, to_network_colours  # noqa: E402
-from samedge.train.data.clicks import box_of, fixed_click, grown_box, random_click  # noqa: E402
-from samedge.train.data.labels import classes_in, resize_label  # noqa: E402
-from samedge.train.data.samples import Sample  # noqa: E402
-from samedge.train.data.shrink import pil_resize  # noqa: E402
+from samedge.errors import ModelError, NotSupportedError, PromptError
+from samedge.families import Family
+from samedge.fold.probes import eager_input
+from samedge.geometry.frame_geometry import frame_geometry, valid_size
+from samedge.geometry.network_input import network_input, to_network_colours
+from samedge.train.data.clicks import box_of, fixed_click, grown_box, random_click
+from samedge.train.data.labels import classes_in, resize_label
+from samedge.train.data.samples import Sample
+from samedge.train.data.shrink import pil_resize
 
 if TYPE_CHECKING:
     from samedge.models import SamConfig

@@ -10,28 +10,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from samedge._optional import require
-
-require("torch", extra="export", what="samedge.train")
-require("lightning_fabric", extra="train", what="training")
-
-from samedge.checkpoint import Checkpoint, open_checkpoint  # noqa: E402
-from samedge.errors import NotSupportedError, SourceError, TrainingError  # noqa: E402
-from samedge.models import PromptableModel, build_model  # noqa: E402
-from samedge.train.data import (  # noqa: E402
+from samedge.checkpoint import Checkpoint, open_checkpoint
+from samedge.errors import NotSupportedError, SourceError, TrainingError
+from samedge.models import PromptableModel, build_model
+from samedge.train.data import (
     augmentation,
     open_dataset,
     splits,
 )
-from samedge.train.data.pictures import Pictures  # noqa: E402
-from samedge.train.data.preparation import fixed_prompt, usual_prompt  # noqa: E402
-from samedge.train.data.samples import Samples  # noqa: E402
-from samedge.train.distill.items import PairedItems  # noqa: E402
-from samedge.train.distill.task import Distillation, DistillWeights  # noqa: E402
-from samedge.train.loop.devices import make_fabric  # noqa: E402
-from samedge.train.loop.trainer import Data, Outcome, Trainer  # noqa: E402
-from samedge.train.recipes import FULL  # noqa: E402
-from samedge.train.run import (  # noqa: E402
+from samedge.train.data.pictures import Pictures
+from samedge.train.data.preparation import fixed_prompt, usual_prompt
+from samedge.train.data.samples import Samples
+from samedge.train.distill.items import PairedItems
+from samedge.train.distill.task import Distillation, DistillWeights
+from samedge.train.loop.devices import make_fabric
+from samedge.train.loop.trainer import Data, Outcome, Trainer
+from samedge.train.recipes import FULL
+from samedge.train.run import (
     Options,
     data_record,
     make_trainer,
@@ -40,8 +35,8 @@ from samedge.train.run import (  # noqa: E402
     run_record,
     start_folder,
 )
-from samedge.train.settings import Settings, settings_for  # noqa: E402
-from samedge.train.start import fresh_model, make_config  # noqa: E402
+from samedge.train.settings import Settings, settings_for
+from samedge.train.start import fresh_model, make_config
 
 STUDENTS = ("samus", "sam", "medsam")
 # Families whose prompt encoder and mask decoder are SAM's, operation by operation.

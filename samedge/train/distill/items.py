@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from samedge._optional import require
-
-require("torch", extra="export", what="samedge.train")
-
-import torch  # noqa: E402
-
-from samedge.families import Family  # noqa: E402
-from samedge.geometry.frame_geometry import valid_size  # noqa: E402
-from samedge.models import SamConfig  # noqa: E402
-from samedge.train.data.augmentation import NONE, Recipe, augment  # noqa: E402
-from samedge.train.data.preparation import Preparation, Prepared  # noqa: E402
-from samedge.train.data.samples import Sample, Samples  # noqa: E402
+from samedge.families import Family
+from samedge.geometry.frame_geometry import valid_size
+from samedge.models import SamConfig
+from samedge.train.data.augmentation import NONE, Recipe, augment
+from samedge.train.data.preparation import Preparation, Prepared
+from samedge.train.data.samples import Sample, Samples
 
 _SMALLEST_BOX, _LARGEST_BOX = 0.1, 0.5  # parts of the image
 

@@ -10,17 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from samedge._optional import require
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-require("torch", extra="export", what="samedge.train")
-
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from samedge.models import PromptableModel  # noqa: E402
-from samedge.train.loop.task import Segmentation, decode_batch, masks_at, true_masks  # noqa: E402
-from samedge.train.recipes import Loss  # noqa: E402
+from samedge.models import PromptableModel
+from samedge.train.loop.task import Segmentation, decode_batch, masks_at, true_masks
+from samedge.train.recipes import Loss
 
 
 @dataclass(frozen=True)

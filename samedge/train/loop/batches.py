@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-
-from samedge._optional import require
-
-require("torch", extra="export", what="samedge.train")
-
-import torch  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 Item = dict[str, Any]
 _ORDER = 2**32 - 1  # no sample has this index: its random numbers are not those of the order

@@ -9,16 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from samedge._optional import require
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
 
-require("torch", extra="export", what="samedge.train")
-require("lightning_fabric", extra="train", what="training")
-
-import torch  # noqa: E402
-from lightning_fabric import Fabric  # noqa: E402
-from lightning_fabric.strategies.ddp import DDPStrategy  # noqa: E402
-
-from samedge.errors import NotSupportedError  # noqa: E402
+from samedge.errors import NotSupportedError
 
 
 def make_fabric(precision: str = "32-true", accelerator: str = "auto", devices: int = 1) -> Fabric:

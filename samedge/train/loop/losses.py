@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from samedge._optional import require
+import torch
+import torch.nn.functional as F
+from monai.losses.dice import DiceLoss
+from torch import Tensor, nn
 
-require("torch", extra="export", what="samedge.train")
-require("monai", extra="train", what="training")
-
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from monai.losses.dice import DiceLoss  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-from samedge.train.recipes import Loss  # noqa: E402
+from samedge.train.recipes import Loss
 
 
 def score_loss(scores: Tensor, logits: Tensor, target: Tensor) -> Tensor:

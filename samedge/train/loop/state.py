@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from samedge._optional import require
-
-require("torch", extra="export", what="samedge.train")
-
-import torch  # noqa: E402
-
-from samedge.errors import CheckpointError  # noqa: E402
-from samedge.train.atomic import write_file  # noqa: E402
+from samedge.errors import CheckpointError
+from samedge.train.atomic import write_file
 
 STATE = "state.pt"
 _VERSION = 1

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from samedge._optional import require
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-require("torch", extra="export", what="samedge.train")
-
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-from samedge.models import PromptableModel  # noqa: E402
-from samedge.train.data.preparation import decoder_prompts  # noqa: E402
-from samedge.train.loop.losses import SegmentationLoss, score_loss  # noqa: E402
-from samedge.train.recipes import Loss  # noqa: E402
+from samedge.models import PromptableModel
+from samedge.train.data.preparation import decoder_prompts
+from samedge.train.loop.losses import SegmentationLoss, score_loss
+from samedge.train.recipes import Loss
 
 
 class Task(nn.Module):

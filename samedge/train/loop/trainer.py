@@ -13,28 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samedge._optional import require
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
 
-require("torch", extra="export", what="samedge.train")
-require("lightning_fabric", extra="train", what="training")
-
-import torch  # noqa: E402
-from lightning_fabric import Fabric  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from samedge.errors import Cancelled, TrainingError  # noqa: E402
-from samedge.train.loop.batches import Item, Items, Plan, load  # noqa: E402
-from samedge.train.loop.devices import exact_algorithms  # noqa: E402
-from samedge.train.loop.ema import Ema  # noqa: E402
-from samedge.train.loop.progress import Progress  # noqa: E402
-from samedge.train.loop.reporting import Reporter  # noqa: E402
-from samedge.train.loop.schedule import Schedule  # noqa: E402
-from samedge.train.loop.state import Position, State, random_states, restore_random  # noqa: E402
-from samedge.train.loop.stopping import StopFlag, stop_flag  # noqa: E402
-from samedge.train.loop.task import Task  # noqa: E402
-from samedge.train.loop.validation import Score, validate  # noqa: E402
-from samedge.train.official import write_weights  # noqa: E402
-from samedge.train.settings import Settings  # noqa: E402
+from samedge.errors import Cancelled, TrainingError
+from samedge.train.loop.batches import Item, Items, Plan, load
+from samedge.train.loop.devices import exact_algorithms
+from samedge.train.loop.ema import Ema
+from samedge.train.loop.progress import Progress
+from samedge.train.loop.reporting import Reporter
+from samedge.train.loop.schedule import Schedule
+from samedge.train.loop.state import Position, State, random_states, restore_random
+from samedge.train.loop.stopping import StopFlag, stop_flag
+from samedge.train.loop.task import Task
+from samedge.train.loop.validation import Score, validate
+from samedge.train.official import write_weights
+from samedge.train.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -6,22 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
+from lightning_fabric import Fabric
 from numpy.typing import NDArray
+from torch import Tensor
 
-from samedge._optional import require
-
-require("torch", extra="export", what="samedge.train")
-require("lightning_fabric", extra="train", what="training")
-
-import torch  # noqa: E402
-from lightning_fabric import Fabric  # noqa: E402
-from torch import Tensor  # noqa: E402
-
-from samedge.drawing.contact_sheet import Cell, contact_sheet  # noqa: E402
-from samedge.drawing.overlay import draw_overlay  # noqa: E402
-from samedge.prompts.prompt import Prompt  # noqa: E402
-from samedge.train.loop.batches import Items, load  # noqa: E402
-from samedge.train.loop.task import Task, masks_at  # noqa: E402
+from samedge.drawing.contact_sheet import Cell, contact_sheet
+from samedge.drawing.overlay import draw_overlay
+from samedge.prompts.prompt import Prompt
+from samedge.train.loop.batches import Items, load
+from samedge.train.loop.task import Task, masks_at
 
 _PICTURES = 12
 _TRUTH, _FOUND = (96, 220, 120), (255, 176, 0)

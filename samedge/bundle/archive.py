@@ -17,7 +17,8 @@ from typing import Any
 
 from samedge.bundle.manifest import MANIFEST, MAX_MANIFEST_BYTES, parse_manifest
 from samedge.errors import BundleError, OutputError
-from samedge.files.hashes import is_disk_error, output_error, sha256_file
+from samedge.files.hashes import sha256_file
+from samedge.files.whole import is_disk_error, output_error
 from samedge.files.work_folder import WorkFolder
 
 CACHE_ENV = "SAMEDGE_CACHE"

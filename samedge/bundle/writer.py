@@ -18,7 +18,8 @@ from samedge.bundle.reader import Bundle
 from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
 from samedge.errors import BundleError, OutputError, SamEdgeError
-from samedge.files.hashes import checked_name, is_disk_error, output_error, sha256_file
+from samedge.files.hashes import checked_name, sha256_file
+from samedge.files.whole import is_disk_error, output_error
 from samedge.files.work_folder import WorkFolder, move_into_place
 
 

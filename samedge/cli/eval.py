@@ -162,7 +162,7 @@ def _prepare_output(output: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise output_error(path, error) from error
+        raise output_error(error, path) from error
 
 
 def _open_data(
@@ -221,7 +221,8 @@ def _report(
 
     document = report(evaluation, {"samedge": __version__, **about})
     if output is not None:
-        from samedge.files.whole import write_bytes, write_png
+        from samedge.drawing.png import write_png
+        from samedge.files.whole import write_bytes
         from samedge.train.evaluation.sheet import worst_sheet
 
         where = f"{about['data']}, {about['split']}, {document['images']} images"

@@ -183,7 +183,7 @@ def _write_sheet(output: Path, records: list[Record], sheet: Path) -> None:
 
     from samedge.drawing.contact_sheet import MAX_CELLS, Cell, contact_sheet
     from samedge.drawing.overlay import draw_overlay
-    from samedge.files.whole import write_png
+    from samedge.drawing.png import write_png
     from samedge.sources.images import read_image
 
     places = np.unique(np.linspace(0, len(records) - 1, MAX_CELLS).round().astype(int))

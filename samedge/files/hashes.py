@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import stat
 from pathlib import Path
 
-from samedge.errors import BundleError, OutputError
+from samedge.errors import BundleError
 
 ENGINES = "engines"
 MAX_DEPTH = 4
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
 _CHUNK = 1 << 20
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CANNOT_WRITE = _NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG}
 
 
 def is_safe_name(name: object) -> bool:
@@ -86,21 +83,3 @@ def regular_file(root: Path, name: str) -> os.stat_result:
                 "a bundle holds plain files only: replace it by a copy"
             )
     return info
-
-
-def is_disk_error(error: BaseException | None) -> bool:
-    """Whether an error says that something cannot be written: disk full, no permission, ..."""
-    return isinstance(error, OSError) and error.errno in _CANNOT_WRITE
-
-
-def output_error(error: OSError, target: Path) -> OutputError:
-    """What an OSError while writing `target` means, in words for the user."""
-    if error.errno in _NO_SPACE:
-        return OutputError(
-            f"no space left for {target.name} ({error.strerror}); nothing was written. Free some "
-            "space or choose another disk"
-        )
-    return OutputError(
-        f"{target.name} cannot be written: {error.strerror or error}; nothing was written. Check "
-        "the folder's permissions or choose another folder"
-    )

@@ -1,23 +1,57 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are there whole or not at all: the one way in which samedge writes.
+
+Something is written beside its place, put on the disk, and given its name in one step. A full disk,
+a kill or a loss of power leaves what was there before.
+"""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO, Any, cast
 
 from samedge.errors import OutputError
+from samedge.files.work_folder import (
+    WorkFolder,
+    is_still_there,
+    move_into_place,
+    try_lock,
+)
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CANNOT_WRITE = _NO_SPACE | {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENAMETOOLONG}
 
 
-def output_error(path: Path, error: OSError) -> OutputError:
-    """The message for a file that could not be written."""
-    return OutputError(f"cannot write {path}: {error.strerror or error}")
+def is_disk_error(error: BaseException | None) -> bool:
+    """Whether an error says that something cannot be written: disk full, no permission, ..."""
+    return isinstance(error, OSError) and error.errno in _CANNOT_WRITE
+
+
+def output_error(error: OSError, target: Path, kept: str = "") -> OutputError:
+    """What an OSError while writing `target` means, in words for the user.
+
+    Args:
+        error: from the operating system.
+        target: what was to be written; its name goes into the message.
+        kept: what is still good although this failed, as a sentence; "" if there is nothing to say.
+    """
+    words = error.strerror or str(error)
+    if error.errno in _NO_SPACE:
+        message = (
+            f"no space left for {target.name} ({words}); nothing was written. Free some space or "
+            "choose another disk"
+        )
+    else:
+        message = (
+            f"{target.name} cannot be written: {words}; nothing was written. Check the folder's "
+            "permissions or choose another folder"
+        )
+    return OutputError(f"{message}. {kept}" if kept else message)
 
 
 def make_folder(path: Path) -> Path:
@@ -29,50 +63,189 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise OutputError(f"{path} is a file; a folder is needed here: give another -o") from error
+        raise OutputError(
+            f"{path} is a file; a folder is needed here: give another name"
+        ) from error
     except OSError as error:
-        raise output_error(path, error) from error
+        raise output_error(error, path) from error
     return path
 
 
+class _DraftFile:
+    """Writes to a handle, without a buffer of its own, and remembers what went wrong: torch.save,
+    for one, turns a full disk into an error that does not say so."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Append bytes, or anything with a buffer; returns how many."""
+        rest = memoryview(data).cast("B")
+        count = len(rest)
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError as error:
+            self.error = error
+            raise
+        return count
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A hidden sibling to write to; it takes the name `path` when the block ends well.
+def whole_path(path: Path, kept: str = "") -> Iterator[Path]:
+    """For libraries that open files by name: a hidden sibling of `path`, which takes that name when
+    the block ends well. It exists, and is empty.
+
+    Args:
+        path: the file to be; its folder exists. An older one is replaced.
+        kept: for the message: what is still good if this fails.
 
     Raises:
         OutputError: the disk is full, or the operating system refuses. Nothing is left then.
     """
-    # The suffix stays, since cv2 and FFmpeg choose the format by it.
-    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
-    try:
-        yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise output_error(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with _draft(path, 0o666, kept) as (draft, _):
+        yield draft
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically.
+@contextmanager
+def whole_file(path: Path, kept: str = "", mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """A binary file to write to, which takes the name `path` when the block ends well.
+
+    Args:
+        path, kept: as for `whole_path`.
+        mode: permissions, less the process's umask; 0o600: for this user alone.
 
     Raises:
-        OutputError: see `atomic_path`.
+        OutputError: as `whole_path`.
     """
-    with atomic_path(path) as part, part.open("wb") as file:
+    with _draft(path, mode, kept) as (_, handle):
+        file = _DraftFile(handle)
+        try:
+            yield cast(IO[bytes], file)
+        except Exception as error:
+            if file.error is not None and not isinstance(error, OSError):
+                raise output_error(file.error, path, kept) from error
+            raise
+
+
+def write_bytes(path: Path, data: bytes | memoryview, kept: str = "", mode: int = 0o666) -> None:
+    """Write `data` to `path`; arguments and errors as for `whole_file`."""
+    with whole_file(path, kept, mode) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write uint8 `[H, W]` or RGB `[H, W, 3]` as PNG, atomically.
+def write_json(path: Path, value: Any, kept: str = "") -> None:
+    """Write one JSON value, indented; arguments and errors as for `whole_file`.
 
     Raises:
-        OutputError: see `atomic_path`.
+        ValueError: `value` holds NaN or infinity.
     """
-    picture = pixels[..., ::-1] if pixels.ndim == 3 else pixels
-    good, data = cv2.imencode(".png", np.ascontiguousarray(picture))
-    if not good:
-        raise OutputError(f"cannot encode {path.name} as PNG")
-    write_bytes(path, data.tobytes())
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode(), kept)
+
+
+@contextmanager
+def _draft(path: Path, mode: int, kept: str) -> Iterator[tuple[Path, int]]:
+    draft, handle = None, -1
+    try:
+        draft, handle = _open_draft(path, mode)
+        yield draft, handle
+        os.fsync(handle)
+        os.replace(draft, path)
+        draft = None
+    except OSError as error:
+        raise output_error(error, path, kept) from error
+    finally:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+        if handle >= 0:
+            os.close(handle)
+
+
+def _open_draft(path: Path, mode: int) -> tuple[Path, int]:
+    """An empty file beside `path`, locked while it is open (where its name is the usual one).
+
+    Its name is the same every time, so that a killed process leaves one draft at most and the next
+    takes it over; it has a name of its own where another process is writing the same file. The
+    suffix stays, since FFmpeg chooses the format by it.
+    """
+    draft = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, mode)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EACCES):  # a link, or another user's draft
+            raise
+    else:
+        # Not ours if another process renamed or removed it in the moment before the lock.
+        if try_lock(handle) and is_still_there(draft, handle) and _is_own(handle, mode):
+            os.ftruncate(handle, 0)
+            return draft, handle
+        os.close(handle)
+    draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    return draft, os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+
+
+def _is_own(handle: int, mode: int) -> bool:
+    """A draft left behind may not be open to more users than the file is to be."""
+    info = os.fstat(handle)
+    return info.st_uid == os.geteuid() and not info.st_mode & 0o777 & ~mode
+
+
+@contextmanager
+def whole_folder(target: Path, marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """A hidden folder beside `target` to write into; it takes that name when the block ends well.
+
+    What a killed process leaves is hidden, and the next one in that place removes it.
+
+    Args:
+        target: the folder to be; missing parents are made.
+        marker: a file that every such folder has.
+        overwrite: replace an older folder, if it has the marker: nothing else is ever removed.
+
+    Raises:
+        OutputError: the folder is in use, the disk is full, or the operating system refuses.
+    """
+    _refuse(target, marker, overwrite)
+    target = target.absolute()  # "." has no name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with WorkFolder(target.parent) as work:
+            part = work.path / "new"
+            part.mkdir()
+            yield part
+            _refuse(target, marker, overwrite)  # it may have appeared in the meantime
+            move_into_place(part, target, work.path / "old")
+    except OSError as error:
+        raise output_error(error, target) from error
+
+
+def _refuse(target: Path, marker: str, overwrite: bool) -> None:
+    """Say no before the work, not after it.
+
+    Raises:
+        OutputError: what is in the way, and what to do.
+    """
+    try:
+        if not target.exists():
+            return
+        if not target.is_dir():
+            raise OutputError(f"{target} is a file; a folder is needed here: give another name")
+        if not any(target.iterdir()):
+            return
+        ours = (target / marker).is_file()
+    except OSError as error:
+        raise output_error(error, target) from error
+    if not ours:
+        raise OutputError(
+            f"{target} is not empty and holds no {marker}, so it is not ours to replace: "
+            "give another folder"
+        )
+    if not overwrite:
+        raise OutputError(
+            f"{target} holds a simulated data set already: give another folder, or replace it "
+            "with --force (overwrite=True)"
+        )

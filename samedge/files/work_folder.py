@@ -58,12 +58,13 @@ def _make(parent: Path) -> tuple[Path, int]:
         except FileNotFoundError:  # swept in the moment before it is locked
             continue
         # Not ours although it is new: a sweeper took it in the moment before. It is theirs now.
-        if _try_lock(lock) is not False and _is_still_there(path, lock):
+        if try_lock(lock) is not False and is_still_there(path, lock):
             return path, lock
         os.close(lock)
 
 
-def _is_still_there(path: Path, handle: int) -> bool:
+def is_still_there(path: Path, handle: int) -> bool:
+    """Whether `path` is still what `handle` has open, and was not removed or renamed."""
     try:
         return path.stat().st_ino == os.fstat(handle).st_ino
     except FileNotFoundError:
@@ -78,13 +79,13 @@ def _sweep(parent: Path) -> None:
         except OSError:  # gone already, another user's, or no folder: not ours to remove
             continue
         try:
-            if _try_lock(lock):
+            if try_lock(lock):
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)
 
 
-def _try_lock(handle: int) -> bool | None:
+def try_lock(handle: int) -> bool | None:
     """Whether this process holds the lock now; None where the disk knows no locks."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

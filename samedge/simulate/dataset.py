@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import FrameError, OutputError
-from samedge.files.whole_folder import whole_folder
+from samedge.files.whole import whole_folder
 from samedge.simulate.cine import SimulatedCine, draw_cine
 from samedge.simulate.draws import Draws, generator
 from samedge.simulate.image import SimulatedImage, check, draw_image

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge._optional import require
-from samedge.files.whole import atomic_path
+from samedge.files.whole import whole_path
 from samedge.sources.quiet import quiet_nibabel
 
 # Everything that says where a voxel lies; all other fields stay at their defaults, since texts
@@ -117,7 +117,7 @@ class NiftiLayout:
             kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
             image = kind(self.array(slices), None, header)
             with (
-                atomic_path(path) as part,
+                whole_path(path) as part,
                 part.open("wb") as raw,
                 gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
             ):

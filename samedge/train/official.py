@@ -21,8 +21,8 @@ with importing("torch", extra="export", what="samedge.train"):
 from samedge.checkpoint.reader import CONFIG_ENTRY
 from samedge.checkpoint.samed import file_name
 from samedge.errors import OutputError
+from samedge.files.whole import whole_file, write_bytes
 from samedge.models import PromptableModel, Samed
-from samedge.train.atomic import write_file
 
 SUFFIXES = (".pth", ".safetensors")
 # What no shape shows. Written only where it is not the official value: the original code loads a
@@ -83,12 +83,13 @@ def write_weights(model: PromptableModel, path: Path, half: bool = False, kept: 
         content: dict[str, Any] = dict(tensors)
         if config:
             content[CONFIG_ENTRY] = config
-        write_file(path, lambda file: torch.save(content, file), kept)
+        with whole_file(path, kept) as file:
+            torch.save(content, file)
     elif path.suffix == ".safetensors":
         require("safetensors", extra="export", what="writing .safetensors")
         from safetensors.torch import save
 
         data = save(tensors, {CONFIG_ENTRY: json.dumps(config)} if config else None)
-        write_file(path, lambda file: file.write(data), kept)
+        write_bytes(path, data, kept)
     else:
         raise OutputError(f"{path.name}: expected a name that ends in {' or '.join(SUFFIXES)}")

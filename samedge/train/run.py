@@ -22,8 +22,8 @@ with importing("lightning_fabric", extra="train", what="training"):
 
 
 from samedge.errors import OutputError, TrainingError
+from samedge.files.whole import write_json
 from samedge.models import PromptableModel, build_model
-from samedge.train.atomic import write_json
 from samedge.train.data import (
     augmentation,
     open_dataset,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,9 +14,9 @@ from hypothesis import strategies as st
 
 from samedge.drawing.contact_sheet import Cell, Sampler, contact_sheet, round_up
 from samedge.drawing.overlay import Line, add_caption, display_scale, draw_overlay
+from samedge.drawing.png import write_png
 from samedge.drawing.text import fit_height, grouped, text_width
 from samedge.errors import OutputError
-from samedge.files.whole import atomic_path, make_folder, write_bytes, write_png
 from samedge.prompts.prompt import PromptPlan
 from samedge.stream.sinks import mp4
 from samedge.stream.sinks.mp4 import Mp4Writer, pad_to_even
@@ -129,38 +128,6 @@ def test_png_files_are_rgb(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", picture)
     assert cv2.imread(str(tmp_path / "a.png"))[0, 0].tolist() == [0, 0, 200]
     assert os.listdir(tmp_path) == ["a.png"]
-
-
-def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_bytes(tmp_path / "a.json", b"old")
-
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="No space left"):
-        write_bytes(tmp_path / "a.json", b"new")
-    assert os.listdir(tmp_path) == ["a.json"]
-    assert (tmp_path / "a.json").read_bytes() == b"old"
-
-
-def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    def write() -> None:
-        with atomic_path(tmp_path / "a.bin") as part:
-            part.write_bytes(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_file_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("x")
-    with pytest.raises(OutputError, match="is a file"):
-        make_folder(tmp_path / "out")
-    with pytest.raises(OutputError):
-        make_folder(tmp_path / "out" / "deeper")
 
 
 def test_odd_sides_are_padded() -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError
-from samedge.files.hashes import ENGINES, output_error
+from samedge.files.hashes import ENGINES
+from samedge.files.whole import output_error
 from samedge.runtime.engines.cache import (
     LIMIT_BYTES,
     Mapped,

@@ -17,7 +17,8 @@ from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
-from samedge.files.hashes import ENGINES, output_error
+from samedge.files.hashes import ENGINES
+from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
 from samedge.runtime.backend import BACKENDS, LoadOptions, backend_class
 from samedge.runtime.engines.store import (

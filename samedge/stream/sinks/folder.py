@@ -28,8 +28,9 @@ import numpy as np
 
 from samedge.drawing.contact_sheet import Sampler, contact_sheet
 from samedge.drawing.overlay import add_caption, draw_overlay
+from samedge.drawing.png import write_png
 from samedge.errors import OutputError
-from samedge.files.whole import make_folder, output_error, write_png
+from samedge.files.whole import make_folder, output_error
 from samedge.sources.frame import Source
 from samedge.stream.classes import MAP, file_stems
 from samedge.stream.segmenting import Segmented
@@ -74,7 +75,7 @@ class OutputFolder:
         try:
             (self.path / RESULTS).unlink(missing_ok=True)
         except OSError as error:
-            raise output_error(self.path / RESULTS, error) from error
+            raise output_error(error, self.path / RESULTS) from error
 
     def source(self, source: Source) -> SourceSink:
         """A sink for one source; use it in a `with` block."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import OutputError
-from samedge.files.whole import atomic_path, output_error
+from samedge.files.whole import output_error, whole_path
 from samedge.sources.frame import Warn
 from samedge.sources.quiet import quiet_cv2
 
@@ -54,7 +54,7 @@ class Mp4Writer:
             )
 
     def __enter__(self) -> Mp4Writer:
-        self._part = self._stack.enter_context(atomic_path(self.path))
+        self._part = self._stack.enter_context(whole_path(self.path))
         return self
 
     def write(self, picture: Picture) -> None:
@@ -111,7 +111,7 @@ class _Translate:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, OSError):
-            raise output_error(self._path, error) from error
+            raise output_error(error, self._path) from error
         if isinstance(error, (ValueError, cv2.error)):
             raise OutputError(f"cannot encode {self._path.name}: {error}") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge._optional import require
-from samedge.files.hashes import is_disk_error, output_error
+from samedge.files.whole import is_disk_error, output_error
 
 STEPS, EPOCHS = "steps.csv", "epochs.csv"
 _COLUMNS = {

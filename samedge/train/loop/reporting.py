@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.train.atomic import write_file
+from samedge.files.whole import write_bytes
 from samedge.train.loop.logs import EPOCHS, STEPS, Logs
 from samedge.train.loop.progress import Clock, Progress
 from samedge.train.loop.state import Position
@@ -103,4 +103,4 @@ def write_jpeg(path: Path, picture: NDArray[np.uint8]) -> None:
     good, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert good
     kept = "The saved state and weights are whole: free some space and continue with --resume"
-    write_file(path, lambda file: file.write(data.tobytes()), kept)
+    write_bytes(path, data.tobytes(), kept)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from samedge.errors import CheckpointError
-from samedge.train.atomic import write_file
+from samedge.files.whole import whole_file
 
 STATE = "state.pt"
 _VERSION = 1
@@ -75,7 +75,8 @@ class State:
         content |= {"version": _VERSION, "position": asdict(self.position)}
         kept = "The state before is whole: free some space and continue with --resume"
         target = folder / STATE
-        write_file(target, lambda file: torch.save(content, file), kept if target.exists() else "")
+        with whole_file(target, kept if target.exists() else "") as file:
+            torch.save(content, file)
 
     @classmethod
     def load(cls, folder: Path) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 
 from samedge.checkpoint import open_checkpoint
 from samedge.errors import CheckpointError, OutputError, SourceError, TrainingError
-from samedge.train import atomic
 from samedge.train.loop.batches import Plan
 from samedge.train.loop.ema import Ema
 from samedge.train.loop.progress import Progress
@@ -167,11 +167,10 @@ def test_a_full_disk_leaves_the_last_good_state(
     tiny_trainer(tmp_path, steps=3).run()
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
 
-    def full(self: Any, data: bytes) -> int:
-        self.error = OSError(errno.ENOSPC, "No space left on device")
-        raise self.error
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic._Watched, "write", full)
+    monkeypatch.setattr(os, "fsync", full)
     trainer = tiny_trainer(tmp_path, steps=6)
     trainer.position.step = 0
     with pytest.raises(OutputError, match=r"no space left.*--resume"):

@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle, BundleWriter
+from samedge.progress import silent
 
 
 def with_int8(bundle: Bundle, frames: Sequence[NDArray[Any]], path: Path, threads: int) -> Bundle:
@@ -40,6 +41,6 @@ def with_int8(bundle: Bundle, frames: Sequence[NDArray[Any]], path: Path, thread
     half = to_half(graph)
     quantised = quantised_graph(half, quantisable_layers(half), scales)
     with BundleWriter(path) as writer:
-        manifest = FromBundle(bundle, ()).write(writer, lambda _step: None)
+        manifest = FromBundle(bundle, ()).write(writer, silent)
         manifest["graphs"]["encoder"]["int8"] = write_graph(writer, quantised, "encoder", "int8")
         return writer.commit(manifest)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from samedge.errors import NotSupportedError
+from samedge.progress import Progress, Step, silent
 
 Contender = Callable[[], float | None]
 Clock = Callable[[], float]
@@ -85,7 +86,7 @@ def alternate(
     pause_s: float = 0.0,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> dict[str, list[float]]:
     """Run all contenders in turn, `rounds` times, and keep every latency.
 
@@ -98,7 +99,7 @@ def alternate(
             next one starts.
         clock: seconds; a test passes its own.
         sleep: waits; a test passes its own.
-        progress: called after each round with (done, total), warm-up included.
+        progress: told the rounds that are done, warm-up included.
 
     Returns:
         Name -> milliseconds of each round, in order.
@@ -114,6 +115,5 @@ def alternate(
             elapsed = (clock() - start) * 1e3
             if number >= warmup:
                 samples[name].append(elapsed if own is None else own)
-        if progress is not None:
-            progress(number + 1, warmup + rounds)
+        progress(Step("measuring", number + 1, warmup + rounds))
     return samples

@@ -23,6 +23,7 @@ from typing import Any
 
 from samedge.bench.entry import run
 from samedge.errors import DeviceError, NotSupportedError
+from samedge.progress import Step
 
 CHILD = "--write-to"
 _BEGIN, _END = "begin", "end"  # of the export, among the names of its steps
@@ -146,14 +147,18 @@ def _export(args: argparse.Namespace, folder: Path) -> None:
     _tell("building the model")
     model = opened.build(copy=False)
     del opened
-    folded = fold(model, on_step=_tell)
+    folded = fold(model, progress=_begins)
     del model
-    bundle = export(folded, folder / "a.samedge", consume=True, progress=_tell)
+    bundle = export(folded, folder / "a.samedge", consume=True, progress=_begins)
     _tell(_END)
     _tell(_END)
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     predicted = {need.step: need.bytes for need in needs}
     _tell({**about, "needs": predicted, "bundle_mb": size / 1e6})
+
+
+def _begins(step: Step, /) -> None:
+    _tell(step.name)
 
 
 def _tell(value: str | dict[str, Any]) -> None:

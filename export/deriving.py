@@ -26,11 +26,11 @@ from samedge.export.int8.quantise import quantise
 from samedge.export.int8.record import Int8Options
 from samedge.export.int8.report import report_page
 from samedge.machine.cpu import physical_cores
+from samedge.progress import Progress, Step
 from samedge.runtime.parity.verify import verify, verify_session
 from samedge.runtime.session import Session
 
 Frames = Sequence[NDArray[np.uint8]]
-Step = Callable[[str], None]
 Row = dict[str, Any]
 
 EMULATION = "emulation"
@@ -59,8 +59,8 @@ class HalfGraphs:
         ModelError: values that are not finite, or weights beyond the half range.
     """
 
-    def __init__(self, draft: Bundle, frames: Frames, work: Path, step: Step) -> None:
-        step("looking for values too large for half precision")
+    def __init__(self, draft: Bundle, frames: Frames, work: Path, progress: Progress) -> None:
+        progress(Step("looking for values too large for half precision"))
         full = {name: OnnxGraph.read(draft.graph(name, "fp32")) for name in ("encoder", "decoder")}
         found = _probe(draft, full, frames, work)
         shaped = shape_for_gpu(full["encoder"])
@@ -70,13 +70,13 @@ class HalfGraphs:
         self.record = {**found.to_json(kept), "shape": shaped}
 
 
-def half_parity(draft: Bundle, step: Step) -> Row:
+def half_parity(draft: Bundle, progress: Progress) -> Row:
     """The row of the parity table for a draft's fp16 graphs, computed in emulated half precision.
 
     Raises:
         ParityError: half precision is too far from the float32 reference.
     """
-    step("parity gate: half precision, emulated in float32")
+    progress(Step("parity gate: half precision, emulated in float32"))
     row = verify(draft, EMULATION, "fp16")[0]
     if not row["passed"]:
         raise ParityError(_too_far(row))
@@ -90,8 +90,7 @@ class Int8Graph:
         draft: a bundle with float32 graphs.
         data: frames to calibrate with.
         keep: nodes that half precision is too short for.
-        step: called with the name of each step; its method `part`, if it has one, with how much of
-            the step is done and how much there is.
+        progress: told each step and how much of it is done.
 
     Attributes:
         graph: the encoder.
@@ -105,11 +104,11 @@ class Int8Graph:
     """
 
     def __init__(
-        self, draft: Bundle, data: CalibrationData, keep: Collection[str], step: Step
+        self, draft: Bundle, data: CalibrationData, keep: Collection[str], progress: Progress
     ) -> None:
         graph = OnnxGraph.read(draft.graph("encoder", "fp32"))
         options = Int8Options(keep_float=frozenset(keep), threads=physical_cores())
-        made = quantise(graph, data, draft, options=options, progress=_parts(step))
+        made = quantise(graph, data, draft, options=options, progress=progress)
         self.graph, self.record, self.passed = made.graph, made.record, made.passed
         self.page = report_page(self.record, f"{draft.manifest['title']}: INT8")
 
@@ -117,21 +116,6 @@ class Int8Graph:
         """The layers that hurt most, for an error message."""
         ranked = sorted(self.record["layers"], key=lambda layer: -float(layer["error"]))[:count]
         return ", ".join(f"{layer['name']} ({layer['error']:.1%})" for layer in ranked)
-
-
-def _parts(step: Step) -> Callable[[str, int, int], None]:
-    """Steps with parts -> steps by name, and parts for whoever shows them."""
-    running = [""]
-    part = getattr(step, "part", None)
-
-    def tell(name: str, done: int, of: int) -> None:
-        if name != running[0]:
-            running[0] = name
-            step(name)
-        if part is not None:
-            part(done, of)
-
-    return tell
 
 
 def _probe(draft: Bundle, graphs: dict[str, OnnxGraph], frames: Frames, work: Path) -> Probe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from samedge.export.deriving import HalfGraphs, Int8Graph, half_parity, write_gr
 from samedge.export.int8.calibration_data import CalibrationData, choose_frames
 from samedge.export.origin_bundle import FromBundle, Origin
 from samedge.machine.needs import GATE
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.openvino.backend import OpenVinoBackend
 from samedge.runtime.parity.verify import verify
 
@@ -41,7 +42,7 @@ def export(
     half_weights: bool = False,
     consume: bool = False,
     check_memory: bool = True,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = silent,
 ) -> Bundle:
     """Write a bundle: graphs, self-test frames, manifest; all of it or nothing.
 
@@ -67,7 +68,7 @@ def export(
         consume: free the weights of a FoldedModel once they are written: it cannot compute any more
             after that, and the parity gate has their memory.
         check_memory: refuse the work where this machine has not enough memory for it.
-        progress: called with the name of each step.
+        progress: told each step, and how much is done of those that have parts.
 
     Returns:
         The finished bundle, open.
@@ -83,7 +84,6 @@ def export(
             half precision in its place, and the error says so and names the layers that hurt.
         OutputError: the disk is full, or has no room for the bundle, or something is in the way.
     """
-    step = progress or (lambda _name: None)
     wanted = _checked((precisions,) if isinstance(precisions, str) else precisions)
     if isinstance(source, Bundle):
         origin: Origin = FromBundle(source, wanted, check_memory)
@@ -93,14 +93,14 @@ def export(
 
         origin = FromFolded(source, wanted, half_weights, consume, check_memory)
     with BundleWriter(path, overwrite=overwrite, zip=zip, size=origin.size()) as writer:
-        manifest = origin.write(writer, step)
-        step(GATE)
+        manifest = origin.write(writer, progress)
+        progress(Step(GATE))
         draft = writer.draft(manifest)
         manifest["parity"] = gate(draft)
         failed = None
         if wanted != ("fp32",):
-            failed = _derive(writer, draft, manifest, wanted, calibration, step)
-        step("hashing and moving into place")
+            failed = _derive(writer, draft, manifest, wanted, calibration, progress)
+        progress(Step("hashing and moving into place"))
         bundle = writer.commit(manifest)
     if failed is not None:
         raise failed
@@ -113,7 +113,7 @@ def _derive(
     manifest: dict[str, Any],
     wanted: Sequence[str],
     calibration: Calibration | None,
-    step: Callable[[str], None],
+    progress: Progress,
 ) -> ParityError | None:
     """Add the graphs of other precisions to the draft, and take out what was not asked for.
 
@@ -122,13 +122,13 @@ def _derive(
     """
     data = _calibration(calibration, draft)
     more = [] if calibration is None else data.frames[:PROBED]
-    half = HalfGraphs(draft, more, writer.scratch(), step)
+    half = HalfGraphs(draft, more, writer.scratch(), progress)
     for name, graph in half.graphs.items():
         manifest["graphs"][name]["fp16"] = write_graph(writer, graph, name, "fp16")
     manifest["overflow"], keep = half.record, half.kept
     del half
-    manifest["parity"].append(half_parity(writer.draft(manifest), step))
-    failed = _quantise(writer, draft, manifest, data, keep, step) if "int8" in wanted else None
+    manifest["parity"].append(half_parity(writer.draft(manifest), progress))
+    failed = _quantise(writer, draft, manifest, data, keep, progress) if "int8" in wanted else None
     kept = {*wanted, "fp16"} if failed else {*wanted}
     for name, entry in manifest["graphs"].items():
         for precision in [p for p in entry if p not in kept]:
@@ -145,17 +145,17 @@ def _quantise(
     manifest: dict[str, Any],
     data: CalibrationData,
     keep: Collection[str],
-    step: Callable[[str], None],
+    progress: Progress,
 ) -> ParityError | None:
     """Add the INT8 encoder, if it passes its gate."""
-    made = Int8Graph(draft, data, keep, step)
+    made = Int8Graph(draft, data, keep, progress)
     entry = manifest["graphs"]["encoder"]
     entry["int8"] = write_graph(writer, made.graph, "encoder", "int8")
     manifest["calibration"] = made.record
     writer.add_bytes(REPORT, made.page.encode())
     if "int8" not in OpenVinoBackend.precisions():
         return None if made.passed else _int8_failed(writer, manifest, made, None)
-    step("parity gate: INT8")
+    progress(Step("parity gate: INT8"))
     row = verify(writer.draft(manifest), "openvino", "int8", cache=False)[0]
     manifest["parity"].append(row)
     return None if made.passed and row["passed"] else _int8_failed(writer, manifest, made, row)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import BundleError
 from samedge.machine.memory import require_room
 from samedge.machine.needs import Work, derive_needs
+from samedge.progress import Progress, Step
 
 _TOOLS = ("torch", "onnx", "numpy", "openvino")
 # Heads and width of the sizes that have a name; others are small.
@@ -29,7 +30,7 @@ class Origin(Protocol):
     def size(self) -> int:
         """Bytes of the bundle, from above, while it is written."""
 
-    def write(self, writer: BundleWriter, step: Callable[[str], None]) -> dict[str, Any]:
+    def write(self, writer: BundleWriter, progress: Progress) -> dict[str, Any]:
         """Put float32 graphs and self-test frames into `writer`; a manifest without parity."""
 
 
@@ -65,9 +66,9 @@ class FromBundle:
         total = sum(entry["bytes"] for entry in files.values())
         return int(total * sum(SHARES[p] for p in {"fp32", *self._precisions}))
 
-    def write(self, writer: BundleWriter, step: Callable[[str], None]) -> dict[str, Any]:
+    def write(self, writer: BundleWriter, progress: Progress) -> dict[str, Any]:
         """Copy what is needed, each file after its hash was checked."""
-        step("copying the float32 graphs")
+        progress(Step("copying the float32 graphs"))
         manifest = self._bundle.manifest
         graphs = {name: {"fp32": dict(entry["fp32"])} for name, entry in manifest["graphs"].items()}
         for entry in graphs.values():

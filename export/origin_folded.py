@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from samedge.bundle import INTENDED_USE, BundleWriter
@@ -16,6 +16,7 @@ from samedge.fold.model import FoldedModel
 from samedge.fold.work import require_memory_to_export, work_of_folded
 from samedge.machine.memory import release_memory
 from samedge.machine.needs import bundle_bytes
+from samedge.progress import Progress, Step
 
 
 class FromFolded:
@@ -56,7 +57,7 @@ class FromFolded:
         full = bundle_bytes(work_of_folded(self._folded))
         return int(full * sum(SHARES[p] for p in {"fp32", *self._precisions}))
 
-    def write(self, writer: BundleWriter, step: Callable[[str], None]) -> dict[str, Any]:
+    def write(self, writer: BundleWriter, progress: Progress) -> dict[str, Any]:
         """Write both graphs and the self-test frames.
 
         Raises:
@@ -64,11 +65,11 @@ class FromFolded:
         """
         folded = self._folded
         if self._half_weights:
-            step("rounding the weights to 16 bits")
+            progress(Step("rounding the weights to 16 bits"))
             round_to_half(folded)
         graphs: dict[str, Any] = {}
         for name, build in (("encoder", encoder_graph), ("decoder", decoder_graph)):
-            step(f"writing the {name} graph")
+            progress(Step(f"writing the {name} graph"))
             graphs[name] = {"fp32": write_graph(writer, build(folded), name, "fp32")}
         if self._consume:
             folded.release()

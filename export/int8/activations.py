@@ -12,7 +12,7 @@ the steps finer. What is taken is the cut with the smallest mean square error ov
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs, compil
 from samedge.export.int8.quantisable import QuantisableLayer
 from samedge.export.int8.quantised_graph import LEVELS
 from samedge.machine.memory import release_memory
+from samedge.progress import Progress, Step, silent
 
 BINS = 1 << 13
 _SHIFT = 18  # bits of a float32 below 8 of exponent and 5 of mantissa: bins of 3 % width
@@ -36,8 +37,6 @@ _CHUNK = 1 << 27  # bytes of values that one pass may hold; the engine needs as 
 # Share of the largest magnitude at which values are cut off.
 CUTS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2)
 _SMALLEST = 1e-8
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -81,7 +80,7 @@ def activations(
     layers: Sequence[QuantisableLayer],
     inputs: NetworkInputs,
     threads: int,
-    progress: Progress = lambda _done, _all: None,
+    progress: Progress = silent,
 ) -> dict[str, Activation]:
     """Statistics of what every layer takes, by the value's name.
 
@@ -98,7 +97,8 @@ def activations(
         for index, x in enumerate(inputs):
             for collector, pair in zip(collectors.values(), _pairs(run(request, x)), strict=True):
                 collector.add(*pair, index)
-            progress(number * len(inputs) + index + 1, len(chunks) * len(inputs))
+            done = number * len(inputs) + index + 1
+            progress(Step("INT8: activation statistics", done, len(chunks) * len(inputs)))
         found |= {name: collector.result() for name, collector in collectors.items()}
         del request  # before the next one is made
         release_memory()

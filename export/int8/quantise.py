@@ -12,7 +12,7 @@ The result has explicit Q/DQ and is one file for OpenVINO, ONNX Runtime and Tens
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,11 @@ from samedge.export.int8.smoothing import (
     weight_peaks,
 )
 from samedge.machine.memory import release_memory
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.engines.cache import EngineCache
 
 VERSION = 1  # of the statistics in the cache
 
-Progress = Callable[[str, int, int], None]
 Statistics = dict[str, Activation]
 
 
@@ -65,7 +65,7 @@ def quantise(
     bundle: Bundle,
     *,
     options: Int8Options | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Quantised:
     """Make an encoder INT8.
 
@@ -74,7 +74,7 @@ def quantise(
         data: frames to calibrate with, from `choose_frames`.
         bundle: with the float32 graphs and self-tests that masks are compared with.
         options: bounds and how much is measured.
-        progress: called with a step's name, how much of it is done, and how much there is.
+        progress: told each step and how much of it is done.
 
     Returns:
         The graph and its record. `passed` is False where even the layers that are left in INT8 do
@@ -85,7 +85,7 @@ def quantise(
         ModelError: the graph has no layer that could be INT8, or weights that half cannot hold.
     """
     chosen = options or Int8Options()
-    work = _Work(graph, data, bundle, chosen, progress or (lambda _step, _done, _all: None))
+    work = _Work(graph, data, bundle, chosen, progress)
     return work.run()
 
 
@@ -140,12 +140,8 @@ class _Work:
         if mapped is not None:
             return unpack(mapped.array().tobytes())
         inputs = NetworkInputs(self.data.frames, self.bundle)
-        step = "INT8: activation statistics"
         with EncoderModel(self.graph) as encoder:
-            found = activations(
-                encoder, self.layers, inputs, self.options.threads,
-                lambda done, of: self.progress(step, done, of),
-            )  # fmt: skip
+            found = activations(encoder, self.layers, inputs, self.options.threads, self.progress)
         if cache is not None:
             cache.put("calibration", key, memoryview(pack(found)))
         return found
@@ -163,7 +159,7 @@ class _Work:
                 smooth(self.graph, group, factors)
                 statistics[group.value] = smoothed(before, factors)
                 chosen |= dict.fromkeys((layer.name for layer in group.layers), exponent)
-            self.progress("INT8: smoothing", done, len(found))
+            self.progress(Step("INT8: smoothing", done, len(found)))
         return chosen
 
     def _shares(self, statistics: Statistics) -> dict[str, float]:
@@ -175,12 +171,10 @@ class _Work:
 
     def _sensitivity(self, scales: dict[str, float]) -> dict[str, float]:
         inputs = NetworkInputs(_spread(self.data.frames, self.options.probes), self.bundle)
-        step = "INT8: sensitivity of each layer"
         with EncoderModel(self.graph) as encoder:
             return sensitivity(
-                encoder, self.layers, scales, inputs, self.options.threads,
-                lambda done, of: self.progress(step, done, of),
-            )  # fmt: skip
+                encoder, self.layers, scales, inputs, self.options.threads, self.progress
+            )
 
     def _until_masks_agree(self, scales: dict[str, float]) -> tuple[OnnxGraph, bool]:
         """Leave the worst layers out, more and more of them, until the bound holds."""
@@ -192,7 +186,7 @@ class _Work:
         kept = sum(layer.error > self.options.max_error for layer in ranked)
         attempts = [*_attempts(kept, len(ranked))]
         for number, kept in enumerate(attempts, 1):
-            self.progress("INT8: comparing masks", number - 1, len(attempts))
+            self.progress(Step("INT8: comparing masks", number - 1, len(attempts)))
             out = {layer.name for layer in ranked[:kept]}
             layers = [layer for layer in quantisable_layers(base) if layer.name not in out]
             quantised = quantised_graph(base, layers, scales)
@@ -201,7 +195,7 @@ class _Work:
             release_memory()
             if agreement.dice >= self.options.min_dice:
                 break
-        self.progress("INT8: comparing masks", len(attempts), len(attempts))
+        self.progress(Step("INT8: comparing masks", len(attempts), len(attempts)))
         self._explain(ranked[:kept])
         return quantised, agreement.dice >= self.options.min_dice
 

@@ -6,7 +6,7 @@ Errors of different layers are nearly independent, so their squares add up to th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,8 +19,7 @@ from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs, compil
 from samedge.export.int8.quantisable import QuantisableLayer
 from samedge.export.int8.quantised_graph import LEVELS
 from samedge.export.int8.smoothing import rounded_weight
-
-Progress = Callable[[int, int], None]
+from samedge.progress import Progress, Step, silent
 
 
 def sensitivity(
@@ -29,7 +28,7 @@ def sensitivity(
     scales: Mapping[str, float],
     inputs: NetworkInputs,
     threads: int,
-    progress: Progress = lambda _done, _all: None,
+    progress: Progress = silent,
 ) -> dict[str, float]:
     """RMS of the embedding's error over RMS of the embedding, by layer name.
 
@@ -39,7 +38,7 @@ def sensitivity(
         scales: of their inputs, by layer name.
         inputs: a few frames.
         threads: of the engine.
-        progress: called with the layers done and their number.
+        progress: told the layers that are done.
     """
     references = _embeddings(encoder, inputs, threads)
     power = sum(float(np.mean(r**2)) for r in references)
@@ -52,7 +51,7 @@ def sensitivity(
         pairs = zip(results, references, strict=True)
         square = sum(float(np.mean((a - b) ** 2)) for a, b in pairs)
         errors[layer.name] = float(np.sqrt(square / power))
-        progress(done + 1, len(layers))
+        progress(Step("INT8: sensitivity of each layer", done + 1, len(layers)))
     return errors
 
 

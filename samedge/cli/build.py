@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ import click
 from samedge.cli.filetype import size_text
 from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
 from samedge.cli.printing import Printer, common_options
+from samedge.cli.steps import progress_bars
 from samedge.errors import ParityError
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def command(
         max_side=max_side,
     )
     opened = Bundle.open(bundle)
-    with _progress(printer) as progress:
+    with progress_bars(printer) as progress:
         result = build_engines(
             opened,
             target.replace("-", "_"),
@@ -183,28 +182,3 @@ def _cells(row: EngineRow) -> tuple[str, ...]:
         f"{row.seconds:.1f}",
         row.state,
     )
-
-
-@contextmanager
-def _progress(printer: Printer) -> Iterator[Callable[[str, str, int, int], None] | None]:
-    """A bar for each engine, of the steps of the phase that its build is in; on a terminal."""
-    if not printer.progress_wanted:
-        yield None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("  {task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, int] = {}
-
-        def tell(engine: str, phase: str, done: int, steps: int) -> None:
-            if engine not in tasks:
-                tasks[engine] = bars.add_task(escape(engine))
-            text = escape(f"{engine}: {phase}")
-            bars.update(
-                bars.task_ids[tasks[engine]], description=text, completed=done, total=steps or None
-            )
-
-        yield tell

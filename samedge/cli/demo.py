@@ -121,7 +121,7 @@ def _run(
         if not bundle.family.prompts:  # it finds its object by itself in every frame
             plan, options = PromptPlan(), replace(options, track=False)
         plan.check(bundle.family)
-        step("starting the engine")
+        step.begin("starting the engine")
         session = load(bundle, **engine)
     notice = _notice(bundle.path)
     with session, open_source(loop) as source:
@@ -161,7 +161,7 @@ def _from_checkpoint(path: Path, output: Path, step: Steps) -> Bundle:
     """The bundle of a checkpoint: the one in the folder if it has these very weights, or new."""
     from samedge.checkpoint import open_checkpoint
 
-    step("reading the checkpoint")
+    step.begin("reading the checkpoint")
     checkpoint = open_checkpoint(path)
     target = output / f"{path.stem}-{checkpoint.sha256[0][:12]}.samedge"
     return _reused(target, step) or _exported(lambda: checkpoint.build(copy=False), target, step)
@@ -182,13 +182,13 @@ def _reused(target: Path, step: Steps) -> Bundle | None:
 
     if not target.exists():
         return None
-    step(f"checking {target.name}, left by an earlier run")
+    step.begin(f"checking {target.name}, left by an earlier run")
     try:
         bundle = Bundle.open(target)
         for name in bundle.manifest["files"]:
             bundle.verify_file(name)
     except BundleError as error:
-        step(f"making it again, since {error}")
+        step.begin(f"making it again, since {error}")
         return None
     return bundle
 
@@ -198,9 +198,9 @@ def _exported(build: Any, target: Path, step: Steps) -> Bundle:
     from samedge.export import export
     from samedge.fold import fold
 
-    step("building the model")
+    step.begin("building the model")
     model = build()
-    folded = fold(model, on_step=step)
+    folded = fold(model, progress=step)
     del model  # 400 MB that the export does not need
     bundle: Bundle = export(folded, target, overwrite=True, consume=True, progress=step)
     return bundle

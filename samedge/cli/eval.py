@@ -187,11 +187,11 @@ def _spread(count: int, limit: int | None) -> list[int]:
 
 
 def _check_data(samples: DataSet, places: Sequence[int], printer: Printer) -> None:
-    from samedge.cli.segmenting import frame_progress
+    from samedge.cli.steps import progress_bars
     from samedge.train.data import check_dataset
 
-    with frame_progress("reading", len(places), printer) as advance:
-        found = check_dataset(samples, lambda *_: advance(), places)
+    with progress_bars(printer, "frames") as progress:
+        found = check_dataset(samples, progress, places)
     found.require_good()
     printer.line(str(found))
 
@@ -204,13 +204,14 @@ def _evaluate(
     engine: dict[str, Any],
     printer: Printer,
 ) -> Evaluation:
-    from samedge.cli.segmenting import frame_progress
+    from samedge.cli.steps import progress_bars
     from samedge.train.evaluation import evaluate, open_contenders
 
-    with open_contenders(models, **engine) as contenders:
-        title = f"{len(contenders)} models" if len(contenders) > 1 else contenders[0].name
-        with frame_progress(title, len(places), printer) as advance:
-            return evaluate(contenders, samples, rules, places, advance)
+    with (
+        open_contenders(models, **engine) as contenders,
+        progress_bars(printer, "frames") as progress,
+    ):
+        return evaluate(contenders, samples, rules, places, progress)
 
 
 def _report(

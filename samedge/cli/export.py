@@ -132,16 +132,16 @@ def command(
 
     files = [checkpoint] if checkpoint2 is None else [checkpoint, checkpoint2]
     with Steps(printer) as step:
-        step("reading the checkpoint")
+        step.begin("reading the checkpoint")
         opened = open_checkpoint(*files, **says)
         printer.line(opened.describe())
         resources = Resources.of(opened, precision)
         if not dry_run and (note := resources.require(output, as_zip, ignore_memory)):
             printer.line(note)
-        step("building the model")
+        step.begin("building the model")
         model = opened.build(copy=False)
         del opened
-        folded = fold(model, check_memory=not ignore_memory, on_step=step)
+        folded = fold(model, check_memory=not ignore_memory, progress=step)
         del model
         frames = _frames(calibration, calibration_frames, folded.family, step)
         if dry_run:
@@ -202,7 +202,7 @@ def _frames(
     def warn(text: str) -> None:
         write(sys.stderr, f"warning: {text}\n")
 
-    step("reading the calibration frames")
+    step.begin("reading the calibration frames")
     data = calibration_data(path, family, limit, warn)
     for warning in data.warnings:
         warn(warning)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samedge.cli.printing import Printer
+from samedge.cli.steps import progress_bars
+from samedge.progress import Step
 from samedge.prompts.prompt import PromptPlan
 from samedge.sources.frame import Source
 from samedge.stream.segmenting import Options, Segmenter, segment_source
@@ -36,40 +37,12 @@ def segment_into(
         with (
             source,
             folder.source(source) as sink,
-            frame_progress(source.name, total, printer) as advance,
+            progress_bars(printer, "frames") as progress,
         ):
-            for item in segment_source(session, source, plan, options):
+            for done, item in enumerate(segment_source(session, source, plan, options), 1):
                 sink.write(item)
-                advance()
+                progress(Step(source.name, done, total or 0))
     return folder.finish()
-
-
-@contextmanager
-def frame_progress(title: str, total: int | None, printer: Printer) -> Iterator[Callable[[], None]]:
-    """A bar with the frames done and the time left, on a terminal; nothing elsewhere."""
-    if not printer.progress_wanted or total == 1:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("frames, left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(escape(title), total=total)
-        yield lambda: progress.advance(task)
 
 
 def print_warnings(report: Mapping[str, Any], printer: Printer, most: int = 8) -> None:

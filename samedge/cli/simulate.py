@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from samedge.cli.printing import Printer, common_options
+from samedge.cli.steps import progress_bars
 
 if TYPE_CHECKING:
     from samedge.simulate.dataset import Record
@@ -141,7 +140,7 @@ def command(
         from samedge.simulate.physics import render
 
         options["render"] = render
-    with _progress(printer) as progress:
+    with progress_bars(printer, "images") as progress:
         records = write_dataset(
             output,
             train=train,
@@ -159,22 +158,6 @@ def command(
     if sheet is not None:
         _write_sheet(output, records, sheet)
     _print(printer, output, records, sheet)
-
-
-@contextmanager
-def _progress(printer: Printer) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr if somebody is looking."""
-    if not printer.progress_wanted:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Left
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("images, left"), Left())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _write_sheet(output: Path, records: list[Record], sheet: Path) -> None:

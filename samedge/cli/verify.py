@@ -12,6 +12,7 @@ import click
 from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
 from samedge.cli.printing import Printer, common_options, write
 from samedge.errors import ParityError
+from samedge.progress import Step
 
 if TYPE_CHECKING:
     from samedge.runtime.parity.drift import Drift
@@ -85,9 +86,9 @@ def _locate(printer: Printer, path: Path, row: dict[str, Any]) -> list[Drift]:
     from samedge.runtime.backend import backend_class
     from samedge.runtime.parity.drift import locate
 
-    def tell(line: str) -> None:
+    def tell(step: Step, /) -> None:
         if printer.progress_wanted:
-            write(sys.stderr, f"comparing {row['precision']} {line}\n")
+            write(sys.stderr, f"comparing {row['precision']} {step}\n")
 
     cls = backend_class(row["backend"])
     opened, threads = Bundle.open(path), physical_cores()

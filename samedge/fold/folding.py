@@ -36,8 +36,7 @@ from samedge.machine.needs import COMPARE, FOLD
 from samedge.models import AutosamusConfig, MsaConfig, PromptableModel, SamusConfig
 from samedge.models.image_encoder import Attention
 from samedge.models.msa import MsaAttention
-
-Step = Callable[[str], None]
+from samedge.progress import Progress, Step, silent
 
 
 def fold(
@@ -46,7 +45,7 @@ def fold(
     channels: int | None = None,
     family: str | None = None,
     check_memory: bool = True,
-    on_step: Step | None = None,
+    progress: Progress = silent,
 ) -> FoldedModel:
     """Fold a model into its inference network.
 
@@ -61,7 +60,7 @@ def fold(
             with the repetition to RGB folded away). 3 keeps three different channels.
         family: what a foreign module is, where its tensors do not tell ("medsam").
         check_memory: refuse the work where this machine has not enough memory for it.
-        on_step: called with the name of each step, for a progress display.
+        progress: told each step.
 
     Returns:
         FoldedModel with `.report`.
@@ -72,7 +71,6 @@ def fold(
         CheckpointError: a foreign model whose state dict fits no family.
         NotSupportedError: too little memory.
     """
-    step: Step = on_step or (lambda _name: None)
     native = _on_cpu(model) if isinstance(model, PromptableModel) else _adopt(model, family)
     record = _with_channels(_checked_family(native, family), channels)
     if check_memory:
@@ -80,10 +78,10 @@ def fold(
     tensors = {k: v.detach() for k, v in native.state_dict().items()}
     _check_finite(tensors)
     notes = Notes()
-    step(FOLD)
+    progress(Step(FOLD))
     no_mask = no_mask_embedding(native)
     encoder = fold_encoder(tensors, record, encoder_spec(native), no_mask, notes)
-    step("folding the decoder")
+    progress(Step("folding the decoder"))
     decoder = fold_decoder(tensors, decoder_spec(native, record), notes)
     config = native.config
     variant = Variant(
@@ -97,7 +95,7 @@ def fold(
     folded = FoldedModel(record, variant, encoder, decoder, no_mask)
     folded.source = native.source
     release_memory()  # of weights in float64 there is as much as of a few blocks
-    step(COMPARE)
+    progress(Step(COMPARE))
     folded.report = measure(native, folded, notes)
     return folded
 

@@ -8,7 +8,7 @@ error with the remedy, never a fallback to something slower.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
+from samedge.progress import Progress, silent
 from samedge.runtime.frames import on_gpu_error
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -67,7 +68,7 @@ class LoadOptions:
         hint: "latency", one frame as soon as possible; or "throughput", as many frames a second as
             possible over several sessions, which share the engine.
         engines: folders of engines to take instead of the bundle's and the cache's (NVIDIA).
-        progress: called while an engine is built: phase, steps done, steps there are.
+        progress: told how far the build of an engine is.
         shared: what the engines of one session have in common (a CUDA stream); a backend's own.
     """
 
@@ -78,7 +79,7 @@ class LoadOptions:
     profile: bool = False
     hint: str = "latency"
     engines: tuple[Path, ...] = ()
-    progress: Callable[[str, int, int], None] | None = field(default=None, compare=False)
+    progress: Progress = field(default=silent, compare=False)
     shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from samedge.bundle import Bundle
 from samedge.errors import FrameError, PromptError, SessionError
 from samedge.families import Family
 from samedge.geometry.frame_geometry import checked_crop
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import Backend, LoadOptions
 from samedge.runtime.buffers import DecoderBuffers, FrameBuffers, Recent
 from samedge.runtime.frames import as_frame, as_slices, is_on_gpu
@@ -178,7 +179,7 @@ class Session:
         labels: Any = None,
         box: Any = None,
         crop: tuple[int, int, int, int] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = silent,
     ) -> VolumeResult:
         """Segment a stack of slices; slice by slice, or several together where the model does that.
 
@@ -188,7 +189,7 @@ class Session:
             points: `[P, 2]`, the same in every slice, or one entry per slice as for `segment`.
             labels, box: nested like the points.
             crop: as for `segment`, the same for all slices.
-            progress: called with the slices done and their number.
+            progress: told the slices that are done.
 
         Raises:
             FrameError: as `segment`, or another number of slices than the model can take.
@@ -202,8 +203,7 @@ class Session:
         for at in range(0, depth, step):
             group = self.segment_slices(pixels[at : at + step], prompts[at : at + step], crop)
             results += map(without_doubles, group)
-            if progress is not None:
-                progress(len(results), depth)
+            progress(Step("segmenting slices", len(results), depth))
         return stacked(results)
 
     def embedding(self) -> NDArray[np.float32]:

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import FrameError, OutputError
 from samedge.files.whole import whole_folder
+from samedge.progress import Progress, Step, silent
 from samedge.simulate.cine import SimulatedCine, draw_cine
 from samedge.simulate.draws import Draws, generator
 from samedge.simulate.image import SimulatedImage, check, draw_image
@@ -52,7 +53,6 @@ CINE_RATE = 30.0  # frames per second
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _KIND_DRAW = 99  # number of the generator that draws an image's kind
 Item = TypeVar("Item")
-Progress = Callable[[int, int], None]
 Render = Callable[[tuple[int, ...], tuple[int, int], str], SimulatedImage]
 
 
@@ -89,7 +89,7 @@ def write_dataset(
     sets: Sequence[str] = tuple(SETS),
     workers: int = 1,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     render: Render = draw_image,
     cines: int = 0,
     frames: int = 30,
@@ -109,7 +109,7 @@ def write_dataset(
         workers: processes that work at the same time. They start afresh, so a script that asks
             for several keeps its own work under `if __name__ == "__main__"`.
         overwrite: replace a data set that was simulated before.
-        progress: told how many of how many images are done.
+        progress: told the images that are done.
         render: makes one image from numbers of the seed, a size and a kind. Another than the
             default runs in processes of its own, so it is a module's function.
         cines: number of loops, each a set of its own.
@@ -143,8 +143,7 @@ def write_dataset(
         for made in images, _run(loop, range(cines), processes, at_once=1):
             for some in made:
                 records += some
-                if progress is not None:
-                    progress(len(records), total)
+                progress(Step("simulating", len(records), total))
         _write_lists(part, records)
         _write_about(part, {**counts, "cines": cines, "frames": frames}, seed, size, sets)
     return records

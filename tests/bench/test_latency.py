@@ -9,6 +9,7 @@ import pytest
 
 from samedge.bench.latency import alternate, speed_ratio, summarise
 from samedge.errors import NotSupportedError
+from samedge.progress import Step
 
 
 class FakeClock:
@@ -106,8 +107,6 @@ def test_a_contender_may_report_its_own_part() -> None:
 
 
 def test_progress_counts_all_rounds() -> None:
-    seen: list[tuple[int, int]] = []
-    alternate(
-        {"a": lambda: None}, 2, warmup=1, progress=lambda done, total: seen.append((done, total))
-    )
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    seen: list[Step] = []
+    alternate({"a": lambda: None}, 2, warmup=1, progress=seen.append)
+    assert [(step.done, step.of) for step in seen] == [(1, 3), (2, 3), (3, 3)]

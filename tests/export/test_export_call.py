@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from samedge.export import exporting
 from samedge.export.graphs import file as onnx_file
 from samedge.families import Family
 from samedge.fold import FoldedModel
+from samedge.progress import Progress, Step
 from samedge.runtime.openvino.backend import OpenVinoBackend
 from tests.export.engine import folded_model, open_graph, random_frame
 
@@ -147,10 +147,10 @@ def test_export_does_not_change_the_model(tmp_path: Path, folded: FoldedModel) -
 
 @pytest.mark.usefixtures("ungated")
 def test_steps_are_told(tmp_path: Path) -> None:
-    steps: list[str] = []
+    steps: list[Step] = []
     bundle = samedge.export(folded_model("samus"), tmp_path / "a.samedge", progress=steps.append)
     assert len(steps) == STEPS
-    assert all(steps)
+    assert all(step.name and step.of == 0 for step in steps)
     assert bundle.path == tmp_path / "a.samedge"
     assert [p.name for p in tmp_path.iterdir()] == ["a.samedge"]
 
@@ -247,10 +247,10 @@ def test_a_zip_serves(tmp_path: Path) -> None:
         assert session.segment(random_frame(64, 50, 1), points=[[9, 9]]).masks.shape == (1, 64, 50)
 
 
-def interrupt_at(step: int) -> Callable[[str], None]:
+def interrupt_at(step: int) -> Progress:
     left = iter(range(STEPS + 1))
 
-    def progress(_name: str) -> None:
+    def progress(_step: Step, /) -> None:
         if next(left) == step:
             raise KeyboardInterrupt
 

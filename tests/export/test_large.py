@@ -27,6 +27,7 @@ from samedge.export.graphs import file as onnx_file
 from samedge.machine import memory
 from samedge.machine.memory import Room
 from samedge.models import MsaConfig, sam_config, tiny, tiny_sam_config
+from samedge.progress import Step
 from tests.export.engine import folded_model, open_graph, random_frame
 from tests.fold.oracle import random_model
 
@@ -152,7 +153,7 @@ def test_a_disk_that_fills_up_leaves_nothing(size: int, zipped: bool, tmp_path: 
 
 @pytest.mark.usefixtures("ungated")
 def test_no_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[str] = []
+    steps: list[Step] = []
     usage = shutil._ntuple_diskusage(10**12, 10**12 - 10**6, 10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     with pytest.raises(OutputError, match="no space for"):
@@ -166,11 +167,11 @@ def little_memory(monkeypatch: pytest.MonkeyPatch, size: int = 10**6) -> None:
 
 
 def test_fold_refuses_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps: list[str] = []
+    steps: list[Step] = []
     model = random_model(tiny_sam_config())
     little_memory(monkeypatch)
     with pytest.raises(NotSupportedError, match=r"folding Segment Anything \(a ViT of its own"):
-        samedge.fold(model, on_step=steps.append)
+        samedge.fold(model, progress=steps.append)
     assert steps == []
     samedge.fold(model, check_memory=False)
 
@@ -180,7 +181,7 @@ def test_fold_refuses_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_export_refuses_before_it_begins(
     consume: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps: list[str] = []
+    steps: list[Step] = []
     folded = deepcopy(folded_model("sam"))
     target = tmp_path / "a.samedge"
     little_memory(monkeypatch)

@@ -25,6 +25,7 @@ from samedge.models import (
     tiny_sam_config,
     tiny_samus_config,
 )
+from samedge.progress import Step
 from samedge.tolerances import LIMITS
 from tests.fold.oracle import random_model
 
@@ -314,10 +315,10 @@ def test_folding_twice_gives_the_same_bits() -> None:
 
 
 def test_steps_are_told() -> None:
-    steps: list[str] = []
-    samedge.fold(random_model(CONFIGS["sam"]), on_step=steps.append)
+    steps: list[Step] = []
+    samedge.fold(random_model(CONFIGS["sam"]), progress=steps.append)
     assert len(steps) == 3
-    assert all(steps)
+    assert all(step.name for step in steps)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import samedge
 from samedge.errors import FrameError, NotSupportedError, PromptError, SessionError
 from samedge.geometry.mask_values import class_map
+from samedge.progress import Step
 from samedge.runtime import verify
 from samedge.runtime.openvino.backend import OpenVinoBackend
 from samedge.runtime.parity.verify import verify_session
@@ -316,8 +317,8 @@ def test_close_during_a_volume(cases: Cases, name: str) -> None:
     volume = random_pixels(groups * case.family.slices, 90, 120)
     seen: list[int] = []
 
-    def progress(done: int, total: int) -> None:
-        seen.append(done)
+    def progress(step: Step, /) -> None:
+        seen.append(step.done)
         session.close()
 
     if groups == 1:

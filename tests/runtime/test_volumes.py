@@ -11,6 +11,7 @@ import pytest
 
 from samedge.errors import FrameError, PromptError, SessionError
 from samedge.families import MSA_3D, SAMED, SAMUS, Family
+from samedge.progress import Step
 from samedge.runtime.result import Result
 from samedge.runtime.volumes import check_depth, stacked, without_doubles
 from tests.runtime.cases import LIMIT, SIZE, STACKS, Case, random_pixels
@@ -157,12 +158,10 @@ def test_a_volume_in_groups(cases: Cases) -> None:
     """Groups do not see each other: a volume is what its groups are."""
     case = cases("volume")
     volume = random_pixels(6, *SIZE)
-    seen: list[tuple[int, int]] = []
+    seen: list[Step] = []
     points = [[(10 + i, 20)] for i in range(6)]
-    found = case.session.segment_volume(
-        volume, points, progress=lambda done, total: seen.append((done, total))
-    )
-    assert seen == [(2, 6), (4, 6), (6, 6)]
+    found = case.session.segment_volume(volume, points, progress=seen.append)
+    assert [(step.done, step.of) for step in seen] == [(2, 6), (4, 6), (6, 6)]
     assert found.masks.shape == (1, 6, *SIZE)
     for at in range(0, 6, 2):
         prompts = [{"points": p} for p in points[at : at + 2]]

@@ -17,6 +17,7 @@ import pytest
 
 import samedge.simulate.dataset as dataset
 from samedge.errors import FrameError, OutputError
+from samedge.progress import Step
 from samedge.simulate import SETS, SimulatedImage, write_dataset
 from samedge.simulate.image import draw_image
 
@@ -31,14 +32,14 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "sim"
-    told: list[tuple[int, int]] = []
+    told: list[Step] = []
     records = write_dataset(
         folder, train=4, val=2, test=3, seed=1, size=SMALL, cines=1, frames=2,
-        cine_size=(64, 80), progress=lambda done, total: told.append((done, total)),
+        cine_size=(64, 80), progress=told.append,
     )  # fmt: skip
     assert len(records) == 11
-    assert told[0] == (1, 11)
-    assert told[-1] == (11, 11)
+    assert (told[0].done, told[0].of) == (1, 11)
+    assert (told[-1].done, told[-1].of) == (11, 11)
     return folder
 
 
@@ -153,7 +154,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(_step: Step, /) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

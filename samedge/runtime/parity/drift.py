@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
 from samedge.machine.memory import release_memory
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import Arrays, Backend, LoadOptions
 from samedge.runtime.parity.drift_cases import Case, recorded_cases
 from samedge.runtime.parity.onnx_nodes import OnnxNode, OnnxNodes, read_nodes
@@ -101,7 +102,7 @@ def locate(
     precision: str,
     threads: int = 1,
     device: int = 0,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = silent,
     thorough: bool = False,
 ) -> list[Drift]:
     """Find where each graph's results leave the float32 ones.
@@ -113,7 +114,7 @@ def locate(
         backend: a class that offers `named_outputs` (see `backend.NamesTensors`).
         precision: one that it runs, by name.
         threads, device: as for `samedge.load`.
-        progress: called with a line on what is compared.
+        progress: told what is compared.
         thorough: compare every tensor of a graph whose outputs agree: for an engine that is known
             to fail. A SAMUS ViT-B takes a few minutes then.
 
@@ -134,8 +135,7 @@ def locate(
     options = LoadOptions(precision, threads, device, cache=False)
     found = []
     for graph, cases in recorded_cases(bundle, threads).items():
-        tell = progress or (lambda _line: None)
-        pair = _Pair(bundle, named, options, graph, tell)
+        pair = _Pair(bundle, named, options, graph, progress)
         found.append(_located(pair, cases, backend.name, thorough))
         release_memory()
     return found
@@ -149,7 +149,7 @@ class _Pair:
     named: Any
     options: LoadOptions
     graph: str
-    tell: Callable[[str], None]
+    progress: Progress
     nodes: OnnxNodes = field(init=False)
     live: list[OnnxNode] = field(init=False)
     order: dict[str, int] = field(init=False)
@@ -229,7 +229,7 @@ def relative_error(got: NDArray[Any], expected: NDArray[Any], per_channel: bool 
 def _located(pair: _Pair, cases: Sequence[Case], backend: str, thorough: bool) -> Drift:
     bound = DRIFT[pair.options.precision]
     ends = [name for name in pair.nodes.outputs if name in pair.order]
-    pair.tell(f"{pair.graph}: its outputs on {len(cases)} self-tests")
+    pair.progress(Step(f"{pair.graph}: its outputs on {len(cases)} self-tests"))
     alone = [_worst(found.values()) for found in pair.compare(ends, cases)]
     case, output = max(zip(cases, alone, strict=True), key=lambda both: both[1].error)
     seen: dict[str, Tensor] = {}
@@ -238,7 +238,9 @@ def _located(pair: _Pair, cases: Sequence[Case], backend: str, thorough: bool) -
         wanted = [name for name in names if name not in seen]
         if wanted:
             ordered = sorted(wanted, key=pair.order.__getitem__)
-            pair.tell(f"{pair.graph}: {len(ordered)} tensors, {ordered[0]} to {ordered[-1]}")
+            pair.progress(
+                Step(f"{pair.graph}: {len(ordered)} tensors, {ordered[0]} to {ordered[-1]}")
+            )
             seen.update(pair.compare(ordered, [case])[0])
         return {name: seen[name] for name in names if name in seen}
 

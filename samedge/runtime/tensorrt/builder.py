@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.geometry.frame_geometry import MAX_SIDE
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.engines.cache import write_atomically
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
@@ -26,7 +27,6 @@ from samedge.runtime.tensorrt.library import Library, device_error, make_log
 from samedge.runtime.tensorrt.network import give_out, parsed, without_products
 from samedge.runtime.tensorrt.sizes import Shape, profile_shapes, ranges_for
 
-Progress = Callable[[str, int, int], None]  # phase, steps done, steps there are
 _NO_FLOAT32 = "FP32 GEMM is not supported"  # what TensorRT-RTX says for Turing
 _SUMS = "{} float32 matrix products are computed as sums of products: {} has no other for this GPU"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -85,7 +85,7 @@ def build_engine(
     graph: str,
     precision: str,
     options: BuildOptions | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     also: Sequence[str] = (),
 ) -> BuiltEngine:
     """Build an engine of `graph` ("encoder" or "decoder").
@@ -96,8 +96,7 @@ def build_engine(
         graph: which graph.
         precision: "fp32", "fp16" or "int8".
         options: default: for this machine.
-        progress: called with a phase of the build, and its steps done and to be done; from any
-            thread.
+        progress: told the phase that the build of the graph is in; from any thread.
         also: float tensors from inside, by name, to be outputs as well; what the library's form of
             the graph does not have is left out.
 
@@ -131,7 +130,7 @@ class _Build:
     graph: str
     key: str
     options: BuildOptions
-    progress: Progress | None
+    progress: Progress
     also: tuple[str, ...]
 
     def run(self, products: bool = True) -> BuiltEngine:
@@ -152,7 +151,7 @@ class _Build:
             ranges_for(self.bundle, options.max_side),
         )
         _add_profile(library, builder, config, shapes)
-        with _monitored(library, config, self.progress):
+        with _monitored(library, config, self.graph, self.progress):
             engine = builder.build_serialized_network(network, config)
         if engine is None:
             refused = any(_NO_FLOAT32 in text for text in log.problems)
@@ -298,14 +297,14 @@ def _write_timing_cache(config: Any, options: BuildOptions, notes: list[str]) ->
 
 
 @contextmanager
-def _monitored(library: Library, config: Any, progress: Progress | None) -> Iterator[None]:
+def _monitored(library: Library, config: Any, graph: str, progress: Progress) -> Iterator[None]:
     """Progress of the build, and Ctrl-C.
 
     A Python exception must not pass through the library's callbacks. So a signal only sets a flag,
     the next callback tells the library to stop, and the exception is raised behind it.
     """
     stop = _Stop()
-    monitor = _monitor(library, progress, stop)
+    monitor = _monitor(library, graph, progress, stop)
     config.progress_monitor = monitor
     with stop.on_signals():
         yield_error: BaseException | None = None
@@ -345,7 +344,7 @@ class _Stop:
         self.reason = KeyboardInterrupt()
 
 
-def _monitor(library: Library, progress: Progress | None, stop: _Stop) -> Any:
+def _monitor(library: Library, graph: str, progress: Progress, stop: _Stop) -> Any:
     trt = library.module
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]
@@ -365,10 +364,10 @@ def _monitor(library: Library, progress: Progress | None, stop: _Stop) -> Any:
             self.tell(phase_name, self.steps.get(phase_name, 0))
 
         def tell(self, phase: str, done: int) -> None:
-            if progress is None or stop.reason is not None:
+            if stop.reason is not None:
                 return
             try:
-                progress(phase, done, self.steps.get(phase, 0))
+                progress(Step(f"building the {graph}", done, self.steps.get(phase, 0), phase))
             except BaseException as error:
                 stop.reason = error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from samedge.errors import NotSupportedError
 from samedge.files.hashes import ENGINES
 from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import BACKENDS, LoadOptions, backend_class
 from samedge.runtime.engines.store import (
     EngineKey,
@@ -37,8 +38,6 @@ from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.library import LIBRARIES, Library
 
 PRECISIONS = ("fp32", "fp16", "int8")
-# Called with the engine that is built, a phase of its build, steps done, steps there are.
-Progress = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def build_engines(
     options: BuildOptions | None = None,
     force: bool = False,
     device: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> BuildResult:
     """Build the encoder's and decoder's engines, check them on the GPU, and store them.
 
@@ -124,7 +123,7 @@ def build_engines(
         options: how to build.
         force: build also where an engine that fits is there.
         device: number of the GPU.
-        progress: called while an engine is built.
+        progress: told the phase that the build of an engine is in.
 
     Raises:
         NotSupportedError: library, GPU, precision or option are not there; with the remedy.
@@ -255,7 +254,7 @@ def _build(
     options: BuildOptions,
     work: Path,
     present: Path | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> EngineRow:
     """Build one engine into `work`, unless one that fits is in `present`."""
     key = job.key
@@ -278,9 +277,8 @@ def _build(
         )
     start = time.monotonic()
 
-    def tell(phase: str, done: int, steps: int) -> None:
-        if progress is not None:
-            progress(row.file, phase, done, steps)
+    def tell(step: Step, /) -> None:
+        progress(replace(step, name=row.file))
 
     built = build_engine(library, bundle, key.graph, job.precisions[0], options, tell)
     EngineStore([work]).save(key, built.data, options.record(), built.report, work)

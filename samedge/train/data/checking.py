@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samedge.errors import SamEdgeError, SourceError
+from samedge.progress import Progress, Step, silent
 from samedge.train.data.labels import classes_in
 from samedge.train.data.samples import Samples
 
@@ -60,14 +61,14 @@ class DatasetReport:
 
 def check_dataset(
     samples: Samples,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
     indices: Sequence[int] | None = None,
 ) -> DatasetReport:
     """Read every sample and report all problems at once.
 
     Args:
         samples: of `open_dataset`, or any others.
-        progress: called with the samples done and their number.
+        progress: told the samples that are done.
         indices: only these.
     """
     places = range(len(samples)) if indices is None else indices
@@ -87,8 +88,7 @@ def check_dataset(
             asked = sample.class_id
             empty += not (asked in there if asked else len(there))
             sides.append((sample.label.shape[1], sample.label.shape[0]))
-        if progress is not None:
-            progress(done, total)
+        progress(Step("reading", done, total))
     sizes = None
     if sides:
         widths, heights = zip(*sides, strict=True)

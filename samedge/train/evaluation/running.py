@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import nan
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from samedge.families import Family
 from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry, valid_size
 from samedge.geometry.mask_values import decide, mask_values
+from samedge.progress import Progress, Step, silent
 from samedge.prompts.prompt import Prompt
 from samedge.train.data.labels import resize_label
 from samedge.train.data.samples import Sample, Samples
@@ -88,7 +89,7 @@ def evaluate(
     samples: Samples,
     rules: Rules,
     indices: Sequence[int] | None = None,
-    progress: Callable[[], None] | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Run all models on a data set.
 
@@ -97,7 +98,7 @@ def evaluate(
         samples: the data set.
         rules: how to evaluate.
         indices: only these samples.
-        progress: called after each image.
+        progress: told the images that are done.
 
     Raises:
         PromptError, ModelError: a model does not fit the rules or the data.
@@ -108,10 +109,11 @@ def evaluate(
         check_fit(contender.family, contender.name, len(samples.classes))
     result = Evaluation(list(contenders), rules, samples.classes)
     result.worst = [[] for _ in contenders]
-    for index in range(len(samples)) if indices is None else indices:
+    title = f"{len(contenders)} models" if len(contenders) > 1 else contenders[0].name
+    places = range(len(samples)) if indices is None else indices
+    for done, index in enumerate(places, 1):
         _one_image(result, samples[index], index)
-        if progress is not None:
-            progress()
+        progress(Step(title, done, len(places)))
     return result
 
 

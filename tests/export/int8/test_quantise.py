@@ -22,6 +22,7 @@ from samedge.export.int8.quantisable import quantisable_layers
 from samedge.export.int8.quantise import quantise
 from samedge.export.int8.record import Int8Options, Quantised
 from samedge.export.int8.report import report_page, sensitivity_plot
+from samedge.progress import Step
 from tests.export.engine import encoder_feed, folded_model, geometry_of, open_graph
 from tests.export.int8.cases import two_linears, ultrasound
 
@@ -111,10 +112,8 @@ def test_a_bound_that_cannot_be_reached(
 ) -> None:
     """The worst layers are left out, in the order of their errors; then it says that it failed."""
     strict = Int8Options(min_dice=1.01, max_error=1.0, questions=2, threads=1)
-    steps: list[tuple[str, int, int]] = []
-    result = quantise(
-        graph, data, bundle, options=strict, progress=lambda *step: steps.append(step)
-    )
+    steps: list[Step] = []
+    result = quantise(graph, data, bundle, options=strict, progress=steps.append)
     assert not result.passed
     layers = result.record["layers"]
     kept = [trial["kept"] for trial in result.record["trials"]]
@@ -123,9 +122,9 @@ def test_a_bound_that_cannot_be_reached(
     ranked = sorted(layers, key=lambda layer: -layer["error"])
     assert {x["name"] for x in ranked[: kept[-1]]} == {x["name"] for x in layers if x["kept"]}
     assert all("masks agreed" in layer["kept"] for layer in ranked[: kept[-1]])
-    names = list(dict.fromkeys(name for name, _, _ in steps))
+    names = list(dict.fromkeys(step.name for step in steps))
     assert len(names) >= 3
-    assert all(0 <= done <= of for _, done, of in steps)
+    assert all(0 <= step.done <= step.of for step in steps)
 
 
 def test_layers_beyond_their_own_bound_stay_out(

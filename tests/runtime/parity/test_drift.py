@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from samedge.bundle import Bundle
 from samedge.errors import BundleError, NotSupportedError
 from samedge.export.graphs.model import OnnxGraph
+from samedge.progress import Step
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.openvino.backend import OpenVinoBackend
 from samedge.runtime.openvino.tensors import named_outputs
@@ -106,16 +107,16 @@ def test_an_overflow_is_called_one(faulty: Any) -> None:
 
 
 def test_a_sound_graph_has_no_such_place(tiny_bundle: Path) -> None:
-    lines: list[str] = []
+    steps: list[Step] = []
     bundle = Bundle.open(tiny_bundle)
-    drifts = locate(bundle, OpenVinoBackend, "fp32", progress=lines.append)
+    drifts = locate(bundle, OpenVinoBackend, "fp32", progress=steps.append)
     assert [drift.graph for drift in drifts] == ["encoder", "decoder"]
     for drift in drifts:
         assert drift.first is None
         assert "agrees with float32" in drift.verdict
         assert all(tensor.error <= drift.bound for tensor in drift.checkpoints)
         json.dumps(drift.to_json())
-    assert any(line.startswith("decoder") for line in lines)
+    assert any(step.name.startswith("decoder") for step in steps)
 
 
 @pytest.mark.parametrize(("norm", "linear"), [("norm2", "mlp.lin1"), ("norm1", "attn.qkv")])

@@ -23,6 +23,7 @@ from samedge.bundle import Bundle
 from samedge.bundle.manifest import dump_manifest
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.families import SAM, SAMED
+from samedge.progress import Step, silent
 from samedge.runtime.engines.store import graph_digest
 from samedge.runtime.gpu import driver as cuda
 from samedge.runtime.tensorrt import network as tensorrt_network
@@ -50,24 +51,25 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 
 def build(library: ModuleType, bundle: Bundle, graph: str = "decoder", **options: Any) -> Any:
-    progress = options.pop("progress", None)
+    progress = options.pop("progress", silent)
     found = LIBRARIES[library.__name__]
     return build_engine(found, bundle, graph, "fp32", BuildOptions(**options), progress)
 
 
 def test_every_version_has_every_call(library: ModuleType, bundle: Bundle, tmp_path: Path) -> None:
     """The stand-in refuses what is not in the bindings of its version."""
-    phases: list[tuple[str, int, int]] = []
+    steps: list[Step] = []
     options: dict[str, Any] = {"workspace_mb": 100, "timing_cache": tmp_path / "times"}
     if library.__name__ == "tensorrt":
         options |= {"version_compatible": True, "hardware_compatible": True, "refittable": True}
     else:
         options |= {"compute_capability": 86}
     for graph in ("encoder", "decoder"):
-        built = build(library, bundle, graph, progress=lambda *a: phases.append(a), **options)
+        built = build(library, bundle, graph, progress=steps.append, **options)
         assert bytes(built.data).startswith(b"stand-in")
         assert built.notes == ()
-    assert ("Building engine", 3, 3) in phases
+    for graph in ("encoder", "decoder"):
+        assert Step(f"building the {graph}", 3, 3, "Building engine") in steps
     assert (tmp_path / "times").read_bytes() == b"timingstimings"
 
 

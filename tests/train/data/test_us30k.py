@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import SourceError
+from samedge.progress import Step
 from samedge.train.data import Us30k, check_dataset, open_dataset, splits
 from tests.train.data.layouts import disc, us30k, write
 
@@ -156,9 +157,9 @@ def test_check_reports_everything_at_once(tmp_path: Path) -> None:
     messages = [spoil(root, "no label")]
     write(root / "Heart" / "label" / "h1.png", np.zeros((70, 90), np.uint8))  # empty: allowed
     (root / "Heart" / "img" / "h2.png").unlink()
-    seen: list[tuple[int, int]] = []
-    report = check_dataset(open_dataset(root), lambda *at: seen.append(at))
-    assert seen == [(i, 8) for i in range(1, 9)]
+    seen: list[Step] = []
+    report = check_dataset(open_dataset(root), seen.append)
+    assert [(step.done, step.of) for step in seen] == [(i, 8) for i in range(1, 9)]
     assert (report.samples, len(report.problems), report.empty) == (8, 2, 1)
     assert messages[0] in report.problems[0]
     assert report.present == {"class 1": 5, "class 2": 2}

@@ -15,6 +15,7 @@ from samedge import models as m
 from samedge.cli.printing import plain
 from samedge.errors import ModelError, SessionError
 from samedge.families import SAMED, SAMUS, Family
+from samedge.progress import Step
 from samedge.prompts.prompt import Prompt
 from samedge.train.data import open_dataset
 from samedge.train.evaluation import (
@@ -61,7 +62,11 @@ def known(tmp_path: Path) -> Evaluation:
     """Two models on two sets: one knows the discs of the nodules, the other's are smaller."""
     samples = open_dataset(us30k(tmp_path / "data"), "train")
     contenders: list[Contender] = [Known("twelve", 12), Known("nine", 9)]
-    return evaluate(contenders, samples, Rules(worst=3))
+    steps: list[Step] = []
+    result = evaluate(contenders, samples, Rules(worst=3), progress=steps.append)
+    count = len(samples)
+    assert steps == [Step("2 models", done, count) for done in range(1, count + 1)]
+    return result
 
 
 def test_scores(known: Evaluation) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from samedge._version import __version__
 from samedge.errors import SamEdgeError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from samedge.fold import fold
     from samedge.runtime import load
 
-__version__ = "0.1.0"
 __all__ = ["SamEdgeError", "__version__", "export", "fold", "load", "open_checkpoint"]
 
 _LAZY = {"open_checkpoint": "samedge.checkpoint", "load": "samedge.runtime"}

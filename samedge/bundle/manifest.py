@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from samedge.bundle.names import ENGINES, checked_name
 from samedge.errors import BundleError
 from samedge.families import (
     INTERPOLATIONS,
@@ -18,7 +19,6 @@ from samedge.families import (
     RESIZE_RULES,
     Family,
 )
-from samedge.files.hashes import ENGINES, checked_name
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

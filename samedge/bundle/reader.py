@@ -13,10 +13,11 @@ from samedge.bundle.manifest import (
     family_record,
     parse_manifest,
 )
+from samedge.bundle.names import regular_file
 from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
 from samedge.errors import BundleError
 from samedge.families import Family
-from samedge.files.hashes import regular_file, sha256_file
+from samedge.files.hashes import sha256_file
 
 
 class Bundle:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.bundle.names import is_safe_name
 from samedge.errors import BundleError
-from samedge.files.hashes import is_safe_name
 
 FOLDER = "selftest"
 SUFFIX = ".npz"

@@ -11,14 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import samedge
+from samedge._version import __version__
 from samedge.bundle.archive import write_zip
 from samedge.bundle.manifest import MANIFEST, SCHEMA, dump_manifest, parse_manifest, strings
+from samedge.bundle.names import checked_name
 from samedge.bundle.reader import Bundle
 from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
 from samedge.errors import BundleError, OutputError, SamEdgeError
-from samedge.files.hashes import checked_name, sha256_file
+from samedge.files.hashes import sha256_file
 from samedge.files.whole import is_disk_error, output_error
 from samedge.files.work_folder import WorkFolder, move_into_place
 
@@ -158,7 +159,7 @@ class BundleWriter:
         for graph in graphs.values():
             for entry in graph.values():
                 entry["sha256"] = entries.get(entry.get("file"), {}).get("sha256")
-        head = {"schema": SCHEMA, "samedge": samedge.__version__}
+        head = {"schema": SCHEMA, "samedge": __version__}
         full = {**head, **manifest, **head, "graphs": graphs, "files": entries}
         data = dump_manifest(full)
         _check_privacy(parse_manifest(data), self.path)

@@ -17,7 +17,7 @@ from types import FrameType
 
 import click
 
-from samedge import __version__
+from samedge._version import __version__
 from samedge.cli.printing import discard, printable, write
 from samedge.errors import Cancelled, OutputError, SamEdgeError
 

@@ -19,7 +19,7 @@ def command(quiet: bool, as_json: bool) -> None:
     mode, and the engine cache. Changes nothing and reads no host or user name, so the output can
     go into a bug report.
     """
-    from samedge import __version__
+    from samedge._version import __version__
     from samedge.cli.doctor_advice import advice
     from samedge.machine.facts import machine
 

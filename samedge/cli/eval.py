@@ -217,7 +217,7 @@ def _evaluate(
 def _report(
     evaluation: Evaluation, about: dict[str, Any], output: Path | None, printer: Printer
 ) -> None:
-    from samedge import __version__
+    from samedge._version import __version__
     from samedge.train.evaluation.reporting import TABLE_COLUMNS, csv_text, report, table_rows
 
     document = report(evaluation, {"samedge": __version__, **about})

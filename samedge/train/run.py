@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from samedge import __version__
 from samedge._optional import importing
+from samedge._version import __version__
 
 with importing("lightning_fabric", extra="train", what="training"):
     from lightning_fabric import Fabric

@@ -119,7 +119,6 @@ PUBLIC = {
     "samedge.load": "samedge.runtime",
     "samedge.open_checkpoint": "samedge.checkpoint",
     "samedge.SamEdgeError": "samedge.errors",
-    "samedge.__version__": "samedge.errors",
 }
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from samedge.bundle import Bundle
+from samedge.bundle.names import ENGINES
 from samedge.errors import DeviceError
-from samedge.files.hashes import ENGINES
 from samedge.files.whole import output_error
 from samedge.runtime.engines.cache import (
     LIMIT_BYTES,

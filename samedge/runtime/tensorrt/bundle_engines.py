@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from samedge.bundle import Bundle
+from samedge.bundle.names import ENGINES
 from samedge.errors import NotSupportedError
-from samedge.files.hashes import ENGINES
 from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
 from samedge.progress import Progress, Step, silent

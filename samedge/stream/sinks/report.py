@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from samedge import __version__
+from samedge._version import __version__
 from samedge.files.whole import write_bytes
 from samedge.sources.frame import Source
 from samedge.stream.classes import number_of

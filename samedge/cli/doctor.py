@@ -21,10 +21,9 @@ def command(quiet: bool, as_json: bool) -> None:
     """
     from samedge._version import __version__
     from samedge.cli.doctor_advice import advice
-    from samedge.machine.facts import machine
 
     printer = Printer(quiet, as_json)
-    found = machine()
+    found = facts()
     can = abilities(found)
     todo = advice(found)
     printer.json({"samedge": __version__, **found, "abilities": can, "advice": todo})
@@ -38,6 +37,19 @@ def command(quiet: bool, as_json: bool) -> None:
     printer.line("What to do" if todo else "Nothing to repair, rebuild or set on this machine.")
     for text in todo:
         printer.line(f"  * {text}")
+
+
+def facts() -> dict[str, Any]:
+    """What `samedge.machine.facts.machine` tells, and what lies in the engine cache."""
+    from samedge.machine.facts import machine
+    from samedge.runtime.engines.report import engine_cache
+
+    found = machine()
+    openvino, libraries = found["openvino"], found["nvidia"]["libraries"]
+    versions = {name: item and item["version"] for name, item in libraries.items()}
+    processors = {item["device"]: item["name"] for item in openvino.get("devices", [])}
+    found["engine_cache"] = engine_cache(openvino.get("version"), processors, versions)
+    return found
 
 
 def abilities(found: dict[str, Any]) -> list[dict[str, Any]]:

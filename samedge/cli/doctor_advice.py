@@ -6,7 +6,7 @@ from typing import Any
 
 
 def advice(found: dict[str, Any]) -> list[str]:
-    """What to do about a machine as `samedge.machine.facts.machine` describes it."""
+    """What to do about a machine as `samedge.cli.doctor.facts` describes it."""
     from samedge.machine import jetson, nvidia
 
     return [

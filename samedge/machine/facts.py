@@ -17,7 +17,6 @@ from samedge.machine.cpu import governor, physical_cores, usable_cpus
 from samedge.machine.jetson import jetson
 from samedge.machine.memory import group_limit, meminfo, room
 from samedge.machine.nvidia import nvidia
-from samedge.runtime.engines.report import engine_cache
 
 # Extra -> (what for, packages by their names on the package index). A test compares the packages
 # with pyproject.toml; "" is what samedge always brings.
@@ -63,19 +62,15 @@ _BOARD = Path("/proc/device-tree/model")
 
 def machine() -> dict[str, Any]:
     """Everything, as plain JSON values: the keys are those of the functions below."""
-    devices, gpus = openvino_devices(), nvidia()
-    versions = {name: item and item["version"] for name, item in gpus["libraries"].items()}
-    processors = {item["device"]: item["name"] for item in devices.get("devices", [])}
     return {
         "python": python(),
         "system": system(),
         "cpu": cpu(),
         "memory": memory(),
         "packages": packages(),
-        "openvino": devices,
-        "nvidia": gpus,
+        "openvino": openvino_devices(),
+        "nvidia": nvidia(),
         "jetson": jetson(),
-        "engine_cache": engine_cache(devices.get("version"), processors, versions),
     }
 
 

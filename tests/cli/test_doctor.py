@@ -11,19 +11,18 @@ from typing import Any
 import pytest
 
 from samedge.cli import run
-from samedge.cli.doctor import _machine_rows, abilities
+from samedge.cli.doctor import _machine_rows, abilities, facts
 from samedge.cli.doctor_advice import advice
 from samedge.machine import facts as module
 from samedge.machine import memory
 from samedge.machine import nvidia as nvidia_module
-from samedge.machine.facts import machine
 from samedge.machine.nvidia import nvidia
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """This machine."""
-    return machine()
+    return facts()
 
 
 def test_json_is_complete(capsys: pytest.CaptureFixture[str]) -> None:

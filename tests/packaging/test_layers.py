@@ -38,8 +38,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 RANK = {unit: rank for rank, line in enumerate(LAYERS) for unit in line}
 
-# Steps up that are still to be taken down.
-UPWARD = {("machine", "runtime"), ("models", "checkpoint")}
 # Named in a table of the runtime's and imported only when somebody asks for it by that name: what
 # needs more than a cart has.
 ON_REQUEST = {"samedge.export.half.emulation_backend"}
@@ -134,7 +132,7 @@ def test_imports_point_down(module: str) -> None:
         if other in (unit, ""):
             continue
         assert other in RANK, f"{path}:{line}: {target} is in no layer"
-        if RANK[other] >= RANK[unit] and (unit, other) not in UPWARD:
+        if RANK[other] >= RANK[unit]:
             wrong.append(f"{path}:{line}: {unit} imports {target}")
     assert not wrong, "\n".join(wrong)
 

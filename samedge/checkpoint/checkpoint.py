@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from samedge.checkpoint.messages import file_line, some, vit_title
+from samedge.checkpoint.messages import file_line
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import Variant, record
 from samedge.families import Family
+from samedge.models.presets import vit_title
+from samedge.models.shapes import some
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,7 +49,7 @@ class Checkpoint:
     @property
     def config(self) -> Any:
         """All sizes of the model that `build` makes: a SamConfig (`samedge.models`)."""
-        return record(self.kind).load_builder().config(self.variant.config)
+        return record(self.kind).network.config(self.variant.config)
 
     def build(self, copy: bool = True) -> nn.Module:
         """The model: eager, float32, eval mode.
@@ -57,7 +59,7 @@ class Checkpoint:
                 where the file is memory-mapped takes no memory of its own. For folding: a model
                 that is trained would change the checkpoint.
         """
-        builder = record(self.kind).load_builder()
+        builder = record(self.kind).network
         model = builder.build(self.variant.config, self.tensors, copy)
         formats = ", ".join(dict.fromkeys(file.format for file in self.files))
         origin: Any = model  # torch declares every attribute of a module as tensor or module

@@ -4,31 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from samedge.errors import CheckpointError
+from samedge.models.lora import merged_delta
 
 _SAME = 1e-5  # of the largest weight: merging and taking apart again rounds
-
-
-def merged_delta(a: Tensor, b: Tensor) -> Tensor:
-    """What loralib's factors add to a weight, `B A / r`; the alpha of its branches is 1.
-
-    Args:
-        a: `lora_A` `[r * n, in]`, n branches below each other.
-        b: `lora_B` `[rows, r]`, their outputs below each other.
-
-    Returns:
-        `[rows, in]`; for the query and value branches of a qkv layer (n = 2) `[rows / 2 * 3, in]`
-        with zeros for the key.
-    """
-    rank = b.shape[1]
-    n = a.shape[0] // rank
-    parts = [y @ x for x, y in zip(a.chunk(n), b.chunk(n), strict=True)]
-    if n == 2:
-        parts.insert(1, torch.zeros_like(parts[0]))
-    return torch.cat(parts) / rank
 
 
 def settle_merged(

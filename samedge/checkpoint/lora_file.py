@@ -8,18 +8,18 @@ from pathlib import PurePath
 from typing import Any
 
 from samedge.checkpoint.messages import (
-    encoder_title,
     file_line,
     file_notes,
     reference_shapes,
     sam_name,
     shapes_of,
-    some,
 )
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import Record, record
 from samedge.checkpoint.samed import LoraSizes, lora_sizes
 from samedge.errors import CheckpointError
+from samedge.models.presets import encoder_title
+from samedge.models.shapes import some
 
 
 @dataclass(frozen=True)

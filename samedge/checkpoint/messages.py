@@ -10,25 +10,11 @@ from samedge.checkpoint.options import Options
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import RECORDS, Record, loadable, record
 from samedge.checkpoint.samed import lora_file_shapes
-from samedge.checkpoint.sizes import Shapes
 from samedge.errors import CheckpointError, ModelError, NotSupportedError
+from samedge.models.shapes import Shapes, differences, some
 
 # Beginnings of the SHA-256 of SAM's official files, which are part of their names.
 OFFICIAL_SAM = {"vit_b": "01ec64", "vit_l": "0b3195", "vit_h": "4b8939"}
-
-_NAMED = 4  # tensors named in a message
-_VITS = {"vit_b": "ViT-B", "vit_l": "ViT-L", "vit_h": "ViT-H"}
-
-
-def vit_title(vit: str) -> str:
-    """ "vit_b" -> "ViT-B"."""
-    return _VITS.get(vit, "a ViT of its own size")
-
-
-def encoder_title(vit: str, blocks: int, width: int) -> str:
-    """ "ViT-B (12 blocks of width 768)", or "an encoder of 4 blocks of width 32"."""
-    size = f"{blocks} blocks of width {width}"
-    return f"{_VITS[vit]} ({size})" if vit in _VITS else f"an encoder of {size}"
 
 
 def sam_name(vit: str) -> str:
@@ -62,31 +48,6 @@ def file_notes(file: SourceFile, dropped: list[str] | None = None) -> list[str]:
     return notes
 
 
-def some(names: list[str]) -> str:
-    """The first few names and how many more there are."""
-    shown = [name if len(name) <= 100 else name[:97] + "..." for name in names[:_NAMED]]
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(shown) + more
-
-
-def differences(expected: Shapes, found: Shapes, extra: str = "extra") -> str:
-    """What is missing, extra and misshapen, first names only; empty if nothing is.
-
-    Args:
-        expected, found: names and shapes.
-        extra: what to call tensors that are not expected.
-    """
-    missing = [key for key in expected if key not in found]
-    more = [key for key in found if key not in expected]
-    wrong = [
-        f"{key} {list(found[key])} instead of {list(shape)}"
-        for key, shape in expected.items()
-        if key in found and found[key] != shape
-    ]
-    parts = (("missing", missing), (extra, more), ("of another shape", wrong))
-    return "; ".join(f"{what}: {some(names)}" for what, names in parts if names)
-
-
 def shapes_of(file: SourceFile) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a file's tensors."""
     return {key: tuple(value.shape) for key, value in file.tensors.items()}
@@ -96,7 +57,7 @@ def shapes_of(file: SourceFile) -> dict[str, tuple[int, ...]]:
 def reference_shapes(name: str) -> Shapes:
     """Names and shapes of the usual ViT-B file of the record called `name`."""
     found = record(name)
-    shapes = found.load_builder().preset_shapes("vit_b", **found.example)
+    shapes = found.network.preset_shapes("vit_b", **found.example)
     return lora_file_shapes(shapes) if found.base else shapes
 
 
@@ -170,6 +131,6 @@ def _nearest(found: Shapes) -> tuple[Record, Shapes]:
         return nearest, usual
     try:  # of its own size rather than of the usual one
         variant = nearest.variant(found, {}, Options())
-        return nearest, nearest.load_builder().shapes(variant.config)
+        return nearest, nearest.network.shapes(variant.config)
     except (CheckpointError, ModelError):
         return nearest, usual

@@ -15,7 +15,7 @@ from samedge.checkpoint import messages, samed
 from samedge.checkpoint.checkpoint import Checkpoint
 from samedge.checkpoint.lora import settle_merged
 from samedge.checkpoint.lora_file import LoraFile, lora_file, needs_base
-from samedge.checkpoint.messages import differences, encoder_title, file_notes, sam_name, vit_title
+from samedge.checkpoint.messages import file_notes, sam_name
 from samedge.checkpoint.options import Options, make_options
 from samedge.checkpoint.pour import pour_sam_into_samus
 from samedge.checkpoint.reader import SourceFile, read_file, source_from_tensors
@@ -28,6 +28,8 @@ from samedge.checkpoint.records import (
     serves,
 )
 from samedge.errors import CheckpointError, ModelError, NotSupportedError
+from samedge.models.presets import encoder_title, vit_title
+from samedge.models.shapes import differences
 
 # Constants that some training scripts register as buffers; families.py has them.
 _HARMLESS = frozenset(("pixel_mean", "pixel_std"))
@@ -162,7 +164,7 @@ def _single(part: _Part, said: Options) -> Checkpoint:
     shapes = messages.shapes_of(file)
     with _looks_like(file.name, found):
         variant = found.variant(shapes, file.config, said)
-        expected = found.load_builder().shapes(variant.config)
+        expected = found.network.shapes(variant.config)
     tensors = {k: v for k, v in file.tensors.items() if k in expected or k not in _HARMLESS}
     problems = differences(expected, {k: tuple(v.shape) for k, v in tensors.items()})
     if problems:
@@ -194,7 +196,7 @@ def _made(
     notes: list[str],
 ) -> Checkpoint:
     return Checkpoint(
-        family=found.load_builder().config(variant.config).family,
+        family=found.network.config(variant.config).family,
         kind=found.name,
         variant=variant,
         tensors=tensors,
@@ -271,7 +273,7 @@ def _attach(sam: _Part, lora: _Part, said: Options) -> Checkpoint:
     with _looks_like(lora.file.name, found):
         config = samed.samed_config(base.variant.config, own.sizes, said)
         variant = found.settled(config, said, own.ranks)
-    model = found.load_builder().shapes(variant.config)
+    model = found.network.shapes(variant.config)
     problems = differences(samed.lora_file_shapes(model), messages.shapes_of(lora.file))
     if problems:
         raise _does_not_fit(own, base, problems)
@@ -348,7 +350,7 @@ def _matching(checkpoint: Checkpoint, family: str | None) -> Checkpoint:
         )
     sizes = {k: v for k, v in checkpoint.variant.config.items() if k in _shared_sizes()}
     with _looks_like(_names(checkpoint), found):
-        expected = wanted.load_builder().names({**sizes, **wanted.example})
+        expected = wanted.network.names({**sizes, **wanted.example})
     problems = differences(dict.fromkeys(expected, ()), dict.fromkeys(checkpoint.tensors, ()))
     advice = f"Open it as family='{checkpoint.family.name}'"
     if (wanted.name, found.name) in _COMBINATIONS and not found.base:
@@ -363,7 +365,7 @@ def _matching(checkpoint: Checkpoint, family: str | None) -> Checkpoint:
 
 def _shared_sizes() -> frozenset[str]:
     """Config fields that mean the same in all families and decide which tensors there are."""
-    return record("sam").load_builder().fields - {"img_size", "rel_pos_grid"} | {"cnn_channels"}
+    return record("sam").network.fields - {"img_size", "rel_pos_grid"} | {"cnn_channels"}
 
 
 def _names(checkpoint: Checkpoint) -> str:

@@ -10,17 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from samedge.checkpoint import sizes
 from samedge.checkpoint.options import Options, recorded_fields
-from samedge.checkpoint.sizes import Shapes
 from samedge.errors import CheckpointError
 from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from samedge.models.build import (
+    AUTOSAMUS_BUILDER,
+    MEDSAM_BUILDER,
+    MSA_BUILDER,
+    SAM_BUILDER,
+    SAMED_BUILDER,
+    SAMUS_BUILDER,
+    FamilyBuilder,
+)
+from samedge.models.shapes import Shapes
 
 
 @dataclass(frozen=True)
@@ -49,48 +54,6 @@ class Variant:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-class Config(Protocol):
-    """What a model config tells about itself."""
-
-    @property
-    def vit(self) -> str: ...
-    @property
-    def img_size(self) -> int: ...
-    @property
-    def grid(self) -> int: ...
-    @property
-    def low_res(self) -> int: ...
-    @property
-    def num_mask_tokens(self) -> int: ...
-    @property
-    def family(self) -> Family: ...
-
-
-class Builder(Protocol):
-    """How `samedge.models` builds one family; one instance per family in `samedge.models.build`."""
-
-    @property
-    def fields(self) -> frozenset[str]:
-        """Names of the fields of the model config."""
-
-    def config(self, fields: Mapping[str, Any]) -> Config:
-        """The model config with these fields; ModelError if they do not fit each other."""
-
-    def shapes(self, fields: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of all tensors of the model with these config fields."""
-
-    def preset_shapes(self, vit: str, **changes: Any) -> dict[str, tuple[int, ...]]:
-        """The same for the official checkpoint of size `vit`; `changes` override fields."""
-
-    def names(self, fields: Mapping[str, Any]) -> list[str]:
-        """Tensor names of a model of these sizes; fields that the family lacks are left out."""
-
-    def build(
-        self, fields: Mapping[str, Any], tensors: Mapping[str, Tensor], copy: bool = True
-    ) -> nn.Module:
-        """The model with these tensors, or with copies of them."""
-
-
 @dataclass(frozen=True)
 class Record:
     """How to recognise and read one family.
@@ -104,7 +67,7 @@ class Record:
         also: further names for `family=` that this record serves.
         same_as: its tensors are those of this other record, so only `family=` tells.
         sizes: (names and shapes) -> fields of the family's model config.
-        builder: name of its `Builder` in `samedge.models.build`; empty: not loadable.
+        builder: makes its config and network; None: not loadable.
         adapter: kind of its adapter.
         ranks: (names and shapes) -> hidden widths of the adapter's parts.
         configure: (config fields, what the user said) -> config fields with that in them.
@@ -121,7 +84,7 @@ class Record:
     also: tuple[str, ...] = ()
     same_as: str = ""
     sizes: Callable[[Shapes], dict[str, Any]] | None = None
-    builder: str = ""
+    builder: FamilyBuilder[Any] | None = None
     adapter: str = "none"
     ranks: Callable[[Shapes], dict[str, int]] | None = None
     configure: Callable[[dict[str, Any], Options], dict[str, Any]] | None = None
@@ -132,7 +95,7 @@ class Record:
     @property
     def loadable(self) -> bool:
         """Whether samedge can open it, alone or with its base."""
-        return bool(self.builder)
+        return self.builder is not None
 
     def fits(self, names: Mapping[str, Any]) -> bool:
         """Whether all markers are found."""
@@ -142,10 +105,11 @@ class Record:
         """The first tensor name that tells this family from the others."""
         return next(name for name in names if re.search(self.markers[0], name))
 
-    def load_builder(self) -> Builder:
-        """The object behind `builder`; imported late, because models are a layer above."""
-        builder: Builder = getattr(import_module("samedge.models.build"), self.builder)
-        return builder
+    @property
+    def network(self) -> FamilyBuilder[Any]:
+        """Its builder; only for records that are loadable."""
+        assert self.builder is not None, self.name
+        return self.builder
 
     def variant(self, shapes: Shapes, recorded: Mapping[str, Any], said: Options) -> Variant:
         """Sizes of a checkpoint of this family.
@@ -161,7 +125,7 @@ class Record:
             ModelError: sizes that do not fit each other.
         """
         assert self.sizes is not None, self.name
-        config = self.sizes(shapes) | recorded_fields(recorded, self.load_builder().fields)
+        config = self.sizes(shapes) | recorded_fields(recorded, self.network.fields)
         return self.settled(config, said, self.ranks(shapes) if self.ranks else {})
 
     def settled(self, config: dict[str, Any], said: Options, ranks: dict[str, int]) -> Variant:
@@ -172,7 +136,7 @@ class Record:
             raise CheckpointError(f"it leaves nothing to choose as '{odd[0]}'; {takes}")
         if self.configure is not None:
             config = self.configure(config, said)
-        made = self.load_builder().config(config)
+        made = self.network.config(config)
         if said.input_size not in (None, made.img_size):
             raise CheckpointError(
                 f"its tensors are for an input of {made.img_size} px, not "
@@ -245,7 +209,7 @@ RECORDS: tuple[Record, ...] = (
         about="SAMUS that makes its own prompt: ultrasound frames in, one object's mask out",
         family=AUTOSAMUS,
         sizes=sizes.autosamus_sizes,
-        builder="AUTOSAMUS_BUILDER",
+        builder=AUTOSAMUS_BUILDER,
         adapter="samus",
         ranks=sizes.samus_ranks,
     ),
@@ -255,7 +219,7 @@ RECORDS: tuple[Record, ...] = (
         (r"^(sa|cti|cit)_a_\d+$", r"^w_a_\d+$"),
         about="SAMed with low-rank branches in the mask decoder as well",
         family=SAMED,
-        builder="SAMED_BUILDER",
+        builder=SAMED_BUILDER,
         adapter="lora (encoder and decoder)",
         options=("classes", "rank", "input_size"),
         base="sam",
@@ -267,7 +231,7 @@ RECORDS: tuple[Record, ...] = (
         (r"^w_a_\d+$",),
         about="SAM with low-rank branches and one mask per class: an image in, a class map out",
         family=SAMED,
-        builder="SAMED_BUILDER",
+        builder=SAMED_BUILDER,
         adapter="lora (encoder)",
         options=("classes", "rank", "input_size"),
         base="sam",
@@ -280,7 +244,7 @@ RECORDS: tuple[Record, ...] = (
         family=MSA,
         also=(MSA.name,),
         sizes=sizes.msa_lora_sizes,
-        builder="MSA_BUILDER",
+        builder=MSA_BUILDER,
         adapter="lora (encoder, loralib)",
         ranks=sizes.msa_lora_ranks,
         configure=configure_msa,
@@ -300,7 +264,7 @@ RECORDS: tuple[Record, ...] = (
         family=MSA,
         also=(MSA_3D.name,),
         sizes=sizes.msa_adapter_sizes,
-        builder="MSA_BUILDER",
+        builder=MSA_BUILDER,
         adapter="msa",
         ranks=sizes.msa_ranks,
         configure=configure_msa,
@@ -316,7 +280,7 @@ RECORDS: tuple[Record, ...] = (
         about="SAM for ultrasound: a CNN branch and adapters, grey frames at 256 px",
         family=SAMUS,
         sizes=sizes.samus_sizes,
-        builder="SAMUS_BUILDER",
+        builder=SAMUS_BUILDER,
         adapter="samus",
         ranks=sizes.samus_ranks,
     ),
@@ -328,7 +292,7 @@ RECORDS: tuple[Record, ...] = (
         family=MEDSAM,
         same_as="sam",
         sizes=sizes.sam_sizes,
-        builder="MEDSAM_BUILDER",
+        builder=MEDSAM_BUILDER,
     ),
     Record(
         "sam",
@@ -337,7 +301,7 @@ RECORDS: tuple[Record, ...] = (
         about="SAM itself: points, boxes and masks as prompts",
         family=SAM,
         sizes=sizes.sam_sizes,
-        builder="SAM_BUILDER",
+        builder=SAM_BUILDER,
     ),
 )
 

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from samedge.checkpoint.options import Options
 from samedge.checkpoint.pour import resize_position_tables
-from samedge.checkpoint.sizes import Shapes, count, dimension, mask_tokens
+from samedge.checkpoint.sizes import count, dimension, mask_tokens
 from samedge.errors import CheckpointError
+from samedge.models.shapes import Shapes
 
 _DECODER_ATTENTIONS = {
     "sa": "self_attn",

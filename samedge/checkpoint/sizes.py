@@ -6,12 +6,10 @@ Each returns fields of the family's model config; what shapes do not show keeps 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from samedge.errors import CheckpointError
-
-Shapes = Mapping[str, tuple[int, ...]]
+from samedge.models.shapes import Shapes
 
 _ENCODER, _DECODER = "image_encoder.", "mask_decoder."
 SAM_TABLE, MSA_TABLE = "rel_pos_h", "rel_h"

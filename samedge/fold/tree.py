@@ -6,8 +6,8 @@ import re
 
 import torch
 
-from samedge.checkpoint.lora import merged_delta
 from samedge.fold.report import Notes
+from samedge.models.lora import merged_delta
 
 
 class Tree:

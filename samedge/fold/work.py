@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from samedge.checkpoint.messages import vit_title
 from samedge.fold.layers import Block
 from samedge.fold.model import FoldedModel
 from samedge.machine.memory import Need, require_room
 from samedge.machine.needs import GATE, Work, derive_needs, export_needs, fold_needs
 from samedge.models import MsaConfig, PromptableModel, SamConfig
+from samedge.models.presets import vit_title
 
 if TYPE_CHECKING:
     from samedge.families import Family

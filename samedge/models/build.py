@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from samedge.checkpoint.messages import differences
 from samedge.errors import CheckpointError
 from samedge.models.autosamus import Autosamus
 from samedge.models.config import (
@@ -27,6 +26,7 @@ from samedge.models.presets import preset
 from samedge.models.sam import PromptableModel, Sam, initialise
 from samedge.models.samed import Samed
 from samedge.models.samus import Samus
+from samedge.models.shapes import differences
 
 _Config = TypeVar("_Config", bound=SamConfig)
 _Model = TypeVar("_Model", bound=PromptableModel)

@@ -11,7 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from samedge.checkpoint.lora import merged_delta
+
+def merged_delta(a: Tensor, b: Tensor) -> Tensor:
+    """What loralib's factors add to a weight, `B A / r`; the alpha of its branches is 1.
+
+    Args:
+        a: `lora_A` `[r * n, in]`, n branches below each other.
+        b: `lora_B` `[rows, r]`, their outputs below each other.
+
+    Returns:
+        `[rows, in]`; for the query and value branches of a qkv layer (n = 2) `[rows / 2 * 3, in]`
+        with zeros for the key.
+    """
+    rank = b.shape[1]
+    n = a.shape[0] // rank
+    parts = [y @ x for x, y in zip(a.chunk(n), b.chunk(n), strict=True)]
+    if n == 2:
+        parts.insert(1, torch.zeros_like(parts[0]))
+    return torch.cat(parts) / rank
 
 
 class LoraQkv(nn.Module):

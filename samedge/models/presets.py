@@ -16,6 +16,18 @@ from samedge.models.config import (
 )
 
 _Config = TypeVar("_Config", bound=SamConfig)
+_TITLES = {"vit_b": "ViT-B", "vit_l": "ViT-L", "vit_h": "ViT-H"}
+
+
+def vit_title(vit: str) -> str:
+    """ "vit_b" -> "ViT-B"."""
+    return _TITLES.get(vit, "a ViT of its own size")
+
+
+def encoder_title(vit: str, blocks: int, width: int) -> str:
+    """ "ViT-B (12 blocks of width 768)", or "an encoder of 4 blocks of width 32"."""
+    size = f"{blocks} blocks of width {width}"
+    return f"{_TITLES[vit]} ({size})" if vit in _TITLES else f"an encoder of {size}"
 
 
 def preset(config_type: type[_Config], vit: str, **changes: Any) -> _Config:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from samedge import models, open_checkpoint
-from samedge.checkpoint.lora import merged_delta, settle_merged
+from samedge.checkpoint.lora import settle_merged
 from samedge.errors import CheckpointError
-from samedge.models.lora import LoraLinear
+from samedge.models.lora import LoraLinear, merged_delta
 from tests.checkpoint.tiny_files import whole
 
 StateDict = dict[str, Tensor]

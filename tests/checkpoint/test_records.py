@@ -48,8 +48,8 @@ def test_families_of_the_official_files(manifest: str, family: str) -> None:
     if not found.base:  # files that complete a base: test_samed.py
         variant = found.variant(shapes, {}, Options())
         assert variant.vit == "vit_b"
-        assert found.load_builder().shapes(variant.config) == shapes
-        made = found.load_builder().config(variant.config)
+        assert found.network.shapes(variant.config) == shapes
+        made = found.network.config(variant.config)
         assert made.img_size == variant.input_size
 
 
@@ -75,7 +75,7 @@ def test_official_sizes_are_detected(
     assert found.family == family
     variant = found.variant(shapes, {}, Options())
     assert variant.vit == vit
-    assert found.load_builder().config(variant.config) == config
+    assert found.network.config(variant.config) == config
     if not changes:
         assert config.family == family
 

@@ -150,7 +150,7 @@ def test_official_sizes(manifest: str, kind: str, vit: str, rank: int, classes: 
     sam = record("sam").variant(model_shapes(models.sam_config(vit)), {}, Options())
     config = samed_config(sam.config, sizes, Options())
     variant = record(kind).settled(config, Options(), sizes.ranks)
-    made = record(kind).load_builder().config(variant.config)
+    made = record(kind).network.config(variant.config)
     wanted = models.preset(
         models.SamedConfig,
         vit,
@@ -319,7 +319,7 @@ def test_nothing_is_copied_but_what_is_resized(saved: Save) -> None:
         lora_sizes({k: tuple(v.shape) for k, v in lora.items()}),
         Options(input_size=128),
     )
-    tensors, _ = attach(sam, lora, config, record("samed").load_builder().shapes(config))
+    tensors, _ = attach(sam, lora, config, record("samed").network.shapes(config))
     given_storages = {v.data_ptr() for v in (*sam.values(), *lora.values())}
     fresh = [name for name, tensor in tensors.items() if tensor.data_ptr() not in given_storages]
     assert fresh == [

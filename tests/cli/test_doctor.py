@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from samedge.cli import doctor as doctor_module
 from samedge.cli import run
 from samedge.cli.doctor import _machine_rows, abilities, facts
 from samedge.cli.doctor_advice import advice
@@ -200,7 +201,7 @@ def test_advice_is_printed_and_in_the_json(
 ) -> None:
     stale = [{"engine": "x", "why": "it was built by OpenVINO 1, here is 2", "mb": 12.0}]
     changed = {**found, "engine_cache": {"engines": 3, "mb": 20.0, "stale": stale}}
-    monkeypatch.setattr(module, "machine", lambda: changed)
+    monkeypatch.setattr(doctor_module, "facts", lambda: changed)
     assert run(["doctor"]) == 0
     text = capsys.readouterr().out
     assert "What to do" in text
@@ -208,6 +209,6 @@ def test_advice_is_printed_and_in_the_json(
     assert run(["doctor", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["advice"][0].startswith("1 of 3 cached engines")
     nothing = {"engines": 0, "mb": 0.0, "stale": []}
-    monkeypatch.setattr(module, "machine", lambda: {**changed, "engine_cache": nothing})
+    monkeypatch.setattr(doctor_module, "facts", lambda: {**changed, "engine_cache": nothing})
     assert run(["doctor"]) == 0
     assert "Nothing to repair" in capsys.readouterr().out

@@ -73,7 +73,8 @@ def command(
     --checkpoint and --untrained go the whole way from weights to a bundle, which is used again if
     it is in the folder and intact. A model without prompts segments each frame by itself.
     """
-    from samedge.prompts.prompt import PromptPlan, parse_point
+    from samedge.prompts.plan import PromptPlan
+    from samedge.prompts.prompt import parse_point
     from samedge.stream.segmenting import Options
 
     if sum((checkpoint is not None, bundle is not None, untrained)) > 1:
@@ -103,7 +104,7 @@ def _run(
     from samedge.bundle import Bundle
     from samedge.cli.segmenting import segment_into
     from samedge.files.whole import make_folder
-    from samedge.prompts.prompt import PromptPlan
+    from samedge.prompts.plan import PromptPlan
     from samedge.runtime import load
     from samedge.sources.opening import open_source
     from samedge.stream.sinks.folder import OutputFolder, Wanted

@@ -13,7 +13,7 @@ from samedge.errors import PromptError, SamEdgeError, SourceError
 
 if TYPE_CHECKING:
     from samedge.families import Family
-    from samedge.prompts.prompt import PromptPlan
+    from samedge.prompts.plan import PromptPlan
     from samedge.sources.frame import Box, Source
     from samedge.stream.segmenting import Options
 
@@ -199,7 +199,7 @@ def command(
     content: PNG, JPEG, BMP, TIFF, a video, DICOM, NIfTI, a numpy array (.npy, .npz), a folder of
     images, or a folder with the slices of one DICOM series.
     """
-    from samedge.prompts.prompt import PromptPlan
+    from samedge.prompts.plan import PromptPlan
     from samedge.stream.segmenting import Options
 
     plan = PromptPlan(points, labels, boxes, objects)
@@ -243,7 +243,7 @@ def _run(job: _Job, printer: Printer) -> dict[str, Any]:
     """Check everything that can be checked before the engine starts, then segment."""
     from samedge.bundle import Bundle
     from samedge.cli.segmenting import segment_into
-    from samedge.prompts.prompt import missing_prompt
+    from samedge.prompts.plan import missing_prompt
     from samedge.runtime import load
     from samedge.stream.classes import choose_classes
     from samedge.stream.options import check_options

@@ -8,7 +8,7 @@ from typing import Any
 from samedge.cli.printing import Printer
 from samedge.cli.steps import progress_bars
 from samedge.progress import Step
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 from samedge.sources.frame import Source
 from samedge.stream.segmenting import Options, Segmenter, segment_source
 from samedge.stream.sinks.folder import OutputFolder

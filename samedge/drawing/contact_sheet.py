@@ -9,18 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.drawing.palette import colour_of
-from samedge.drawing.text import (
-    ALERT,
-    FAINT,
-    INK,
-    PAPER,
-    Colour,
-    draw_text,
-    fit_height,
-    grouped,
-    text_width,
-)
+from samedge.drawing.colours import ALERT, FAINT, INK, PAPER, Colour, colour_of
+from samedge.drawing.text import draw_text, fit_height, grouped, text_width
 
 WIDTH = 1600
 COLUMNS = 4

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.drawing.palette import colour_of
-from samedge.drawing.text import FAINT, INK, PAPER, Colour, draw_text, fit_height, text_width
+from samedge.drawing.colours import FAINT, INK, PAPER, Colour, colour_of
+from samedge.drawing.text import draw_text, fit_height, text_width
 from samedge.prompts.prompt import Prompt
 
 _FILL = 0.26

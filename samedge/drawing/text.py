@@ -6,12 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Colour = tuple[int, int, int]
-
-INK: Colour = (238, 238, 240)
-FAINT: Colour = (150, 152, 158)
-PAPER: Colour = (20, 21, 24)
-ALERT: Colour = (255, 190, 60)
+from samedge.drawing.colours import INK, Colour
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAP_PX = 22.0  # height of a capital letter at font scale 1

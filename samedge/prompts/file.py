@@ -12,11 +12,13 @@ in the wrong place.
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,12 +110,7 @@ def parse_prompts(text: str, name: str) -> PromptFile:
     Raises:
         PromptError: names the line.
     """
-    # Not splitlines(): that also splits at characters that editors do not count as lines.
-    lines = [(i, line.strip()) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not lines:
-        raise PromptError(f"{name} is empty; expected CSV: {_HEADERS}")
-    columns, kind = _columns(lines[0][1], f"line {lines[0][0]} of {name}")
-    rows = [_row(line, number, columns, kind, name) for number, line in lines[1:]]
+    rows, columns, kind = _rows(text, name)
     if not rows:
         raise PromptError(f"{name} has a header and no prompts")
     frames: dict[int, list[Row]] = {}
@@ -128,24 +125,53 @@ def parse_prompts(text: str, name: str) -> PromptFile:
     return PromptFile(name, "point" if kind == POINT else "box", prompts, first)
 
 
-def _columns(line: str, where: str) -> tuple[list[str], tuple[str, ...]]:
-    """Names of the columns, and whether they are of points or boxes."""
-    columns = [cell.strip().lower() for cell in line.split(",")]
+def _rows(text: str, name: str) -> tuple[list[Row], list[str], tuple[str, ...]]:
+    """All rows, the names of their columns, and whether they are points or boxes."""
+    # Not splitlines(): that also splits at characters that editors do not count as lines.
+    lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise PromptError(f"{name} is empty; expected CSV: {_HEADERS}")
+    at = 0
+
+    def feed() -> Iterator[str]:
+        nonlocal at
+        for number, line in lines:
+            at = number
+            yield line
+
+    reader = csv.DictReader(feed(), strict=True)
+    try:
+        names = [cell.strip().lower() for cell in reader.fieldnames or ()]
+        kind = _kind(names, f"line {at} of {name}")
+        reader.fieldnames = names
+        rows = [_row(cells, at, kind, name) for cells in reader]
+    except csv.Error as error:
+        raise PromptError(
+            f"line {at} of {name} is no CSV ({error}); expected {_HEADERS}"
+        ) from error
+    return rows, names, kind
+
+
+def _kind(columns: Sequence[str], where: str) -> tuple[str, ...]:
+    """Whether the columns are of points or of boxes."""
     names = set(columns)
     optional = {POINT: {"label", "object"}, BOX: {"object"}}
     for kind, more in optional.items():
         needed = {"frame", *kind}
         if len(names) == len(columns) and needed <= names <= needed | more:
-            return columns, kind
+            return kind
     raise PromptError(f"{where} is no header for prompts; expected {_HEADERS}")
 
 
-def _row(line: str, number: int, columns: list[str], kind: tuple[str, ...], name: str) -> Row:
-    where = f"line {number} of {name}"
-    texts = [cell.strip() for cell in line.split(",")]
-    if len(texts) != len(columns):
-        raise PromptError(f"{where} has {len(texts)} cells; its header has {len(columns)}")
-    cells = dict(zip(columns, texts, strict=True))
+def _row(given: Mapping[Any, Any], line: int, kind: tuple[str, ...], name: str) -> Row:
+    """One row from what csv.DictReader makes of it: None is the key of cells without a column, and
+    the value of columns without a cell."""
+    where = f"line {line} of {name}"
+    extra = len(given.get(None, ()))
+    cells = {key: text.strip() for key, text in given.items() if isinstance(text, str)}
+    columns = len(given) - bool(extra)
+    if extra or len(cells) < columns:
+        raise PromptError(f"{where} has {len(cells) + extra} cells; its header has {columns}")
     for column in kind:
         if not _NUMBER.fullmatch(cells[column]):
             raise _odd(where, column, cells[column], "a number of pixels")
@@ -157,7 +183,7 @@ def _row(line: str, number: int, columns: list[str], kind: tuple[str, ...], name
         raise _odd(where, "label", label, "1 (inside the object) or 0 (outside)")
     frame = _count(cells["frame"], where, "frame", 0, MAX_FRAME)
     owner = _count(cells.get("object", "1"), where, "object", 1, MAX_OBJECT)
-    return Row(number, frame, numbers, int(label), owner)
+    return Row(line, frame, numbers, int(label), owner)
 
 
 def _count(text: str, where: str, column: str, low: int, high: int) -> int:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
+from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Frame, Pixels, Source, Warn, check_size
 from samedge.sources.image_header import read_header
 from samedge.sources.intensity import Intensity
-from samedge.sources.quiet import quiet_cv2
 from samedge.sources.sniff import IMAGE_KINDS, read_bytes, read_head, sniff
 
 # 16-bit images that reach it use the whole range; the others come from scanners with fewer bits.

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import SourceError
-from samedge.sources.damage import damaged
+from samedge.sources.foreign import damaged, quiet_nibabel
 from samedge.sources.frame import Warn
 from samedge.sources.intensity import Intensity
 from samedge.sources.nifti_layout import NiftiLayout
-from samedge.sources.quiet import quiet_nibabel
 from samedge.sources.volume import Slices, VolumeSource, check_bytes, is_numeric
 
 GZIP = b"\x1f\x8b"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.files.whole import whole_path
-from samedge.sources.quiet import quiet_nibabel
+from samedge.sources.foreign import quiet_nibabel
 
 # Everything that says where a voxel lies; all other fields stay at their defaults, since texts
 # (descrip, db_name, aux_file, intent_name) and extensions may name a patient.

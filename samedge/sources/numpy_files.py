@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from samedge.errors import SourceError
-from samedge.sources.damage import damaged
+from samedge.sources.foreign import damaged
 from samedge.sources.frame import Warn
 from samedge.sources.intensity import Intensity
 from samedge.sources.volume import Slices, VolumeSource, check_bytes, is_numeric

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from samedge.errors import SourceError
+from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Frame, Source, Warn, check_size
-from samedge.sources.quiet import quiet_cv2
 
 DEFAULT_RATE = 25.0
 

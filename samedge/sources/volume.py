@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
-from samedge.sources.damage import damaged
+from samedge.sources.foreign import damaged
 from samedge.sources.frame import Frame, Source, Warn, check_size
 from samedge.sources.intensity import Intensity, check_finite, choose_range
 

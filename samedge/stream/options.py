@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from samedge.errors import PromptError, SourceError
 from samedge.families import Family
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 from samedge.prompts.tracking import MIN_AREA_PX
 from samedge.sources.frame import Box, Source
 

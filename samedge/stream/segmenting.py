@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from samedge.errors import SourceError
 from samedge.families import Family
-from samedge.prompts.prompt import Prompt, PromptPlan
+from samedge.prompts.plan import PromptPlan
+from samedge.prompts.prompt import Prompt
 from samedge.prompts.tracking import Tracker
 from samedge.sources.frame import Box, Frame, Source
 from samedge.stream.classes import default_classes, number_of

@@ -17,7 +17,7 @@ from samedge.drawing.overlay import Line, add_caption, display_scale, draw_overl
 from samedge.drawing.png import write_png
 from samedge.drawing.text import fit_height, grouped, text_width
 from samedge.errors import OutputError
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 from samedge.stream.sinks import mp4
 from samedge.stream.sinks.mp4 import Mp4Writer, pad_to_even
 

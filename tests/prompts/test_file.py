@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from samedge.errors import PromptError
 from samedge.families import MEDSAM, SAM, SAMED, SAMUS
 from samedge.prompts.file import parse_prompts, read_prompts
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 
 NUMBER = st.floats(0, 4000).map(lambda v: round(v, 3))
 
@@ -53,6 +53,10 @@ def test_what_spreadsheets_write() -> None:
     assert prompts("Frame, X ,Y\r\n\r\n 1 , 2 , 3 \r\n") == {1: [(1, [[2, 3]])]}
 
 
+def test_cells_in_quotes() -> None:
+    assert prompts('"frame","x","y"\n"1","2.5"," 3"\n') == {1: [(1, [[2.5, 3]])]}
+
+
 def test_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes("\ufeffframe,x,y\r\n0,1,2\r\n".encode())
     assert list(read_prompts(tmp_path / "p.csv").frames) == [0]
@@ -70,6 +74,10 @@ def test_byte_order_mark(tmp_path: Path) -> None:
         ("0,1,2\n", "line 1 of p.csv is no header"),
         ("frame;x;y\n0;1;2", "line 1 of p.csv is no header"),
         ("frame,x,y\n0,1", "line 2 of p.csv has 2 cells; its header has 3"),
+        ("frame,x,y\n0,1,2,3,4", "line 2 of p.csv has 5 cells; its header has 3"),
+        ('frame,x,y\n0,1,"2"3', "line 2 of p.csv is no CSV"),
+        ('frame,x,y\n\n0,1,"2', "line 3 of p.csv is no CSV"),
+        ("frame,x,y\n0,1,2\r3", "line 2 of p.csv is no CSV"),
         ("frame,x,y\n\n0,1,abc", "line 3 of p.csv: y is 'abc'; expected a number of pixels"),
         ("frame,x,y\n0,1,nan", "line 2 of p.csv: y is 'nan'"),
         ("frame,x,y\n0,1_0,1", "x is '1_0'"),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from samedge.errors import PromptError
-from samedge.prompts.prompt import Prompt, PromptPlan
+from samedge.prompts.plan import PromptPlan
+from samedge.prompts.prompt import Prompt
 from samedge.prompts.tracking import Tracker, interior_point
 
 MASKS = arrays(

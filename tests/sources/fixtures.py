@@ -15,7 +15,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from samedge.sources.quiet import quiet_cv2
+from samedge.sources.foreign import quiet_cv2
 from tests.sources.media import PATIENT
 
 

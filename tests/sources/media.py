@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 
 from samedge.families import SAMUS, Family
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 from samedge.runtime.result import Result
 from samedge.sources.opening import open_source
 from samedge.stream.segmenting import Options, segment_source

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from samedge.errors import PromptError, SourceError
 from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.prompts.file import parse_prompts
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 from samedge.sources.opening import open_source
 from samedge.stream.options import Options, check_options, check_source
 

@@ -12,7 +12,7 @@ import pytest
 
 from samedge.errors import OutputError, PromptError, SourceError
 from samedge.families import SAM
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 from samedge.stream.segmenting import Options
 from samedge.stream.sinks.folder import OutputFolder, Wanted, mask_suffixes
 from samedge.stream.sinks.report import manifest_hash

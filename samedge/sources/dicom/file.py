@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import NotSupportedError, SourceError
-from samedge.sources.damage import damaged
-from samedge.sources.dicom.groups import lift, places
 from samedge.sources.dicom.pixels import PixelMap
-from samedge.sources.dicom.planes import distance, heights
+from samedge.sources.dicom.planes import distance, heights, lift, places
 from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.foreign import damaged, quiet_pydicom
 from samedge.sources.frame import Frame, Source, Warn, check_size
 from samedge.sources.intensity import Intensity, own_range, stretch_warning
-from samedge.sources.quiet import quiet_pydicom
 from samedge.sources.volume import check_volume
 
 DEFAULT_RATE = 25.0

@@ -1,4 +1,7 @@
-"""Where the slices of a DICOM volume lie, and in which order."""
+"""Where the slices of a DICOM volume lie, and in which order.
+
+Single frames say it at the top of their header, enhanced multi-frame files in functional groups.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.errors import SourceError
+from samedge.errors import NotSupportedError, SourceError
 from samedge.sources.frame import Warn
 
 SAME_DIRECTION = 1e-3  # largest difference of direction cosines
 SAME_PLACE = 1e-3  # mm
 EVEN = 0.1  # largest deviation from the median distance, as a share of it
+# Sequence -> tags in it that are used here; PS3.3 C.7.6.16.2.
+MACROS = {
+    "PixelMeasuresSequence": ("PixelSpacing",),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
+MEANING = ("RescaleSlope", "RescaleIntercept")  # a wrong one would be wrong values
 
 Floats = NDArray[np.float64]
 
@@ -135,3 +145,58 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
     except (TypeError, ValueError):
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
+
+
+def lift(header: Any, name: str, warn: Warn) -> None:
+    """Copy what is the same for all frames to the top level of `header`, where readers look.
+
+    Raises:
+        NotSupportedError: the frames have rescale tags of their own.
+    """
+    for sequence, tags in MACROS.items():
+        for tag in tags:
+            if tag not in header and (values := _values(header, sequence, tag)):
+                if any(v != values[0] for v in values[1:]):
+                    _differ(tag, name, warn)
+                setattr(header, tag, values[0])
+
+
+def _differ(tag: str, name: str, warn: Warn) -> None:
+    if tag in MEANING:
+        raise NotSupportedError(
+            f"{name}: each frame has rescale values of its own; convert the file to single frames "
+            "(for instance with dcm4che's emf2sf)"
+        )
+    warn(f"{name}: the frames differ in {tag}; that of the first is used for all")
+
+
+def places(header: Any) -> list[Place]:
+    """Where each frame lies; empty if the file does not say."""
+    positions = _values(header, "PlanePositionSequence", "ImagePositionPatient")
+    directions = _values(header, "PlaneOrientationSequence", "ImageOrientationPatient")
+    if not directions or len(positions) < 2:
+        return []
+    directions = directions * len(positions) if len(directions) == 1 else directions
+    found = []
+    for position, direction in zip(positions, directions, strict=False):
+        found.append(
+            Place.of({"ImagePositionPatient": position, "ImageOrientationPatient": direction})
+        )
+    return found
+
+
+def _values(header: Any, sequence: str, tag: str) -> list[Any]:
+    """One value if the frames share it, else one of each frame; empty if there is none."""
+    shared = _item(header, "SharedFunctionalGroupsSequence")
+    item = None if shared is None else _item(shared, sequence)
+    if item is not None and tag in item:
+        return [item.get(tag)]
+    frames = header.get("PerFrameFunctionalGroupsSequence", None) or []
+    items = [_item(frame, sequence) for frame in frames]
+    return [i.get(tag) for i in items if i is not None and tag in i]
+
+
+def _item(dataset: Any, sequence: str) -> Any:
+    """The only item of a sequence, or None."""
+    items = dataset.get(sequence, None)
+    return items[0] if items else None

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import SourceError
-from samedge.sources.damage import damaged
 from samedge.sources.dicom.file import decoder_of
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import Place, in_order
 from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.foreign import damaged, quiet_pydicom
 from samedge.sources.frame import Frame, Source, Warn
 from samedge.sources.images import natural_key
 from samedge.sources.intensity import Intensity, Range, own_range, stretch_warning
-from samedge.sources.quiet import quiet_pydicom
 from samedge.sources.volume import check_volume
 
 # All that is read of a header; no tag of the patient among them.

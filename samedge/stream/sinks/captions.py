@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.drawing.colours import ALERT, FAINT, INK, Colour, colour_of
 from samedge.drawing.contact_sheet import MAX_CELL_WIDTH, Cell
 from samedge.drawing.overlay import Line
-from samedge.drawing.palette import colour_of
-from samedge.drawing.text import ALERT, FAINT, INK, Colour, grouped
+from samedge.drawing.text import grouped
 from samedge.sources.frame import Source
 from samedge.stream.segmenting import Segmented
 from samedge.stream.sinks.report import NOTICE

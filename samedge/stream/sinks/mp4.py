@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from samedge.errors import OutputError
 from samedge.files.whole import output_error, whole_path
+from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Warn
-from samedge.sources.quiet import quiet_cv2
 
 Picture = NDArray[np.uint8]
 

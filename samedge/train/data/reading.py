@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
+from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import check_size
 from samedge.sources.image_header import read_header
-from samedge.sources.quiet import quiet_cv2
 from samedge.sources.sniff import HEAD_BYTES, IMAGE_KINDS, sniff
 
 Image = NDArray[np.uint8]

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.drawing.colours import INK, Colour, colour_of
 from samedge.drawing.contact_sheet import Cell, contact_sheet
 from samedge.drawing.overlay import display_scale, draw_overlay
-from samedge.drawing.palette import colour_of
-from samedge.drawing.text import INK, Colour
 from samedge.prompts.prompt import Prompt
 from samedge.train.evaluation.reporting import unit
 from samedge.train.evaluation.running import Case, Evaluation

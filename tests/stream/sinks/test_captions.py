@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from samedge.drawing.colours import INK, colour_of
 from samedge.drawing.overlay import Line, add_caption, draw_overlay
-from samedge.drawing.palette import colour_of
-from samedge.drawing.text import INK
 from samedge.families import MSA, SAM, SAMED, Family
-from samedge.prompts.prompt import Prompt, PromptPlan
+from samedge.prompts.plan import PromptPlan
+from samedge.prompts.prompt import Prompt
 from samedge.sources.frame import Frame, Source
 from samedge.stream.segmenting import Options, Segmented, segment_source
 from samedge.stream.sinks.captions import Captions, Curves, mask_colour, prompt_colours, visible

@@ -15,7 +15,7 @@ import pytest
 from samedge.errors import PromptError, SourceError
 from samedge.families import AUTOSAMUS, MSA, MSA_3D, SAM, SAMED
 from samedge.prompts.file import parse_prompts
-from samedge.prompts.prompt import PromptPlan
+from samedge.prompts.plan import PromptPlan
 from samedge.stream.segmenting import Options
 from tests.sources.media import PATIENT, FakeSession
 from tests.sources.media import segment_into as run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from samedge.drawing.palette import PALETTE, colour_of
+from samedge.drawing.colours import PALETTE, colour_of
 
 # G. Machado et al., 2009, severity 1; linear RGB.
 SEEN_BY = {

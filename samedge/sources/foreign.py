@@ -1,8 +1,8 @@
-"""Keep the libraries below from writing to the terminal or to a log.
+"""What the libraries below do on files from elsewhere: raise anything, and write to the terminal.
 
-cv2 and FFmpeg print their own lines about damaged files, beside the error that samedge raises.
-pydicom's and nibabel's messages quote what is in the file, which may be a patient's: those must
-reach no log.
+Damaged files make parsers raise anything; a user gets one kind of error. cv2 and FFmpeg print their
+own lines beside it. pydicom's and nibabel's messages quote what is in the file, which may be a
+patient's: those must reach no log.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import cv2
+
+from samedge.errors import SamEdgeError, SourceError
 
 
 @contextmanager
@@ -54,3 +56,23 @@ def _quiet(name: str) -> Iterator[None]:
             yield
     finally:
         logger.disabled = before
+
+
+@contextmanager
+def damaged(words: str) -> Iterator[None]:
+    """Turn whatever a parser of foreign bytes raises in this block into a SourceError.
+
+    Only the kind of the parser's error gets through: its text may quote a patient's data.
+
+    Args:
+        words: the message, for instance "a.nii is damaged: its header cannot be read".
+
+    Raises:
+        SourceError: `words` and the kind of error. SamEdgeErrors pass as they are.
+    """
+    try:
+        yield
+    except SamEdgeError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{words} ({type(error).__name__})") from None

@@ -1,8 +1,13 @@
-"""Colours of objects and classes."""
+"""Colours (R, G, B): of text and paper, of objects and classes."""
 
 from __future__ import annotations
 
-from samedge.drawing.text import Colour
+Colour = tuple[int, int, int]
+
+INK: Colour = (238, 238, 240)
+FAINT: Colour = (150, 152, 158)
+PAPER: Colour = (20, 21, 24)
+ALERT: Colour = (255, 190, 60)
 
 # Okabe and Ito's palette, told apart under the common kinds of colour blindness; those first that
 # stand out from grey. The other half was found by a search for the colours farthest from all before

@@ -1,14 +1,13 @@
 """What the libraries below do on files from elsewhere: raise anything, and write to the terminal.
 
-Damaged files make parsers raise anything; a user gets one kind of error. cv2 and FFmpeg print their
-own lines beside it. pydicom's and nibabel's messages quote what is in the file, which may be a
+Damaged files make parsers raise anything; a user gets one kind of error. cv2 prints its own
+lines beside it. pydicom's and nibabel's messages quote what is in the file, which may be a
 patient's: those must reach no log.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +19,7 @@ from samedge.errors import SamEdgeError, SourceError
 
 @contextmanager
 def quiet_cv2() -> Iterator[None]:
-    """No messages from cv2 while the block runs; FFmpeg inside cv2 is quiet from here on."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read once, at FFmpeg's first use
+    """No messages from cv2 while the block runs."""
     log = cv2.utils.logging
     level = log.getLogLevel()
     log.setLogLevel(log.LOG_LEVEL_SILENT)

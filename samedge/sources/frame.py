@@ -35,6 +35,11 @@ class Frame:
         name: stem for output files; unique within its source.
         spacing_mm: (row, column) distance of neighbouring pixels in mm, or None if unknown.
         region: (x0, y0, x1, y1) of the ultrasound image in px, right and bottom exclusive, or None.
+        captured_s: when this machine got the frame from a device, in seconds of `time.monotonic`;
+            None where it was read from a file.
+        stamp_s: the source's own time stamp in seconds, from whatever zero its clock has; None if
+            it has none. It is carried along and never trusted: not for order, which `index` tells,
+            and not for age, which `captured_s` tells.
     """
 
     pixels: Pixels
@@ -44,6 +49,8 @@ class Frame:
     name: str
     spacing_mm: tuple[float, float] | None = None
     region: Box | None = None
+    captured_s: float | None = None
+    stamp_s: float | None = None
 
     @property
     def picture(self) -> NDArray[np.uint8]:

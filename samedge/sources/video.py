@@ -1,24 +1,36 @@
-"""Video files, decoded frame by frame with the FFmpeg inside cv2."""
+"""Video files, decoded frame by frame by PyAV (FFmpeg)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from samedge._optional import require
 from samedge.errors import SourceError
-from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Frame, Source, Warn, check_size
 
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
 DEFAULT_RATE = 25.0
+MAX_RATE = 1000.0
+MAX_FRAMES = 10_000_000  # what promises more is damaged
 
 
 class VideoSource(Source):
     """A video file; frames are RGB, turned upright by the file's rotation mark.
 
+    Frames carry the times that the container gives them, also where those are not even. Where it
+    gives none, frames follow each other at the file's rate.
+
     Raises:
+        MissingDependencyError: PyAV is not installed.
         SourceError: the file cannot be decoded, or its frames are too small or too large.
     """
 
@@ -27,65 +39,91 @@ class VideoSource(Source):
 
     def __init__(self, path: Path, warn: Warn | None = None) -> None:
         super().__init__(path.name, warn)
+        require("av", "stream", "reading video files")
         self._path = path
-        self.total = None
-        capture = self._open()
-        rate = float(capture.get(cv2.CAP_PROP_FPS))
-        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        capture.release()
-        self.total = frames if 0 < frames < 10_000_000 else None
-        if 0 < rate <= 1000:
-            self.rate = rate
+        with self._open() as (_, stream):
+            frames, rate = stream.frames, stream.average_rate or stream.guessed_rate
+        self.total = frames if 0 < frames < MAX_FRAMES else None
+        if rate is not None and 0 < rate <= MAX_RATE:
+            self.rate = float(rate)
         else:
             self.warn(f"{self.name} does not say its frame rate; {DEFAULT_RATE:g} / s is assumed")
             self.rate = DEFAULT_RATE
 
-    def _open(self) -> cv2.VideoCapture:
-        with quiet_cv2():
-            try:
-                capture = cv2.VideoCapture(str(self._path), _backend())
-            except cv2.error:
-                capture = cv2.VideoCapture()
-        if not capture.isOpened():
-            raise SourceError(
-                f"{self.name} looks like a video, but cannot be decoded: it is damaged or its "
-                "codec is unknown here. Convert it, for instance to MP4 with H.264."
-            )
-        return capture
+    @contextmanager
+    def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        import av
+
+        try:
+            # Named as a file: FFmpeg takes "x:y.mp4" for a protocol called x.
+            container = av.open(f"file:{self._path}")
+        except av.error.FFmpegError:
+            raise self._undecodable() from None
+        with container:
+            if len(container.streams.video) == 0:
+                raise self._undecodable()
+            yield container, container.streams.video[0]
+
+    def _undecodable(self) -> SourceError:
+        return SourceError(
+            f"{self.name} looks like a video, but cannot be decoded: it is damaged or its codec is "
+            "unknown here. Convert it, for instance to MP4 with H.264."
+        )
 
     def __iter__(self) -> Iterator[Frame]:
-        capture = self._open()
-        index = 0
-        try:
-            while True:
-                with quiet_cv2():
-                    try:
-                        good, picture = capture.read()
-                    except cv2.error:
-                        good, picture = False, None
-                if not good or picture is None:
-                    break
-                yield self._frame(picture, index)
-                index += 1
-        finally:
-            capture.release()
+        index, start = 0, None  # number of the frame, time stamp of the first one
+        for decoded in self._decoded():
+            if decoded.pts is None:
+                assert self.rate is not None
+                self.warn(f"{self.name} does not say when its frames were taken; its rate is used")
+                time_s = index / self.rate
+            else:
+                start = decoded.time if start is None else start
+                time_s = decoded.time - start
+            yield self._frame(decoded, index, time_s)
+            index += 1
         if index == 0:
             raise SourceError(f"{self.name} holds no frame that can be decoded")
         if self.total is not None and index < self.total:
             self.warn(f"{self.name} promises {self.total} frames, but only {index} can be decoded")
 
-    def _frame(self, picture: np.ndarray, index: int) -> Frame:
-        check_size(self.name, picture.shape[0], picture.shape[1])
-        if picture.ndim == 2:
-            pixels = np.asarray(picture, np.uint8)
-        else:
-            pixels = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-        assert self.rate is not None
-        stem = f"{self._path.stem}_{index:05d}"
-        return Frame(pixels, index, index / self.rate, self.name, stem)
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """All frames that can be decoded; damaged ones between them are left out."""
+        import av
 
+        lost = 0
+        with self._open() as (container, stream):
+            stream.thread_type = "AUTO"
+            for packet in self._packets(container, stream):
+                try:
+                    frames = stream.decode(packet)
+                except av.error.FFmpegError:
+                    lost += 1
+                    continue
+                yield from frames
+        if lost:
+            self.warn(f"{self.name} is damaged: {lost} pieces of it cannot be decoded")
 
-def _backend() -> int:
-    """FFmpeg alone where cv2 has it: the others print on damaged files and guess at names."""
-    has_ffmpeg = cv2.videoio_registry.hasBackend(cv2.CAP_FFMPEG)
-    return cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY
+    def _packets(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[av.Packet[VideoStream]]:
+        import av
+
+        try:
+            yield from container.demux(stream)
+        except av.error.FFmpegError:  # cut off; how many frames are missing is said at the end
+            return
+
+    def _frame(self, decoded: av.VideoFrame, index: int, time_s: float) -> Frame:
+        check_size(self.name, decoded.height, decoded.width)
+        upright = np.rot90(decoded.to_ndarray(format="rgb24"), round(decoded.rotation / 90) % 4)
+        pixels = np.ascontiguousarray(upright, np.uint8)
+        name = f"{self._path.stem}_{index:05d}"
+        return Frame(
+            pixels,
+            index,
+            time_s,
+            self.name,
+            name,
+            stamp_s=None if decoded.pts is None else decoded.time,
+        )

@@ -14,6 +14,7 @@ from samedge.cli.calibration import calibration_data
 from samedge.errors import FrameError, SourceError
 from samedge.sources import opening as sources
 from samedge.sources.frame import Frame
+from tests.sources.media import write_video
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +64,8 @@ def test_one_image(tmp_path: Path, bundle: Bundle) -> None:
 
 
 def test_a_video(tmp_path: Path, bundle: Bundle) -> None:
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for i in range(20):
-        writer.write(cv2.cvtColor(frame(i), cv2.COLOR_GRAY2BGR))
-    writer.release()
+    frames = [np.repeat(frame(i)[..., None], 3, axis=2) for i in range(20)]
+    path = write_video(tmp_path / "clip.avi", frames, 10)
     data = calibration_data(path, bundle.family, limit=10)
     assert (data.source, data.offered, len(data.frames)) == ("video", 20, 10)
 

@@ -17,7 +17,7 @@ import samedge.bundle
 import samedge.runtime
 from samedge.cli import run
 from samedge.families import AUTOSAMUS, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
-from tests.sources.media import FakeSession
+from tests.sources.media import FakeSession, write_video
 
 
 class FakeBundle:
@@ -54,14 +54,10 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     """A bright square that moves right, as a video."""
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 64))
+    frames = np.zeros((4, 64, 96, 3), np.uint8)
     for i in range(4):
-        pixels = np.zeros((64, 96, 3), np.uint8)
-        pixels[20:36, 16 + 8 * i : 32 + 8 * i] = 255
-        writer.write(pixels)
-    writer.release()
-    return path
+        frames[i, 20:36, 16 + 8 * i : 32 + 8 * i] = 255
+    return write_video(tmp_path / "clip.avi", frames, 10)
 
 
 def test_an_image(

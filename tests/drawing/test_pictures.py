@@ -1,9 +1,8 @@
-"""Overlays, contact sheets, PNG and MP4 files."""
+"""Overlays, contact sheets, PNG files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -16,16 +15,7 @@ from samedge.drawing.contact_sheet import Cell, Sampler, contact_sheet, round_up
 from samedge.drawing.overlay import Line, add_caption, display_scale, draw_overlay
 from samedge.drawing.png import write_png
 from samedge.drawing.text import fit_height, grouped, text_width
-from samedge.errors import OutputError
 from samedge.prompts.plan import PromptPlan
-from samedge.stream.sinks import mp4
-from samedge.stream.sinks.mp4 import Mp4Writer, pad_to_even
-
-
-def write_video(path: Path, pictures: Iterable[np.ndarray]) -> None:
-    with Mp4Writer(path, 25) as writer:
-        for picture in pictures:
-            writer.write(picture)
 
 
 @given(st.integers(16, 4096), st.integers(16, 4096))
@@ -128,72 +118,6 @@ def test_png_files_are_rgb(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", picture)
     assert cv2.imread(str(tmp_path / "a.png"))[0, 0].tolist() == [0, 0, 200]
     assert os.listdir(tmp_path) == ["a.png"]
-
-
-def test_odd_sides_are_padded() -> None:
-    picture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
-    padded = pad_to_even(picture)
-    assert padded.shape == (6, 8, 3)
-    assert (padded[:5, :7] == picture).all()
-    assert (padded[5, :7] == picture[4]).all()
-
-
-@pytest.mark.parametrize("h264", [True, False])
-def test_mp4_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, h264: bool) -> None:
-    monkeypatch.setattr(mp4, "_has_h264", lambda: h264)
-    path, warnings = tmp_path / "a.mp4", []
-    with Mp4Writer(path, 29.97, warnings.append) as writer:
-        for i in range(6):
-            writer.write(np.full((65, 33, 3), (200, 40 * i, 0), np.uint8))
-    assert os.listdir(tmp_path) == ["a.mp4"]
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=0.02)
-    frames = []
-    while (answer := capture.read())[0]:
-        frames.append(answer[1])
-    assert len(frames) == 6
-    assert frames[0].shape == (66, 34, 3)
-    assert abs(int(frames[3][30, 16, 2]) - 200) < 25  # red, in cv2's order
-    assert bool(warnings) != h264
-    if h264:
-        import av
-
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            assert (stream.codec_context.name, stream.format.name) == ("h264", "yuv420p")
-        data = path.read_bytes()
-        assert data.index(b"moov") < data.index(b"mdat")  # a browser can start at once
-
-
-def test_an_error_inside_leaves_no_video(tmp_path: Path) -> None:
-    def pictures() -> Iterator[np.ndarray]:
-        yield np.zeros((32, 32, 3), np.uint8)
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        write_video(tmp_path / "a.mp4", pictures())
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_video_has_one_size_and_at_least_one_frame(tmp_path: Path) -> None:
-    pictures = [np.zeros((height, 32, 3), np.uint8) for height in (32, 34)]
-    with pytest.raises(OutputError, match="one size"):
-        write_video(tmp_path / "a.mp4", pictures)
-    with pytest.raises(OutputError, match="no frame"):
-        write_video(tmp_path / "b.mp4", [])
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_disk_under_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import av
-
-    real = av.open
-    monkeypatch.setattr(av, "open", lambda _file, *a, **k: real("/dev/full", *a, **k))
-    noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
-    with pytest.raises(OutputError, match=r"a\.mp4"):
-        write_video(tmp_path / "a.mp4", [noise] * 40)
-    assert os.listdir(tmp_path) == []
 
 
 def test_a_mask_of_specks_is_filled_but_not_outlined() -> None:

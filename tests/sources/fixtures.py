@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import nibabel
 import numpy as np
 import pydicom
@@ -15,8 +14,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from samedge.sources.foreign import quiet_cv2
-from tests.sources.media import PATIENT
+from tests.sources.media import PATIENT, write_video
 
 
 @pytest.fixture
@@ -35,14 +33,9 @@ def rgb(grey: np.ndarray) -> np.ndarray:
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
     """Ten frames of 64 x 48 px at 20 / s, each brighter than the last, and noisy (so not small)."""
-    path = tmp_path / "clip.avi"
-    with quiet_cv2():  # FFmpeg reads how quiet it should be at its first use
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (64, 48))
     noise = np.random.default_rng(0).integers(-20, 21, (48, 64, 3))
-    for i in range(10):
-        writer.write((20 * i + 25 + noise).astype(np.uint8))
-    writer.release()
-    return path
+    frames = [(20 * i + 25 + noise).astype(np.uint8) for i in range(10)]
+    return write_video(tmp_path / "clip.avi", frames, 20)
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pydicom
 
@@ -20,6 +22,26 @@ from samedge.stream.sinks.report import header
 
 PATIENT = "Doe^Secret^Jane"
 TIMING = {"preprocess": 1.0, "encode": 2.0, "prompt": 3.0, "decode": 4.0, "total": 10}
+
+
+def write_video(
+    path: Path, frames: Iterable[np.ndarray], rate: int, times: Sequence[int] | None = None
+) -> Path:
+    """Write RGB frames: MJPEG as .avi, H.264 as .mp4; `times` in steps of 1 / rate."""
+    with av.open(str(path), "w") as container:
+        stream: Any = None
+        for index, pixels in enumerate(frames):
+            if stream is None:
+                codec = "mjpeg" if path.suffix == ".avi" else "libx264"
+                stream = container.add_stream(codec, rate=rate)
+                stream.height, stream.width = pixels.shape[:2]
+                stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts = index if times is None else times[index]
+            frame.time_base = Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
 
 
 def region(x0: int, y0: int, x1: int, y1: int, delta_cm: float = 0.05) -> pydicom.Dataset:

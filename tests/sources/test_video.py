@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from samedge.errors import SourceError
+from samedge.errors import MissingDependencyError, SourceError
 from samedge.sources.opening import open_source
+from tests.sources.media import write_video
 
 
 def test_frames_rate_and_time(video: Path) -> None:
@@ -19,6 +23,57 @@ def test_frames_rate_and_time(video: Path) -> None:
     assert frames[4].pixels.shape == (48, 64, 3)
     assert abs(int(frames[4].pixels.mean()) - 105) < 4
     assert frames[4].name == "clip_00004"
+
+
+def test_times_are_the_containers(tmp_path: Path) -> None:
+    """Of a recording with a gap; index / rate would be wrong by up to half a second."""
+    frames = [np.full((48, 64, 3), 40 * i, np.uint8) for i in range(5)]
+    path = write_video(tmp_path / "gap.mp4", frames, 10, times=[3, 4, 6, 7, 12])
+    found = list(open_source(path))
+    assert [f.time_s for f in found] == pytest.approx([0, 0.1, 0.3, 0.4, 0.9])
+    assert np.diff([f.stamp_s or 0 for f in found]) == pytest.approx([0.1, 0.2, 0.1, 0.5])
+    assert all(f.captured_s is None for f in found)
+
+
+def test_videos_are_turned_upright(tmp_path: Path) -> None:
+    """As phones write them: the matrix of the track says that it lies on its side."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:16, :20] = 250  # the corner at the upper left
+    path = write_video(tmp_path / "a.mp4", [picture] * 2, 10)
+    data = bytearray(path.read_bytes())
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    turned = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    at = data.index(plain, data.index(b"tkhd"))
+    data[at : at + 36] = turned
+    path.write_bytes(data)
+    pixels = next(iter(open_source(path))).pixels
+    assert pixels.shape == (64, 48, 3)
+    assert pixels[:18, -14:].min() > 200  # clockwise: the upper right
+    assert pixels[24:].max() < 50
+
+
+def test_a_name_that_looks_like_a_protocol(tmp_path: Path, video: Path) -> None:
+    path = video.rename(tmp_path / "concat:clip.avi")
+    assert len(list(open_source(path))) == 10
+
+
+def test_damage_in_the_middle_is_said(video: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(video.read_bytes())
+    at = [i for i in range(len(data)) if data[i : i + 3] == b"\xff\xd8\xff"][4]
+    data[at : at + 600] = bytes(600)  # head of the fifth picture
+    video.write_bytes(data)
+    source = open_source(video)
+    frames = list(source)
+    assert len(frames) == 9
+    assert frames[4].time_s == pytest.approx(0.25)  # the sixth picture keeps its time
+    assert any("1 pieces of it cannot be decoded" in w for w in source.warnings)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_pyav(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'samedge\[stream\]'"):
+        open_source(video)
 
 
 def test_it_can_be_read_twice(video: Path) -> None:

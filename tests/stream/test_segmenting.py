@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,19 @@ def test_a_tracked_loop(tmp_path: Path, moving: Path) -> None:
     assert stored.shape == (64, 96)
     assert set(np.unique(stored)) == {0, 255}
     assert np.count_nonzero(stored) == 121
+
+
+def test_without_an_encoder_the_video_is_left_out_and_a_note_says_so(
+    tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    out = tmp_path / "out"
+    (record,) = run(out, moving, PromptPlan([(15, 25)]), masks=False)["sources"]
+    assert sorted(p.name for p in out.iterdir()) == ["results.json", "us_contact.png"]
+    assert record["outputs"] == {"contact_sheet": "us_contact.png"}
+    (note,) = record["warnings"]
+    assert note.startswith("us.mp4 was left out: ")
+    assert "pip install 'samedge[stream]'" in note
 
 
 def test_a_fixed_point_stays(tmp_path: Path, moving: Path) -> None:

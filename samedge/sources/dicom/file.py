@@ -18,6 +18,7 @@ from samedge.errors import NotSupportedError, SourceError
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import distance, heights, lift, places
 from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.dicom.times import frame_times, rate
 from samedge.sources.foreign import damaged, quiet_pydicom
 from samedge.sources.frame import Frame, Source, Warn, check_size
 from samedge.sources.intensity import Intensity, own_range, stretch_warning
@@ -74,11 +75,12 @@ class DicomSource(Source):
         self.total = int(header.get("NumberOfFrames", 1) or 1)
         gap = self._slices(header) if self.total > 1 else None
         self.is_loop = self.total > 1 and not self.is_stack
-        self.rate = _rate(header) if self.is_loop else None
+        self.rate = rate(header) if self.is_loop else None
         if self.is_loop and self.rate is None:
             self.warn(f"{self.name} does not say its frame rate; {DEFAULT_RATE:g} / s is assumed")
             self.rate = DEFAULT_RATE
         self._header = header
+        self._times = frame_times(header, self.total) if self.is_loop else None
         self._map = PixelMap(header, self.name, self.warn, self._intensity)
         self.region, self.spacing_mm = region_and_spacing(
             header, height, width, self.name, self.warn
@@ -111,9 +113,19 @@ class DicomSource(Source):
                 if samples is None:
                     break
                 pixels = pixel_map(samples)
-            time_s = index / self.rate if self.rate else None
+            stamp_s = self._times[index] if self._times and index < len(self._times) else None
+            time_s = index / self.rate if self.rate and stamp_s is None else stamp_s
             name = f"{stem}_{index:05d}" if self.is_loop or self.is_stack else stem
-            yield Frame(pixels, index, time_s, self.name, name, self.spacing_mm, self.region)
+            yield Frame(
+                pixels,
+                index,
+                time_s,
+                self.name,
+                name,
+                self.spacing_mm,
+                self.region,
+                stamp_s=stamp_s,
+            )
             index += 1
         if self.total is not None and index != self.total:
             self.warn(f"{self.name} promises {self.total} frames, but holds {index}")
@@ -165,18 +177,3 @@ def decoder_of(header: Any, name: str) -> Any:
             f"installed. Install one: pip install {packages}"
         )
     return decoder
-
-
-def _rate(header: Any) -> float | None:
-    """Frames per second from FrameTime (ms), FrameTimeVector (ms), CineRate or the display rate."""
-    vector = header.get("FrameTimeVector", None)
-    steps = [float(v) for v in vector[1:]] if vector is not None and len(vector) > 1 else []
-    candidates = [
-        1000 / t
-        for t in (float(header.get("FrameTime", 0) or 0), sum(steps) / len(steps) if steps else 0.0)
-        if t > 0
-    ]
-    candidates += [
-        float(header.get(tag, 0) or 0) for tag in ("CineRate", "RecommendedDisplayFrameRate")
-    ]
-    return next((r for r in candidates if 0 < r <= 1000), None)

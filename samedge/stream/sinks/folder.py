@@ -29,7 +29,7 @@ import numpy as np
 from samedge.drawing.contact_sheet import Sampler, contact_sheet
 from samedge.drawing.overlay import add_caption, draw_overlay
 from samedge.drawing.png import write_png
-from samedge.errors import OutputError
+from samedge.errors import NotSupportedError, OutputError
 from samedge.files.whole import make_folder, output_error
 from samedge.sources.frame import Source
 from samedge.stream.classes import MAP, file_stems
@@ -40,6 +40,7 @@ from samedge.stream.sinks.mp4 import Mp4Writer
 from samedge.stream.sinks.report import NOTICE, frame_record, source_record, write_report
 
 RESULTS = "results.json"
+DEFAULT_RATE = 25.0  # of a video, per second, where the source does not say
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,17 @@ class SourceSink:
         if self._summarised:
             self._stem = self._folder.name(self._source.stem)
         if self._source.is_loop and self._folder.wanted.overlays:
-            path = self._folder.path / f"{self._stem}.mp4"
-            rate = self._source.rate or 25.0
-            self._video = self._stack.enter_context(Mp4Writer(path, rate, self._source.warn))
+            self._begin_video(self._folder.path / f"{self._stem}.mp4")
         return self
+
+    def _begin_video(self, path: Path) -> None:
+        """Open the video; without an encoder there is none, and a note says so."""
+        try:
+            writer = Mp4Writer(path, self._source.rate or DEFAULT_RATE)
+        except NotSupportedError as error:
+            self._source.warn(f"{path.name} was left out: {error}")
+            return
+        self._video = self._stack.enter_context(writer)
 
     def write(self, item: Segmented) -> None:
         """Write one frame's masks and overlay.
@@ -211,7 +219,7 @@ class SourceSink:
         picture = add_caption(plain, self._captions.lines(item))
         if self._video is not None:
             self._video.write(picture)
-        else:
+        elif not self._source.is_loop:
             folder = make_folder(self._folder.path / "overlays")
             self._outputs["overlays"] = "overlays"
             write_png(folder / f"{name}.png", picture)

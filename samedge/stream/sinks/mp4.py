@@ -1,24 +1,23 @@
-"""MP4 files that browsers play: H.264 through PyAV; without it MPEG-4 through cv2."""
+"""MP4 files that browsers play: H.264, encoded by PyAV."""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.errors import OutputError
+from samedge._optional import require
+from samedge.errors import NotSupportedError, OutputError
 from samedge.files.whole import output_error, whole_path
-from samedge.sources.foreign import quiet_cv2
-from samedge.sources.frame import Warn
 
 Picture = NDArray[np.uint8]
+
+ENCODER: Final = "libx264"
 
 
 def pad_to_even(picture: Picture) -> Picture:
@@ -35,23 +34,18 @@ class Mp4Writer:
     Args:
         path: of the file to write; an older one is replaced.
         rate: frames per second.
-        warn: told if the file will not play in a browser.
 
     Raises:
+        NotSupportedError: no encoder for H.264 is here; with the remedy.
         OutputError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, rate: float, warn: Warn | None = None) -> None:
+    def __init__(self, path: Path, rate: float) -> None:
+        _check_h264(path.name)
         self.path, self._rate = path, rate
         self._stack = ExitStack()
-        self._encoder: _H264 | _Mpeg4 | None = None
+        self._encoder: _H264 | None = None
         self._size: tuple[int, ...] = ()
-        self._h264 = _has_h264()
-        if not self._h264 and warn is not None:
-            warn(
-                f"{path.name} is written as MPEG-4 part 2, which browsers do not play; "
-                "for H.264: pip install 'samedge[stream]'"
-            )
 
     def __enter__(self) -> Mp4Writer:
         self._part = self._stack.enter_context(whole_path(self.path))
@@ -62,8 +56,7 @@ class Mp4Writer:
         picture = pad_to_even(picture)
         if self._encoder is None:
             self._size = picture.shape
-            make = _H264 if self._h264 else _Mpeg4
-            self._encoder = make(self._part, self._rate, picture.shape[1], picture.shape[0])
+            self._encoder = _H264(self._part, self._rate, picture.shape[1], picture.shape[0])
         if picture.shape != self._size:
             raise OutputError(
                 f"{self.path.name}: a frame of {picture.shape[1]} x {picture.shape[0]} px after "
@@ -112,16 +105,23 @@ class _Translate:
     ) -> None:
         if isinstance(error, OSError):
             raise output_error(error, self._path) from error
-        if isinstance(error, (ValueError, cv2.error)):
+        if isinstance(error, ValueError):
             raise OutputError(f"cannot encode {self._path.name}: {error}") from error
 
 
-def _has_h264() -> bool:
-    if find_spec("av") is None:
-        return False
-    import av
+def _check_h264(name: str) -> None:
+    """Refuse to write anything else: browsers do not play MPEG-4 part 2, and nobody would know.
 
-    return "libx264" in av.codecs_available
+    Raises:
+        MissingDependencyError: PyAV is not installed.
+        NotSupportedError: its FFmpeg has no encoder for H.264.
+    """
+    av = require("av", "stream", f"writing {name}")
+    if ENCODER not in av.codecs_available:
+        raise NotSupportedError(
+            f"{name} needs an encoder for H.264 ({ENCODER}), which this PyAV was built without; "
+            "install the one of the package index: pip install --force-reinstall av"
+        )
 
 
 class _H264:
@@ -134,7 +134,7 @@ class _H264:
             str(path), "w", format="mp4", options={"movflags": "+faststart"}
         )
         self._stream: Any = self._container.add_stream(
-            "libx264", rate=Fraction(rate).limit_denominator(1001)
+            ENCODER, rate=Fraction(rate).limit_denominator(1001)
         )
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"  # what every browser decodes
@@ -151,21 +151,3 @@ class _H264:
             self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
-
-
-class _Mpeg4:
-    def __init__(self, path: Path, rate: float, width: int, height: int) -> None:
-        self._path = path
-        with quiet_cv2():
-            code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(path), code, rate, (width, height))
-        if not self._writer.isOpened():
-            raise OutputError("cv2 cannot write MP4 here; install: pip install 'samedge[stream]'")
-
-    def write(self, picture: Picture) -> None:
-        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
-
-    def close(self) -> None:
-        self._writer.release()
-        if not self._path.exists():  # cv2 does not say that a disk is full
-            raise OSError(28, "the video could not be written")

@@ -96,6 +96,32 @@ def test_rates(dicom: Dicom, grey: np.ndarray, tags: dict[str, object], rate: fl
     assert open_source(dicom(np.stack([grey] * 3), **tags)).rate == pytest.approx(rate)
 
 
+@pytest.mark.parametrize(
+    ("tags", "times"),
+    [
+        ({"FrameTime": "50"}, [0, 0.05, 0.1, 0.15]),
+        ({"FrameTimeVector": ["0", "40", "60", "20"]}, [0, 0.04, 0.1, 0.12]),
+        (
+            {
+                "FrameTime": "50",
+                "FrameTimeVector": ["0", "40", "60", "20"],
+                "FrameIncrementPointer": 0x00181065,
+            },
+            [0, 0.04, 0.1, 0.12],
+        ),
+        ({"FrameTimeVector": ["0", "40"]}, [0, 0.04, 0.08, 0.12]),  # not one for each frame
+        ({"CineRate": "10"}, [0, 0.1, 0.2, 0.3]),
+    ],
+)
+def test_times_of_frames(
+    dicom: Dicom, grey: np.ndarray, tags: dict[str, object], times: list[float]
+) -> None:
+    frames = list(open_source(dicom(np.stack([grey] * 4), **tags)))
+    assert [f.time_s for f in frames] == pytest.approx(times)
+    stamped = "FrameTime" in tags or len(tags.get("FrameTimeVector", "")) == 4  # type: ignore[arg-type]
+    assert [f.stamp_s for f in frames] == (pytest.approx(times) if stamped else [None] * 4)
+
+
 def test_region_and_spacing(dicom: Dicom, grey: np.ndarray) -> None:
     path = dicom(grey, SequenceOfUltrasoundRegions=[region(4, 3, 59, 40)])
     frame = next(iter(open_source(path)))

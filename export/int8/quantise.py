@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from samedge.bundle import Bundle
-from samedge.errors import ModelError
+from samedge.errors import ModelError, OutputError
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.half.graph import to_half
 from samedge.export.int8.activations import (
@@ -52,7 +53,8 @@ from samedge.export.int8.smoothing import (
 )
 from samedge.machine.memory import release_memory
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.engines.cache import EngineCache
+from samedge.runtime.engines.keys import CalibrationKey
+from samedge.runtime.engines.store import EngineStore, StoredEngine
 
 VERSION = 1  # of the statistics in the cache
 
@@ -134,16 +136,17 @@ class _Work:
 
     def _statistics(self) -> Statistics:
         """From the cache, or measured. The key is what they depend on."""
-        key = {"version": VERSION, "graph": self.digest, "frames": self.data.sha256()}
-        cache = EngineCache() if self.options.cache else None
-        mapped = cache.get("calibration", key) if cache is not None else None
-        if mapped is not None:
-            return unpack(mapped.array().tobytes())
+        key = CalibrationKey(VERSION, self.digest, self.data.sha256())
+        store = EngineStore.of_user() if self.options.cache else EngineStore(())
+        stored = store.find(key)
+        if isinstance(stored, StoredEngine):
+            return unpack(stored.file.array().tobytes())
         inputs = NetworkInputs(self.data.frames, self.bundle)
         with EncoderModel(self.graph) as encoder:
             found = activations(encoder, self.layers, inputs, self.options.threads, self.progress)
-        if cache is not None:
-            cache.put("calibration", key, memoryview(pack(found)))
+        if self.options.cache:
+            with suppress(OutputError):  # the next export measures again
+                store.save(key, memoryview(pack(found)))
         return found
 
     def _smooth(self, statistics: Statistics) -> dict[str, float]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from samedge.cli.filetype import ENGINE, one_line, size_text
 from samedge.cli.printing import Printer
 from samedge.errors import BundleError, DeviceError, NotSupportedError, SourceError
+
+if TYPE_CHECKING:
+    from samedge.runtime.engines.records import EngineRecord
+    from samedge.runtime.tensorrt.layer_report import LayerReport
 
 # Kernels of these parts of a graph are float32 in every precision.
 _BY_RULE = ("preprocess", "postprocess")
@@ -26,17 +30,16 @@ def inspect_engine(printer: Printer, path: Path, layers: bool) -> None:
         BundleError: the engine is not the file that its record is of.
         SourceError: it has no record, and this machine cannot look into it.
     """
-    from samedge.runtime.tensorrt.layer_report import LayerReport
+    from samedge.runtime.tensorrt.layer_report import LayerReport as Report
 
     record = _record(path)
     if record is None:
         report, about = _ask_the_library(path), [("record", "none: not built by `samedge build`")]
         printer.json({"kind": ENGINE, "report": report.to_json()})
     else:
-        said = record.get("report")
-        report = LayerReport((), None, None) if said is None else LayerReport.from_json(said)
+        report = record.report or Report(())
         about = _about(record)
-        printer.json({"kind": ENGINE, **record, "summary": _summary(report)})
+        printer.json({**record.to_json(), "kind": ENGINE, "summary": _summary(report)})
     printer.table(f"{path.name}: a TensorRT engine", ("", ""), about + _made_of(report))
     printer.table(
         "Kernels", ("kind", "how many"), [(k, str(n)) for k, n in report.kinds.most_common()]
@@ -50,16 +53,16 @@ def inspect_engine(printer: Printer, path: Path, layers: bool) -> None:
         printer.table("All kernels", ("", "kind", "from", "to", "ONNX nodes"), _rows(report))
 
 
-def _record(path: Path) -> dict[str, Any] | None:
+def _record(path: Path) -> EngineRecord | None:
     from samedge.files.hashes import sha256_file
-    from samedge.runtime.engines.store import read_record, record_path
+    from samedge.runtime.engines.records import read_record, record_path
 
     if not record_path(path).exists():
         return None
     try:
         record = read_record(path)
-        same = sha256_file(path) == record["engine"]["sha256"]
-    except (OSError, ValueError) as error:
+        same = sha256_file(path) == record.sha256
+    except (OSError, SourceError) as error:
         raise SourceError(f"{path.name}: {error}") from error
     if not same:
         raise BundleError(
@@ -69,7 +72,7 @@ def _record(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def _ask_the_library(path: Path) -> Any:
+def _ask_the_library(path: Path) -> LayerReport:
     """The report of an engine without a record, from the library that made it."""
     from samedge.runtime.tensorrt.engine import layer_information
     from samedge.runtime.tensorrt.layer_report import LayerReport
@@ -87,26 +90,42 @@ def _ask_the_library(path: Path) -> Any:
     )
 
 
-def _about(record: dict[str, Any]) -> list[tuple[str, str]]:
-    options = {k: v for k, v in record["options"].items() if v not in (None, False)}
+def _about(record: EngineRecord) -> list[tuple[str, str]]:
+    from samedge.runtime.engines.keys import NvidiaKey
+
+    options = {k: v for k, v in record.options.items() if v not in (None, False)}
     rows = [
-        ("graph", f"{record['graph']}, {record['precision']}"),
-        ("library", f"{record['backend']} {record['version']}"),
-        ("for", record["gpu"] or f"any GPU of sm_{record['compute_capability']}"),
-        ("size", size_text(record["engine"]["bytes"])),
+        ("size", size_text(record.size)),
         ("hash", "as in its record"),
-        ("graph sha256", record["graph_sha256"]),
         ("options", ", ".join(f"{k} {one_line(v)}" for k, v in options.items()) or "none"),
     ]
-    for row in record["parity"]:
-        passed = "passed" if row["passed"] else "FAILED"
-        rows.append((f"parity in {row['precision']}", f"{passed}, margin {row['margin']:.3g} x"))
-    if not record["parity"]:
-        rows.append(("parity", "never checked on a GPU: run `samedge verify` on the device"))
+    key = record.key
+    if isinstance(key, NvidiaKey):
+        built = [
+            ("graph", f"{key.graph}, {key.precision}"),
+            ("library", f"{key.backend} {key.version}"),
+            ("for", key.gpu or f"any GPU of sm_{key.compute_capability}"),
+            ("graph sha256", key.graph_sha256),
+        ]
+        rows = built + rows + _parity(record)
+    else:
+        rows = [(name, one_line(str(value))) for name, value in key.to_json().items()] + rows
     return rows
 
 
-def _made_of(report: Any) -> list[tuple[str, str]]:
+def _parity(record: EngineRecord) -> list[tuple[str, str]]:
+    if not record.parity:
+        return [("parity", "never checked on a GPU: run `samedge verify` on the device")]
+    return [
+        (
+            f"parity in {row['precision']}",
+            f"{'passed' if row['passed'] else 'FAILED'}, margin {row['margin']:.3g} x",
+        )
+        for row in record.parity
+    ]
+
+
+def _made_of(report: LayerReport) -> list[tuple[str, str]]:
     if not report.layers:
         return [("kernels", "the builder told nothing about them")]
     network = report.without(_BY_RULE)
@@ -122,7 +141,7 @@ def _made_of(report: Any) -> list[tuple[str, str]]:
     return rows
 
 
-def _summary(report: Any) -> dict[str, Any]:
+def _summary(report: LayerReport) -> dict[str, Any]:
     fused, attentions = report.attentions
     return {
         "kernels": len(report.layers),
@@ -135,7 +154,7 @@ def _summary(report: Any) -> dict[str, Any]:
     }
 
 
-def _rows(report: Any) -> list[tuple[str, ...]]:
+def _rows(report: LayerReport) -> list[tuple[str, ...]]:
     return [
         (str(i), layer.kind, _types(layer.inputs), _types(layer.outputs), ", ".join(layer.nodes))
         for i, layer in enumerate(report.layers)

@@ -15,9 +15,8 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.cli import run
-from samedge.runtime.engines.store import read_record
+from samedge.runtime.engines.records import read_record
 from samedge.runtime.tensorrt import plan as tensorrt_plan
-from samedge.runtime.tensorrt.layer_report import LayerReport
 from tests.runtime.quantised import with_int8
 from tests.runtime.stand_in.install import VERSIONS, installed
 from tests.runtime.test_int8 import first_inputs
@@ -62,8 +61,8 @@ def test_on_the_device(
     )
     assert [engine["state"] for engine in said["engines"]] == ["built", "built"]
     record = read_record(tmp_path / "engines" / f"{wanted[1]}.engine")
-    assert record["gpu"] == "Stand-in GPU"
-    assert record["parity"][0]["passed"] is True
+    assert record.to_json()["gpu"] == "Stand-in GPU"
+    assert record.passed("fp32") is True
 
 
 def test_what_fits_is_kept_and_force_builds_again(
@@ -254,7 +253,8 @@ def test_int8_in_the_real_library(int8_bundle: Path, tmp_path: Path) -> None:
     arguments = ["--target", "tensorrt-rtx", "--sm", "86", "--precision", "int8", "--quiet"]
     assert run(["build", str(int8_bundle), *arguments, "-o", str(tmp_path)]) == 0
     (path,) = tmp_path.glob("encoder.int8.*.engine")
-    report = LayerReport.from_json(read_record(path)["report"])
+    report = read_record(path).report
+    assert report is not None
     assert len(report.products["int8"]) > 10
     assert list(tmp_path.glob("decoder.fp16.*.engine"))
 
@@ -265,7 +265,8 @@ def test_half_precision_in_the_real_library(half_bundle: Path, tmp_path: Path) -
     arguments = ["--target", "tensorrt-rtx", "--sm", "86", "--precision", "fp16", "--quiet"]
     assert run(["build", str(half_bundle), *arguments, "-o", str(tmp_path)]) == 0
     (path,) = tmp_path.glob("encoder.fp16.*.engine")
-    report = LayerReport.from_json(read_record(path)["report"])
+    report = read_record(path).report
+    assert report is not None
     fused, all_of_them = report.attentions
     assert fused == all_of_them > 0
     inside = report.without(("preprocess", "postprocess"))

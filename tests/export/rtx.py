@@ -10,7 +10,7 @@ import pytest
 from samedge.bench.engines import build, network_part
 from samedge.bundle import Bundle
 from samedge.export.graphs.model import OnnxGraph
-from samedge.runtime.engines.store import read_record
+from samedge.runtime.engines.records import read_record
 from samedge.runtime.tensorrt.builder import BuildOptions
 from samedge.runtime.tensorrt.bundle_engines import build_engines
 from samedge.runtime.tensorrt.layer_report import LayerReport
@@ -39,7 +39,9 @@ def engines_of(
 def report_of(folder: Path, stem: str, capability: int) -> LayerReport:
     """The layer report of the engine `stem` ("encoder.fp16") for a GPU."""
     path = next(folder.glob(f"{stem}.*.sm{capability}.engine"))
-    return LayerReport.from_json(read_record(path)["report"])
+    report = read_record(path).report
+    assert report is not None
+    return report
 
 
 def network_report(encoder: Path, side: int, capability: int, work: Path) -> LayerReport:

@@ -30,7 +30,7 @@ class EngineRecord:
     Attributes:
         key: everything that it depends on.
         sha256: of its file.
-        bytes: size of its file.
+        size: of its file, in bytes.
         options: how it was built, beyond what the key says.
         parity: rows of the parity gate, as `samedge verify` gives them.
         report: what the builder told about its kernels; None if nothing.
@@ -38,7 +38,7 @@ class EngineRecord:
 
     key: Key
     sha256: str
-    bytes: int
+    size: int
     options: Mapping[str, Any] = field(default_factory=dict)
     parity: tuple[Mapping[str, Any], ...] = ()
     report: LayerReport | None = None
@@ -55,7 +55,7 @@ class EngineRecord:
         kind = {} if isinstance(self.key, NvidiaKey) else {"kind": self.key.kind}
         return {
             "schema": SCHEMA,
-            "engine": {"sha256": self.sha256, "bytes": self.bytes},
+            "engine": {"sha256": self.sha256, "bytes": self.size},
             **kind,
             **self.key.to_json(),
             "options": dict(self.options),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from samedge.runtime.engines.cache import default_folder
-
-# Kept in the same folder by the same means.
-NO_ENGINES = ("calibration-", "tensorrt_rtx-kernels-")
-MAX_SIDECAR_BYTES = 64 * 2**20
+from samedge.errors import SourceError
+from samedge.runtime.engines.keys import Installed
+from samedge.runtime.engines.records import read_record
+from samedge.runtime.engines.store import cache_folder, stored_files
 
 
 def engine_cache(
@@ -28,62 +26,29 @@ def engine_cache(
         {"engines": how many, "mb": megabytes (10^6 bytes) of all that lies there, "stale":
         [{"engine", "why", "mb"}]}. No folder is named: it may hold the user's name.
     """
+    here = Installed(openvino, processors, libraries)
     report: dict[str, Any] = {"engines": 0, "mb": 0.0, "stale": []}
     try:
-        engines = sorted(default_folder().rglob("*.engine"))
+        files = stored_files(cache_folder())
     except OSError:
         return report
-    for engine in engines:
+    for path in files:
         try:
-            size = engine.stat().st_size / 1e6
+            size = path.stat().st_size / 1e6
         except OSError:  # another process removed it
             continue
         report["mb"] += size
-        if engine.name.startswith(NO_ENGINES):
-            continue
-        report["engines"] += 1
-        why = _why_stale(engine, openvino, processors, libraries)
+        runs, why = _judge(path, here)
+        report["engines"] += runs
         if why is not None:
-            report["stale"].append({"engine": engine.name, "why": why, "mb": size})
+            report["stale"].append({"engine": path.name, "why": why, "mb": size})
     return report
 
 
-def _why_stale(
-    engine: Path,
-    openvino: str | None,
-    processors: Mapping[str, str],
-    libraries: Mapping[str, str | None],
-) -> str | None:
-    record = _record(engine)
-    if record is None:
-        return "it has no readable record of what it is for"
-    backend = record.get("backend")
-    if isinstance(backend, str):
-        here, title = libraries.get(backend), backend
-        built = record.get("version")
-    else:
-        key = record.get("key")
-        key = key if isinstance(key, dict) else {}
-        here, title, built = openvino, "OpenVINO", key.get("openvino")
-        name = processors.get(str(key.get("device", "CPU")))
-        if name is not None and key.get("cpu") not in (None, name):
-            return f"it was compiled for another processor ({key['cpu']})"
-    if not isinstance(built, str):
-        return "its record does not say what built it"
-    if here is None:
-        return f"{title} is not installed any more"
-    # TensorRT's packages have a build number behind what the library says of itself.
-    if here != built and not here.startswith(f"{built}."):
-        return f"it was built by {title} {built}, here is {here}"
-    return None
-
-
-def _record(engine: Path) -> dict[str, Any] | None:
-    path = engine.with_name(engine.name.removesuffix(".engine") + ".json")
+def _judge(path: Path, here: Installed) -> tuple[bool, str | None]:
+    """Whether a file is an engine, and why nobody will load it; None if somebody may."""
     try:
-        if path.stat().st_size > MAX_SIDECAR_BYTES:
-            return None
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
+        key = read_record(path).key
+    except SourceError:
+        return True, "it has no readable record of what it is for"
+    return key.runs, key.stale(here)

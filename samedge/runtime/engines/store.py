@@ -1,279 +1,318 @@
-"""Engines as files: which one fits this model, this library and this GPU, and why another does not.
+"""The one store of compiled engines: what fits is found, what is new is kept, old ones make room.
 
-    encoder.fp16.tensorrt-10.3.0.sm87.engine       the library's own format: trtexec reads it
-    encoder.fp16.tensorrt-10.3.0.sm87.json         what it was built from and for, and its SHA-256
-
-They lie in the folder `engines` of a bundle, or in the user's cache. An engine is code, so it is
-loaded only from a place that no other user can write to, if its hash is the one in its record, and
-if every part of the record fits. Otherwise the reason is kept, in words.
+An engine is code: whoever can write one into the store decides what the next session computes. So
+it is loaded only from a place that no other user can write to, if its hash is the one in its
+record, and if everything that it depends on is what is here. The cache is private to its user (mode
+0700, not a link). Files are written whole, the record last; several processes may use one folder.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import dataclass, field
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from samedge.bundle import Bundle
 from samedge.bundle.names import ENGINES
-from samedge.errors import DeviceError
-from samedge.files.whole import output_error
-from samedge.runtime.engines.cache import (
-    LIMIT_BYTES,
-    Mapped,
-    check_private,
-    default_folder,
-    write_atomically,
-)
+from samedge.errors import DeviceError, OutputError, SourceError
+from samedge.files.whole import output_error, write_bytes
+from samedge.runtime.engines.keys import Key, model_digest
+from samedge.runtime.engines.mapped import MappedFile, check_private
+from samedge.runtime.engines.records import ENDING, EngineRecord, read_record, record_path
 from samedge.runtime.tensorrt.layer_report import LayerReport
 
-SCHEMA = 1
-MAX_RECORD_BYTES = 64 * 2**20
-AMPERE = 80  # oldest compute capability of hardware compatible engines
+ENV = "SAMEDGE_CACHE"
+LIMIT_BYTES = 16 * 10**9  # of all engines in the user's cache
+_MODE = 0o600  # of a stored file
 
-
-@dataclass(frozen=True)
-class EngineKey:
-    """Everything that an engine has to fit.
-
-    Attributes:
-        graph: "encoder" or "decoder".
-        precision: of the graph's file: "fp32", "fp16" or "int8".
-        graph_sha256: of the graph's file and its weights, see `graph_digest`.
-        backend: "tensorrt" or "tensorrt_rtx".
-        version: of that library, "10.3.0".
-        compute_capability: of the GPU, 86 for 8.6.
-        gpu: the GPU's name; None for an engine that was built elsewhere.
-    """
-
-    graph: str
-    precision: str
-    graph_sha256: str
-    backend: str
-    version: str
-    compute_capability: int
-    gpu: str | None = None
-
-    @property
-    def stem(self) -> str:
-        """Name of the file without its ending."""
-        gpu = f"sm{self.compute_capability}"
-        return f"{self.graph}.{self.precision}.{self.backend}-{self.version}.{gpu}"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class StoredEngine:
-    """An engine that may be loaded: its bytes, mapped and checked, and its record."""
+    """An engine that may be loaded: checked, and mapped as it was checked."""
 
     path: Path
-    mapped: Mapped
-    record: dict[str, Any]
+    file: MappedFile
+    record: EngineRecord
 
 
-@dataclass
-class EngineStore:
-    """Where the engines of one bundle are.
+@dataclass(frozen=True)
+class NoEngine:
+    """No stored engine fits.
 
     Attributes:
-        folders: where to look, best first.
-        notes: why engines that lie there were not taken, in words for the user.
+        reasons: why those that lie there were not taken, in words for the user; empty if none do.
     """
 
-    folders: list[Path]
-    notes: list[str] = field(default_factory=list)
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EngineStore:
+    """Folders of engines.
+
+    Attributes:
+        folders: where to look, best first; the last is where new ones go.
+        cache: the folder below which old ones make room for new ones; None where all stay.
+    """
+
+    folders: tuple[Path, ...]
+    cache: Path | None = None
 
     @classmethod
-    def of(cls, bundle: Bundle) -> EngineStore:
-        """The bundle's own folder, if the bundle is a folder, and the user's cache."""
+    def of_user(cls) -> EngineStore:
+        """The user's cache."""
+        folder = cache_folder()
+        return cls((folder,), folder)
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle) -> EngineStore:
+        """NVIDIA engines of a bundle: in its own folder, if it is one, and in the user's cache."""
         own = [bundle.path / ENGINES] if bundle.path == bundle.root else []
-        return cls([*own, default_folder() / "nvidia" / _model_digest(bundle)[:16]])
+        folder = cache_folder()
+        return cls((*own, folder / "nvidia" / model_digest(bundle)[:16]), folder)
 
     @property
-    def cache(self) -> Path:
-        """The folder in the user's cache."""
+    def target(self) -> Path:
+        """The folder that new engines go to."""
         return self.folders[-1]
 
-    def find(self, key: EngineKey) -> StoredEngine | None:
-        """The engine for `key`; None if there is none that fits (`notes` may say why)."""
-        for folder in self.folders:
-            for path in self._candidates(folder, key):
-                reason = self._reason_against(path, key)
-                if isinstance(reason, StoredEngine):
-                    return reason
-                self.notes.append(f"the engine {path.name} is not used: {reason}")
+    def find(self, key: Key) -> StoredEngine | NoEngine:
+        """The engine for `key`, checked against its record."""
+        reasons = []
+        for path in self._candidates(key):
+            try:
+                return _opened(path, key)
+            except _NotUsable as error:
+                reasons.append(
+                    self.discard(path, str(error))
+                    if key.exact and error.worthless
+                    else f"the engine {path.name} is not used: {error}"
+                )
+        return NoEngine(tuple(reasons))
+
+    def passed(self, key: Key, precision: str) -> bool | None:
+        """Whether the engine for `key` passed the parity gate on this device, in `precision`; None
+        if it was not tried, or there is no such engine. Its bytes are not looked at."""
+        for path in self._candidates(key):
+            try:
+                record = _trusted_record(path, key)
+            except _NotUsable:
+                continue
+            passed = record.passed(precision)
+            if passed is not None:
+                return passed
         return None
 
     def save(
         self,
-        key: EngineKey,
+        key: Key,
         data: memoryview,
-        options: dict[str, Any],
+        options: Mapping[str, Any] | None = None,
         report: LayerReport | None = None,
-        folder: Path | None = None,
-    ) -> Path:
-        """Write an engine and its record, the record last.
+    ) -> StoredEngine:
+        """Keep an engine in `target`.
 
         Args:
             key: what it is for.
             data: the engine.
             options: how it was built.
             report: what the builder says about its kernels.
-            folder: default: the user's cache.
-
-        Returns:
-            the engine's path.
 
         Raises:
-            OutputError: it cannot be written; nothing is left behind.
+            OutputError: it cannot be kept; nothing is left behind.
         """
-        target = (self.cache if folder is None else folder) / f"{key.stem}.engine"
-        record = {
-            "schema": SCHEMA,
-            "engine": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)},
-            **key.__dict__,
-            "options": options,
-            "parity": [],
-            "report": None if report is None else report.to_json(),
-        }
-        text = memoryview(json.dumps(record, indent=1).encode())
+        path = self.target / f"{key.stem}{ENDING}"
+        digest = hashlib.sha256(data).hexdigest()
+        record = EngineRecord(key, digest, len(data), options or {}, (), report)
+        self._prepare()
         try:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            record_path(target).unlink(missing_ok=True)  # it belongs to the engine before
-            write_atomically(target, data)
-            write_atomically(record_path(target), text)
-        except OSError as error:
-            remove_engine(target)
-            raise output_error(error, target) from error
-        if folder is None:
-            self._prune(target)
-        return target
+            record_path(path).unlink(missing_ok=True)  # it belongs to the engine before
+            write_bytes(path, data, mode=_MODE)
+            write_bytes(record_path(path), record.dump(), mode=_MODE)
+            stored = StoredEngine(path, MappedFile(path), record)
+        except (OSError, OutputError) as error:
+            remove_engine(path)
+            raise output_error(error, path) if isinstance(error, OSError) else error from error
+        self._make_room(path)
+        return stored
 
-    def _prune(self, keep: Path) -> None:
-        """Remove the engines that were stored longest ago until all bundles' engines in the cache
-        are within its limit."""
+    def discard(self, engine: Path, why: str) -> str:
+        """Throw away an engine, for example because its library refused it.
+
+        Returns:
+            what to tell the user.
+        """
         try:
-            found = [(p.stat(), p) for p in self.cache.parent.glob("*/*.engine") if p != keep]
-            total = keep.stat().st_size + sum(info.st_size for info, _ in found)
-            for info, path in sorted(found, key=lambda entry: entry[0].st_mtime):
-                if total <= LIMIT_BYTES:
-                    return
-                total -= info.st_size
-                remove_engine(path)
-        except (OSError, DeviceError) as error:  # another process may be pruning as well
-            self.notes.append(f"old engines in {self.cache.parent} were not removed: {error}")
+            remove_engine(engine)
+        except DeviceError as error:
+            return f"the stored engine {engine.name} is not used: {why}; {error}"
+        return f"the stored engine {engine.name} was thrown away: {why}; built anew"
 
-    def passed(self, key: EngineKey, precision: str) -> bool | None:
-        """Whether the engine for `key` passed the parity gate on this device, in `precision`; None
-        if it was not tried, or there is no such engine. Its bytes are not looked at."""
+    def _candidates(self, key: Key) -> Iterator[Path]:
+        """Engines that may fit; in every folder the one with the right name first."""
         for folder in self.folders:
-            for path in self._candidates(folder, key):
-                try:
-                    check_private(path.parent)
-                    record = read_record(path)
-                except (OSError, ValueError):
-                    continue
-                for row in record["parity"] if mismatch(record, key) is None else ():
-                    if row.get("precision") == precision:
-                        return bool(row.get("passed"))
-        return None
+            with suppress(OSError):  # a folder that cannot be listed has no engine for us
+                yield from sorted(
+                    folder.glob(key.pattern), key=lambda path: (path.stem != key.stem, path)
+                )
 
-    def _candidates(self, folder: Path, key: EngineKey) -> list[Path]:
-        """Engines of the same graph, precision and library; the one with the right name first."""
+    def _prepare(self) -> None:
+        """Make the target, and refuse one that others could write to."""
         try:
-            found = sorted(folder.glob(f"{key.graph}.{key.precision}.{key.backend}-*.engine"))
-        except OSError:
-            return []
-        return sorted(found, key=lambda path: path.stem != key.stem)
+            self.target.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_private(self.target)
+        except OSError as error:
+            raise OutputError(
+                f"the folder of engines {self.target} is not used: {error.strerror or error}; "
+                f"set {ENV} to a folder that only you can write to"
+            ) from error
 
-    def _reason_against(self, path: Path, key: EngineKey) -> StoredEngine | str:
-        """The engine, or why it must not be loaded."""
-        try:
-            for place in (path.parent, path):
-                check_private(place)
-            record = read_record(path)
-        except (OSError, ValueError) as error:
-            return str(error)
-        different = mismatch(record, key)
-        if different is not None:
-            return different
-        mapped = Mapped(path)
-        if mapped.sha256() != record["engine"]["sha256"]:
-            return (
-                "its SHA-256 is not the one in its record: it was changed or damaged; build it "
-                "again with `samedge build`"
-            )
-        return StoredEngine(path, mapped, record)
-
-
-def mismatch(record: dict[str, Any], key: EngineKey) -> str | None:
-    """Which part of an engine's record does not fit, and what to do; None if all do."""
-    flags = record["options"]
-    again = "build one for it with `samedge build`"
-    for part in ("graph", "precision", "backend"):
-        if record[part] != getattr(key, part):
-            return f"its record says that it is {record[part]}, not {getattr(key, part)}; {again}"
-    if record["graph_sha256"] != key.graph_sha256:
-        return f"it was built from another model than this bundle's {key.graph}; {again}"
-    if record["version"] != key.version and not (
-        flags.get("version_compatible") and _older(record["version"], key.version)
-    ):
-        return (
-            f"it was built by {key.backend} {record['version']}, and here is {key.version}; {again}"
-        )
-    built, here = record["compute_capability"], key.compute_capability
-    anywhere = bool(flags.get("hardware_compatible")) and here >= AMPERE
-    if built != here and not anywhere:
-        return f"it is for a GPU of sm_{built}, and this one has sm_{here}; {again}"
-    # TensorRT tunes for one model of GPU; TensorRT-RTX compiles on the device.
-    named = record["gpu"], key.gpu
-    if key.backend == "tensorrt" and not anywhere and None not in named and named[0] != named[1]:
-        return f"it was tuned on another GPU ({named[0]}) than this one ({named[1]}); {again}"
-    return None
+    def _make_room(self, keep: Path) -> None:
+        """Remove the engines that were stored longest ago until the cache is within its limit."""
+        if self.cache is None:
+            return
+        total, old = 0, []
+        for path in stored_files(self.cache):
+            with suppress(OSError):  # another process may be making room as well
+                info = path.stat()
+                total += info.st_size
+                old.append((info.st_mtime, info.st_size, path))
+        for _, size, path in sorted(old):
+            if total <= LIMIT_BYTES:
+                return
+            if path != keep:
+                with suppress(DeviceError):  # it stays, and is the first to go the next time
+                    remove_engine(path)
+                total -= size
 
 
-def read_record(engine: Path) -> dict[str, Any]:
-    """The record beside an engine.
+class _NotUsable(Exception):
+    """Why an engine is not used; `worthless` if it never will be."""
 
-    Raises:
-        OSError: there is none, or it cannot be read.
-        ValueError: it is damaged.
-    """
-    path = record_path(engine)
+    def __init__(self, why: str, worthless: bool = True) -> None:
+        super().__init__(why)
+        self.worthless = worthless
+
+
+def _trusted_record(path: Path, key: Key) -> EngineRecord:
+    """The record of an engine that fits `key` and lies where it may be trusted."""
     try:
-        if path.stat().st_size > MAX_RECORD_BYTES:
-            raise ValueError(f"its record {path.name} is too large")
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise OSError(
-            f"it has no record {path.name} that says what it is for; build it with `samedge build`"
-        ) from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"its record {path.name} is damaged ({error})") from error
-    if not _is_record(record):
-        raise ValueError(f"its record {path.name} is damaged, or of another version of samedge")
-    return dict(record)
+        for place in (path.parent, path):
+            check_private(place)
+    except OSError as error:
+        raise _NotUsable(str(error), worthless=False) from error
+    try:
+        record = read_record(path)
+    except SourceError as error:
+        raise _NotUsable(str(error)) from error
+    different = key.mismatch(record.key, record.options)
+    if different is not None:
+        raise _NotUsable(different)
+    return record
 
 
-def add_parity(engine: Path, rows: list[dict[str, Any]]) -> None:
+def _opened(path: Path, key: Key) -> StoredEngine:
+    record = _trusted_record(path, key)
+    try:
+        file = MappedFile(path)
+    except (OSError, ValueError) as error:
+        raise _NotUsable(f"it cannot be read ({error})") from error
+    if file.sha256() != record.sha256:
+        raise _NotUsable(
+            "its SHA-256 is not the one in its record: it was changed or damaged"
+            + ("" if key.exact else "; build it again with `samedge build`")
+        )
+    return StoredEngine(path, file, record)
+
+
+@dataclass(frozen=True)
+class Obtained(Generic[T]):
+    """An engine, and where it is from.
+
+    Attributes:
+        engine: loaded.
+        file: the map that it lives from; None: memory of its own.
+        stored: it was in the store.
+        notes: what a user should know.
+    """
+
+    engine: T
+    file: MappedFile | None
+    stored: bool
+    notes: tuple[str, ...] = ()
+
+
+def load_or_build(
+    store: EngineStore,
+    key: Key,
+    read: Callable[[MappedFile], T],
+    build: Callable[[], T],
+    write: Callable[[T], memoryview],
+) -> Obtained[T]:
+    """An engine from the store, or a new one that is kept there.
+
+    A new engine is read back from its file where that is possible, so that a first start leaves the
+    same (smaller) resident memory as every later one. A store that cannot be written never stops a
+    session: the reason is a note.
+
+    Args:
+        store: where to look.
+        key: everything that the engine depends on.
+        read: makes an engine of a mapped file; any exception means the file is not usable.
+        build: makes a new engine.
+        write: the new engine's bytes.
+    """
+    notes: list[str] = []
+    found = store.find(key)
+    if isinstance(found, NoEngine):
+        notes += found.reasons
+    else:
+        try:
+            return Obtained(read(found.file), found.file, stored=True)
+        except Exception as error:  # engine libraries raise anything on a file they dislike
+            why = f"the engine library refused it ({_first_line(error)})"
+            notes.append(store.discard(found.path, why))
+    engine = build()
+    try:
+        kept = store.save(key, write(engine))
+    except OutputError as error:
+        notes.append(f"the engine is not kept, and every start will compile again: {error}")
+        return Obtained(engine, None, False, tuple(notes))
+    del engine
+    return Obtained(read(kept.file), kept.file, False, tuple(notes))
+
+
+def add_parity(engine: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Note in an engine's record what the parity gate said.
 
     Raises:
+        SourceError: it has no record.
         OutputError: the record cannot be written.
     """
     if rows:
-        path = record_path(engine)
+        path, record = record_path(engine), replace(read_record(engine), parity=tuple(rows))
+        write_bytes(path, record.dump(), mode=stat.S_IMODE(path.stat().st_mode))
+
+
+def move_engine(engine: Path, folder: Path) -> None:
+    """Give an engine its place, with its record; one of that name there is replaced.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    for path in (engine, record_path(engine)):
         try:
-            record = read_record(engine) | {"parity": rows}
-            write_atomically(path, memoryview(json.dumps(record, indent=1).encode()))
+            path.chmod(0o644)  # a service may run under another name than who built it
+            os.replace(path, folder / path.name)
         except OSError as error:
-            raise output_error(error, path) from error
-
-
-def record_path(engine: Path) -> Path:
-    """Where an engine's record lies."""
-    return engine.with_name(engine.name.removesuffix(".engine") + ".json")
+            raise output_error(error, folder / path.name) from error
 
 
 def remove_engine(engine: Path) -> None:
@@ -292,53 +331,19 @@ def remove_engine(engine: Path) -> None:
             ) from error
 
 
-def graph_digest(bundle: Bundle, graph: str, key: str) -> str:
-    """SHA-256 over the hashes of a graph's file and of the file with its weights, if there is one.
-
-    Args:
-        bundle: open.
-        graph: "encoder" or "decoder".
-        key: of the graph's entry in the manifest, "fp16".
-    """
-    files = bundle.manifest["files"]
-    name = bundle.manifest["graphs"][graph][key]["file"]
-    hashes = [files[file]["sha256"] for file in (name, f"{name}.data") if file in files]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+def stored_files(folder: Path) -> list[Path]:
+    """All engines below a folder, without drafts of those that are being written."""
+    return sorted(path for path in folder.rglob(f"*{ENDING}") if not path.name.startswith("."))
 
 
-def _model_digest(bundle: Bundle) -> str:
-    """SHA-256 over all graphs of a bundle: names the bundle's folder in the cache."""
-    graphs = bundle.manifest["graphs"]
-    digests = [graph_digest(bundle, name, key) for name in sorted(graphs) for key in graphs[name]]
-    return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
+def cache_folder() -> Path:
+    """`$SAMEDGE_CACHE/engines`, else `samedge/engines` in the user's cache folder (XDG)."""
+    chosen = os.environ.get(ENV)
+    if chosen:
+        return Path(chosen).expanduser() / "engines"
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "samedge" / "engines"
 
 
-def _older(built: str, here: str) -> bool:
-    """Whether a version compatible engine of version `built` loads in version `here`."""
-    one, other = ([int(n) for n in v.split(".")[:2] if n.isdigit()] for v in (built, here))
-    return one[:1] == other[:1] and one <= other
-
-
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "graph": str,
-    "precision": str,
-    "graph_sha256": str,
-    "backend": str,
-    "version": str,
-    "compute_capability": int,
-    "gpu": (str, type(None)),
-    "options": dict,
-    "parity": list,
-    "report": (dict, type(None)),
-}
-
-
-def _is_record(record: Any) -> bool:
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        return False
-    engine = record.get("engine")
-    return (
-        isinstance(engine, dict)
-        and isinstance(engine.get("sha256"), str)
-        and all(name in record and isinstance(record[name], kind) for name, kind in _KINDS.items())
-    )
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -29,7 +29,9 @@ from samedge.bundle import Bundle
 from samedge.errors import BundleError, DeviceError
 from samedge.machine.memory import release_memory
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.engines.cache import EngineCache, Mapped, load_or_build
+from samedge.runtime.engines.keys import OpenVinoKey, graph_digest
+from samedge.runtime.engines.mapped import MappedFile
+from samedge.runtime.engines.store import EngineStore, load_or_build
 from samedge.runtime.openvino import weights as openvino_weights
 from samedge.runtime.openvino.rewrites import copies as openvino_copies
 from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
@@ -52,17 +54,17 @@ class Compiled:
     Sessions of one bundle in one process share it; each has an inference request of its own.
     """
 
-    def __init__(self, model: ov.CompiledModel, mapped: Mapped | None, cached: bool) -> None:
+    def __init__(self, model: ov.CompiledModel, file: MappedFile | None, cached: bool) -> None:
         self.model: ov.CompiledModel | None = model
         self.cached = cached
-        self._mapped = mapped
+        self._file = file
 
     def __del__(self) -> None:
         self.model = None  # before the memory it lives from
-        self._mapped = None
+        self._file = None
 
 
-_shared: weakref.WeakValueDictionary[str, Compiled] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[OpenVinoKey, Compiled] = weakref.WeakValueDictionary()
 
 
 @cache
@@ -92,21 +94,27 @@ def compile_graph(
     """
     file = graph_key(bundle.manifest, backend_of(device), graph, options.precision)
     path = bundle.graph(graph, file)
-    digest = _graph_digest(bundle, path)
-    engines = EngineCache() if options.cache else None
+    digest = graph_digest(bundle, path.name)
+    store = EngineStore.of_user() if options.cache else None
     rest = rest_of(bundle, options.precision, device)
     models = _Models(path, graph, options.precision, rest, device)
-    parts = {}
+    parts: dict[str, Compiled] = {}
+    notes: list[str] = []
     for part in PARTS[graph]:
         where = DEVICE if part == "preprocess" else device
         exact = part != "encoder"
-        key = _key(digest, part, "fp32" if exact else options.precision, options, where)
-        config = engine_config("fp32" if exact else rest, options, where)
-        key |= {"computes": config["INFERENCE_PRECISION_HINT"]}
-        parts[part] = _shared_part(engines, part, key, models, config, where)
+        asked, computes = ("fp32", "fp32") if exact else (options.precision, rest)
+        key = _key(digest, part, asked, computes, options, where)
+        config = engine_config(computes, options, where)
+        compiled = _shared.get(key)
+        if compiled is None:
+            compiled, said = _obtain(store, key, models, config)
+            _shared[key] = compiled
+            notes += said
+        parts[part] = compiled
     models.close()
     release_memory()
-    return parts, engines.notes if engines is not None else []
+    return parts, notes
 
 
 def backend_of(device: str) -> str:
@@ -203,45 +211,26 @@ def _outputs(model: ov.Model) -> Iterator[Any]:
         yield from node.outputs()
 
 
-def _shared_part(
-    engines: EngineCache | None,
-    part: str,
-    key: dict[str, Any],
-    models: _Models,
-    config: dict[str, Any],
-    device: str,
-) -> Compiled:
-    """The compiled part of `key`: from another session, from the cache, or new."""
-    text = repr(sorted(key.items()))
-    compiled = _shared.get(text)
-    if compiled is None:
-        compiled = _obtain(engines, part, key, models, config, device)
-        _shared[text] = compiled
-    return compiled
-
-
 def _obtain(
-    engines: EngineCache | None,
-    part: str,
-    key: dict[str, Any],
-    models: _Models,
-    config: dict[str, Any],
-    device: str,
-) -> Compiled:
-    def build() -> ov.CompiledModel:
-        return _guard(lambda: core().compile_model(models.take(part), device, config), part)
+    store: EngineStore | None, key: OpenVinoKey, models: _Models, config: dict[str, Any]
+) -> tuple[Compiled, tuple[str, ...]]:
+    """The compiled part of `key`, from the store or new, and what a user should know about that."""
 
-    def read(mapped: Mapped) -> ov.CompiledModel:
-        tensor = ov.Tensor(mapped.array(), shared_memory=True)
-        model = core().import_model(tensor, device, config)
-        mapped.drop_pages()
+    def build() -> ov.CompiledModel:
+        return _guard(
+            lambda: core().compile_model(models.take(key.part), key.device, config), key.part
+        )
+
+    def read(file: MappedFile) -> ov.CompiledModel:
+        tensor = ov.Tensor(file.array(), shared_memory=True)
+        model = core().import_model(tensor, key.device, config)
+        file.drop_pages()
         return model
 
-    if engines is None or config.get("PERF_COUNT"):
-        return Compiled(build(), None, cached=False)
-    name = f"openvino-{part}"
-    model, mapped, cached = load_or_build(engines, name, key, read, build, _export)
-    return Compiled(model, mapped, cached)
+    if store is None or key.profile:
+        return Compiled(build(), None, cached=False), ()
+    found = load_or_build(store, key, read, build, _export)
+    return Compiled(found.engine, found.file, found.stored), found.notes
 
 
 def _guard(compile_: Callable[[], ov.CompiledModel], part: str) -> ov.CompiledModel:
@@ -277,31 +266,24 @@ def engine_config(precision: str, options: LoadOptions, device: str = DEVICE) ->
     return config
 
 
-def _graph_digest(bundle: Bundle, path: Path) -> str:
-    """Hash of the graph's file and, if it has one, of the file with its weights."""
-    entries = bundle.manifest["files"]
-    names = sorted(name for name in entries if name in (path.name, f"{path.name}.data"))
-    return hashlib.sha256("".join(entries[n]["sha256"] for n in names).encode()).hexdigest()
-
-
 def _key(
-    digest: str, part: str, precision: str, options: LoadOptions, device: str
-) -> dict[str, Any]:
-    """Everything a compiled part depends on."""
-    return {
-        "graph": digest,
-        "part": part,
-        "precision": precision,
-        "threads": options.threads,
-        "profile": options.profile,
-        "hint": options.hint,
-        "device": device,
-        "openvino": ov.__version__,
-        "rewrites": _source_digest() if part == "encoder" else "",
-        "machine": platform.machine(),
-        "cpu": core().get_property(device, "FULL_DEVICE_NAME"),
-        "features": sorted(core().get_property(device, "OPTIMIZATION_CAPABILITIES")),
-    }
+    digest: str, part: str, precision: str, computes: str, options: LoadOptions, device: str
+) -> OpenVinoKey:
+    return OpenVinoKey(
+        graph=digest,
+        part=part,
+        precision=precision,
+        computes=computes,
+        threads=options.threads,
+        profile=options.profile,
+        hint=options.hint,
+        device=device,
+        openvino=ov.__version__,
+        rewrites=_source_digest() if part == "encoder" else "",
+        machine=platform.machine(),
+        cpu=core().get_property(device, "FULL_DEVICE_NAME"),
+        features=tuple(sorted(core().get_property(device, "OPTIMIZATION_CAPABILITIES"))),
+    )
 
 
 @cache

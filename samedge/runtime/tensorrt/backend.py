@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, OutputError
 from samedge.runtime.backend import Arrays, GraphIO, LoadOptions
-from samedge.runtime.engines.cache import EngineCache
-from samedge.runtime.engines.store import EngineKey, EngineStore, StoredEngine, graph_digest
+from samedge.runtime.engines.keys import KernelsKey, NvidiaKey, graph_digest
+from samedge.runtime.engines.store import EngineStore, StoredEngine
 from samedge.runtime.gpu.arrays import DeviceArray
 from samedge.runtime.gpu.driver import Device, DeviceMemory, Stream, driver_version, problem
 from samedge.runtime.gpu.frames import device_frame
@@ -61,7 +61,7 @@ class TensorRtBackend:
     def proven(cls, bundle: Bundle, precision: str, device: int = 0) -> bool | None:
         """Whether engines of this precision passed the parity gate of `samedge build` on a GPU
         like number `device` here; None if they were not tried."""
-        library, store = LIBRARIES[cls.name], EngineStore.of(bundle)
+        library, store = LIBRARIES[cls.name], EngineStore.of_bundle(bundle)
         gpu = Device(device)
         try:
             keys = (
@@ -163,7 +163,8 @@ class TensorRtBackend:
             plan.run(inputs, outputs)
             if first and self._options.cache:
                 key = _kernels_key(self._engine, lane.device.index)
-                self._engine.keep_kernels(EngineCache(), key)
+                note = self._engine.keep_kernels(EngineStore.of_user(), key)
+                self._notes += [note] if note is not None else []
             self._last = plan
 
     def buffer(self, name: str) -> DeviceArray:
@@ -266,7 +267,7 @@ class Lane:
                 self.device.close()
 
 
-def key_for(library: Library, bundle: Bundle, graph: str, key: str, device: Device) -> EngineKey:
+def key_for(library: Library, bundle: Bundle, graph: str, key: str, device: Device) -> NvidiaKey:
     """What an engine has to fit to run on `device`.
 
     Args:
@@ -276,46 +277,52 @@ def key_for(library: Library, bundle: Bundle, graph: str, key: str, device: Devi
         key: of the graph's entry in the manifest, "fp16".
         device: the GPU.
     """
-    digest, capability = graph_digest(bundle, graph, key), device.compute_capability
-    return EngineKey(graph, key, digest, library.name, library.version, capability, device.name)
+    file = bundle.manifest["graphs"][graph][key]["file"]
+    digest, capability = graph_digest(bundle, file), device.compute_capability
+    return NvidiaKey(graph, key, digest, library.name, library.version, capability, device.name)
 
 
 def _obtain(
-    library: Library, bundle: Bundle, key: EngineKey, options: LoadOptions
+    library: Library, bundle: Bundle, key: NvidiaKey, options: LoadOptions
 ) -> tuple[Engine, list[str]]:
     """The engine, stored or new, and what a user should know about that."""
-    store = EngineStore(list(options.engines)) if options.engines else EngineStore.of(bundle)
+    given = tuple(options.engines)
+    store = EngineStore(given) if given else EngineStore.of_bundle(bundle)
     found = store.find(key)
-    if found is not None:
-        return _load(library, found, options), []
-    if options.engines:
-        raise DeviceError(f"no stored {key.graph} engine fits: {'; '.join(store.notes) or 'none'}")
+    if isinstance(found, StoredEngine):
+        return _load(library, found, options)
+    if given:
+        raise DeviceError(
+            f"no stored {key.graph} engine fits: {'; '.join(found.reasons) or 'none'}"
+        )
     start = time.monotonic()
     built = build_engine(library, bundle, key.graph, options.precision, None, options.progress)
     seconds = time.monotonic() - start
     about = f"the {key.graph} engine was built here, in {seconds:.0f} s"
-    notes = [*store.notes, about, *built.notes]
+    notes = [*found.reasons, about, *built.notes]
     if options.cache:
         try:
-            store.save(key, built.data, BuildOptions().record(), built.report)
-            found = store.find(key)
+            kept = store.save(key, built.data, BuildOptions().record(), built.report)
         except OutputError as error:
             notes.append(f"it could not be kept for the next start: {error}")
-    if found is not None:
-        return _load(library, found, options), notes
+        else:
+            engine, more = _load(library, kept, options)
+            return engine, notes + more
     return Engine(library, built.data), notes
 
 
-def _load(library: Library, found: StoredEngine, options: LoadOptions) -> Engine:
-    digest = str(found.record["engine"]["sha256"])
-    host_code = bool(found.record["options"].get("version_compatible"))
-    engine = Engine.shared(library, found.mapped, digest, options.device, host_code)
+def _load(library: Library, found: StoredEngine, options: LoadOptions) -> tuple[Engine, list[str]]:
+    """A stored engine, and what a user should know about the kernels compiled for it here."""
+    host_code = bool(found.record.options.get("version_compatible"))
+    digest = found.record.sha256
+    engine = Engine.shared(library, found.file, digest, options.device, host_code)
+    note = None
     if options.cache:
-        engine.use_kernels(EngineCache(), _kernels_key(engine, options.device))
-    return engine
+        note = engine.use_kernels(EngineStore.of_user(), _kernels_key(engine, options.device))
+    return engine, [note] if note is not None else []
 
 
-def _kernels_key(engine: Engine, device: int) -> dict[str, Any]:
+def _kernels_key(engine: Engine, device: int) -> KernelsKey:
     """Everything that the kernels compiled on this device depend on."""
-    version, driver = engine.library.version, list(driver_version())
-    return {"engine": engine.digest, "version": version, "device": device, "driver": driver}
+    driver = "{}.{}".format(*driver_version())
+    return KernelsKey(engine.digest, engine.library.version, device, driver)

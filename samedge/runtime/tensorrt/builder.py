@@ -17,10 +17,10 @@ from types import FrameType
 from typing import Any
 
 from samedge.bundle import Bundle
-from samedge.errors import DeviceError, NotSupportedError
+from samedge.errors import DeviceError, NotSupportedError, OutputError
+from samedge.files.whole import write_bytes
 from samedge.geometry.frame_geometry import MAX_SIDE
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.engines.cache import write_atomically
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
 from samedge.runtime.tensorrt.library import Library, device_error, make_log
@@ -291,9 +291,9 @@ def _write_timing_cache(config: Any, options: BuildOptions, notes: list[str]) ->
         notes.append("this library keeps no timing cache")
         return
     try:
-        write_atomically(options.timing_cache, memoryview(timings.serialize()))
-    except OSError as error:  # the engine is there all the same
-        notes.append(f"the timing cache could not be written: {error.strerror}")
+        write_bytes(options.timing_cache, memoryview(timings.serialize()))
+    except OutputError as error:  # the engine is there all the same
+        notes.append(f"the timing cache could not be written: {error}")
 
 
 @contextmanager

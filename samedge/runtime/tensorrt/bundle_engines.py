@@ -7,7 +7,6 @@ their names. A gate that fails, Ctrl-C or a crash leaves none.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,18 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from samedge.bundle import Bundle
-from samedge.bundle.names import ENGINES
 from samedge.errors import NotSupportedError
 from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import BACKENDS, LoadOptions, backend_class
+from samedge.runtime.engines.keys import NvidiaKey, graph_digest
 from samedge.runtime.engines.store import (
-    EngineKey,
     EngineStore,
+    StoredEngine,
     add_parity,
-    graph_digest,
-    record_path,
+    move_engine,
     remove_engine,
 )
 from samedge.runtime.gpu.driver import Device, problem
@@ -35,6 +33,7 @@ from samedge.runtime.parity.verify import Row, verify_session
 from samedge.runtime.precision import graph_key
 from samedge.runtime.session import Session
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
+from samedge.runtime.tensorrt.layer_report import LayerReport
 from samedge.runtime.tensorrt.library import LIBRARIES, Library
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -96,7 +95,7 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class _Job:
-    key: EngineKey
+    key: NvidiaKey
     precisions: tuple[str, ...]
 
 
@@ -135,7 +134,7 @@ def build_engines(
     version = library.version  # the first thing to say is what is not installed
     gpu = _gpu(library, device)
     wanted = tuple(precisions) or available(bundle, backend)
-    target = folder or default_folder(bundle)
+    target = folder or EngineStore.of_bundle(bundle).folders[0]
     result = BuildResult(target)
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -191,11 +190,6 @@ def available(bundle: Bundle, backend: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def default_folder(bundle: Bundle) -> Path:
-    """Where a bundle's engines go: into its folder, or into the user's cache for a zip file."""
-    return bundle.path / ENGINES if bundle.path == bundle.root else EngineStore.of(bundle).cache
-
-
 def _gpu(library: Library, index: int) -> tuple[int, str] | str:
     """Compute capability and name of the GPU, or why there is none to run engines on."""
     reason = problem(library.cuda_major(), library.title)
@@ -239,10 +233,10 @@ def _jobs(
             key = graph_key(bundle.manifest, library.name, graph, precision)
             served.setdefault(key, []).append(precision)
         for key, names in served.items():
-            digest = graph_digest(bundle, graph, key)
+            digest = graph_digest(bundle, bundle.manifest["graphs"][graph][key]["file"])
             for capability, name in gpus.items():
                 yield _Job(
-                    EngineKey(graph, key, digest, library.name, version, capability, name),
+                    NvidiaKey(graph, key, digest, library.name, version, capability, name),
                     tuple(names),
                 )
 
@@ -268,12 +262,11 @@ def _build(
         None,
         "kept",
     )
-    found = EngineStore([present]).find(key) if present is not None else None
-    if found is not None and found.record["options"] == options.record():
-        report = found.record["report"]
-        kernels = None if report is None else len(report["layers"])
+    found = EngineStore(() if present is None else (present,)).find(key)
+    if isinstance(found, StoredEngine) and found.record.options == options.record():
+        record = found.record
         return replace(
-            row, file=found.path.name, bytes=found.record["engine"]["bytes"], kernels=kernels
+            row, file=found.path.name, bytes=record.size, kernels=_kernels(record.report)
         )
     start = time.monotonic()
 
@@ -281,15 +274,19 @@ def _build(
         progress(replace(step, name=row.file))
 
     built = build_engine(library, bundle, key.graph, job.precisions[0], options, tell)
-    EngineStore([work]).save(key, built.data, options.record(), built.report, work)
+    EngineStore((work,)).save(key, built.data, options.record(), built.report)
     return replace(
         row,
         bytes=len(built.data),
         seconds=time.monotonic() - start,
-        kernels=None if built.report is None else len(built.report.layers),
+        kernels=_kernels(built.report),
         state="built",
         notes=built.notes,
     )
+
+
+def _kernels(report: LayerReport | None) -> int | None:
+    return None if report is None else len(report.layers)
 
 
 def _gate(
@@ -324,10 +321,4 @@ def _install(work: Path, result: BuildResult) -> None:
             result.engines[at] = replace(row, state="refused")
             remove_engine(result.folder / row.file)  # one that was there is no better
         elif row.state == "built":
-            engine = work / row.file
-            try:
-                for path in (engine, record_path(engine)):
-                    path.chmod(0o644)  # a service may run under another name than who built it
-                    os.replace(path, result.folder / path.name)
-            except OSError as error:
-                raise output_error(error, result.folder / row.file) from error
+            move_engine(work / row.file, result.folder)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from samedge.errors import DeviceError, NotSupportedError
+from samedge.errors import DeviceError, NotSupportedError, OutputError
 from samedge.runtime.backend import GraphIO, TensorSpec
-from samedge.runtime.engines.cache import EngineCache, Mapped
+from samedge.runtime.engines.keys import KernelsKey
+from samedge.runtime.engines.mapped import MappedFile
+from samedge.runtime.engines.store import EngineStore, NoEngine
 from samedge.runtime.gpu.driver import Device
 from samedge.runtime.tensorrt.library import LIBRARIES, Library, device_error, make_log
 
@@ -42,7 +44,7 @@ class Engine:
     """
 
     def __init__(
-        self, library: Library, data: Mapped | memoryview, host_code: bool = False
+        self, library: Library, data: MappedFile | memoryview, host_code: bool = False
     ) -> None:
         self.library, self.log, self.digest = library, make_log(library), ""
         trt = library.module
@@ -50,17 +52,17 @@ class Engine:
         if host_code:
             self._runtime.engine_host_code_allowed = True
         self._engine = self._runtime.deserialize_cuda_engine(
-            data.array() if isinstance(data, Mapped) else data
+            data.array() if isinstance(data, MappedFile) else data
         )
         if self._engine is None:
             raise device_error(library, "cannot load the engine", self.log)
-        if isinstance(data, Mapped):
+        if isinstance(data, MappedFile):
             data.drop_pages()  # the engine has a copy of its own
         self._kernels: Any = None
 
     @classmethod
     def shared(
-        cls, library: Library, data: Mapped, digest: str, device: int, host_code: bool
+        cls, library: Library, data: MappedFile, digest: str, device: int, host_code: bool
     ) -> Engine:
         """The engine with this SHA-256, loaded once for all sessions on a device."""
         key = (library.name, digest, device)
@@ -138,18 +140,35 @@ class Engine:
             raise device_error(self.library, "cannot run the engine", self.log)
         return context
 
-    def use_kernels(self, cache: EngineCache, key: dict[str, Any]) -> None:
-        """Take the kernels that TensorRT-RTX compiled on this device before, and keep new ones."""
-        if self._kernels is None and self.library.ahead_of_time:
-            self._kernels = self._engine.create_runtime_config().create_runtime_cache()
-            stored = cache.get(_KERNELS, key)
-            if stored is not None and not self._kernels.deserialize(stored.array()):
-                cache.reject(_KERNELS, key, "the driver or the GPU has changed")
+    def use_kernels(self, store: EngineStore, key: KernelsKey) -> str | None:
+        """Take the kernels that TensorRT-RTX compiled on this device before, and keep new ones.
 
-    def keep_kernels(self, cache: EngineCache, key: dict[str, Any]) -> None:
-        """Store what was compiled on this device."""
-        if self._kernels is not None:
-            cache.put(_KERNELS, key, memoryview(self._kernels.serialize()))
+        Returns:
+            what a user should know; None if all is well.
+        """
+        if self._kernels is not None or not self.library.ahead_of_time:
+            return None
+        self._kernels = self._engine.create_runtime_config().create_runtime_cache()
+        found = store.find(key)
+        if isinstance(found, NoEngine):
+            return "; ".join(found.reasons) or None
+        if self._kernels.deserialize(found.file.array()):
+            return None
+        return store.discard(found.path, "the driver or the GPU has changed")
+
+    def keep_kernels(self, store: EngineStore, key: KernelsKey) -> str | None:
+        """Store what was compiled on this device.
+
+        Returns:
+            why that was not possible; None if it was.
+        """
+        if self._kernels is None:
+            return None
+        try:
+            store.save(key, memoryview(self._kernels.serialize()))
+        except OutputError as error:
+            return f"the kernels compiled on this GPU are not kept for the next start: {error}"
+        return None
 
     def layers(self) -> dict[str, Any]:
         """The library's own report on the engine's layers."""
@@ -171,13 +190,9 @@ class Engine:
         return _DTYPES[kind]
 
 
-_KERNELS = "tensorrt_rtx-kernels"
-
-
 def layer_information(engine: str | Path, backend: str, device: int = 0) -> dict[str, Any]:
     """The library's report on an engine's layers (its engine inspector's JSON). It needs the GPU
-    that the engine is for; `engine_store.read_record(path)["report"]` has the builder's own, parsed
-    by `samedge.runtime.tensorrt.layer_report`, and needs none.
+    that the engine is for; the report in an engine's record is the builder's own, and needs none.
 
     Args:
         engine: the file.
@@ -192,7 +207,7 @@ def layer_information(engine: str | Path, backend: str, device: int = 0) -> dict
     owner = Device(device)
     try:
         with owner:
-            return Engine(library, Mapped(Path(engine)), host_code=False).layers()
+            return Engine(library, MappedFile(Path(engine)), host_code=False).layers()
     finally:
         owner.close()
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from samedge.runtime.engines.keys import CalibrationKey, KernelsKey, Key, NvidiaKey, OpenVinoKey
 from samedge.runtime.engines.report import engine_cache
+from samedge.runtime.engines.store import EngineStore
 
 HERE: dict[str, Any] = {
     "openvino": "2026.4.1-1",
@@ -17,17 +20,17 @@ HERE: dict[str, Any] = {
 }
 
 
-def put(folder: Path, name: str, record: Any) -> None:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"x" * 1000)
-    if record is not None:
-        text = record if isinstance(record, str) else json.dumps(record)
-        (path.parent / (path.name.removesuffix(".engine") + ".json")).write_text(text)
+PART = OpenVinoKey(
+    graph="a", part="encoder", precision="bf16", computes="bf16", threads=2, profile=False,
+    hint="latency", device="CPU", openvino="2026.4.1-1", rewrites="1", machine="x86_64",
+    cpu="Xeon", features=(),
+)  # fmt: skip
+NVIDIA = NvidiaKey("encoder", "fp16", "a", "tensorrt", "10.9.0", 86)
+DATA = memoryview(b"x" * 1000)
 
 
-def openvino(**changes: Any) -> dict[str, Any]:
-    return {"key": {"openvino": "2026.4.1-1", "device": "CPU", "cpu": "Xeon", **changes}}
+def put(folder: Path, key: Key) -> Path:
+    return EngineStore((folder,)).save(key, DATA).path
 
 
 def test_no_cache_is_an_empty_one(private_cache: Path) -> None:
@@ -35,43 +38,46 @@ def test_no_cache_is_an_empty_one(private_cache: Path) -> None:
 
 
 def test_engines_of_this_machine_are_fine(private_cache: Path) -> None:
-    put(private_cache, "openvino-encoder-1.engine", openvino())
-    nvidia = {"backend": "tensorrt", "version": "10.9.0"}
-    put(private_cache, "nvidia/ab/encoder.fp16.tensorrt-10.9.0.sm86.engine", nvidia)
-    put(private_cache, "calibration-1.engine", {"key": {"version": 1}})
-    put(private_cache, "tensorrt_rtx-kernels-1.engine", {"key": {"version": "1.7"}})
+    put(private_cache, PART)
+    put(private_cache / "nvidia" / "ab", NVIDIA)
+    put(private_cache, CalibrationKey(1, "a", "b"))
+    put(private_cache, KernelsKey("a", "1.7", 0, "13.0"))
     report = engine_cache(**HERE)
     assert (report["engines"], report["stale"]) == (2, [])
     assert report["mb"] == pytest.approx(4e-3)
 
 
 @pytest.mark.parametrize(
-    ("name", "record", "why"),
+    ("key", "why"),
     [
-        ("openvino-a.engine", openvino(openvino="2025.1"), "built by OpenVINO 2025.1"),
-        ("openvino-a.engine", openvino(cpu="EPYC"), "another processor (EPYC)"),
-        ("openvino-a.engine", {"key": {}}, "does not say what built it"),
-        ("openvino-a.engine", {"key": [1]}, "does not say what built it"),
-        ("openvino-a.engine", "no json", "no readable record"),
-        ("openvino-a.engine", "[1]", "no readable record"),
-        ("openvino-a.engine", None, "no readable record"),
-        ("n/e.engine", {"backend": "tensorrt", "version": "10.3.0"}, "built by tensorrt 10.3.0"),
-        ("n/e.engine", {"backend": "tensorrt_rtx", "version": "1.7"}, "not installed any more"),
-        ("n/e.engine", {"backend": "tensorrt", "version": 3}, "does not say what built it"),
+        (replace(PART, openvino="2025.1"), "built by OpenVINO 2025.1"),
+        (replace(PART, cpu="EPYC"), "another processor (EPYC)"),
+        (replace(NVIDIA, version="10.3.0"), "built by tensorrt 10.3.0"),
+        (replace(NVIDIA, backend="tensorrt_rtx"), "not installed any more"),
     ],
 )
-def test_stale_engines_say_why(private_cache: Path, name: str, record: Any, why: str) -> None:
-    put(private_cache, name, record)
+def test_stale_engines_say_why(private_cache: Path, key: Key, why: str) -> None:
+    path = put(private_cache, key)
     (stale,) = engine_cache(**HERE)["stale"]
     assert why in stale["why"]
-    assert stale["engine"] == name.split("/")[-1]
+    assert stale["engine"] == path.name
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", '{"key": {"openvino": "2026.4.1-1"}}', None])
+def test_engines_without_a_record_are_stale(private_cache: Path, text: str | None) -> None:
+    """Among them those that earlier versions left in the cache."""
+    record = put(private_cache, PART).with_suffix(".json")
+    record.unlink() if text is None else record.write_text(text)
+    report = engine_cache(**HERE)
+    assert report["engines"] == 1
+    assert "no readable record" in report["stale"][0]["why"]
 
 
 def test_an_engine_of_another_device_is_not_judged_by_this_one(private_cache: Path) -> None:
-    put(private_cache, "openvino-a.engine", openvino(device="GPU.1", cpu="Arc"))
+    put(private_cache, replace(PART, device="GPU.1", cpu="Arc"))
     assert engine_cache(**HERE)["stale"] == []
 
 
 def test_the_report_names_no_folder(private_cache: Path) -> None:
-    put(private_cache, "openvino-a.engine", "damaged")
+    put(private_cache, replace(PART, cpu="EPYC"))
     assert str(private_cache.parent) not in json.dumps(engine_cache(**HERE))

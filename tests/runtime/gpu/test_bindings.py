@@ -18,7 +18,7 @@ import pytest
 from samedge.runtime.gpu import driver as cuda
 
 RUNTIME = Path(cuda.__file__).parent
-SOURCES = ("cuda.py", "device_arrays.py", "device_frames.py")
+SOURCES = tuple(path.name for path in sorted(RUNTIME.glob("*.py")))
 REAL = importlib.util.find_spec("cuda") and importlib.util.find_spec("cuda.bindings")
 pytestmark = pytest.mark.skipif(not REAL, reason="needs cuda-bindings")
 

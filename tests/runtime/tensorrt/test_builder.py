@@ -24,7 +24,7 @@ from samedge.bundle.manifest import dump_manifest
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.families import SAM, SAMED
 from samedge.progress import Step, silent
-from samedge.runtime.engines.store import graph_digest
+from samedge.runtime.engines.keys import graph_digest
 from samedge.runtime.gpu import driver as cuda
 from samedge.runtime.tensorrt import network as tensorrt_network
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
@@ -258,6 +258,6 @@ def test_weights_in_a_file_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
     assert moved.report is not None
     assert inside.report is not None
     assert moved.report.weights == pytest.approx(inside.report.weights, rel=0.05)
-    assert graph_digest(Bundle.open(folder), "decoder", "fp32") != graph_digest(
-        bundle, "decoder", "fp32"
+    assert graph_digest(Bundle.open(folder), "decoder.fp32.onnx") != graph_digest(
+        bundle, "decoder.fp32.onnx"
     )

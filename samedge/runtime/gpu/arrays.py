@@ -67,8 +67,31 @@ class DeviceArray:
         """CUDA, and the number of the GPU."""
         return dlpack.CUDA, self.device.index
 
-    def __dlpack__(self, stream: int | None = None, **_: Any) -> Any:
-        """A capsule. The array is ready: no stream has to be waited for."""
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A capsule of the array where it lies, in the form that every version reads.
+
+        Args:
+            stream: of no meaning: the array is ready, no stream has to be waited for.
+            max_version: likewise.
+            dl_device: where it is wanted.
+            copy: whether it must be copied.
+
+        Raises:
+            BufferError: a copy is wanted, or the array on another device.
+        """
+        del stream, max_version
+        if copy or dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(
+                f"a result is handed out where it lies, on GPU {self.device.index}; take it from "
+                "there and copy it with your library, or call its copy() for a numpy array"
+            )
         steps = tuple(step // self.dtype.itemsize for step in self.strides)
         size = self.dtype.itemsize
         return dlpack.make_capsule(

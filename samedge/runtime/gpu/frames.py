@@ -12,7 +12,13 @@ import numpy as np
 
 from samedge.errors import FrameError, NotSupportedError
 from samedge.runtime.gpu.arrays import DeviceArray
-from samedge.runtime.gpu.dlpack import CUDA, CUDA_MANAGED, UNSIGNED, read_capsule
+from samedge.runtime.gpu.dlpack import (
+    CUDA,
+    CUDA_MANAGED,
+    UNSIGNED,
+    ask_for_capsule,
+    read_capsule,
+)
 from samedge.runtime.gpu.driver import Device, driver
 
 _LEGACY_STREAM = 1  # what arrays of version 2 of the protocol may still be written by
@@ -107,7 +113,7 @@ def _from_dlpack(frame: Any, device: Device, stream: int) -> DeviceArray:
     if index != device.index:
         raise _elsewhere(index, device)
     try:
-        there = read_capsule(frame.__dlpack__(stream=stream))
+        there = read_capsule(ask_for_capsule(frame, stream))
     except (ValueError, BufferError, TypeError) as error:
         raise FrameError(f"the frame cannot be handed over by DLPack ({error})") from error
     if there.lanes != 1 or there.code != UNSIGNED or there.bits not in (8, 16):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -114,7 +115,7 @@ def test_the_producers_stream_is_waited_for(session: Any, driver: Driver) -> Non
 
     for _ in range(3):
         driver.device(pixels.address, right.size)[:] = 0
-        driver.stack.append(Handle(7, "context"))
+        driver.stack.append(Handle(7))
         driver.queue(1, Job("producer", write, (), ((pixels.address, right.size),)))
         driver.stack.pop()
         got = session.segment(pixels, points=POINTS)
@@ -207,10 +208,28 @@ class DlPack:
 
     def __dlpack__(self, stream: Any = None) -> Any:
         self.streams.append(stream)
-        new = ctypes.pythonapi.PyCapsule_New
-        new.restype = ctypes.py_object
-        new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-        return new(ctypes.addressof(self.tensor), b"dltensor", None)
+        return capsule(self.tensor, b"dltensor")
+
+
+class VersionedDlPack(DlPack):
+    """An array that knows DLPack from version 1 on, as torch's and CuPy's newest."""
+
+    major = 1
+
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, **_: Any) -> Any:
+        assert max_version == (1, 0)
+        self.streams.append(stream)
+        whole = bytes(self.tensor)[: -2 * ctypes.sizeof(ctypes.c_void_p)]
+        head = struct.pack("<IIQQQ", self.major, 3, 0, 0, 1)  # read-only
+        self.managed = ctypes.create_string_buffer(head + whole)
+        return capsule(self.managed, b"dltensor_versioned")
+
+
+def capsule(managed: Any, name: bytes) -> Any:
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype = ctypes.py_object
+    new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    return new(ctypes.addressof(managed), name, None)
 
 
 def test_dlpack(session: Any, driver: Driver) -> None:
@@ -220,6 +239,26 @@ def test_dlpack(session: Any, driver: Driver) -> None:
     assert_same(session.segment(there, points=POINTS), want)
     # The producer was told to have the pixels ready for the session's own stream.
     assert there.streams == [session._encoder._lane.stream.number]
+
+
+def test_dlpack_with_versions(session: Any, driver: Driver) -> None:
+    pixels = frame(channels=3)
+    there = VersionedDlPack(driver, pixels)
+    want = session.segment(pixels, points=POINTS)
+    assert_same(session.segment(there, points=POINTS), want)
+    assert len(there.streams) == 1
+    there.major = 2
+    with pytest.raises(FrameError, match="DLPack's version 2, 1 is known"):
+        session.segment(there, points=POINTS)
+
+
+def test_a_result_is_handed_out_where_it_lies(session: Any) -> None:
+    session.segment(frame(), points=POINTS)
+    masks = session.on_device("masks")
+    assert masks.__dlpack__(stream=1, max_version=(1, 3), dl_device=(2, 0), copy=False)
+    for wish in ({"copy": True}, {"dl_device": (1, 0)}):
+        with pytest.raises(BufferError, match="where it lies, on GPU 0"):
+            masks.__dlpack__(**wish)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +331,7 @@ def test_who_takes_a_capsule_gives_it_back(driver: Driver) -> None:
         dlpack.read_capsule(capsule)
     del capsule
     assert place in dlpack.lent
-    deleter = dlpack._Tensor.from_address(place).deleter
+    deleter = Tensor.from_address(place).deleter
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(deleter)(place)
     assert dlpack.lent == {}
 

@@ -48,7 +48,6 @@ class Block:
 
     address: int
     data: np.ndarray[Any, Any]
-    alive: bool = True
 
     @property
     def size(self) -> int:
@@ -81,18 +80,10 @@ class StreamState:
     jobs: list[Queued] = field(default_factory=list)
     captured: list[Job] | None = None
     broken: bool = False
-    alive: bool = True
 
 
 class Handle(int):
-    """A handle of the driver: a number that says what it is of."""
-
-    kind: str
-
-    def __new__(cls, number: int, kind: str) -> Handle:
-        handle = super().__new__(cls, number)
-        handle.kind = kind
-        return handle
+    """A handle of the driver."""
 
 
 class Core:
@@ -234,9 +225,6 @@ class Core:
         waiting += [queued for jobs in self.events.values() if jobs for queued in jobs]
         return [queued.job for queued in waiting]
 
-    def none_under_way(self, block: Block) -> None:
-        self.idle((block.address, block.size))
-
     def idle(self, wanted: tuple[int, int]) -> None:
         """No queued work may touch these bytes."""
         for job in self._pending():
@@ -257,10 +245,10 @@ class Core:
     def count(self, name: str) -> None:
         self.calls[name] = self.calls.get(name, 0) + 1
 
-    def new(self, table: dict[int, Any], value: Any, kind: str) -> Handle:
+    def new(self, table: dict[int, Any], value: Any) -> Handle:
         self._next += 1
         table[self._next] = value
-        return Handle(self._next, kind)
+        return Handle(self._next)
 
 
 class Replayable:

@@ -73,7 +73,7 @@ class Driver(Core):
 
     def cuDevicePrimaryCtxRetain(self, dev: int) -> tuple[CUresult, Handle]:
         self.retained += 1
-        return OK, Handle(7, "context")
+        return OK, Handle(7)
 
     def cuDevicePrimaryCtxRelease(self, dev: int) -> tuple[CUresult]:
         if self.retained == 0:
@@ -114,8 +114,7 @@ class Driver(Core):
         block = self.blocks.pop(int(dptr), None)
         if block is None:
             raise Violation(f"cuMemFree of {int(dptr):#x}, which is not allocated (freed twice?)")
-        self.none_under_way(block)
-        block.alive = False
+        self.idle((block.address, block.size))
         return (OK,)
 
     def cuMemHostAlloc(self, bytesize: int, flags: int) -> tuple[CUresult, int]:
@@ -133,7 +132,7 @@ class Driver(Core):
         block = self.pinned.pop(int(p), None)
         if block is None:
             raise Violation("cuMemFreeHost of memory that is not pinned (freed twice?)")
-        self.none_under_way(block)
+        self.idle((block.address, block.size))
         # Whoever still looks at it sees poison; the memory itself stays, or Python would crash.
         block.data.fill(POISON)
         self.keep.append(block)
@@ -211,7 +210,7 @@ class Driver(Core):
 
     def cuStreamCreate(self, Flags: int) -> tuple[CUresult, Handle]:
         self.need_context("cuStreamCreate")
-        return OK, self.new(self.streams, StreamState(), "stream")
+        return OK, self.new(self.streams, StreamState())
 
     def cuStreamDestroy(self, hStream: int) -> tuple[CUresult]:
         if self.stream(hStream).jobs:
@@ -243,7 +242,7 @@ class Driver(Core):
 
     def cuEventCreate(self, Flags: int) -> tuple[CUresult, Handle]:
         self.need_context("cuEventCreate")
-        return OK, self.new(self.events, None, "event")
+        return OK, self.new(self.events, None)
 
     def cuEventRecord(self, hEvent: int, hStream: int) -> tuple[CUresult]:
         # Whoever waits for the event runs what is queued here now.
@@ -270,12 +269,12 @@ class Driver(Core):
         jobs, stream.captured = stream.captured, None
         if stream.broken:
             return CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, None
-        return OK, self.new(self.graphs, jobs, "graph")
+        return OK, self.new(self.graphs, jobs)
 
     def cuGraphInstantiate(self, hGraph: int, flags: int) -> tuple[CUresult, Handle]:
         self.need_context("cuGraphInstantiate")
         self.count("cuGraphInstantiate")
-        return OK, self.new(self.executables, list(self.graphs[int(hGraph)]), "executable")
+        return OK, self.new(self.executables, list(self.graphs[int(hGraph)]))
 
     def cuGraphLaunch(self, hGraphExec: int, hStream: int) -> tuple[CUresult]:
         self.count("cuGraphLaunch")

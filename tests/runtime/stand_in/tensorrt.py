@@ -4,6 +4,17 @@ An engine is the ONNX file in a wrapper; onnxruntime computes it when its work i
 Every call is checked against signatures.json, what the real bindings of a version offer, and
 against the rules of the documentation: shapes within the profile, all addresses set and aligned,
 scratch memory large enough, one run before a capture, no change of a context behind a graph.
+
+What it proves: samedge makes calls that exist in each version, with arguments that they take, in an
+order that the documentation allows; what is queued, waited for and freed is so; the right bytes
+come to the right places; every failure that a library can report has its message.
+
+What it cannot prove: that a GPU is fast, or right in half precision or INT8 (it computes float32 in
+onnxruntime, one job after the other); that real kernels, tactics and fusions are what the layer
+report says; that a real capture takes what is captured here, and a real graph what it replays; that
+streams which overlap on a device do so without a race that this order does not show; how much
+memory a library takes; what a driver does that breaks its own documentation. The tests in tests/gpu
+are for machines that have one.
 """
 
 from __future__ import annotations

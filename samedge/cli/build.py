@@ -165,7 +165,7 @@ def _print(result: BuildResult, printer: Printer) -> None:
         printer.line(f"note: {note}")
     if result.parity:
         title = "Parity with the float32 reference, on this GPU"
-        printer.table(title, PARITY_COLUMNS, parity_rows(result.parity))
+        printer.table(title, PARITY_COLUMNS, parity_rows(list(result.parity)))
     if result.unchecked is not None:
         printer.line(
             f"Not checked: {result.unchecked}. Run `samedge verify` with --backend on the device "

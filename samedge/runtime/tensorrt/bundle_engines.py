@@ -8,9 +8,9 @@ their names. A gate that fails, Ctrl-C or a crash leaves none.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from samedge.errors import NotSupportedError
 from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.backend import BACKENDS, LoadOptions, backend_class
+from samedge.runtime.backend import LoadOptions, backend_class
 from samedge.runtime.engines.keys import NvidiaKey, graph_digest
 from samedge.runtime.engines.store import (
     EngineStore,
@@ -66,7 +66,7 @@ class EngineRow:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
+@dataclass(frozen=True)
 class BuildResult:
     """What a build gave.
 
@@ -78,25 +78,42 @@ class BuildResult:
     """
 
     folder: Path
-    engines: list[EngineRow] = field(default_factory=list)
-    parity: list[Row] = field(default_factory=list)
+    engines: tuple[EngineRow, ...]
+    parity: tuple[Row, ...] = ()
     unchecked: str | None = None
 
     @property
-    def failed(self) -> list[str]:
+    def failed(self) -> tuple[str, ...]:
         """Precisions that did not pass the gate."""
-        return [str(row["precision"]) for row in self.parity if not row["passed"]]
+        return _failed(self.parity)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         rows = [asdict(row) for row in self.engines]
-        return {"engines": rows, "parity": self.parity, "unchecked": self.unchecked}
+        return {"engines": rows, "parity": list(self.parity), "unchecked": self.unchecked}
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Order:
+    """One engine to be had: what it is for, and the precisions that it serves."""
+
     key: NvidiaKey
     precisions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    """The GPU of this machine."""
+
+    compute_capability: int
+    name: str
+
+
+@dataclass(frozen=True)
+class _NoGpu:
+    """This machine has no GPU to run engines on."""
+
+    reason: str
 
 
 def build_engines(
@@ -135,29 +152,27 @@ def build_engines(
     gpu = _gpu(library, device)
     wanted = tuple(precisions) or available(bundle, backend)
     target = folder or EngineStore.of_bundle(bundle).folders[0]
-    result = BuildResult(target)
     try:
         target.mkdir(parents=True, exist_ok=True)
         work_folder = WorkFolder(target)
     except OSError as error:
         raise output_error(error, target) from error
     with ExitStack() as stack:
-        work = stack.enter_context(work_folder)
-        if not isinstance(gpu, str):  # the library builds for the calling thread's device
+        work = stack.enter_context(work_folder).path
+        if isinstance(gpu, _Gpu):  # the library builds for the calling thread's device
             stack.enter_context(_current(device))
-        for job in _jobs(bundle, library, version, wanted, _capabilities(capabilities, gpu)):
-            to_do = replace(given, compute_capability=_target(job, capabilities))
-            result.engines.append(
-                _build(library, bundle, job, to_do, work.path, None if force else target, progress)
-            )
-        _gate(bundle, library, wanted, gpu, device, (work.path, target), result)
-        for row in result.engines:
-            place = work.path if row.state == "built" else target
-            add_parity(
-                place / row.file, [r for r in result.parity if r["precision"] in row.precisions]
-            )
-        _install(work.path, result)
-    return result
+        rows = []
+        for order in _orders(bundle, library, version, wanted, _capabilities(capabilities, gpu)):
+            target_gpu = order.key.compute_capability if capabilities else None
+            how = replace(given, compute_capability=target_gpu)
+            present = EngineStore(() if force else (target,))
+            rows.append(_built(library, bundle, order, how, work, present, progress))
+        unchecked = _unchecked(rows, gpu)
+        parity: tuple[Row, ...] = ()
+        if unchecked is None:
+            parity = _gate(bundle, backend, wanted, device, (work, target))
+        installed = tuple(_installed(row, parity, work, target) for row in rows)
+    return BuildResult(target, installed, parity, unchecked)
 
 
 @contextmanager
@@ -190,42 +205,38 @@ def available(bundle: Bundle, backend: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _gpu(library: Library, index: int) -> tuple[int, str] | str:
-    """Compute capability and name of the GPU, or why there is none to run engines on."""
+def _gpu(library: Library, index: int) -> _Gpu | _NoGpu:
+    """The GPU that engines can run on here."""
     reason = problem(library.cuda_major(), library.title)
     if reason is not None:
-        return reason
+        return _NoGpu(reason.partition(";")[0])
     device = Device(index)
     try:
-        return device.compute_capability, device.name
+        return _Gpu(device.compute_capability, device.name)
     finally:
         device.close()
 
 
-def _capabilities(given: tuple[int, ...], gpu: tuple[int, str] | str) -> dict[int, str | None]:
+def _capabilities(given: tuple[int, ...], gpu: _Gpu | _NoGpu) -> dict[int, str | None]:
     """Compute capability -> name of the GPU, None for one that is elsewhere."""
-    if isinstance(gpu, str):
+    if isinstance(gpu, _NoGpu):
         if not given:
             raise NotSupportedError(
-                f"no GPU to build for: {gpu.partition(';')[0]}; build on the device, or with "
+                f"no GPU to build for: {gpu.reason}; build on the device, or with "
                 "--target tensorrt-rtx name its GPU: --sm 86 (RTX 30), 89 (RTX 40), 120 (RTX 50)"
             )
         return dict.fromkeys(given)
-    here, name = gpu
-    return {number: name if number == here else None for number in given or (here,)}
+    here = gpu.compute_capability
+    return {number: gpu.name if number == here else None for number in given or (here,)}
 
 
-def _target(job: _Job, given: tuple[int, ...]) -> int | None:
-    return job.key.compute_capability if given else None
-
-
-def _jobs(
+def _orders(
     bundle: Bundle,
     library: Library,
     version: str,
     precisions: tuple[str, ...],
     gpus: dict[int, str | None],
-) -> Iterator[_Job]:
+) -> Iterator[_Order]:
     """One for each file of a graph that the precisions take, and each GPU."""
     for graph in bundle.manifest["graphs"]:
         served: dict[str, list[str]] = {}
@@ -235,90 +246,84 @@ def _jobs(
         for key, names in served.items():
             digest = graph_digest(bundle, bundle.manifest["graphs"][graph][key]["file"])
             for capability, name in gpus.items():
-                yield _Job(
+                yield _Order(
                     NvidiaKey(graph, key, digest, library.name, version, capability, name),
                     tuple(names),
                 )
 
 
-def _build(
+def _built(
     library: Library,
     bundle: Bundle,
-    job: _Job,
+    order: _Order,
     options: BuildOptions,
     work: Path,
-    present: Path | None,
+    present: EngineStore,
     progress: Progress,
 ) -> EngineRow:
-    """Build one engine into `work`, unless one that fits is in `present`."""
-    key = job.key
-    row = EngineRow(
-        f"{key.stem}.engine",
-        key.graph,
-        job.precisions,
-        key.compute_capability,
-        0,
-        0.0,
-        None,
-        "kept",
-    )
-    found = EngineStore(() if present is None else (present,)).find(key)
+    """Build one engine into `work`, unless one that fits is there."""
+    key = order.key
+    name = f"{key.stem}.engine"
+    found = present.find(key)
     if isinstance(found, StoredEngine) and found.record.options == options.record():
         record = found.record
-        return replace(
-            row, file=found.path.name, bytes=record.size, kernels=_kernels(record.report)
-        )
+        return EngineRow(
+            found.path.name, key.graph, order.precisions, key.compute_capability, record.size,
+            0.0, _kernels(record.report), "kept",
+        )  # fmt: skip
     start = time.monotonic()
 
     def tell(step: Step, /) -> None:
-        progress(replace(step, name=row.file))
+        progress(replace(step, name=name))
 
-    built = build_engine(library, bundle, key.graph, job.precisions[0], options, tell)
+    built = build_engine(library, bundle, key.graph, order.precisions[0], options, tell)
     EngineStore((work,)).save(key, built.data, options.record(), built.report)
-    return replace(
-        row,
-        bytes=len(built.data),
-        seconds=time.monotonic() - start,
-        kernels=_kernels(built.report),
-        state="built",
-        notes=built.notes,
-    )
+    return EngineRow(
+        name, key.graph, order.precisions, key.compute_capability, len(built.data),
+        time.monotonic() - start, _kernels(built.report), "built", built.notes,
+    )  # fmt: skip
 
 
 def _kernels(report: LayerReport | None) -> int | None:
     return None if report is None else len(report.layers)
 
 
+def _unchecked(rows: Sequence[EngineRow], gpu: _Gpu | _NoGpu) -> str | None:
+    """Why the engines cannot be run here; None if they can."""
+    if isinstance(gpu, _NoGpu):
+        return gpu.reason
+    if gpu.compute_capability not in {row.compute_capability for row in rows}:
+        return f"the GPU here ({gpu.name}) has sm_{gpu.compute_capability}"
+    return None
+
+
 def _gate(
     bundle: Bundle,
-    library: Library,
+    backend: str,
     precisions: tuple[str, ...],
-    gpu: tuple[int, str] | str,
     device: int,
     folders: tuple[Path, ...],
-    result: BuildResult,
-) -> None:
-    """Run the self-test with the new engines, where their GPU is here."""
-    built_for = {row.compute_capability for row in result.engines}
-    if isinstance(gpu, str):
-        result.unchecked = gpu.partition(";")[0]
-        return
-    if gpu[0] not in built_for:
-        result.unchecked = f"the GPU here ({gpu[1]}) has sm_{gpu[0]}"
-        return
-    assert library.name in BACKENDS
+) -> tuple[Row, ...]:
+    """Run the self-test with the new engines."""
+    rows = []
     for precision in precisions:
         options = LoadOptions(precision, device=device, engines=folders)
-        with Session(bundle, backend_class(library.name), options, "") as session:
-            result.parity.append(verify_session(session, bundle.selftest()))
+        with Session(bundle, backend_class(backend), options, "") as session:
+            rows.append(verify_session(session, bundle.selftest()))
+    return tuple(rows)
 
 
-def _install(work: Path, result: BuildResult) -> None:
-    """Give the engines of the precisions that passed their names; the records come last."""
-    failed = set(result.failed)
-    for at, row in enumerate(result.engines):
-        if failed.issuperset(row.precisions):
-            result.engines[at] = replace(row, state="refused")
-            remove_engine(result.folder / row.file)  # one that was there is no better
-        elif row.state == "built":
-            move_engine(work / row.file, result.folder)
+def _installed(row: EngineRow, parity: Sequence[Row], work: Path, target: Path) -> EngineRow:
+    """Give an engine its name, if one of its precisions passed, and note what the gate said."""
+    if set(row.precisions) <= set(_failed(parity)):
+        remove_engine(target / row.file)  # one that was there is no better
+        return replace(row, state="refused")
+    engine = (work if row.state == "built" else target) / row.file
+    add_parity(engine, [said for said in parity if said["precision"] in row.precisions])
+    if row.state == "built":
+        move_engine(engine, target)
+    return row
+
+
+def _failed(parity: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(str(row["precision"]) for row in parity if not row["passed"])

@@ -2,7 +2,7 @@
 
     checkpoint -> model -> fold -> bundle (ONNX) -> engine -> session -> masks
 
-Importing this package imports neither torch nor an inference engine; the four names below load
+Importing this package imports neither torch nor an inference engine; the five functions below load
 what they need when they are first used.
 """
 
@@ -19,10 +19,23 @@ if TYPE_CHECKING:
     from samedge.export import export
     from samedge.fold import fold
     from samedge.runtime import load
+    from samedge.stream.job import segment
 
-__all__ = ["SamEdgeError", "__version__", "export", "fold", "load", "open_checkpoint"]
+__all__ = [
+    "SamEdgeError",
+    "__version__",
+    "export",
+    "fold",
+    "load",
+    "open_checkpoint",
+    "segment",
+]
 
-_LAZY = {"open_checkpoint": "samedge.checkpoint", "load": "samedge.runtime"}
+_LAZY = {
+    "load": "samedge.runtime",
+    "open_checkpoint": "samedge.checkpoint",
+    "segment": "samedge.stream.job",
+}
 # `samedge.fold` and `samedge.export` are packages as well as functions: the package modules are
 # callable, so that both meanings hold whichever import comes first (see samedge/_callable.py).
 _CALLABLE = ("export", "fold")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from samedge.errors import BundleError, PromptError
 
 if TYPE_CHECKING:
     from samedge.bundle import Bundle
+    from samedge.prompts.prompt import PointText
+    from samedge.stream.job import SegmentResult
 
 READY = "samus-demo.samedge"  # in samedge/data; docs/demo-model.md
 SIMULATED = "Trained on simulated images only: not for any use on patients."
@@ -73,42 +75,33 @@ def command(
     --checkpoint and --untrained go the whole way from weights to a bundle, which is used again if
     it is in the folder and intact. A model without prompts segments each frame by itself.
     """
-    from samedge.prompts.plan import PromptPlan
     from samedge.prompts.prompt import parse_point
-    from samedge.stream.segmenting import Options
 
     if sum((checkpoint is not None, bundle is not None, untrained)) > 1:
         raise click.UsageError("give one of --checkpoint, --bundle and --untrained")
     try:
-        plan = PromptPlan([parse_point(point)])
+        click_at = parse_point(point)
     except PromptError as error:
         raise click.UsageError(str(error)) from error
     printer = Printer(quiet, as_json)
-    options = Options(track=True, limit=frames)
     engine = {"backend": backend, "precision": precision, "threads": threads}
     ready = None if checkpoint is not None or untrained else bundle or ready_bundle()
-    report = _run(output, checkpoint, ready, plan, options, engine, printer)
-    printer.json(report)
-    _print(report, output, printer)
+    result = _run(output, checkpoint, ready, click_at, frames, engine, printer)
+    _print(result, printer)
 
 
 def _run(
     output: Path,
     checkpoint: Path | None,
     bundle_path: Path | None,
-    plan: Any,
-    options: Any,
+    point: PointText,
+    frames: int | None,
     engine: dict[str, Any],
     printer: Printer,
-) -> dict[str, Any]:
+) -> SegmentResult:
     from samedge.bundle import Bundle
-    from samedge.cli.segmenting import segment_into
     from samedge.files.whole import make_folder
-    from samedge.prompts.plan import PromptPlan
-    from samedge.runtime import load
-    from samedge.sources.opening import open_source
-    from samedge.stream.sinks.folder import OutputFolder, Wanted
-    from samedge.stream.sinks.report import header
+    from samedge.stream.job import segment
 
     loop = example_loop()
     make_folder(output)
@@ -119,21 +112,29 @@ def _run(
             bundle = _from_checkpoint(checkpoint, output, step)
         else:
             bundle = _from_formula(output, step)
-        if not bundle.family.prompts:  # it finds its object by itself in every frame
-            plan, options = PromptPlan(), replace(options, track=False)
-        plan.check(bundle.family)
+        notice = _notice(bundle.path)
+
+        def started(about: Mapping[str, Any]) -> None:
+            step.end()
+            printer.line(f"\n{about['title']} on {about['device']} ({about['why']})")
+            if notice:
+                printer.line(notice)
+
+        # A family without prompts finds its object by itself in every frame.
+        prompted = bool(bundle.family.prompts)
         step.begin("starting the engine")
-        session = load(bundle, **engine)
-    notice = _notice(bundle.path)
-    with session, open_source(loop) as source:
-        about = session.describe()
-        printer.line(f"\n{about['title']} on {about['device']} ({about['why']})")
-        if notice:
-            printer.line(notice)
-        head = header(bundle.path.name, session.manifest, about, options, notice)
-        title = f"{about['title']} ({about['backend']} {about['precision']})"
-        folder = OutputFolder(output, head, Wanted(notice=notice.rstrip("."), title=title))
-        return segment_into(folder, session, [source], plan, options, printer)
+        return segment(
+            bundle,
+            loop,
+            [point] if prompted else None,
+            track=prompted,
+            frames=frames,
+            output=output,
+            notice=notice,
+            on_start=started,
+            progress=step,
+            **engine,
+        )
 
 
 def ready_bundle() -> Path:
@@ -207,24 +208,26 @@ def _exported(build: Any, target: Path, step: Steps) -> Bundle:
     return bundle
 
 
-def _print(report: dict[str, Any], output: Path, printer: Printer) -> None:
-    from samedge.cli.segmenting import areas, latency_rows, print_warnings, scores
+def _print(result: SegmentResult, printer: Printer) -> None:
+    from samedge.cli.summaries import areas, latency_rows, print_warnings, scores
 
-    (record,) = report["sources"]
-    total = record["latency_ms"]["total"]["p50"]
-    lost = sum(bool(frame["lost"]) for frame in record["results"])
+    assert result.results is not None
+    printer.json_file(result.results)
+    (source,) = result.sources
+    total = source.latency_ms["total"]["p50"]
     rows = [
-        ("frames", str(record["frames"])),
+        ("frames", str(source.frames)),
         ("frames per second (median)", f"{1000 / max(total, 1e-3):.2f}"),
-        ("area", areas(record)),
-        ("score", scores(record)),
-        ("frames without a mask to follow", str(lost)),
+        ("area", areas(source)),
+        ("score", scores(source)),
+        ("frames without a mask to follow", str(source.frames_lost)),
     ]
-    printer.table(record["name"], ("", ""), rows)
-    printer.table("Latency, ms", ("stage", "median", "p95"), latency_rows(record))
-    print_warnings(report, printer)
-    outputs = record["outputs"]
-    printer.line(f"\n{report['notice']}")
+    printer.table(source.name, ("", ""), rows)
+    printer.table("Latency, ms", ("stage", "median", "p95"), latency_rows(source))
+    print_warnings(result.sources, printer)
+    printer.line(f"\n{result.notice}")
     printer.line("Look at:")
-    for name in (outputs["contact_sheet"], outputs["video"], "results.json", outputs["masks"]):
-        printer.line(f"  {output / name}")
+    shown = [source.outputs.get(kind) for kind in ("contact_sheet", "video")]
+    for path in (*shown, result.results, source.outputs["masks"]):
+        if path is not None:
+            printer.line(f"  {path}")

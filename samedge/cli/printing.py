@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import click
@@ -69,6 +70,13 @@ class Printer:
         """The result as JSON, if it was asked for. NaN and infinity become null."""
         if self.as_json:
             write(sys.stdout, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+    def json_file(self, path: Path) -> None:
+        """A JSON file as the result, if JSON was asked for; in pieces, since it may be large."""
+        if self.as_json:
+            with path.open(encoding="utf-8") as file:
+                while piece := file.read(1 << 20):
+                    write(sys.stdout, piece)
 
 
 def render_table(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from samedge.cli.printing import Printer, common_options
-from samedge.errors import PromptError, SamEdgeError, SourceError
+from samedge.cli.steps import progress_bars
+from samedge.errors import PromptError, SourceError
 
 if TYPE_CHECKING:
-    from samedge.families import Family
-    from samedge.prompts.plan import PromptPlan
-    from samedge.sources.frame import Box, Source
-    from samedge.stream.segmenting import Options
+    from samedge.sources.frame import Box
+    from samedge.stream.job import SegmentResult
 
 EPILOG = """\b
 What to give depends on what the bundle was trained with:
@@ -199,8 +199,9 @@ def command(
     content: PNG, JPEG, BMP, TIFF, a video, DICOM, NIfTI, a numpy array (.npy, .npz), a folder of
     images, or a folder with the slices of one DICOM series.
     """
-    from samedge.prompts.plan import PromptPlan
-    from samedge.stream.segmenting import Options
+    from samedge.bundle import Bundle
+    from samedge.prompts.plan import PromptPlan, missing_prompt
+    from samedge.stream.job import segment
 
     plan = PromptPlan(points, labels, boxes, objects)
     try:
@@ -213,93 +214,51 @@ def command(
         from samedge.prompts.file import read_prompts
 
         plan = replace(plan, file=read_prompts(prompt_file))
-    options = Options(crop, multimask, track, limit=frames)
-    engine = {"backend": backend, "precision": precision, "threads": threads}
-    write = (overlays, masks)
-    job = _Job(bundle, source, output, plan, options, classes, window, axis, engine, write)
+    model = Bundle.open(bundle)
+    if plan.is_empty and model.family.prompts:
+        raise click.UsageError(missing_prompt(model.family))
     printer = Printer(quiet, as_json)
-    report = _run(job, printer)
-    printer.json(report)
-    _print(report, output, printer)
+    with progress_bars(printer, "frames") as progress:
+        result = segment(
+            model,
+            source,
+            plan,
+            track=track,
+            multimask=multimask,
+            crop=crop,
+            classes=classes,
+            frames=frames,
+            window=window,
+            axis=axis,
+            output=output,
+            overlays=overlays,
+            masks=masks,
+            backend=backend,
+            precision=precision,
+            threads=threads,
+            on_start=lambda about: _print_start(about, printer),
+            progress=progress,
+        )
+    _print(result, output, printer)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What the command line asks for; `write`: overlays, masks."""
-
-    bundle: Path
-    paths: tuple[Path, ...]
-    output: Path
-    plan: PromptPlan
-    options: Options
-    classes: str | None
-    window: tuple[float, float] | None
-    axis: int | None
-    engine: dict[str, Any]
-    write: tuple[bool, bool]
+def _print_start(about: Mapping[str, Any], printer: Printer) -> None:
+    printer.line(f"{about['title']} on {about['device']} ({about['why']})")
 
 
-def _run(job: _Job, printer: Printer) -> dict[str, Any]:
-    """Check everything that can be checked before the engine starts, then segment."""
-    from samedge.bundle import Bundle
-    from samedge.cli.segmenting import segment_into
-    from samedge.prompts.plan import missing_prompt
-    from samedge.runtime import load
-    from samedge.stream.classes import choose_classes
-    from samedge.stream.options import check_options
-    from samedge.stream.sinks.folder import OutputFolder, Wanted
-    from samedge.stream.sinks.report import header
+def _print(result: SegmentResult, output: Path, printer: Printer) -> None:
+    from samedge.cli.summaries import areas, print_warnings, scores, structure_rows
 
-    bundle = Bundle.open(job.bundle)
-    family, plan, options = bundle.family, job.plan, job.options
-    if plan.is_empty and family.prompts:
-        raise click.UsageError(missing_prompt(family))
-    plan.check(family)
-    if job.classes is not None:
-        options = replace(options, classes=choose_classes(family, job.classes))
-    check_options(family, plan, options)
-    sources = _open_sources(job, family, options)
-    with load(bundle, **job.engine) as session:
-        about = session.describe()
-        printer.line(f"{about['title']} on {about['device']} ({about['why']})")
-        title = f"{about['title']} ({about['backend']} {about['precision']})"
-        names = [family.classes[i] for i in options.classes or ()]
-        head = header(job.bundle.name, session.manifest, about, options, classes=names)
-        overlays, masks = job.write
-        wanted = Wanted(overlays, masks, title=title, volumes=family.slices > 1)
-        folder = OutputFolder(job.output, head, wanted)
-        return segment_into(folder, session, sources, plan, options, printer)
-
-
-def _open_sources(job: _Job, family: Family, options: Options) -> list[Source]:
-    """All sources, each known to fit; if one does not, none stays open."""
-    from samedge.sources.opening import open_source
-    from samedge.stream.options import check_source
-
-    sources: list[Source] = []
-    try:
-        for path in job.paths:
-            deep = not family.rounded
-            sources.append(open_source(path, window=job.window, deep=deep, axis=job.axis))
-            check_source(family, sources[-1], job.plan, options)
-    except SamEdgeError:
-        for opened in sources:
-            opened.close()
-        raise
-    return sources
-
-
-def _print(report: dict[str, Any], output: Path, printer: Printer) -> None:
-    from samedge.cli.segmenting import areas, print_warnings, scores, structure_rows
-
+    assert result.results is not None
+    printer.json_file(result.results)
     rows = []
-    for record in report["sources"]:
-        total = record["latency_ms"].get("total", {}).get("p50")
+    for source in result.sources:
+        total = source.latency_ms.get("total", {}).get("p50")
         speed = "-" if total is None else f"{total:.1f}"
-        rows.append((record["name"], record["frames"], scores(record), areas(record), speed))
+        rows.append((source.name, source.frames, scores(source), areas(source), speed))
     printer.table("Segmented", ("source", "frames", "score", "area", "ms (median)"), rows)
-    found = [row for record in report["sources"] for row in structure_rows(record)]
+    found = [row for source in result.sources for row in structure_rows(source)]
     if found:
         printer.table("Found", ("source", "structure", "frames", "area", "volume"), found)
-    print_warnings(report, printer)
-    printer.line(f"Wrote {output / 'results.json'} and the pictures beside it. {report['notice']}")
+    print_warnings(result.sources, printer)
+    printer.line(f"Wrote {output / 'results.json'} and the pictures beside it. {result.notice}")

@@ -55,6 +55,10 @@ class Steps:
             self._status = Status(f"{name} ...", console=console)
             self._status.start()
 
+    def end(self) -> None:
+        """The running step has ended, and no other begins."""
+        self._finish()
+
     def __enter__(self) -> Steps:
         return self
 
@@ -108,6 +112,8 @@ def progress_bars(printer: Printer, unit: str = "") -> Iterator[Progress]:
             bars.update(
                 tasks[step.name], description=text, completed=step.done, total=step.of or None
             )
+            if unit and step.of and step.done >= step.of:  # room for the next
+                bars.remove_task(tasks.pop(step.name))
 
         yield tell
 

@@ -31,38 +31,6 @@ class Cell:
     text: str = ""
 
 
-class Sampler:
-    """Keeps a few evenly spaced items of a sequence whose length is not known beforehand."""
-
-    def __init__(self, wanted: int = MAX_CELLS) -> None:
-        self._wanted, self._stride, self._seen = wanted, 1, 0
-        self._kept: list[Cell] = []
-
-    @property
-    def wants_next(self) -> bool:
-        """Whether the next item would be kept; if not, it need not be made."""
-        return self._seen % self._stride == 0
-
-    def skip(self) -> None:
-        """Count an item that was not made."""
-        self._seen += 1
-
-    def add(self, cell: Cell) -> None:
-        """Count an item and keep it if its turn has come."""
-        if self.wants_next:
-            self._kept.append(cell)
-        self._seen += 1
-        if len(self._kept) >= 4 * self._wanted:
-            self._kept, self._stride = self._kept[::2], self._stride * 2
-
-    def cells(self) -> list[Cell]:
-        """At most `wanted` items, evenly spaced, first and last included."""
-        if len(self._kept) <= self._wanted:
-            return list(self._kept)
-        places = np.linspace(0, len(self._kept) - 1, self._wanted).round().astype(int)
-        return [self._kept[i] for i in places]
-
-
 def contact_sheet(
     cells: Sequence[Cell],
     title: str,
@@ -73,6 +41,7 @@ def contact_sheet(
     legend: Sequence[tuple[str, Colour]] = (),
     colours: Sequence[Colour] = (),
     step: str = "frame",
+    steps: int | None = None,
 ) -> NDArray[np.uint8]:
     """Draw the page.
 
@@ -85,6 +54,7 @@ def contact_sheet(
         legend: names and their colours, above the pictures.
         colours: one per curve; default: those of the palette in order.
         step: what one picture is: "frame" or "slice".
+        steps: how many there were, if `areas` are of some of them, evenly spaced.
 
     Returns:
         RGB, uint8 `[H, 1600, 3]`.
@@ -92,7 +62,7 @@ def contact_sheet(
     parts = [_head(title, subtitle, notice), *_legend(legend), _grid(cells)]
     if len(areas) >= 3 and areas[0]:
         hues = colours or [colour_of(i) for i in range(len(areas[0]))]
-        parts.append(_curves(areas, unit, hues, step))
+        parts.append(_curves(areas, unit, hues, step, steps or len(areas)))
     return np.concatenate([*parts, _blank(_PAD)])
 
 
@@ -170,7 +140,7 @@ def _paste(
 
 
 def _curves(
-    areas: Sequence[Sequence[float]], unit: str, colours: Sequence[Colour], step: str
+    areas: Sequence[Sequence[float]], unit: str, colours: Sequence[Colour], step: str, steps: int
 ) -> NDArray[np.uint8]:
     """Area over time or along the volume, from 0 to a round number above the largest."""
     panel = _blank(_CURVE + 24)
@@ -191,7 +161,7 @@ def _curves(
         points = np.round(np.stack([x, y_px], 1) * 16).astype(np.int32)
         cv2.polylines(panel, [points], False, colours[index], 2, cv2.LINE_AA, shift=4)
     draw_text(panel, f"{step} 1", (left, lower + 24), _SMALL, FAINT)
-    draw_text(panel, f"{step} {len(values)}", (right, lower + 24), _SMALL, FAINT, right=True)
+    draw_text(panel, f"{step} {steps}", (right, lower + 24), _SMALL, FAINT, right=True)
     return panel
 
 

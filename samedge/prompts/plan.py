@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from samedge.errors import PromptError
 from samedge.families import Family
-from samedge.prompts.file import PromptFile
-from samedge.prompts.prompt import PointText, Prompt
+from samedge.prompts.file import PromptFile, read_prompts
+from samedge.prompts.prompt import CENTER, PointText, Prompt
+
+Prompts: TypeAlias = "PromptPlan | str | os.PathLike[str] | Sequence[PromptLike] | None"
+PromptLike: TypeAlias = "PointText | tuple[float, float, float, float]"
+
+
+def prompt_plan(prompts: Prompts) -> PromptPlan:
+    """The plan of what a caller gave.
+
+    Args:
+        prompts: None; "center"; the path of a CSV file; points (x, y) or "center" of one object,
+            and boxes (x0, y0, x1, y1), each its own object, in px; or a plan.
+
+    Raises:
+        PromptError: something else, or the file cannot be read.
+    """
+    if prompts is None or isinstance(prompts, PromptPlan):
+        return prompts or PromptPlan()
+    if isinstance(prompts, str) and prompts == CENTER:
+        return PromptPlan([CENTER])
+    if isinstance(prompts, (str, os.PathLike)):
+        return PromptPlan(file=read_prompts(Path(prompts)))
+    points: list[PointText] = []
+    boxes: list[tuple[float, float, float, float]] = []
+    for given in prompts:
+        if isinstance(given, str) and given == CENTER:
+            points.append(CENTER)
+            continue
+        try:
+            numbers = () if isinstance(given, str) else tuple(float(v) for v in given)
+        except (TypeError, ValueError):
+            numbers = ()
+        if not all(map(math.isfinite, numbers)) or len(numbers) not in (2, 4):
+            raise PromptError(
+                f"{given!r} came as a prompt; expected a point (x, y), a box (x0, y0, x1, y1), "
+                "'center', the path of a CSV file, or a PromptPlan"
+            )
+        if len(numbers) == 2:
+            points.append((numbers[0], numbers[1]))
+        else:
+            boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]))
+    return PromptPlan(points, boxes=boxes)
 
 
 def missing_prompt(family: Family) -> str:

@@ -17,6 +17,8 @@ from samedge.geometry.frame_geometry import MAX_SIDE, MIN_SIDE
 if TYPE_CHECKING:
     from samedge.sources.nifti_layout import NiftiLayout
 
+MAX_WARNINGS = 1000  # that one source keeps
+
 Warn = Callable[[str], None]
 Box = tuple[int, int, int, int]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -81,7 +83,7 @@ class Source:
         is_stack: the frames are the slices of one volume, in order, and of one size.
         size: (height, width) of all frames in px, where it is known beforehand.
         voxel_mm3: what one pixel of one slice stands for, or None if unknown.
-        layout: how the slices lie in a NIfTI array, for label volumes that lie there too.
+        layout: how the slices lie in a NIfTI array; None for other sources.
         warnings: what was not as expected and what was done about it; grows while iterating.
     """
 
@@ -115,8 +117,10 @@ class Source:
 
     def warn(self, message: str) -> None:
         """Note `message` once, and hand it to the caller's callback."""
-        if message in self.warnings:
+        if message in self.warnings or len(self.warnings) > MAX_WARNINGS:
             return
+        if len(self.warnings) == MAX_WARNINGS:
+            message = f"{self.name}: there were more notes than these {MAX_WARNINGS}"
         self.warnings.append(message)
         if self._callback is not None:
             self._callback(message)

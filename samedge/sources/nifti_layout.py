@@ -1,4 +1,4 @@
-"""Where the slices of a NIfTI volume lie, and label volumes that lie in the same place.
+"""Where the slices of a NIfTI volume lie.
 
 A NIfTI array is `[X, Y, Z]`. Slices along one axis keep the other two in order, with the later one
 as rows: along Z a frame is `data[:, :, k].T`, as in SAMed's preprocessing. Nothing is turned to a
@@ -7,27 +7,13 @@ common orientation: what the network sees is what the array holds.
 
 from __future__ import annotations
 
-import gzip
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge._optional import require
-from samedge.files.whole import whole_path
-from samedge.sources.foreign import quiet_nibabel
-
-# Everything that says where a voxel lies; all other fields stay at their defaults, since texts
-# (descrip, db_name, aux_file, intent_name) and extensions may name a patient.
-GEOMETRY = (
-    "dim_info", "pixdim", "xyzt_units", "qform_code", "sform_code",
-    "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
-    "srow_x", "srow_y", "srow_z",
-)  # fmt: skip
-LABELS = 1002  # NIFTI_INTENT_LABEL: viewers show the voxels as labels
 # Codes of NIfTI's xyzt_units in mm. Without a unit everybody takes mm.
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 
@@ -95,30 +81,3 @@ class NiftiLayout:
             return np.asarray(self.header.get_best_affine(), np.float64)
         except ValueError:  # a quaternion that is none
             return np.full((4, 4), np.nan)
-
-    def write(self, path: Path, slices: NDArray[np.uint8]) -> None:
-        """Write labels as `.nii.gz` with this geometry, atomically; equal labels, equal bytes.
-
-        Args:
-            path: of the file.
-            slices: uint8 `[D, H, W]`, in the order of the source's frames.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        nibabel = require("nibabel", "stream", "writing NIfTI files")
-        with quiet_nibabel():
-            header = type(self.header)(endianness="<")
-            header.set_data_dtype(np.uint8)
-            header.set_data_shape(self.shape)
-            for field in GEOMETRY:
-                header[field] = self.header[field]
-            header["intent_code"] = LABELS
-            kind = nibabel.Nifti2Image if header["sizeof_hdr"] == 540 else nibabel.Nifti1Image
-            image = kind(self.array(slices), None, header)
-            with (
-                whole_path(path) as part,
-                part.open("wb") as raw,
-                gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed,
-            ):
-                image.to_stream(packed)

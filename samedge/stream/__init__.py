@@ -1,10 +1,8 @@
-"""Sources of frames, prompts that follow them, and sinks for the masks.
+"""From sources to sinks: `job.segment` is the one call, for Python and the command line.
 
     source -> frame -> session -> sinks
 
-One file per thing: `sources` (what a path is), `images`, `video`, `dicom`, `dicom_series`, `nifti`,
-`numpy_files` (how it is read), `intensity` (which values become black and white), `prompts`,
-`prompt_file` and `tracking` (what the session is asked), `fitting` (what goes together),
-`segmenting` (the loop), `overlay`, `captions`, `contact_sheet`, `mp4`, `label_volume`, `report` and
-`sinks` (what comes out).
+`job` checks everything and starts the engine, `segmenting` is the loop, `options` says what goes
+together, `classes` which classes are written, `sink` what a sink is, `summary` and `sampling` keep
+numbers of a source without growing; `sinks/` holds what comes out.
 """

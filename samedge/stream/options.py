@@ -12,7 +12,7 @@ from samedge.sources.frame import Box, Source
 
 
 @dataclass(frozen=True)
-class Options:
+class SegmentOptions:
     """How a source is segmented.
 
     Attributes:
@@ -32,7 +32,7 @@ class Options:
     classes: tuple[int, ...] | None = None
 
 
-def check_options(family: Family, plan: PromptPlan, options: Options) -> None:
+def check_options(family: Family, plan: PromptPlan, options: SegmentOptions) -> None:
     """Refuse what means nothing for a family.
 
     Raises:
@@ -62,7 +62,7 @@ def _not_tracked(family: Family, plan: PromptPlan) -> str:
     return "--prompts says where the prompts are" if plan.file is not None else ""
 
 
-def check_source(family: Family, source: Source, plan: PromptPlan, options: Options) -> None:
+def check_source(family: Family, source: Source, plan: PromptPlan, options: SegmentOptions) -> None:
     """Refuse a source that does not fit the family, or its prompts.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +18,7 @@ from samedge.prompts.prompt import Prompt
 from samedge.prompts.tracking import Tracker
 from samedge.sources.frame import Box, Frame, Source
 from samedge.stream.classes import default_classes, number_of
-from samedge.stream.options import Options, check_options, check_source
-
-__all__ = ["Options", "Segmented", "Segmenter", "segment_source"]
+from samedge.stream.options import SegmentOptions
 
 
 class Answer(Protocol):
@@ -46,7 +45,11 @@ class Answer(Protocol):
 class Segmenter(Protocol):
     """The part of samedge.runtime.Session that is used here."""
 
-    family: Family
+    @property
+    def family(self) -> Family: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+    def describe(self) -> Mapping[str, Any]: ...
 
     def segment(
         self,
@@ -99,7 +102,12 @@ class Segmented:
 
     def area_px(self, index: int) -> int:
         """Area of mask `index` in px."""
-        return int(np.count_nonzero(self.masks[index]))
+        return self._areas_px[index]
+
+    @cached_property
+    def _areas_px(self) -> tuple[int, ...]:
+        """Counted once: captions, curves, tables and reports all ask."""
+        return tuple(int(np.count_nonzero(mask)) for mask in self.masks)
 
     def area_mm2(self, index: int) -> float | None:
         """Area of mask `index` in mm2, if the frame's pixel spacing is known."""
@@ -121,24 +129,21 @@ class Segmented:
         return self.class_names[int(self.class_index[index])] if self.class_names else None
 
 
-def segment_source(
-    session: Segmenter, source: Source, plan: PromptPlan, options: Options
+def segment_frames(
+    session: Segmenter, source: Source, plan: PromptPlan, options: SegmentOptions
 ) -> Iterator[Segmented]:
     """Segment every frame of a source; slices of a volume in groups where the family wants them so.
 
     Args:
         session: from `samedge.load`.
         source: from `open_source`.
-        plan: what to ask; checked against the session's family.
-        options: crop, tracking and so on.
+        plan: what to ask.
+        options: crop, tracking and so on. Nothing is checked here: `samedge.stream.job` did it all.
 
     Raises:
-        PromptError: the prompt or an option does not fit the family or a frame.
-        SourceError: the source is damaged, does not fit the family, or has no region for "auto".
+        PromptError: a prompt does not fit a frame.
+        SourceError: the source is damaged, or has no region for "auto".
     """
-    plan.check(session.family)
-    check_options(session.family, plan, options)
-    check_source(session.family, source, plan, options)
     frames = _timed(source, options.limit)
     if session.family.slices > 1:
         return _by_groups(session, frames, plan, options)
@@ -163,7 +168,7 @@ def _one_by_one(
     source: Source,
     frames: Iterator[tuple[Frame, float]],
     plan: PromptPlan,
-    options: Options,
+    options: SegmentOptions,
 ) -> Iterator[Segmented]:
     tracker: Tracker | None = None
     for frame, read_ms in frames:
@@ -189,7 +194,7 @@ def _by_groups(
     session: Segmenter,
     frames: Iterator[tuple[Frame, float]],
     plan: PromptPlan,
-    options: Options,
+    options: SegmentOptions,
 ) -> Iterator[Segmented]:
     count = session.family.slices
     group: list[tuple[Frame, float]] = []
@@ -241,7 +246,7 @@ def _repeated(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _segmented(
     family: Family,
-    options: Options,
+    options: SegmentOptions,
     frame: Frame,
     prompt: Prompt,
     crop: Box | None,

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import samedge.bundle
-import samedge.runtime
 from samedge.bundle import Bundle
 from samedge.cli import demo, run
 from samedge.families import SAMUS
 from samedge.sources.opening import open_source
+from samedge.stream import job
 from tests.sources.media import FakeSession
 
 
@@ -22,13 +22,13 @@ from tests.sources.media import FakeSession
 def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
     """Any bundle loads as this session."""
 
-    class FakeBundle:
+    class FakeBundle(Bundle):
         def __init__(self, path: Path) -> None:
             self.path, self.family, self.manifest = path, SAMUS, FakeSession().manifest
 
     made = FakeSession()
     monkeypatch.setattr(samedge.bundle.Bundle, "open", lambda path: FakeBundle(Path(path)))
-    monkeypatch.setattr(samedge.runtime, "load", lambda _bundle, **_engine: made)
+    monkeypatch.setattr(job, "load", lambda _bundle, **_engine: made)
     return made
 
 

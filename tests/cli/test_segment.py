@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import samedge.bundle
-import samedge.runtime
 from samedge.cli import run
 from samedge.families import AUTOSAMUS, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
+from samedge.stream import job
 from tests.sources.media import FakeSession, write_video
 
 
-class FakeBundle:
+class FakeBundle(samedge.bundle.Bundle):
     def __init__(self, path: Path, family: Family) -> None:
         self.path, self.family, self.manifest = path, family, FakeSession().manifest
 
@@ -34,7 +34,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> FakeSession:
         made.engine = engine  # type: ignore[attr-defined]
         return made
 
-    monkeypatch.setattr(samedge.runtime, "load", load)
+    monkeypatch.setattr(job, "load", load)
     monkeypatch.setattr(
         samedge.bundle.Bundle, "open", lambda path: FakeBundle(Path(path), made.family)
     )
@@ -83,7 +83,9 @@ def test_json_on_stdout_is_the_report(
     out = tmp_path / "out"
     arguments = ["segment", "b", str(picture), "--point", "center", "-o", str(out), "--json"]
     assert run(arguments) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads((out / "results.json").read_text())
+    report = json.loads((out / "results.json").read_text())
+    assert json.loads(capsys.readouterr().out) == report
+    assert report["bundle"]["name"] == "b"
 
 
 def test_quiet_prints_nothing(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.drawing.contact_sheet import Cell, Sampler, contact_sheet, round_up
+from samedge.drawing.contact_sheet import Cell, contact_sheet, round_up
 from samedge.drawing.overlay import Line, add_caption, display_scale, draw_overlay
 from samedge.drawing.png import write_png
 from samedge.drawing.text import fit_height, grouped, text_width
@@ -74,21 +74,6 @@ def test_grouped_digits() -> None:
 def test_axis_ends_are_round_and_high_enough(value: float) -> None:
     top = round_up(value)
     assert value * (1 - 1e-9) <= top <= value * 2.01
-
-
-@given(st.integers(1, 400), st.integers(2, 14))
-def test_the_sampler_spreads_evenly(count: int, wanted: int) -> None:
-    sampler = Sampler(wanted)
-    for i in range(count):
-        if sampler.wants_next:
-            sampler.add(Cell(np.zeros((2, 2, 3), np.uint8), str(i)))
-        else:
-            sampler.skip()
-    numbers = [int(c.title) for c in sampler.cells()]
-    assert len(numbers) == min(count, wanted) or (count > wanted and len(numbers) == wanted)
-    assert numbers[0] == 0
-    assert numbers == sorted(set(numbers))
-    assert numbers[-1] >= count * 0.8 - 1
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])

@@ -67,7 +67,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "tensorrt_rtx": {"runtime", "bench"},
     "cuda": {"runtime"},
     "pydicom": {"sources", "cli"},
-    "nibabel": {"sources"},
+    "nibabel": {"sources", "stream"},
     "av": {"sources", "stream"},
     "click": {"cli"},
     "rich": {"cli", "bench"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -15,10 +16,7 @@ import pydicom
 from samedge.families import SAMUS, Family
 from samedge.prompts.plan import PromptPlan
 from samedge.runtime.result import Result
-from samedge.sources.opening import open_source
-from samedge.stream.segmenting import Options, segment_source
-from samedge.stream.sinks.folder import OutputFolder, Wanted
-from samedge.stream.sinks.report import header
+from samedge.stream.job import segment
 
 PATIENT = "Doe^Secret^Jane"
 TIMING = {"preprocess": 1.0, "encode": 2.0, "prompt": 3.0, "decode": 4.0, "total": 10}
@@ -60,21 +58,15 @@ def segment_into(
     path: Path,
     plan: PromptPlan,
     session: FakeSession | None = None,
-    options: Options | None = None,
     source: Mapping[str, Any] | None = None,
-    **wanted: Any,
+    **options: Any,
 ) -> dict[str, Any]:
-    """What `samedge segment` does once the engine runs; returns the report."""
-    session, options = session or FakeSession(), options or Options()
-    head = header("x.samedge", session.manifest, session.describe(), options)
-    wanted.setdefault("volumes", session.family.slices > 1)
-    output = OutputFolder(folder, head, Wanted(**wanted))
-    deep = not session.family.rounded
-    opened = open_source(path, deep=deep, **(source or {}))
-    with output.source(opened) as sink:
-        for item in segment_source(session, opened, plan, options):
-            sink.write(item)
-    return output.finish()
+    """Segment a file with a session that needs no engine; returns the report."""
+    source = source or {}
+    result = segment(session or FakeSession(), path, plan, output=folder, **source, **options)
+    assert result.results is not None
+    report: dict[str, Any] = json.loads(result.results.read_text())
+    return report
 
 
 @dataclass

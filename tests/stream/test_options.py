@@ -16,7 +16,8 @@ from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, 
 from samedge.prompts.file import parse_prompts
 from samedge.prompts.plan import PromptPlan
 from samedge.sources.opening import open_source
-from samedge.stream.options import Options, check_options, check_source
+from samedge.stream.options import SegmentOptions as Options
+from samedge.stream.options import check_options, check_source
 
 POINT = PromptPlan([(5, 5)])
 WHOLE = replace(MSA_3D, whole_volume=True)
@@ -94,10 +95,20 @@ def test_prompts_outside_of_a_volume(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "plan", "options", "words"),
     [
-        (SAMED, PromptPlan(), Options(multimask=True), "one mask per class; leave --multimask out"),
+        (
+            SAMED,
+            PromptPlan(),
+            Options(multimask=True),
+            "one mask per class; leave --multimask out",
+        ),
         (MSA_3D, POINT, Options(crop=(0, 0, 9, 9)), "leave --crop out"),
         (AUTOSAMUS, PromptPlan(), Options(track=True), "there is no prompt to move"),
-        (MEDSAM, PromptPlan(boxes=[(0, 0, 9, 9)]), Options(track=True), "only points are moved"),
+        (
+            MEDSAM,
+            PromptPlan(boxes=[(0, 0, 9, 9)]),
+            Options(track=True),
+            "only points are moved",
+        ),
         (MSA_3D, POINT, Options(track=True), "prompts of 4 slices at once"),
         (replace(MSA, classes=("a", "b")), POINT, Options(track=True), "several structures"),
         (SAMUS, FILE, Options(track=True), "--prompts says where the prompts are"),

@@ -14,8 +14,7 @@ import pytest
 from samedge.errors import OutputError, PromptError, SourceError
 from samedge.families import SAM
 from samedge.prompts.plan import PromptPlan
-from samedge.stream.segmenting import Options
-from samedge.stream.sinks.folder import OutputFolder, Wanted, mask_suffixes
+from samedge.stream.sinks.folder import OutputFolder, OutputOptions, mask_suffixes
 from samedge.stream.sinks.report import manifest_hash
 from tests.sources.media import PATIENT, FakeSession, region
 from tests.sources.media import segment_into as run
@@ -34,7 +33,7 @@ def moving(dicom: Dicom) -> Path:
 
 def test_a_tracked_loop(tmp_path: Path, moving: Path) -> None:
     out = tmp_path / "out"
-    report = run(out, moving, PromptPlan([(15, 25)]), options=Options(track=True))
+    report = run(out, moving, PromptPlan([(15, 25)]), track=True)
     (record,) = report["sources"]
     points = [f["prompts"][0]["points"][0] for f in record["results"]]
     assert points[1:] == [[15.0 + 3 * i, 25.0] for i in range(7)]
@@ -72,13 +71,13 @@ def test_a_fixed_point_stays(tmp_path: Path, moving: Path) -> None:
 
 def test_lost_objects_are_reported(tmp_path: Path, dicom: Dicom) -> None:
     path = dicom(np.zeros((3, 48, 64), np.uint8), FrameTime="40")
-    report = run(tmp_path / "o", path, PromptPlan([(5, 5)]), options=Options(track=True))
+    report = run(tmp_path / "o", path, PromptPlan([(5, 5)]), track=True)
     assert [f["lost"] for f in report["sources"][0]["results"]] == [[1]] * 3
 
 
 def test_families_with_mask_prompts_get_the_last_logits(tmp_path: Path, moving: Path) -> None:
     session = FakeSession(family=SAM)
-    run(tmp_path / "o", moving, PromptPlan([(15, 25)]), session, Options(track=True, limit=3))
+    run(tmp_path / "o", moving, PromptPlan([(15, 25)]), session, track=True, frames=3)
     assert [a["mask"] is None for a in session.asked] == [True, False, False]
 
 
@@ -88,7 +87,6 @@ def test_json_schema_and_no_patient_data(tmp_path: Path, moving: Path) -> None:
     report = json.loads(text)
     assert report["schema"] == 1
     assert report["bundle"]["manifest_sha256"] == manifest_hash(FakeSession().manifest)
-    assert report["bundle"]["name"] == "x.samedge"
     assert report["session"] == {
         "backend": "fake", "precision": "fp32", "device": "CPU", "threads": 1
     }  # fmt: skip
@@ -136,18 +134,18 @@ def test_folders_keep_names_and_sizes(tmp_path: Path) -> None:
 
 
 def test_equal_names_of_several_sources(tmp_path: Path) -> None:
-    output = OutputFolder(tmp_path / "o", {}, Wanted())
+    output = OutputFolder(tmp_path / "o", {}, OutputOptions())
     assert [output.name("a"), output.name("A"), output.name("../a")] == ["a", "A_2", "_a"]
 
 
 def test_crop_auto_takes_the_region(tmp_path: Path, moving: Path, grey: np.ndarray) -> None:
     session = FakeSession()
-    run(tmp_path / "o", moving, PromptPlan(["center"]), session, Options(crop="auto", limit=1))
+    run(tmp_path / "o", moving, PromptPlan(["center"]), session, crop="auto", frames=1)
     assert session.asked[0]["crop"] == (8, 4, 88, 60)
     assert session.asked[0]["points"].tolist() == [[[48, 32]]]
     cv2.imwrite(str(tmp_path / "a.png"), grey)
     with pytest.raises(SourceError, match="--crop X0,Y0,X1,Y1"):
-        run(tmp_path / "p", tmp_path / "a.png", PromptPlan(["center"]), None, Options(crop="auto"))
+        run(tmp_path / "p", tmp_path / "a.png", PromptPlan(["center"]), None, crop="auto")
 
 
 def test_nothing_is_written_where_nothing_is_wanted(tmp_path: Path, moving: Path) -> None:
@@ -176,4 +174,4 @@ def test_a_failing_loop_leaves_no_video_and_no_results(tmp_path: Path, moving: P
 def test_output_folder_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "o").write_text("x")
     with pytest.raises(OutputError, match="is a file"):
-        OutputFolder(tmp_path / "o", {}, Wanted())
+        OutputFolder(tmp_path / "o", {}, OutputOptions())

@@ -13,11 +13,13 @@ from samedge.drawing.contact_sheet import MAX_CELL_WIDTH, Cell
 from samedge.drawing.overlay import Line
 from samedge.drawing.text import grouped
 from samedge.sources.frame import Source
+from samedge.stream.sampling import EvenSampler
 from samedge.stream.segmenting import Segmented
 from samedge.stream.sinks.report import NOTICE
 
 MAX_LINES = 6  # objects listed below a picture
 MAX_CLASSES = 24  # classes listed below a picture, two in a line
+MAX_CURVE_POINTS = 4096
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,13 @@ def _clock(item: Segmented) -> str:
 
 
 class Curves:
-    """Areas of everything that is drawn, frame by frame; what is absent has the area 0."""
+    """Areas of everything that is drawn, frame by frame; what is absent has the area 0.
+
+    Of more frames than a page has pixels, an even sample is kept.
+    """
 
     def __init__(self) -> None:
-        self._frames: list[dict[tuple[int, int], float]] = []
+        self._frames: EvenSampler[dict[tuple[int, int], float]] = EvenSampler(MAX_CURVE_POINTS)
         self._kinds: dict[tuple[int, int], tuple[str, Colour]] = {}
 
     def add(self, item: Segmented) -> None:
@@ -165,11 +170,12 @@ class Curves:
             areas[key] = area(item, k)[0]
             if areas[key] or not item.class_names:
                 self._kinds[key] = (title(item, k), mask_colour(item, k))
-        self._frames.append(areas)
+        self._frames.add(areas)
 
     def values(self) -> list[list[float]]:
         """`[frames][curves]`."""
-        return [[frame.get(key, 0.0) for key in sorted(self._kinds)] for frame in self._frames]
+        keys = sorted(self._kinds)
+        return [[frame.get(key, 0.0) for key in keys] for frame in self._frames.items()]
 
     def colours(self) -> list[Colour]:
         """One per curve."""

@@ -26,28 +26,36 @@ from typing import Any
 
 import numpy as np
 
-from samedge.drawing.contact_sheet import Sampler, contact_sheet
+from samedge.drawing.contact_sheet import MAX_CELLS, Cell, contact_sheet
 from samedge.drawing.overlay import add_caption, draw_overlay
 from samedge.drawing.png import write_png
 from samedge.errors import NotSupportedError, OutputError
 from samedge.files.whole import make_folder, output_error
 from samedge.sources.frame import Source
 from samedge.stream.classes import MAP, file_stems
+from samedge.stream.sampling import EvenSampler
 from samedge.stream.segmenting import Segmented
 from samedge.stream.sinks.captions import Captions, Curves, mask_colour, prompt_colours, visible
 from samedge.stream.sinks.label_volume import LabelVolume
 from samedge.stream.sinks.mp4 import Mp4Writer
-from samedge.stream.sinks.report import NOTICE, frame_record, source_record, write_report
+from samedge.stream.sinks.report import NOTICE, frame_record, source_record
+from samedge.stream.sinks.results_file import ResultRows, write_results
+from samedge.stream.summary import Tally
 
 RESULTS = "results.json"
 DEFAULT_RATE = 25.0  # of a video, per second, where the source does not say
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which pictures to write, and a notice to burn into them.
+class OutputOptions:
+    """What goes into the folder beside `results.json`.
 
-    `volumes`: also folders and loops are volumes, because the family takes slices.
+    Attributes:
+        overlays: pictures and videos.
+        masks: PNG files of masks and class maps.
+        notice: a warning in every picture, or "".
+        title: of the model, for the contact sheet.
+        volumes: also folders and loops are volumes, because the family takes slices.
     """
 
     overlays: bool = True
@@ -58,29 +66,49 @@ class Wanted:
 
 
 class OutputFolder:
-    """Takes the results of several sources.
+    """Takes the results of several sources; use it in a `with` block.
+
+    Memory does not grow with the number of frames: rows of the report wait on the disk, pictures
+    of the contact sheet and points of its curves are even samples. A label volume takes a byte for
+    each voxel of its source.
 
     Args:
         path: folder to write to; made if needed. An older `results.json` in it is removed first.
         header: first part of the report, see `report.header`.
-        wanted: which pictures.
+        options: which files.
 
     Raises:
         OutputError: the folder cannot be made or written to.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], wanted: Wanted) -> None:
-        self.path, self._header, self.wanted = make_folder(path), dict(header), wanted
-        self._sources: list[dict[str, Any]] = []
+    def __init__(self, path: Path, header: Mapping[str, Any], options: OutputOptions) -> None:
+        self.path, self._header, self.options = make_folder(path), dict(header), options
+        self._sources: list[tuple[dict[str, Any], ResultRows]] = []
         self._names: set[str] = set()
         try:
             (self.path / RESULTS).unlink(missing_ok=True)
         except OSError as error:
             raise output_error(error, self.path / RESULTS) from error
 
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for _, rows in self._sources:
+            rows.close()
+
     def source(self, source: Source) -> SourceSink:
         """A sink for one source; use it in a `with` block."""
         return SourceSink(self, source)
+
+    def outputs(self, place: int) -> dict[str, Path]:
+        """Kind of output -> file or folder, of the source that was the `place`-th, from 0."""
+        return {kind: self.path / name for kind, name in self._sources[place][0]["outputs"].items()}
 
     def name(self, wish: str) -> str:
         """A file name that no other source of this run has."""
@@ -92,15 +120,17 @@ class OutputFolder:
         self._names.add(name.lower())
         return name
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Note one source's results."""
-        self._sources.append(record)
+    def add(self, record: dict[str, Any], rows: ResultRows) -> None:
+        """Note one source's results, and the rows of its frames."""
+        self._sources.append((record, rows))
 
-    def finish(self) -> dict[str, Any]:
-        """Write `results.json`; returns what is in it."""
-        report = {**self._header, "sources": self._sources}
-        write_report(self.path / RESULTS, report)
-        return report
+    def finish(self) -> None:
+        """Write `results.json`.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_results(self.path / RESULTS, self._header, self._sources)
 
 
 class SourceSink:
@@ -110,15 +140,16 @@ class SourceSink:
         self._folder, self._source = folder, source
         self._stack = ExitStack()
         self._video: Mp4Writer | None = None
-        self._labels = LabelVolume(source) if source.is_stack or folder.wanted.volumes else None
+        self._labels = LabelVolume(source) if source.is_stack or folder.options.volumes else None
         step = "frame" if self._labels is None else "slice"
-        self._captions = Captions(source, step, folder.wanted.notice, source.is_loop)
+        self._captions = Captions(source, step, folder.options.notice, source.is_loop)
         # One name for all frames, numbered, where they have none of their own.
         self._numbered = source.is_loop or source.is_stack
         self._summarised = source.is_loop or self._labels is not None
-        self._frames: list[dict[str, Any]] = []
+        self._rows = ResultRows(folder.path)
+        self._tally = Tally()
         self._curves = Curves()
-        self._sampler = Sampler()
+        self._cells: EvenSampler[Cell] = EvenSampler(4 * MAX_CELLS)
         self._outputs: dict[str, str] = {}
         self._last: Segmented | None = None
         self._stem = ""
@@ -126,7 +157,7 @@ class SourceSink:
     def __enter__(self) -> SourceSink:
         if self._summarised:
             self._stem = self._folder.name(self._source.stem)
-        if self._source.is_loop and self._folder.wanted.overlays:
+        if self._source.is_loop and self._folder.options.overlays:
             self._begin_video(self._folder.path / f"{self._stem}.mp4")
         return self
 
@@ -145,21 +176,23 @@ class SourceSink:
         Raises:
             OutputError: a file cannot be written.
         """
-        wanted = self._folder.wanted
+        options = self._folder.options
         name = (
             f"{self._stem}_{item.frame.index:05d}"
             if self._numbered
             else self._folder.name(item.frame.name)
         )
         files, class_map = [""] * len(item.masks), ""
-        if wanted.masks:
+        if options.masks:
             files, class_map = self._write_masks(item, name), self._write_class_map(item, name)
-        if wanted.overlays:
+        if options.overlays:
             self._write_overlay(item, name)
         if self._labels is not None:
             self._labels.add(item)
-        self._frames.append(frame_record(item, files, class_map))
-        self._curves.add(item)
+        self._rows.add(frame_record(item, files, class_map))
+        self._tally.add(item)
+        if self._summarised:
+            self._curves.add(item)
         self._last = item
 
     def __exit__(
@@ -169,23 +202,32 @@ class SourceSink:
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
+            self._rows.close()
             self._stack.__exit__(kind, error, traceback)
             return
+        try:
+            self._finish()
+        except BaseException:
+            self._rows.close()
+            raise
+
+    def _finish(self) -> None:
+        """Write what shows all frames."""
         self._stack.close()
         if self._video is not None:
             self._outputs["video"] = self._video.path.name
-        if self._summarised and self._folder.wanted.overlays:
+        if self._summarised and self._folder.options.overlays:
             self._write_contact_sheet()
-        if self._labels is not None and self._frames:
+        if self._labels is not None and self._tally.frames:
             self._outputs["labels"] = self._labels.write(self._folder.path, self._stem)
-            left = (self._source.total or 0) - len(self._frames)
+            left = (self._source.total or 0) - self._tally.frames
             if left > 0:
                 words = f"the last {left} slices were not segmented: 0 in the label volume"
                 self._source.warn(f"{self._source.name}: {words}")
-        volumes = None if self._labels is None else self._labels.volumes()
-        self._folder.add(
-            source_record(self._source, self._last, self._outputs, self._frames, volumes)
+        record = source_record(
+            self._source, self._last, self._tally, self._outputs, self._labels is not None
         )
+        self._folder.add(record, self._rows)
 
     def _masks_folder(self) -> Path:
         self._outputs["masks"] = "masks"
@@ -225,28 +267,29 @@ class SourceSink:
             write_png(folder / f"{name}.png", picture)
         if not self._summarised:
             return
-        if self._sampler.wants_next:
-            self._sampler.add(self._captions.cell(item, plain))
+        if self._cells.wants_next:
+            self._cells.add(self._captions.cell(item, plain))
         else:
-            self._sampler.skip()
+            self._cells.skip()
 
     def _write_contact_sheet(self) -> None:
-        cells = self._sampler.cells()
+        cells = self._cells.items(MAX_CELLS)
         if not cells or self._last is None:
             raise OutputError(f"{self._source.name}: there was no frame to write")
         path = self._folder.path / f"{self._stem}_contact.png"
-        last, wanted, step = self._last, self._folder.wanted, self._captions.step
+        last, options, step = self._last, self._folder.options, self._captions.step
         size = f"{last.frame.width} x {last.frame.height} px"
         sheet = contact_sheet(
             cells,
             self._source.name,
-            f"{len(self._frames)} {step}s   {size}   {wanted.title}   {NOTICE}",
+            f"{self._tally.frames} {step}s   {size}   {options.title}   {NOTICE}",
             self._curves.values(),
             "px" if last.frame.spacing_mm is None else "mm2",
-            wanted.notice,
+            options.notice,
             self._curves.legend(),
             self._curves.colours(),
             step,
+            self._tally.frames,
         )
         write_png(path, sheet)
         self._outputs["contact_sheet"] = path.name

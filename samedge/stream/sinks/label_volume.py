@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +17,13 @@ from samedge.errors import PromptError, SourceError
 from samedge.files.whole import write_bytes
 from samedge.sources.frame import Source
 from samedge.stream.segmenting import Segmented
+from samedge.stream.sinks.nifti_labels import write_nifti_labels
 
 MAX_LABEL = 255
 
-Key = tuple[int, int]  # number of the object, number of the class (0: the family has none)
-
 
 class LabelVolume:
-    """Collects the slices of one volume, and how much of it each object and class takes.
+    """Collects the slices of one volume: a byte for each of its voxels, from the first slice on.
 
     Args:
         source: knows the number of slices, and how they lie in the file.
@@ -34,7 +32,7 @@ class LabelVolume:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._labels: NDArray[np.uint8] | None = None
-        self._voxels: dict[Key, int] = {}
+        self._last = 0  # number in use
         self._names: tuple[str, ...] = ()
         self._exclusive = False
 
@@ -64,8 +62,7 @@ class LabelVolume:
                     f"a label volume holds {MAX_LABEL} objects; segment fewer at once"
                 )
             np.maximum(labels, (item.masks[k] != 0) * np.uint8(number), out=labels)
-            key = item.object_number(k), item.class_number(k) or 0
-            self._voxels[key] = self._voxels.get(key, 0) + item.area_px(k)
+            self._last = max(self._last, number)
 
     def write(self, folder: Path, stem: str) -> str:
         """Write the file; returns its name.
@@ -76,7 +73,7 @@ class LabelVolume:
         assert self._labels is not None
         if self._source.layout is not None:
             name = f"{stem}_labels.nii.gz"
-            self._source.layout.write(folder / name, self._labels)
+            write_nifti_labels(folder / name, self._source.layout, self._labels)
             return name
         name = f"{stem}_labels.npz"
         buffer = io.BytesIO()
@@ -88,26 +85,7 @@ class LabelVolume:
         """Name of each number; an array of texts, which needs no pickle."""
         if self._names:
             return list(self._names) if self._exclusive else ["background", *self._names]
-        last = max((number for number, _ in self._voxels), default=0)
-        return ["background", *(f"object {i}" for i in range(1, last + 1))]
-
-    def volumes(self) -> list[dict[str, Any]]:
-        """Voxels, mm3 and ml of each object and class, for the report."""
-        size = self._source.voxel_mm3
-        records = []
-        for (number, class_number), voxels in sorted(self._voxels.items()):
-            record: dict[str, Any] = {"object": number}
-            if self._names:
-                index = class_number if self._exclusive else class_number - 1
-                record |= {"class": self._names[index], "label": class_number}
-            mm3 = None if size is None else voxels * size
-            record |= {
-                "voxels": voxels,
-                "mm3": None if mm3 is None else round(mm3, 3),
-                "ml": None if mm3 is None else round(mm3 / 1000, 6),
-            }
-            records.append(record)
-        return records
+        return ["background", *(f"object {i}" for i in range(1, self._last + 1))]
 
 
 def label_of(item: Segmented, k: int) -> int:

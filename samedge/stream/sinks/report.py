@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from samedge._version import __version__
-from samedge.files.whole import write_bytes
 from samedge.sources.frame import Source
 from samedge.stream.classes import number_of
-from samedge.stream.segmenting import Options, Segmented
+from samedge.stream.options import SegmentOptions
+from samedge.stream.segmenting import Segmented
+from samedge.stream.summary import Structure, Tally
 
 SCHEMA = 1
 NOTICE = "Research use only. Not a medical device."
@@ -30,18 +28,23 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def full_notice(notice: str) -> str:
+    """A further warning, and the one that all results carry."""
+    return f"{notice} {NOTICE}".strip()
+
+
 def header(
-    bundle_name: str,
+    bundle_name: str | None,
     manifest: Mapping[str, Any],
     session: Mapping[str, Any],
-    options: Options,
+    options: SegmentOptions,
     notice: str = "",
     classes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The part before the results.
 
     Args:
-        bundle_name: without folders.
+        bundle_name: without folders; None: a session was given, which does not know it.
         manifest: the bundle's.
         session: `Session.describe()`.
         options: how it was run.
@@ -52,7 +55,7 @@ def header(
     return {
         "schema": SCHEMA,
         "samedge": __version__,
-        "notice": f"{notice} {NOTICE}".strip(),
+        "notice": full_notice(notice),
         "bundle": {
             "name": bundle_name,
             "manifest_sha256": manifest_hash(manifest),
@@ -113,37 +116,52 @@ def _mask_record(item: Segmented, k: int, file: str) -> dict[str, Any]:
 def source_record(
     source: Source,
     last: Segmented | None,
+    tally: Tally,
     outputs: Mapping[str, str],
-    frames: Sequence[dict[str, Any]],
-    volumes: Sequence[dict[str, Any]] | None = None,
+    is_volume: bool,
 ) -> dict[str, Any]:
-    """One source's results.
+    """One source's results; "results" stands where the rows of its frames belong, which are kept
+    elsewhere.
 
     Args:
         source: where the frames are from.
         last: the last one.
+        tally: all of them in numbers.
         outputs: kind of output -> file or folder, relative.
-        frames: from `frame_record`.
-        volumes: of a volume: voxels and ml of each object and class.
+        is_volume: give voxels and ml of each object and class.
     """
     frame = None if last is None else last.frame
     spacing = None if frame is None else frame.spacing_mm
     region = None if frame is None else frame.region
     record = {
         **source.describe(),
-        "frames": len(frames),
+        "frames": tally.frames,
         "spacing_mm": None if spacing is None else list(spacing),
         "region": None if region is None else list(region),
         "warnings": list(source.warnings),
         "outputs": dict(outputs),
-        "latency_ms": latency(frames),
-        "results": list(frames),
+        "latency_ms": tally.latency_ms(),
+        "results": [],
     }
     if last is not None and last.class_names:
         record["classes"] = class_records(last)
-    if volumes is not None:
-        record |= {"voxel_mm3": source.voxel_mm3, "volumes": list(volumes)}
+    if is_volume:
+        found = tally.structures(source.voxel_mm3)
+        record |= {"voxel_mm3": source.voxel_mm3, "volumes": [volume_record(s) for s in found]}
+        record["volumes"].sort(key=lambda volume: (volume["object"], volume.get("label", 0)))
     return record
+
+
+def volume_record(found: Structure) -> dict[str, Any]:
+    """Voxels, mm3 and ml of one object and class."""
+    record: dict[str, Any] = {"object": found.object}
+    if found.label is not None:
+        record |= {"class": found.name, "label": found.label}
+    return record | {
+        "voxels": found.voxels,
+        "mm3": None if found.mm3 is None else round(found.mm3, 3),
+        "ml": None if found.ml is None else round(found.ml, 6),
+    }
 
 
 def class_records(item: Segmented) -> list[dict[str, Any]]:
@@ -152,27 +170,3 @@ def class_records(item: Segmented) -> list[dict[str, Any]]:
     return [
         {"label": number_of(i, exclusive), "name": name} for i, name in enumerate(item.class_names)
     ]
-
-
-def latency(frames: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Median and 95th percentile per stage, in ms. The first frame counts like the others."""
-    if not frames:
-        return {}
-    stages = frames[0]["latency_ms"]
-    return {
-        stage: {
-            f"p{p}": round(float(np.percentile([f["latency_ms"][stage] for f in frames], p)), 3)
-            for p in (50, 95)
-        }
-        for stage in stages
-    }
-
-
-def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report as JSON, atomically.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())

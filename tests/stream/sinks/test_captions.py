@@ -13,7 +13,8 @@ from samedge.families import MSA, SAM, SAMED, Family
 from samedge.prompts.plan import PromptPlan
 from samedge.prompts.prompt import Prompt
 from samedge.sources.frame import Frame, Source
-from samedge.stream.segmenting import Options, Segmented, segment_source
+from samedge.stream.options import SegmentOptions
+from samedge.stream.segmenting import Segmented, segment_frames
 from samedge.stream.sinks.captions import Captions, Curves, mask_colour, prompt_colours, visible
 from tests.sources.media import FakeSession
 
@@ -36,7 +37,7 @@ class Stack(Source):
 
 def ask(family: Family, *frames: np.ndarray, plan: PromptPlan | None = None) -> list[Segmented]:
     session, source = FakeSession(family=family), Stack(*frames)
-    return list(segment_source(session, source, plan or PromptPlan(), Options()))
+    return list(segment_frames(session, source, plan or PromptPlan(), SegmentOptions()))
 
 
 def steps(*levels: int) -> np.ndarray:

@@ -16,7 +16,6 @@ from samedge.errors import PromptError, SourceError
 from samedge.families import AUTOSAMUS, MSA, MSA_3D, SAM, SAMED
 from samedge.prompts.file import parse_prompts
 from samedge.prompts.plan import PromptPlan
-from samedge.stream.segmenting import Options
 from tests.sources.media import PATIENT, FakeSession
 from tests.sources.media import segment_into as run
 
@@ -63,7 +62,7 @@ def test_classes_land_on_their_voxels(
 def test_files_of_a_volume_with_classes(nifti: Write, ct: np.ndarray, tmp_path: Path) -> None:
     out = tmp_path / "o"
     source = {"window": (-125.0, 275.0)}
-    run(out, nifti(ct), PromptPlan(), FakeSession(family=FOUR), Options(limit=2), source)
+    run(out, nifti(ct), PromptPlan(), FakeSession(family=FOUR), source, frames=2)
     stems = ("classes", "left_kidney", "liver", "spleen")
     assert names_in(out) == [
         "case_contact.png",
@@ -94,8 +93,10 @@ def test_the_rest_of_a_limited_volume_is_zero_and_said_so(
     nifti: Write, ct: np.ndarray, tmp_path: Path
 ) -> None:
     source = {"window": (-125.0, 275.0)}
-    session, options = FakeSession(family=FOUR), Options(limit=2)
-    report = run(tmp_path / "o", nifti(ct), PromptPlan(), session, options, source, overlays=False)
+    session, options = FakeSession(family=FOUR), {"frames": 2}
+    report = run(
+        tmp_path / "o", nifti(ct), PromptPlan(), session, source, overlays=False, **options
+    )
     labels = np.asarray(nibabel.load(tmp_path / "o" / "case_labels.nii.gz").dataobj)
     assert labels.shape == ct.shape
     assert labels[:, :, :2].any()
@@ -105,8 +106,8 @@ def test_the_rest_of_a_limited_volume_is_zero_and_said_so(
 
 def test_chosen_classes(nifti: Write, ct: np.ndarray, tmp_path: Path) -> None:
     out, source = tmp_path / "o", {"window": (-125.0, 275.0)}
-    options = Options(limit=1, classes=(0, 3))
-    run(out, nifti(ct), PromptPlan(), FakeSession(family=FOUR), options, source, overlays=False)
+    options = {"frames": 1, "classes": (0, 3)}
+    run(out, nifti(ct), PromptPlan(), FakeSession(family=FOUR), source, overlays=False, **options)
     masks = [n for n in names_in(out) if n.startswith("masks/")]
     assert [n.rpartition("_")[2] for n in masks] == ["background.png", "classes.png", "liver.png"]
     labels = np.asarray(nibabel.load(out / "case_labels.nii.gz").dataobj)[:, :, 0]
@@ -230,6 +231,5 @@ def test_tracking_through_a_volume(tmp_path: Path) -> None:
         volume[k, 20:31, 10 + 4 * k : 21 + 4 * k] = 220
     np.save(tmp_path / "v.npy", volume)
     session = FakeSession()
-    options = Options(track=True)
-    run(tmp_path / "o", tmp_path / "v.npy", PromptPlan([(15, 25)]), session, options)
+    run(tmp_path / "o", tmp_path / "v.npy", PromptPlan([(15, 25)]), session, track=True)
     assert [a["points"][0][0][0] for a in session.asked][1:] == [15 + 4 * k for k in range(4)]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from samedge.sources.nifti_layout import NiftiLayout
 from samedge.sources.opening import open_source
+from samedge.stream.sinks.nifti_labels import write_nifti_labels
 from tests.sources.media import PATIENT
 
 Nifti = Callable[..., Path]
@@ -37,7 +38,7 @@ def test_labels_land_where_the_bright_voxels_are(
     path = nifti(voxels, affine=OBLIQUE, kind=kind, qform_code=codes[0], sform_code=codes[1])
     frames = np.stack([f.pixels for f in open_source(path, axis=axis)])
     target = tmp_path / "labels.nii.gz"
-    layout_of(path, axis).write(target, (frames > 127).astype(np.uint8) * 3)
+    write_nifti_labels(target, layout_of(path, axis), (frames > 127).astype(np.uint8) * 3)
     source, labels = nibabel.load(path), nibabel.load(target)
     assert type(labels) is kind
     assert labels.get_data_dtype() == np.uint8
@@ -64,7 +65,7 @@ def test_there_and_back(lengths: list[int], trailing: int, axis: int) -> None:
 
 def test_trailing_axes_stay(nifti: Nifti, tmp_path: Path) -> None:
     path = nifti(np.zeros((20, 24, 3, 1), np.uint8))
-    layout_of(path, 2).write(tmp_path / "l.nii.gz", np.ones((3, 24, 20), np.uint8))
+    write_nifti_labels(tmp_path / "l.nii.gz", layout_of(path, 2), np.ones((3, 24, 20), np.uint8))
     assert nibabel.load(tmp_path / "l.nii.gz").shape == (20, 24, 3, 1)
 
 
@@ -74,7 +75,8 @@ def test_nothing_of_the_patient_is_copied(nifti: Nifti, tmp_path: Path) -> None:
     image.header["intent_name"] = b"id-4711"
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", PATIENT.encode()))
     image.to_filename(tmp_path / "p.nii")
-    layout_of(tmp_path / "p.nii", 2).write(tmp_path / "l.nii.gz", np.ones((2, 16, 16), np.uint8))
+    layout = layout_of(tmp_path / "p.nii", 2)
+    write_nifti_labels(tmp_path / "l.nii.gz", layout, np.ones((2, 16, 16), np.uint8))
     packed = (tmp_path / "l.nii.gz").read_bytes()
     for secret in (b"Doe", b"Secret", b"4711", b"Jane", b"l.nii"):
         assert secret not in gzip.decompress(packed) + packed[:64]
@@ -85,6 +87,6 @@ def test_nothing_of_the_patient_is_copied(nifti: Nifti, tmp_path: Path) -> None:
 def test_equal_labels_are_equal_bytes(nifti: Nifti, tmp_path: Path) -> None:
     layout = layout_of(nifti(np.zeros((16, 16, 2), np.uint8)), 2)
     for name in ("a.nii.gz", "b.nii.gz"):
-        layout.write(tmp_path / name, np.ones((2, 16, 16), np.uint8))
+        write_nifti_labels(tmp_path / name, layout, np.ones((2, 16, 16), np.uint8))
     assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from samedge.bundle import Bundle
 from samedge.export.graphs.model import OnnxGraph
 from samedge.families import Family
+from samedge.geometry.mask_values import dice
 from samedge.runtime.backend import Backend, LoadOptions
 from samedge.runtime.openvino.backend import OpenVinoBackend
 from samedge.runtime.openvino.compile import (
@@ -119,19 +120,14 @@ class MaskAgreement:
 def _agreement(
     rows: list[tuple[_Question, NDArray[np.uint8], NDArray[np.float32]]],
 ) -> Agreement:
-    dice = [_dice(a, b) for q, masks, _ in rows for a, b in zip(masks, q.masks, strict=True)]
+    overlaps = [dice(a, b) for q, masks, _ in rows for a, b in zip(masks, q.masks, strict=True)]
     flipped = sum(int(np.count_nonzero(masks != q.masks)) for q, masks, _ in rows)
     pixels = sum(q.masks.size for q, _, _ in rows)
     wide = [(q.logits.astype(np.float64), logits) for q, _, logits in rows]
     square = sum(float(((a - b) ** 2).sum()) for a, b in wide)
     power = sum(float((a**2).sum()) for a, _ in wide)
     rms = float(np.sqrt(square / max(power, 1e-30)))
-    return Agreement(float(np.mean(dice)), min(dice), flipped / pixels, rms, len(dice))
-
-
-def _dice(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
-    return 2.0 * int(np.count_nonzero(a & b)) / total if total else 1.0
+    return Agreement(float(np.mean(overlaps)), min(overlaps), flipped / pixels, rms, len(overlaps))
 
 
 def _own(bundle: Bundle, session: Session) -> list[_Question]:

@@ -85,6 +85,16 @@ def decision_distance(values: NDArray[np.float32], family: Family) -> NDArray[np
     return np.asarray(distance, dtype=np.float32)
 
 
+def dice(mask: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Overlap of two masks, 0 to 1: `2 |A and B| / (|A| + |B|)`; 1 if both are empty.
+
+    Args:
+        mask, other: of the same shape, 0 or 1.
+    """
+    total = int(np.count_nonzero(mask)) + int(np.count_nonzero(other))
+    return 2.0 * int(np.count_nonzero(mask & other)) / total if total else 1.0
+
+
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """`1 / (1 + exp(-x))` without overflow."""
     small = np.exp(-np.abs(logits))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from samedge.families import MEDSAM, SAM, SAMED
 from samedge.geometry.frame_geometry import frame_geometry
-from samedge.geometry.mask_values import class_map, decide, decision_distance, mask_values
+from samedge.geometry.mask_values import class_map, decide, decision_distance, dice, mask_values
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -98,3 +98,9 @@ def test_distance_of_classes_is_the_gap_to_the_second() -> None:
     for k in range(9):
         np.testing.assert_array_equal(distance[:, k], ordered[:, -1] - ordered[:, -2])
     assert not decision_distance(np.zeros((2, 1, 1), np.float32), SAMED).any()
+
+
+def test_dice_is_the_overlap_of_two_masks() -> None:
+    none, left, all_of = (np.array([row], np.uint8) for row in ([0, 0], [1, 0], [1, 1]))
+    assert dice(left, all_of) == pytest.approx(2 / 3)
+    assert (dice(left, left), dice(none, none), dice(none, left)) == (1, 1, 0)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from samedge.bundle import Bundle, SelfTest
 from samedge.errors import BundleError
 from samedge.geometry.frame_geometry import frame_geometry
-from samedge.geometry.mask_values import decision_distance, mask_values
+from samedge.geometry.mask_values import decision_distance, dice, mask_values
 from samedge.machine.memory import release_memory
 from samedge.runtime.backend import choose_backend
 from samedge.runtime.loading import load
@@ -219,7 +219,7 @@ def _compare_one(result: Result, test: SelfTest) -> dict[str, float]:
     return {
         "max_logit_error": _largest(difference),
         "rms_ratio": _rms(difference) / max(_rms(reference), 1e-30),
-        "dice": min(map(_dice, result.masks, test.masks)),
+        "dice": min(map(dice, result.masks, test.masks)),
         "flipped": float(np.mean(result.masks != test.masks)),
         "score_error": _largest(result.scores.astype(np.float64) - test.scores),
     }
@@ -245,11 +245,5 @@ def _dice_margin(masks: NDArray[np.uint8], references: NDArray[np.uint8], limit:
             share = float(np.mean(reference != 0))
             if share:
                 allowed = 1.0 - limit.least_dice(share)
-                margins.append(allowed / max(1.0 - _dice(mask, reference), 1e-30))
+                margins.append(allowed / max(1.0 - dice(mask, reference), 1e-30))
     return min(margins)
-
-
-def _dice(mask: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    total = int(np.count_nonzero(mask)) + int(np.count_nonzero(reference))
-    both = int(np.count_nonzero(mask & reference))
-    return 2.0 * both / total if total else 1.0

@@ -27,8 +27,8 @@ def prompt_generator(
     y = g.weight(f"{path}.tokens", array(layer.tokens))
     last = len(layer.image) - 1
     for i, (image, prompt) in enumerate(zip(layer.image, layer.prompt, strict=True)):
-        assert isinstance(image, fg.Exchange)
-        assert isinstance(prompt, fg.Exchange)
+        assert isinstance(image, fg.AttentionHalf)
+        assert isinstance(prompt, fg.AttentionHalf)
         here, there = f"{path}.image.{i}", f"{path}.prompt.{i}"
         q, k, v = _parts(g, x, image, here)
         q_own, k_own, v_own = _parts(g, y, prompt, there)
@@ -41,7 +41,7 @@ def prompt_generator(
     return g.add(x, _dense(g, x, layer, grid, path), f"{path}.dense"), y
 
 
-def _parts(g: GraphBuilder, x: str, half: fg.Exchange, path: str) -> list[str]:
+def _parts(g: GraphBuilder, x: str, half: fg.AttentionHalf, path: str) -> list[str]:
     qkv = linear(g, norm(g, x, half.norm, f"{path}.norm"), half.qkv, f"{path}.qkv")
     return split(g, qkv, 3, half.proj.weight.shape[0], f"{path}.qkv")
 
@@ -52,7 +52,7 @@ def _first(g: GraphBuilder, x: str, path: str) -> str:
 
 
 def _one_more_attention(
-    g: GraphBuilder, q: str, k: str, v: str, count: int, half: fg.Exchange, path: str
+    g: GraphBuilder, q: str, k: str, v: str, count: int, half: fg.AttentionHalf, path: str
 ) -> str:
     """`one_more_attention` of `samedge.kernels.reference` and the projection behind it."""
     dim = half.proj.weight.shape[0]
@@ -65,7 +65,7 @@ def _one_more_attention(
     return linear(g, merge(g, y, dim, path), half.proj, f"{path}.proj")
 
 
-def _feed(g: GraphBuilder, x: str, attended: str, half: fg.Exchange, path: str) -> str:
+def _feed(g: GraphBuilder, x: str, attended: str, half: fg.AttentionHalf, path: str) -> str:
     x = g.add(x, attended, path)
     y = linear(g, norm(g, x, half.feed_norm, f"{path}.feed_norm"), half.lin1, f"{path}.lin1")
     y = linear(g, str(g.op("Relu", [y], path)), half.lin2, f"{path}.lin2")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from samedge.checkpoint.options import Options
+from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import RECORDS, Record, loadable, record
 from samedge.checkpoint.samed import lora_file_shapes
@@ -130,7 +130,7 @@ def _nearest(found: Shapes) -> tuple[Record, Shapes]:
     if nearest.base:
         return nearest, usual
     try:  # of its own size rather than of the usual one
-        variant = nearest.variant(found, {}, Options())
+        variant = nearest.variant(found, {}, CheckpointOptions())
         return nearest, nearest.network.shapes(variant.config)
     except (CheckpointError, ModelError):
         return nearest, usual

@@ -16,7 +16,7 @@ from samedge.checkpoint.checkpoint import Checkpoint
 from samedge.checkpoint.lora import settle_merged
 from samedge.checkpoint.lora_file import LoraFile, lora_file, needs_base
 from samedge.checkpoint.messages import file_notes, sam_name
-from samedge.checkpoint.options import Options, make_options
+from samedge.checkpoint.options import CheckpointOptions, make_options
 from samedge.checkpoint.pour import pour_sam_into_samus
 from samedge.checkpoint.reader import SourceFile, read_file, source_from_tensors
 from samedge.checkpoint.records import (
@@ -75,8 +75,10 @@ def open_checkpoint(
     """
     said = _options(family, input_size, classes, rank, slices, chunk)
     if more:
-        return _matching(_combine([_part(read_file(p)) for p in (path, *more)], said), family)
-    return _matching(_single(_part(read_file(path), family), said), family)
+        return _matching(
+            _combine([_recognised_file(read_file(p)) for p in (path, *more)], said), family
+        )
+    return _matching(_single(_recognised_file(read_file(path), family), said), family)
 
 
 def examine(
@@ -97,10 +99,10 @@ def examine(
     """
     if more or any(value is not None for value in said.values()):
         return open_checkpoint(path, *more, **said)
-    part = _part(read_file(path))
+    part = _recognised_file(read_file(path))
     if part.record.base:
         return lora_file(part.file, part.record)
-    return _single(part, Options())
+    return _single(part, CheckpointOptions())
 
 
 def checkpoint_from_tensors(
@@ -128,11 +130,11 @@ def checkpoint_from_tensors(
         as `open_checkpoint`.
     """
     said = _options(family, input_size, classes, rank, slices, chunk)
-    part = _part(source_from_tensors(tensors, name), family)
+    part = _recognised_file(source_from_tensors(tensors, name), family)
     return replace(_matching(_single(part, said), family), files=())
 
 
-def _options(family: str | None, *others: Any) -> Options:
+def _options(family: str | None, *others: Any) -> CheckpointOptions:
     """What a user says, checked, also the family's name."""
     if family is not None and serves(family) is None:
         raise CheckpointError(f"unknown family {family!r}; known: {loadable()}")
@@ -140,29 +142,29 @@ def _options(family: str | None, *others: Any) -> Options:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _RecognisedFile:
     """A file and what it was recognised as."""
 
     file: SourceFile
     record: Record
 
 
-def _part(file: SourceFile, family: str | None = None) -> _Part:
+def _recognised_file(file: SourceFile, family: str | None = None) -> _RecognisedFile:
     found = recognised(file.tensors, family)
     if found is None:
         raise messages.unknown(file)
     if not found.loadable:
         raise messages.not_loadable(file.name, file.tensors, found)
-    return _Part(file, found)
+    return _RecognisedFile(file, found)
 
 
-def _single(part: _Part, said: Options) -> Checkpoint:
+def _single(part: _RecognisedFile, said: CheckpointOptions) -> Checkpoint:
     """The checkpoint in one file."""
     file, found = part.file, part.record
     if found.base:
         raise needs_base(file, found)
     shapes = messages.shapes_of(file)
-    with _looks_like(file.name, found):
+    with _naming(file.name, found):
         variant = found.variant(shapes, file.config, said)
         expected = found.network.shapes(variant.config)
     tensors = {k: v for k, v in file.tensors.items() if k in expected or k not in _HARMLESS}
@@ -180,7 +182,7 @@ def _single(part: _Part, said: Options) -> Checkpoint:
 
 
 @contextmanager
-def _looks_like(name: str, found: Record) -> Iterator[None]:
+def _naming(name: str, found: Record) -> Iterator[None]:
     """Says of which file and family an error speaks."""
     try:
         yield
@@ -205,7 +207,7 @@ def _made(
     )
 
 
-def _odd(part: _Part, variant: Variant) -> list[str]:
+def _odd(part: _RecognisedFile, variant: Variant) -> list[str]:
     """What a user should know although, or because, the tensors do not show it."""
     file, kind = part.file, part.record.name
     digests = messages.OFFICIAL_SAM.items()
@@ -236,7 +238,7 @@ def _odd(part: _Part, variant: Variant) -> list[str]:
     return []
 
 
-def _combine(parts: list[_Part], said: Options) -> Checkpoint:
+def _combine(parts: list[_RecognisedFile], said: CheckpointOptions) -> Checkpoint:
     names = tuple(part.record.name for part in parts)
     for (first, second), (combine, any_order) in _COMBINATIONS.items():
         if names == (first, second):
@@ -253,9 +255,9 @@ def _combine(parts: list[_Part], said: Options) -> Checkpoint:
     )
 
 
-def _pour(samus: _Part, sam: _Part, said: Options) -> Checkpoint:
-    target, source = _single(samus, said), _single(sam, Options())
-    with _looks_like(f"{samus.file.name} + {sam.file.name}", samus.record):
+def _pour(samus: _RecognisedFile, sam: _RecognisedFile, said: CheckpointOptions) -> Checkpoint:
+    target, source = _single(samus, said), _single(sam, CheckpointOptions())
+    with _naming(f"{samus.file.name} + {sam.file.name}", samus.record):
         tensors, notes = pour_sam_into_samus(target.tensors, source.tensors, target.variant.config)
     return _made(
         samus.record,
@@ -266,11 +268,11 @@ def _pour(samus: _Part, sam: _Part, said: Options) -> Checkpoint:
     )
 
 
-def _attach(sam: _Part, lora: _Part, said: Options) -> Checkpoint:
+def _attach(sam: _RecognisedFile, lora: _RecognisedFile, said: CheckpointOptions) -> Checkpoint:
     """SAMed: its base and its own file."""
-    base, found = _single(sam, Options()), lora.record
+    base, found = _single(sam, CheckpointOptions()), lora.record
     own = lora_file(lora.file, found)
-    with _looks_like(lora.file.name, found):
+    with _naming(lora.file.name, found):
         config = samed.samed_config(base.variant.config, own.sizes, said)
         variant = found.settled(config, said, own.ranks)
     model = found.network.shapes(variant.config)
@@ -305,10 +307,10 @@ def _does_not_fit(lora: LoraFile, base: Checkpoint, problems: str) -> Checkpoint
     )
 
 
-def _settle(msa: _Part, sam: _Part, said: Options) -> Checkpoint:
+def _settle(msa: _RecognisedFile, sam: _RecognisedFile, said: CheckpointOptions) -> Checkpoint:
     """Medical SAM Adapter with LoRA, and the base that tells whether it is merged already."""
     checkpoint = _single(msa, said)
-    with _looks_like(msa.file.name, msa.record):
+    with _naming(msa.file.name, msa.record):
         rounding = max(map(_rounding, (*msa.file.converted, *sam.file.converted)), default=0.0)
         tensors, notes = settle_merged(
             checkpoint.tensors, sam.file.tensors, rounding, base_file=sam.file.name
@@ -322,7 +324,7 @@ def _rounding(dtype: str) -> float:
     return float(torch.finfo(getattr(torch, dtype)).eps)
 
 
-_Combine = Callable[[_Part, _Part, Options], Checkpoint]
+_Combine = Callable[[_RecognisedFile, _RecognisedFile, CheckpointOptions], Checkpoint]
 # (first, second) -> how to combine the two, and whether they may come the other way round.
 _COMBINATIONS: dict[tuple[str, str], tuple[_Combine, bool]] = {
     ("samus", "sam"): (_pour, True),
@@ -349,7 +351,7 @@ def _matching(checkpoint: Checkpoint, family: str | None) -> Checkpoint:
             f"can load: {loadable()}"
         )
     sizes = {k: v for k, v in checkpoint.variant.config.items() if k in _shared_sizes()}
-    with _looks_like(_names(checkpoint), found):
+    with _naming(_names(checkpoint), found):
         expected = wanted.network.names({**sizes, **wanted.example})
     problems = differences(dict.fromkeys(expected, ()), dict.fromkeys(checkpoint.tensors, ()))
     advice = f"Open it as family='{checkpoint.family.name}'"

@@ -41,7 +41,7 @@ _RECORDED = {
 
 
 @dataclass(frozen=True)
-class Options:
+class CheckpointOptions:
     """Facts that come from the user; None where nothing was said.
 
     Attributes:
@@ -81,11 +81,11 @@ def make_options(
     rank: int | None,
     slices: int | None,
     chunk: int | None,
-) -> Options:
+) -> CheckpointOptions:
     """Check what a user says.
 
     Args:
-        family, input_size, rank, slices, chunk: as in `Options`.
+        family, input_size, rank, slices, chunk: as in `CheckpointOptions`.
         classes: their number, their names, or "synapse" for those of that data set.
 
     Raises:
@@ -96,7 +96,7 @@ def make_options(
         if value is not None:
             _check_number(name, value, _BOUNDS[name])
     number, names = _classes(classes)
-    return Options(family, input_size, number, names, rank, slices, chunk)
+    return CheckpointOptions(family, input_size, number, names, rank, slices, chunk)
 
 
 def recorded_fields(recorded: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:

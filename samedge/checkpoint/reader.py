@@ -187,12 +187,12 @@ def sniff(file: Path) -> str:
     if head[:1] == b"\x80" and len(head) > 1 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL:
         return "torch (legacy)"
     raise CheckpointError(
-        f"{file.name}: is not a checkpoint ({_looks_like(head, file.suffix)}); expected a file "
+        f"{file.name}: is not a checkpoint ({_what_it_is(head, file.suffix)}); expected a file "
         "written by torch.save or safetensors, whole"
     )
 
 
-def _looks_like(head: bytes, suffix: str) -> str:
+def _what_it_is(head: bytes, suffix: str) -> str:
     for magic, what in (
         (b"\x89PNG", "it is a PNG image"),
         (b"\xff\xd8\xff", "it is a JPEG image"),
@@ -233,13 +233,13 @@ def _load_safetensors(file: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _StateDict:
     tensors: dict[str, Tensor]
     wrapper: tuple[str, ...]
     ignored: tuple[str, ...]
 
 
-def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Found:
+def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _StateDict:
     """The state dict inside what a file held; looks into the usual wrappers.
 
     Raises:
@@ -255,7 +255,7 @@ def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Fou
         if isinstance(inner, Mapping) and left and _has_tensors(inner, left):
             found = find_tensors(inner, name, (*wrapper, entry))
             others = tuple(str(k) for k in content if k != entry)
-            return _Found(found.tensors, found.wrapper, others + found.ignored)
+            return _StateDict(found.tensors, found.wrapper, others + found.ignored)
     tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         entries = ", ".join(str(k) for k in list(content)[:8]) or "nothing"
@@ -264,7 +264,7 @@ def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Fou
             f"tensors at the top level or under one of: {', '.join(WRAPPERS)}"
         )
     ignored = tuple(str(k) for k in content if k not in tensors)
-    return _Found(tensors, wrapper, ignored)
+    return _StateDict(tensors, wrapper, ignored)
 
 
 def _has_tensors(content: Mapping[Any, Any], depth: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samedge.checkpoint import sizes
-from samedge.checkpoint.options import Options, recorded_fields
+from samedge.checkpoint.options import CheckpointOptions, recorded_fields
 from samedge.errors import CheckpointError
 from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.models.build import (
@@ -87,7 +87,7 @@ class Record:
     builder: FamilyBuilder[Any] | None = None
     adapter: str = "none"
     ranks: Callable[[Shapes], dict[str, int]] | None = None
-    configure: Callable[[dict[str, Any], Options], dict[str, Any]] | None = None
+    configure: Callable[[dict[str, Any], CheckpointOptions], dict[str, Any]] | None = None
     options: tuple[str, ...] = ()
     base: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
@@ -111,7 +111,9 @@ class Record:
         assert self.builder is not None, self.name
         return self.builder
 
-    def variant(self, shapes: Shapes, recorded: Mapping[str, Any], said: Options) -> Variant:
+    def variant(
+        self, shapes: Shapes, recorded: Mapping[str, Any], said: CheckpointOptions
+    ) -> Variant:
         """Sizes of a checkpoint of this family.
 
         Args:
@@ -128,7 +130,9 @@ class Record:
         config = self.sizes(shapes) | recorded_fields(recorded, self.network.fields)
         return self.settled(config, said, self.ranks(shapes) if self.ranks else {})
 
-    def settled(self, config: dict[str, Any], said: Options, ranks: dict[str, int]) -> Variant:
+    def settled(
+        self, config: dict[str, Any], said: CheckpointOptions, ranks: dict[str, int]
+    ) -> Variant:
         """The variant behind config fields, with what the user said in them; errors as above."""
         odd = [name for name in said.given() if name not in (*self.options, "input_size")]
         if odd:
@@ -155,7 +159,7 @@ class Record:
         )
 
 
-def configure_msa(config: dict[str, Any], said: Options) -> dict[str, Any]:
+def configure_msa(config: dict[str, Any], said: CheckpointOptions) -> dict[str, Any]:
     """Structures and slices of Medical SAM Adapter, which no tensor shows."""
     config = dict(config)
     if said.classes is not None:
@@ -185,7 +189,7 @@ _STACKS = (
 )
 
 
-def _stack(said: Options) -> dict[str, int]:
+def _stack(said: CheckpointOptions) -> dict[str, int]:
     """Config fields of a stack of slices."""
     if said.chunk == 1:
         raise CheckpointError(

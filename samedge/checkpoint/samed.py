@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from samedge.checkpoint.options import Options
+from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.pour import resize_position_tables
 from samedge.checkpoint.sizes import count, dimension, mask_tokens
 from samedge.errors import CheckpointError
@@ -136,7 +136,9 @@ def base_name(name: str, model: Mapping[str, Any]) -> str:
     return name
 
 
-def samed_config(base: Mapping[str, Any], lora: LoraSizes, said: Options) -> dict[str, Any]:
+def samed_config(
+    base: Mapping[str, Any], lora: LoraSizes, said: CheckpointOptions
+) -> dict[str, Any]:
     """SamedConfig fields of a SAM config and the sizes in SAMed's file.
 
     Raises:

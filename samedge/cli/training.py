@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from samedge.train.loop.progress import Progress
     from samedge.train.loop.trainer import Outcome
     from samedge.train.recipes import Recipe
-    from samedge.train.run import Options
+    from samedge.train.run import RunOptions
     from samedge.train.settings import Settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -127,12 +127,12 @@ def _options() -> list[Callable[[Function], Function]]:
     ]
 
 
-def options_from(values: dict[str, Any], progress: TrainingProgress) -> Options:
-    """`samedge.train.run.Options` of a command's options."""
-    from samedge.train.run import Options
+def options_from(values: dict[str, Any], progress: TrainingProgress) -> RunOptions:
+    """`samedge.train.run.RunOptions` of a command's options."""
+    from samedge.train.run import RunOptions
 
     names = ("accelerator", "devices", "suffix", "tensorboard")
-    return Options(**{name: values[name] for name in names}, progress=progress)
+    return RunOptions(**{name: values[name] for name in names}, progress=progress)
 
 
 def nothing_else(**said: Any) -> None:

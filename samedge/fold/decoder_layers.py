@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from samedge.fold.generator import PromptGenerator
-from samedge.fold.layers import Linear, Norm, _parameter
+from samedge.fold.layers import Linear, Norm, parameter
 from samedge.kernels import reference as ops
 
 CODES = ("none", "scores", "tokens")
@@ -23,7 +23,7 @@ class PromptEncoder(nn.Module):
 
     def __init__(self, phase: Linear, labels: torch.Tensor) -> None:
         super().__init__()
-        self.phase, self.labels = phase, _parameter(labels)  # labels [5, P], row = label + 1
+        self.phase, self.labels = phase, parameter(labels)  # labels [5, P], row = label + 1
 
     def forward(self, coords: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         phase = self.phase(coords)
@@ -93,7 +93,7 @@ class DecoderLayer(nn.Module):
         self.code, self.residual = code, residual
         self.norm1, self.norm2, self.norm3, self.norm4 = norms
         self.lin1, self.lin2 = mlp
-        self.image, self.image_code = image[0], _parameter(image[1])
+        self.image, self.image_code = image[0], parameter(image[1])
         self.to_image_q, self.to_image_proj = to_image
         self.from_image_k, self.from_image_v, self.from_image_proj = from_image
 
@@ -125,7 +125,7 @@ class FinalAttention(nn.Module):
         heads: int,
     ) -> None:
         super().__init__()
-        self.image, self.image_code = image, _parameter(image_code)
+        self.image, self.image_code = image, parameter(image_code)
         self.q, self.proj, self.norm, self.heads = q, proj, norm, heads
 
     def forward(self, x: torch.Tensor, keys: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -198,7 +198,7 @@ class FoldedDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.prompt, self.mask_prompt, self.generator = prompt, mask_prompt, generator
-        self.tokens = _parameter(tokens)
+        self.tokens = parameter(tokens)
         self.layers, self.final, self.head = nn.ModuleList(layers), final, head
         self.masks = masks
 

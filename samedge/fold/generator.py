@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from samedge.fold.encoder import conv_norm
-from samedge.fold.layers import ConvNorm, Linear, Norm, _parameter
+from samedge.fold.layers import ConvNorm, Linear, Norm, parameter
 from samedge.fold.report import Notes
 from samedge.fold.tree import Tree
 from samedge.kernels import reference as ops
@@ -19,7 +19,7 @@ from samedge.kernels import reference as ops
 NORM_EPS = 1e-5  # torch's default
 
 
-class Exchange(nn.Module):
+class AttentionHalf(nn.Module):
     """One sequence's half of a layer: it attends to the other one, then passes an MLP.
 
     `qkv` holds its queries to the other sequence, and the keys and values that it offers to it.
@@ -53,13 +53,13 @@ class PromptGenerator(nn.Module):
     def __init__(
         self,
         tokens: torch.Tensor,
-        image: list[Exchange],
-        prompt: list[Exchange],
+        image: list[AttentionHalf],
+        prompt: list[AttentionHalf],
         dense: list[ConvNorm],
         heads: int,
     ) -> None:
         super().__init__()
-        self.tokens = _parameter(tokens)
+        self.tokens = parameter(tokens)
         self.image, self.prompt = nn.ModuleList(image), nn.ModuleList(prompt)
         self.dense, self.heads = nn.ModuleList(dense), heads
 
@@ -69,8 +69,8 @@ class PromptGenerator(nn.Module):
         y = self.tokens.expand(b, -1, -1)
         last = len(self.image) - 1
         for i, (image, prompt) in enumerate(zip(self.image, self.prompt, strict=True)):
-            assert isinstance(image, Exchange)
-            assert isinstance(prompt, Exchange)
+            assert isinstance(image, AttentionHalf)
+            assert isinstance(prompt, AttentionHalf)
             (q, k, v), (q_own, k_own, v_own) = image.parts(x), prompt.parts(y)
             if i == last:  # nothing reads the others any more
                 y, q_own = y[:, :1], q_own[:, :1]
@@ -120,7 +120,7 @@ def _conv_indices(t: Tree) -> list[int]:
     return [i for i in sorted(found) if t[f"{i}.weight"].ndim == 4]
 
 
-def _exchange(layer: Tree, half: int, heads: int, notes: Notes) -> Exchange:
+def _exchange(layer: Tree, half: int, heads: int, notes: Notes) -> AttentionHalf:
     """Half 0 or 1 of a layer: its own queries, and keys and values for the other half.
 
     A norm's scale and shift go into the matrices behind it, so that one normalisation serves all
@@ -144,7 +144,9 @@ def _exchange(layer: Tree, half: int, heads: int, notes: Notes) -> Exchange:
     feed = layer.below(str(half + 2))
     (w1, b1), (w2, b2) = feed.linear("fn.net.0", notes), feed.linear("fn.net.3", notes)
     norm = Norm(feed["norm.weight"], feed["norm.bias"], NORM_EPS)
-    return Exchange(plain, qkv, Linear(w.t(), b), (norm, Linear(w1.t(), b1), Linear(w2.t(), b2)))
+    return AttentionHalf(
+        plain, qkv, Linear(w.t(), b), (norm, Linear(w1.t(), b1), Linear(w2.t(), b2))
+    )
 
 
 def _cross(t: Tree, x: torch.Tensor, y: torch.Tensor, heads: int) -> torch.Tensor:

@@ -13,7 +13,8 @@ from torch import nn
 from samedge.kernels import reference as ops
 
 
-def _parameter(x: torch.Tensor) -> nn.Parameter:
+def parameter(x: torch.Tensor) -> nn.Parameter:
+    """A frozen float32 copy of `x`: constants of a folded model are saved and moved as weights."""
     own = x.detach().to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     return nn.Parameter(own, requires_grad=False)
 
@@ -25,8 +26,8 @@ class Linear(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.weight = _parameter(weight)
-        self.bias = None if bias is None else _parameter(bias)
+        self.weight = parameter(weight)
+        self.bias = None if bias is None else parameter(bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return ops.linear(x, self.weight, self.bias)
@@ -37,7 +38,7 @@ class Norm(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
         super().__init__()
-        self.weight, self.bias, self.eps = _parameter(weight), _parameter(bias), eps
+        self.weight, self.bias, self.eps = parameter(weight), parameter(bias), eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return ops.layer_norm(x, self.weight, self.bias, self.eps)
@@ -48,7 +49,7 @@ class RmsNorm(nn.Module):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
         super().__init__()
-        self.weight, self.bias, self.eps = _parameter(weight), _parameter(bias), eps
+        self.weight, self.bias, self.eps = parameter(weight), parameter(bias), eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return ops.rms_norm(x, self.weight, self.bias, self.eps)
@@ -71,7 +72,7 @@ class ConvNorm(nn.Module):
 
     def __init__(self, weight: torch.Tensor, norm: RmsNorm, activation: bool = True) -> None:
         super().__init__()
-        self.weight, self.norm, self.activation = _parameter(weight), norm, activation
+        self.weight, self.norm, self.activation = parameter(weight), norm, activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.norm(ops.conv3x3(x, self.weight))
@@ -88,7 +89,7 @@ class DepthBranch(nn.Module):
     def __init__(self, down: Linear, rel_h: torch.Tensor, rel_w: torch.Tensor, depth: int) -> None:
         super().__init__()
         self.down, self.depth = down, depth
-        self.rel_h, self.rel_w = _parameter(rel_h), _parameter(rel_w)  # [n, d, n] each
+        self.rel_h, self.rel_w = parameter(rel_h), parameter(rel_w)  # [n, d, n] each
 
     def forward(self, qkv: torch.Tensor, heads: int, grid: int, window: int) -> torch.Tensor:
         y = ops.depth_attention(qkv, self.rel_h, self.rel_w, heads, grid, window, self.depth)
@@ -116,7 +117,7 @@ class RelativeAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.qkv, self.proj = qkv, proj
-        self.rel_h, self.rel_w = _parameter(rel_h), _parameter(rel_w)  # [n, d, n]
+        self.rel_h, self.rel_w = parameter(rel_h), parameter(rel_w)  # [n, d, n]
         self.heads, self.grid = heads, grid
         self.adapter, self.depth = adapter, depth
 
@@ -222,11 +223,11 @@ class PatchEmbed(nn.Module):
         adapter_bias: torch.Tensor | None,
     ) -> None:
         super().__init__()
-        self.weight, self.stride = _parameter(weight), stride  # [D (+ A), C, p, p]
-        self.pos_embed = _parameter(pos_embed)  # [1, g*g, D]
-        self.resize = None if resize is None else _parameter(resize)
+        self.weight, self.stride = parameter(weight), stride  # [D (+ A), C, p, p]
+        self.pos_embed = parameter(pos_embed)  # [1, g*g, D]
+        self.resize = None if resize is None else parameter(resize)
         self.adapter = adapter
-        self.adapter_bias = None if adapter_bias is None else _parameter(adapter_bias)
+        self.adapter_bias = None if adapter_bias is None else parameter(adapter_bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.resize is not None:

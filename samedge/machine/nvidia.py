@@ -20,7 +20,7 @@ OLDEST_DRIVER: dict[int, int] = {12: 525, 13: 580}
 
 # Library -> its packages, whose names may tell the version of CUDA they are for. JetPack's own
 # TensorRT is called just "tensorrt".
-LIBRARIES: dict[str, tuple[str, ...]] = {
+PACKAGES_OF: dict[str, tuple[str, ...]] = {
     "tensorrt": ("tensorrt-cu13", "tensorrt-cu12", "tensorrt"),
     "tensorrt_rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx-cu12", "tensorrt-rtx"),
     "cuda-bindings": ("cuda-bindings",),
@@ -65,7 +65,7 @@ def libraries() -> dict[str, dict[str, Any] | None]:
     """Library -> {"version", "cuda": major version of CUDA it is for, or None if its package does
     not tell}; None for one that is not installed."""
     found: dict[str, dict[str, Any] | None] = {}
-    for library, packages in LIBRARIES.items():
+    for library, packages in PACKAGES_OF.items():
         found[library] = None
         for package in packages:
             try:

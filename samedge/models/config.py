@@ -325,14 +325,6 @@ class MsaConfig(SamConfig):
         """Hidden width of the adapters."""
         return round(self.embed_dim * self.adapter_ratio)
 
-    def depth_entries(self, windows: int) -> int:
-        """How many entries of the batch axis the depth branch relates.
-
-        Args:
-            windows: of one slice; 1 in a global block.
-        """
-        return self.chunk or self.slices * windows
-
     @property
     def family(self) -> Family:
         record = MSA if self.slices == 1 else MSA_3D

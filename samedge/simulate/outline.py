@@ -61,14 +61,6 @@ def grown(polygon: Points, by: float) -> Points:
     return polygon + normals(polygon) * (by if area(polygon) > 0 else -by)
 
 
-def centre_of(polygon: Points) -> tuple[float, float]:
-    """Centre of mass of a polygon's area."""
-    following = np.roll(polygon, -1, 0)
-    cross = polygon[:, 0] * following[:, 1] - following[:, 0] * polygon[:, 1]
-    middle = ((polygon + following) * cross[:, None]).sum(0) / (3 * cross.sum())
-    return float(middle[0]), float(middle[1])
-
-
 def dense(corners: Points, steps: int) -> Points:
     """The polygon with `steps` points along each side."""
     t = (np.arange(steps) / steps)[None, :, None]

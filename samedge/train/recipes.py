@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from samedge.errors import TrainingError
 
-LOSS_KINDS = ("binary", "classes")
 OPTIMISERS = ("adam", "adamw")
 SCHEDULES = ("constant", "poly", "cosine", "halving")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from samedge._optional import importing
 from samedge._version import __version__
@@ -35,18 +35,31 @@ from samedge.train.data.samples import Samples
 from samedge.train.loop.devices import make_fabric
 from samedge.train.loop.progress import Progress
 from samedge.train.loop.task import Segmentation, Task
-from samedge.train.loop.trainer import Data, Outcome, Trainer
+from samedge.train.loop.trainer import DataSplits, Outcome, Trainer
 from samedge.train.recipes import Recipe, recipe
 from samedge.train.settings import Settings, settings_for
 from samedge.train.start import Start, make_config, start
 from samedge.train.trainable import freeze
 
 RECORD = "run.json"
+# What a run is continued by.
+ENTRIES: dict[str, type] = {
+    "recipe": str,
+    "family": str,
+    "config": dict,
+    "settings": dict,
+    "processes": int,
+    "data.split": str,
+    "data.sha256": str,
+}
+_COMMANDS = {"training": "samedge train", "distillation": "samedge distill"}
 _PACKAGES = ("torch", "lightning-fabric", "monai", "numpy")
+
+_Recorded = TypeVar("_Recorded")
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How a run shows itself and where it computes; none of it changes what is learned.
 
     Attributes:
@@ -74,7 +87,7 @@ def train(
     says: Mapping[str, Any] | None = None,
     split: str = "train",
     held_out: str = "val",
-    options: Options | None = None,
+    options: RunOptions | None = None,
     **said: Any,
 ) -> Outcome:
     """Start a run in a new folder.
@@ -95,7 +108,7 @@ def train(
         Cancelled: the user stopped it; it can be resumed.
         SamEdgeError: what data and checkpoints raise.
     """
-    options = options or Options()
+    options = options or RunOptions()
     chosen = recipe(recipe_name)
     samples = open_dataset(data, split)
     seed = said.get("seed") or 0
@@ -132,7 +145,7 @@ def begin(
     return start(chosen, init, config, usual=usual, seed=seed, says=says)
 
 
-def resume(data: str | Path, out: Path, options: Options | None = None) -> Outcome:
+def resume(data: str | Path, out: Path, options: RunOptions | None = None) -> Outcome:
     """Continue a run where its last saved state left it, with the settings that it began with.
 
     Raises:
@@ -140,14 +153,12 @@ def resume(data: str | Path, out: Path, options: Options | None = None) -> Outco
         CheckpointError: nothing was saved yet, or it is damaged.
         otherwise as `train`.
     """
-    options = options or Options()
-    record = read_record(out)
-    if record.get("kind") != "training":
-        raise TrainingError(f"'{out}' is a distillation; continue it with samedge distill --resume")
+    options = options or RunOptions()
+    record = read_record(out, "training", ENTRIES)
     chosen = recipe(record["recipe"])
-    settings = Settings(**record["settings"])
+    settings = from_record(Settings, record["settings"])
     samples = open_dataset(data, record["data"]["split"])
-    held_out = record["data"]["held_out"]
+    held_out = record["data"].get("held_out")
     scored = open_dataset(data, held_out) if held_out else None
     fabric = make_fabric(settings.precision, options.accelerator, options.devices)
     require_same(record, samples, fabric.world_size, out)
@@ -175,21 +186,55 @@ def require_same(record: Mapping[str, Any], samples: Samples, world: int, out: P
         )
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, kind: str, entries: Mapping[str, type]) -> dict[str, Any]:
     """What `run.json` of a run says.
 
+    Args:
+        folder: of the run.
+        kind: "training" or "distillation".
+        entries: what is needed of the record, "data.split" for an entry within one, and its type.
+
     Raises:
-        TrainingError: there is none, or it cannot be read.
+        TrainingError: there is none, it cannot be read, is of the other kind, or lacks an entry.
     """
-    path = folder / RECORD
     try:
-        record = json.loads(path.read_text())
-        assert isinstance(record, dict)
+        record = json.loads((folder / RECORD).read_text())
     except FileNotFoundError:
         raise TrainingError(f"'{folder}' is no run: it has no {RECORD}") from None
-    except (OSError, ValueError, AssertionError) as error:
+    except (OSError, ValueError) as error:
         raise TrainingError(f"{RECORD} of '{folder}' cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise _damaged(f"it holds a {type(record).__name__}, not a run's record")
+    if (found := record.get("kind")) != kind and found in _COMMANDS:
+        raise TrainingError(
+            f"'{folder}' is a {found}, no {kind}; continue it with {_COMMANDS[found]} --resume"
+        )
+    for name, expected in entries.items():
+        value: Any = record
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if not isinstance(value, expected):
+            raise _damaged(f"'{name}' is {value!r:.40}, not a {expected.__name__}")
     return record
+
+
+def from_record(kind: type[_Recorded], values: Mapping[str, Any]) -> _Recorded:
+    """A dataclass whose fields stand in `run.json`.
+
+    Raises:
+        TrainingError: they are those of another version, or of other types.
+    """
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise _damaged(f"what stands there is no {kind.__name__}: {error}") from error
+
+
+def _damaged(why: str) -> TrainingError:
+    return TrainingError(
+        f"{RECORD} cannot be used: {why}. It was damaged, or written by another version of "
+        "samedge: continue the run with that version, or start a new one"
+    )
 
 
 def _trainer(
@@ -199,10 +244,10 @@ def _trainer(
     samples: tuple[Samples, Samples | None],
     out: Path,
     fabric: Fabric,
-    options: Options,
+    options: RunOptions,
 ) -> Trainer:
     freeze(model, chosen)
-    augment = augmentation.RECIPES[chosen.augment]
+    augment = augmentation.AUGMENTATIONS[chosen.augment]
     items = PreparedItems(
         samples[0], Preparation(model.config, chosen.prompt), augment, settings.seed
     )
@@ -211,11 +256,11 @@ def _trainer(
         preparation = Preparation(model.config, fixed_prompt(chosen.prompt))
         scored = PreparedItems(samples[1], preparation)
     task = Segmentation(model, chosen.prompt, chosen.loss)
-    return make_trainer(task, settings, Data(items, scored), out, fabric, options)
+    return make_trainer(task, settings, DataSplits(items, scored), out, fabric, options)
 
 
 def make_trainer(
-    task: Task, settings: Settings, data: Data, out: Path, fabric: Fabric, options: Options
+    task: Task, settings: Settings, data: DataSplits, out: Path, fabric: Fabric, options: RunOptions
 ) -> Trainer:
     """A trainer that shows itself as the options say."""
     return Trainer(

@@ -95,8 +95,10 @@ def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
     """The config of a family with these fields; lists become tuples.
 
     Raises:
-        TrainingError: a field that the family lacks. ModelError: values that do not fit.
+        TrainingError: no such family, or a field that it lacks. ModelError: values that do not fit.
     """
+    if family not in CONFIGS:
+        raise TrainingError(f"there is no family '{family}'; expected one of {', '.join(CONFIGS)}")
     kind: Any = CONFIGS[family]
     known = {f.name for f in fields(kind)}
     odd = sorted(set(said) - known)

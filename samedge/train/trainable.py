@@ -11,7 +11,7 @@ from samedge.train.recipes import Recipe
 
 
 @dataclass(frozen=True)
-class Row:
+class PartParameters:
     """One part of a network in the table: parameters that are trained, and those that are not."""
 
     part: str
@@ -40,7 +40,7 @@ def freeze(model: PromptableModel, recipe: Recipe) -> list[str]:
     return [name for name, _ in model.named_parameters() if name in names]
 
 
-def parameter_table(model: PromptableModel, recipe: Recipe) -> list[Row]:
+def parameter_table(model: PromptableModel, recipe: Recipe) -> list[PartParameters]:
     """What a recipe trains, by part of the network; the last row, "all", is the sum."""
     names = set(trainable_names(model, recipe))
     counts: dict[str, list[int]] = {}
@@ -50,7 +50,10 @@ def parameter_table(model: PromptableModel, recipe: Recipe) -> list[Row]:
             row[0] += 1
             row[1 if name in names else 2] += parameter.numel()
     total = counts.pop("all")
-    return [*(Row(part, *row) for part, row in sorted(counts.items())), Row("all", *total)]
+    return [
+        *(PartParameters(part, *row) for part, row in sorted(counts.items())),
+        PartParameters("all", *total),
+    ]
 
 
 def _part(name: str) -> str:

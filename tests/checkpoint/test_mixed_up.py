@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from samedge import models, open_checkpoint
 from samedge.checkpoint import Checkpoint, checkpoint_from_tensors, opening
-from samedge.checkpoint.options import Options
+from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.reader import source_from_tensors
 from samedge.checkpoint.records import RECORDS
 from samedge.errors import CheckpointError, NotSupportedError, SamEdgeError
@@ -35,7 +35,7 @@ def _open(*contents: StateDict, input_size: int = 128) -> Checkpoint:
         opening._part(source_from_tensors(content, f"{name}.pth"))
         for name, content in zip("abc", contents, strict=False)
     ]
-    return opening._combine(parts, Options(input_size=input_size))
+    return opening._combine(parts, CheckpointOptions(input_size=input_size))
 
 
 # --- SAMed's two files ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from samedge import models
-from samedge.checkpoint.options import Options
+from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.records import RECORDS, recognised, record
 from samedge.families import AUTOSAMUS, FAMILIES, MEDSAM, MSA, SAM, SAMUS, Family
 from samedge.models.build import model_shapes
@@ -46,7 +46,7 @@ def test_families_of_the_official_files(manifest: str, family: str) -> None:
     assert found is not None
     assert found.name == family
     if not found.base:  # files that complete a base: test_samed.py
-        variant = found.variant(shapes, {}, Options())
+        variant = found.variant(shapes, {}, CheckpointOptions())
         assert variant.vit == "vit_b"
         assert found.network.shapes(variant.config) == shapes
         made = found.network.config(variant.config)
@@ -73,7 +73,7 @@ def test_official_sizes_are_detected(
     found = recognised(shapes, "medsam" if family is MEDSAM else None)
     assert found is not None
     assert found.family == family
-    variant = found.variant(shapes, {}, Options())
+    variant = found.variant(shapes, {}, CheckpointOptions())
     assert variant.vit == vit
     assert found.network.config(variant.config) == config
     if not changes:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from samedge import models, open_checkpoint
-from samedge.checkpoint.options import SYNAPSE, Options
+from samedge.checkpoint.options import SYNAPSE, CheckpointOptions
 from samedge.checkpoint.records import record
 from samedge.checkpoint.samed import (
     base_name,
@@ -147,9 +147,9 @@ def test_official_sizes(manifest: str, kind: str, vit: str, rank: int, classes: 
     assert (sizes.blocks, sizes.width) == WIDTHS[vit]
     assert (sizes.rank, sizes.decoder_rank, sizes.classes) == (rank, decoder_rank, classes)
 
-    sam = record("sam").variant(model_shapes(models.sam_config(vit)), {}, Options())
-    config = samed_config(sam.config, sizes, Options())
-    variant = record(kind).settled(config, Options(), sizes.ranks)
+    sam = record("sam").variant(model_shapes(models.sam_config(vit)), {}, CheckpointOptions())
+    config = samed_config(sam.config, sizes, CheckpointOptions())
+    variant = record(kind).settled(config, CheckpointOptions(), sizes.ranks)
     made = record(kind).network.config(variant.config)
     wanted = models.preset(
         models.SamedConfig,
@@ -315,9 +315,11 @@ def test_nothing_is_copied_but_what_is_resized(saved: Save) -> None:
     from samedge.checkpoint.samed import attach
 
     config = samed_config(
-        record("sam").variant({k: tuple(v.shape) for k, v in sam.items()}, {}, Options()).config,
+        record("sam")
+        .variant({k: tuple(v.shape) for k, v in sam.items()}, {}, CheckpointOptions())
+        .config,
         lora_sizes({k: tuple(v.shape) for k, v in lora.items()}),
-        Options(input_size=128),
+        CheckpointOptions(input_size=128),
     )
     tensors, _ = attach(sam, lora, config, record("samed").network.shapes(config))
     given_storages = {v.data_ptr() for v in (*sam.values(), *lora.values())}

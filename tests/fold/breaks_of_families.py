@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from samedge.fold.generator import Exchange, PromptGenerator
+from samedge.fold.generator import AttentionHalf, PromptGenerator
 from samedge.fold.layers import DepthBranch, Linear, Norm
 from samedge.fold.tree import Tree
 from samedge.geometry.filters import bilinear_matrix
@@ -191,7 +191,7 @@ def nothing_exchanged(original: Any, tree: Tree, x: torch.Tensor, *rest: Any) ->
 def exchanged(part: str) -> Any:
     """One half of a layer, made wrongly: which part of its qkv bias is left out, or moved."""
 
-    def make(original: Any, *args: Any) -> Exchange:
+    def make(original: Any, *args: Any) -> AttentionHalf:
         half = original(*args)
         inner = half.proj.weight.shape[0]
         bias, proj_bias = half.qkv.bias.clone(), half.proj.bias
@@ -204,12 +204,12 @@ def exchanged(part: str) -> Any:
             proj_bias = proj_bias + values @ half.proj.weight
         feed = (half.feed_norm, half.lin1, half.lin2)
         proj = Linear(half.proj.weight, proj_bias)
-        return Exchange(half.norm, Linear(half.qkv.weight, bias), proj, feed)
+        return AttentionHalf(half.norm, Linear(half.qkv.weight, bias), proj, feed)
 
     return make
 
 
-def scale_kept(original: Any, *args: Any) -> Exchange:
+def scale_kept(original: Any, *args: Any) -> AttentionHalf:
     """The queries' softmax scale left out."""
     half = original(*args)
     inner, heads = half.proj.weight.shape[0], args[2]
@@ -217,7 +217,7 @@ def scale_kept(original: Any, *args: Any) -> Exchange:
     weight[:, :inner] *= (inner // heads) ** 0.5
     bias[:inner] *= (inner // heads) ** 0.5
     feed = (half.feed_norm, half.lin1, half.lin2)
-    return Exchange(half.norm, Linear(weight, bias), half.proj, feed)
+    return AttentionHalf(half.norm, Linear(weight, bias), half.proj, feed)
 
 
 def other_token_first(original: Any, tokens: torch.Tensor, *rest: Any) -> PromptGenerator:
@@ -257,10 +257,10 @@ def generated(
     return forward
 
 
-def own_affine_kept(original: Any, *args: Any) -> Exchange:
+def own_affine_kept(original: Any, *args: Any) -> AttentionHalf:
     """A norm's scale and shift in the matrices, and applied to the tokens as well."""
     half, layer, index = original(*args), args[0], args[1]
     own = layer.below(str(index))
     norm = Norm(own["norm1.weight"], own["norm1.bias"], half.norm.eps)
     feed = (half.feed_norm, half.lin1, half.lin2)
-    return Exchange(norm, half.qkv, half.proj, feed)
+    return AttentionHalf(norm, half.qkv, half.proj, feed)

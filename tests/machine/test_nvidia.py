@@ -89,7 +89,7 @@ def test_a_loaded_driver_without_its_tool(tmp_path: Path, monkeypatch: pytest.Mo
 
 def machine(driver: str, cuda: str | None, **there: Any) -> dict[str, Any]:
     gpu = {"name": "GPU", "driver": driver, "memory": "1 MiB", "compute_capability": "8.6"}
-    empty: dict[str, Any] = dict.fromkeys(module.LIBRARIES)
+    empty: dict[str, Any] = dict.fromkeys(module.PACKAGES_OF)
     return {"gpus": [gpu], "cuda": cuda, "libraries": {**empty, **there}}
 
 

@@ -66,7 +66,7 @@ def test_the_loss_falls_and_what_is_frozen_keeps_every_bit(name: str, tmp_path: 
 @pytest.mark.parametrize("name", RECIPES)
 def test_records_are_complete(name: str) -> None:
     found = recipe(name)
-    assert found.augment in augmentation.RECIPES
+    assert found.augment in augmentation.AUGMENTATIONS
     assert found.prompt in MODES
     assert found.about
     assert found.source

@@ -14,7 +14,7 @@ from samedge.train.data.preparation import Preparation
 from samedge.train.data.samples import Sample
 from samedge.train.loop.devices import make_fabric
 from samedge.train.loop.task import Segmentation
-from samedge.train.loop.trainer import Data, Trainer
+from samedge.train.loop.trainer import DataSplits, Trainer
 from samedge.train.recipes import RECIPES, Recipe
 from samedge.train.settings import settings_for
 from samedge.train.start import fresh_model
@@ -91,7 +91,7 @@ def tiny_trainer(
     return Trainer(
         Segmentation(model, chosen.prompt, chosen.loss),
         settings,
-        Data(items, scored),
+        DataSplits(items, scored),
         folder,
         fabric,
         suffix=suffix,

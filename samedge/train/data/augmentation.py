@@ -22,11 +22,11 @@ Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Augmentation:
     """What is done to a sample, and how likely.
 
     Attributes:
-        name: of the recipe.
+        name: of the augmentation.
         p_gamma, gamma: `255 (v / 255) ** (1 / g)`, g in tenths from the first to below the second.
         p_turn: quarter turns, with a flip along a random axis.
         p_flip_x, p_flip_y: left-right, up-down.
@@ -55,14 +55,14 @@ class Recipe:
     box_jitter: float = 0.0
 
 
-NONE = Recipe("none")
+NONE = Augmentation("none")
 # SAMUS's train.py switches flips and noise off, and has them in its code.
-SAMUS = Recipe("samus", p_gamma=0.5, p_rotate=0.5, p_scale=0.5, p_contrast=0.5)
+SAMUS = Augmentation("samus", p_gamma=0.5, p_rotate=0.5, p_scale=0.5, p_contrast=0.5)
 # Half of the images are turned and flipped, half of the rest rotated.
-SAMED = Recipe("samed", p_turn=0.5, p_rotate=0.5, degrees=20.0)
-MEDSAM = Recipe("medsam", p_flip_x=0.5, p_flip_y=0.5, box_jitter=20 / 1024)
+SAMED = Augmentation("samed", p_turn=0.5, p_rotate=0.5, degrees=20.0)
+MEDSAM = Augmentation("medsam", p_flip_x=0.5, p_flip_y=0.5, box_jitter=20 / 1024)
 # Medical SAM Adapter trains on the images as they are.
-RECIPES: dict[str, Recipe] = {r.name: r for r in (NONE, SAMUS, SAMED, MEDSAM)}
+AUGMENTATIONS: dict[str, Augmentation] = {r.name: r for r in (NONE, SAMUS, SAMED, MEDSAM)}
 _OF_FAMILY = {
     "samus": SAMUS,
     "autosamus": SAMUS,
@@ -74,40 +74,40 @@ _OF_FAMILY = {
 }
 
 
-def recipe_of(family: str) -> Recipe:
-    """The recipe that a family's authors trained with (SAM: MedSAM's, its usual fine-tuning).
+def augmentation_of(family: str) -> Augmentation:
+    """What a family's authors trained with (SAM: MedSAM's, its usual fine-tuning).
 
     Raises:
         ModelError: there is no such family.
     """
     if family not in _OF_FAMILY:
-        raise ModelError(f"there is no recipe for '{family}'; known: {', '.join(_OF_FAMILY)}")
+        raise ModelError(f"there is no augmentation for '{family}'; known: {', '.join(_OF_FAMILY)}")
     return _OF_FAMILY[family]
 
 
-def augment(sample: Sample, recipe: Recipe, rng: np.random.Generator) -> Sample:
-    """A sample as `recipe` and the random numbers make it; sizes stay, but for quarter turns.
+def augment(sample: Sample, augmentation: Augmentation, rng: np.random.Generator) -> Sample:
+    """A sample as `augmentation` and the random numbers make it; sizes stay, but for quarter turns.
 
     Args:
         sample: is not changed.
-        recipe: what may be done.
+        augmentation: what may be done.
         rng: the same state gives the same sample.
 
     Raises:
-        MissingDependencyError: MONAI is not installed, and the recipe turns or moves.
+        MissingDependencyError: MONAI is not installed, and the augmentation turns or moves.
     """
     image, label = sample.image, sample.label
-    if rng.random() < recipe.p_gamma:
-        low, high = (round(10 * g) for g in recipe.gamma)
+    if rng.random() < augmentation.p_gamma:
+        low, high = (round(10 * g) for g in augmentation.gamma)
         image = gamma(image, rng.integers(low, high) / 10)
-    image, label = _turned(image, label, recipe, rng)
-    if rng.random() < recipe.p_noise:
-        deviation = int(rng.integers(*recipe.noise))
+    image, label = _turned(image, label, augmentation, rng)
+    if rng.random() < augmentation.p_noise:
+        deviation = int(rng.integers(*augmentation.noise))
         noise = (rng.standard_normal(label.shape) * deviation).astype(np.int64)
         noisy = image + (noise if image.ndim == 2 else noise[..., None])
         image = np.clip(noisy, 0, 255).astype(np.uint8)
-    if rng.random() < recipe.p_contrast:
-        image = contrast(image, rng.uniform(*recipe.contrast))
+    if rng.random() < augmentation.p_contrast:
+        image = contrast(image, rng.uniform(*augmentation.contrast))
     return replace(sample, image=image, label=label)
 
 
@@ -137,20 +137,20 @@ def contrast(image: Image, factor: float) -> Image:
 
 
 def _turned(
-    image: Image, label: Image, recipe: Recipe, rng: np.random.Generator
+    image: Image, label: Image, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[Image, Image]:
     """Quarter turns, flips, rotation and zoom."""
-    turned = rng.random() < recipe.p_turn
+    turned = rng.random() < augmentation.p_turn
     if turned:
         turns, axis = int(rng.integers(0, 4)), int(rng.integers(0, 2))
         image, label = _rigid(image, label, turns, [axis])
-    flips = [rng.random() < p for p in (recipe.p_flip_y, recipe.p_flip_x)]
+    flips = [rng.random() < p for p in (augmentation.p_flip_y, augmentation.p_flip_x)]
     if any(flips):
         image, label = _rigid(image, label, 0, [axis for axis in (0, 1) if flips[axis]])
-    rotated = rng.random() < recipe.p_rotate and not turned
-    angle = rng.uniform(-recipe.degrees, recipe.degrees) if rotated else 0.0
-    scaled = rng.random() < recipe.p_scale
-    scale = rng.uniform(1, recipe.scale) if scaled else 1.0
+    rotated = rng.random() < augmentation.p_rotate and not turned
+    angle = rng.uniform(-augmentation.degrees, augmentation.degrees) if rotated else 0.0
+    scaled = rng.random() < augmentation.p_scale
+    scale = rng.uniform(1, augmentation.scale) if scaled else 1.0
     if not rotated and not scaled:
         return image, label
     # The window that is cut out of the enlarged image: anywhere in it.

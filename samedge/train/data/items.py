@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from samedge.train.data.augmentation import NONE, Recipe, augment
+from samedge.train.data.augmentation import NONE, Augmentation, augment
 from samedge.train.data.preparation import Preparation, Prepared
 from samedge.train.data.samples import Samples
 
@@ -19,7 +19,7 @@ class PreparedItems:
     Args:
         samples: where they come from.
         preparation: for the model.
-        recipe: of the augmentation.
+        augmentation: what is done to samples.
         seed: of augmentation, clicks and boxes; None: nothing is random, for validation.
     """
 
@@ -27,10 +27,15 @@ class PreparedItems:
         self,
         samples: Samples,
         preparation: Preparation,
-        recipe: Recipe = NONE,
+        augmentation: Augmentation = NONE,
         seed: int | None = None,
     ) -> None:
-        self.samples, self.preparation, self.recipe, self.seed = samples, preparation, recipe, seed
+        self.samples, self.preparation, self.augmentation, self.seed = (
+            samples,
+            preparation,
+            augmentation,
+            seed,
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -44,8 +49,8 @@ class PreparedItems:
         if self.seed is None:
             return self.preparation(self.samples[index])
         rng = np.random.default_rng([self.seed, epoch, index])
-        sample = augment(self.samples[index], self.recipe, rng)
-        return self.preparation(sample, rng, self.recipe.box_jitter)
+        sample = augment(self.samples[index], self.augmentation, rng)
+        return self.preparation(sample, rng, self.augmentation.box_jitter)
 
 
 def digest(samples: Samples) -> str:

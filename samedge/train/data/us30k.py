@@ -25,7 +25,7 @@ MAX_CLASSES = 256  # labels are stored with 8 bits
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListEntry:
     """One line of a list: a set, a file without its suffix, and the class that is asked for."""
 
     set_name: str
@@ -127,7 +127,7 @@ def splits_of(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / LISTS).glob("*.txt"))
 
 
-def read_list(root: Path, split: str, counts: dict[str, int], class_id: int = 1) -> list[Entry]:
+def read_list(root: Path, split: str, counts: dict[str, int], class_id: int = 1) -> list[ListEntry]:
     """The lines of a list; blank ones are skipped.
 
     Raises:
@@ -150,7 +150,7 @@ def read_list(root: Path, split: str, counts: dict[str, int], class_id: int = 1)
     ]
 
 
-def _entry(line: str, test: bool, class_id: int, counts: dict[str, int], where: str) -> Entry:
+def _entry(line: str, test: bool, class_id: int, counts: dict[str, int], where: str) -> ListEntry:
     parts = line.split("/")
     # A test list may say the class as well; SAMUS's own do not.
     if test and len(parts) == 2:
@@ -169,4 +169,4 @@ def _entry(line: str, test: bool, class_id: int, counts: dict[str, int], where: 
             f"{where}: class '{number}' of '{name}' is out of range; expected 1 to "
             f"{counts[name] - 1}"
         )
-    return Entry(name, file.removesuffix(".png"), int(number))
+    return ListEntry(name, file.removesuffix(".png"), int(number))

@@ -24,11 +24,13 @@ from samedge.train.data.samples import Samples
 from samedge.train.distill.items import PairedItems
 from samedge.train.distill.task import Distillation, DistillWeights
 from samedge.train.loop.devices import make_fabric
-from samedge.train.loop.trainer import Data, Outcome, Trainer
+from samedge.train.loop.trainer import DataSplits, Outcome, Trainer
 from samedge.train.recipes import FULL
 from samedge.train.run import (
-    Options,
+    ENTRIES,
+    RunOptions,
     data_record,
+    from_record,
     make_trainer,
     read_record,
     require_same,
@@ -38,6 +40,14 @@ from samedge.train.run import (
 from samedge.train.settings import Settings, settings_for
 from samedge.train.start import fresh_model, make_config
 
+_ENTRIES = ENTRIES | {
+    "teacher": list,
+    "teacher_family": str,
+    "taken_over": bool,
+    "train_decoder": bool,
+    "prompt": str,
+    "weights": dict,
+}
 STUDENTS = ("samus", "sam", "medsam")
 # Families whose prompt encoder and mask decoder are SAM's, operation by operation.
 _SAME_DECODER = ("sam", "medsam", "samus")
@@ -89,7 +99,7 @@ def distill(
     train_decoder: bool = False,
     split: str = "train",
     held_out: str = "val",
-    options: Options | None = None,
+    options: RunOptions | None = None,
     **said: Any,
 ) -> Outcome:
     """Train a small model to have a large one's embedding.
@@ -114,7 +124,7 @@ def distill(
             there are no labels.
         otherwise as `samedge.train.run.train`.
     """
-    options, weights = options or Options(), weights or DistillWeights()
+    options, weights = options or RunOptions(), weights or DistillWeights()
     samples, scored, labelled = open_images(data, split, held_out)
     opened = open_checkpoint(teacher[0], *teacher[1:], **(says or {}))
     pair = make_pair(opened, config or {}, said.get("seed") or 0, labelled)
@@ -147,7 +157,7 @@ def resume_distillation(
     out: Path,
     *,
     says: Mapping[str, Any] | None = None,
-    options: Options | None = None,
+    options: RunOptions | None = None,
 ) -> Outcome:
     """Continue a distillation where its last saved state left it.
 
@@ -155,24 +165,22 @@ def resume_distillation(
         TrainingError: no distillation, another teacher, other data or processes.
         otherwise as `distill`.
     """
-    options = options or Options()
-    record = read_record(out)
-    if record.get("kind") != "distillation":
-        raise TrainingError(f"'{out}' is no distillation; continue it with samedge train --resume")
+    options = options or RunOptions()
+    record = read_record(out, "distillation", _ENTRIES)
     names = record["data"]
-    samples, scored, labelled = open_images(data, names["split"], names["held_out"])
+    samples, scored, labelled = open_images(data, names["split"], names.get("held_out"))
     began_as = {"family": record["teacher_family"], **(says or {})}
     opened = open_checkpoint(teacher[0], *teacher[1:], **began_as)
     found = [file.sha256 for file in opened.files]
     if found != [file["sha256"] for file in record["teacher"]]:
         wanted = ", ".join(file["name"] for file in record["teacher"])
         raise TrainingError(f"the run began with another teacher ({wanted}); give the same files")
-    settings = Settings(**record["settings"])
+    settings = from_record(Settings, record["settings"])
     fabric = make_fabric(settings.precision, options.accelerator, options.devices)
     require_same(record, samples, fabric.world_size, out)
     student = build_model(make_config(record["family"], record["config"]))
     pair = Pair(student, _built(opened), record["taken_over"], record["prompt"])
-    weights = DistillWeights(**record["weights"])
+    weights = from_record(DistillWeights, record["weights"])
     task = _task(pair, weights, record["train_decoder"], labelled)
     trainer = _trainer(task, pair, settings, (samples, scored), out, fabric, options)
     return trainer.run(resume=True)
@@ -259,8 +267,8 @@ def open_images(
     return samples, open_dataset(root, str(held_out)) if named else None, True
 
 
-def _augmentation(pair: Pair) -> augmentation.Recipe:
-    return augmentation.recipe_of(pair.student.family.name)
+def _augmentation(pair: Pair) -> augmentation.Augmentation:
+    return augmentation.augmentation_of(pair.student.family.name)
 
 
 def _task(pair: Pair, weights: DistillWeights, train_decoder: bool, labelled: bool) -> Distillation:
@@ -278,7 +286,7 @@ def _trainer(
     samples: tuple[Samples, Samples | None],
     out: Path,
     fabric: Any,
-    options: Options,
+    options: RunOptions,
 ) -> Trainer:
     configs = pair.student.config, pair.teacher.config
     fixed = fixed_prompt(pair.prompt)
@@ -288,4 +296,4 @@ def _trainer(
     scored = None
     if samples[1] is not None:
         scored = PairedItems(samples[1], *configs, fixed, task.labelled)
-    return make_trainer(task, settings, Data(items, scored), out, fabric, options)
+    return make_trainer(task, settings, DataSplits(items, scored), out, fabric, options)

@@ -8,7 +8,7 @@ import torch
 from samedge.families import Family
 from samedge.geometry.frame_geometry import valid_size
 from samedge.models import SamConfig
-from samedge.train.data.augmentation import NONE, Recipe, augment
+from samedge.train.data.augmentation import NONE, Augmentation, augment
 from samedge.train.data.preparation import Preparation, Prepared
 from samedge.train.data.samples import Sample, Samples
 
@@ -23,7 +23,7 @@ class PairedItems:
         student, teacher: their configs.
         prompt: mode of the student's prompts, see `Preparation`.
         labelled: prompts come from labels; otherwise clicks and boxes are anywhere in the image.
-        recipe: of the augmentation.
+        augmentation: what is done to samples.
         seed: of everything random; None: no augmentation, and prompts that are always the same.
     """
 
@@ -34,11 +34,11 @@ class PairedItems:
         teacher: SamConfig,
         prompt: str,
         labelled: bool,
-        recipe: Recipe = NONE,
+        augmentation: Augmentation = NONE,
         seed: int | None = None,
     ) -> None:
         self.samples, self.labelled = samples, labelled
-        self.recipe, self.seed = recipe, seed
+        self.augmentation, self.seed = augmentation, seed
         self._student, self._teacher = Preparation(student, prompt), Preparation(teacher)
         self._sizes = teacher.img_size, student.img_size
 
@@ -54,8 +54,8 @@ class PairedItems:
         sample = self.samples[index]
         rng = None if self.seed is None else np.random.default_rng([self.seed, epoch, index])
         if rng is not None:
-            sample = augment(sample, self.recipe, rng)
-        made = self._student(sample, rng, 0.0 if rng is None else self.recipe.box_jitter)
+            sample = augment(sample, self.augmentation, rng)
+        made = self._student(sample, rng, 0.0 if rng is None else self.augmentation.box_jitter)
         made["teacher_image"] = self._teacher(sample)["image"]
         made["valid"] = _valid(self._student.family, sample, self._sizes[1])
         made["teacher_valid"] = _valid(self._teacher.family, sample, self._sizes[0])

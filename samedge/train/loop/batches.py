@@ -30,7 +30,7 @@ class Items(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """How many samples go where.
 
     Attributes:

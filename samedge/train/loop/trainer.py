@@ -2,7 +2,7 @@
 
 fabric = make_fabric("bf16-mixed")
 task = Segmentation(model, recipe.prompt, recipe.loss)
-outcome = Trainer(task, settings, Data(items, held_out), folder, fabric).run()
+outcome = Trainer(task, settings, DataSplits(items, held_out), folder, fabric).run()
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from samedge.errors import Cancelled, TrainingError
-from samedge.train.loop.batches import Item, Items, Plan, load
+from samedge.train.loop.batches import BatchPlan, Item, Items, load
 from samedge.train.loop.devices import exact_algorithms
 from samedge.train.loop.ema import Ema
 from samedge.train.loop.progress import Progress
@@ -33,7 +33,7 @@ from samedge.train.settings import Settings
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSplits:
     """What a run trains on, and what it is scored on; without the latter the last weights win."""
 
     train: Items
@@ -79,7 +79,7 @@ class Trainer:
         self,
         task: Task,
         settings: Settings,
-        data: Data,
+        data: DataSplits,
         folder: Path,
         fabric: Fabric,
         *,
@@ -93,7 +93,7 @@ class Trainer:
         self.position = Position()
         s = settings
         count, world, rank = len(data.train), fabric.world_size, fabric.global_rank
-        self.plan = Plan(count, s.batch, s.accumulate, world, rank, s.seed)
+        self.plan = BatchPlan(count, s.batch, s.accumulate, world, rank, s.seed)
         self.schedule = Schedule(s.schedule, s.warmup, s.steps, self.plan.steps)
         self._tensorboard, self._report = tensorboard, progress
 

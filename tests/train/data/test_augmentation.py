@@ -14,21 +14,23 @@ from scipy import ndimage
 from samedge.errors import ModelError
 from samedge.families import FAMILIES
 from samedge.train.data.augmentation import (
+    AUGMENTATIONS,
     MEDSAM,
     NONE,
-    RECIPES,
     SAMED,
     SAMUS,
-    Recipe,
+    Augmentation,
     augment,
+    augmentation_of,
     contrast,
     gamma,
-    recipe_of,
 )
 from samedge.train.data.samples import Sample
 from tests.train.data.layouts import disc
 
-GEOMETRY = Recipe("geometry", p_flip_x=0.5, p_flip_y=0.5, p_turn=0.3, p_rotate=1.0, p_scale=0.5)
+GEOMETRY = Augmentation(
+    "geometry", p_flip_x=0.5, p_flip_y=0.5, p_turn=0.3, p_rotate=1.0, p_scale=0.5
+)
 
 
 def sample_of(label: np.ndarray, channels: int = 1) -> Sample:
@@ -47,10 +49,10 @@ def sample_of(label: np.ndarray, channels: int = 1) -> Sample:
     st.sampled_from([GEOMETRY, SAMED, MEDSAM, replace(SAMUS, p_gamma=0, p_contrast=0)]),
 )
 def test_image_and_label_stay_together(
-    seed: int, height: int, width: int, channels: int, recipe: Recipe
+    seed: int, height: int, width: int, channels: int, augmentation: Augmentation
 ) -> None:
     label = disc(height, width, (width * 0.4, height * 0.6), 10)
-    moved = augment(sample_of(label, channels), recipe, np.random.default_rng(seed))
+    moved = augment(sample_of(label, channels), augmentation, np.random.default_rng(seed))
     assert moved.image.dtype == moved.label.dtype == np.uint8
     assert moved.image.shape[:2] == moved.label.shape
     assert moved.image.ndim == (2 if channels == 1 else 3)
@@ -63,12 +65,14 @@ def test_image_and_label_stay_together(
     assert differs.sum() <= 0.25 * max(outline.sum(), 8)
 
 
-@given(st.sampled_from(sorted(RECIPES)), st.integers(0, 1000))
+@given(st.sampled_from(sorted(AUGMENTATIONS)), st.integers(0, 1000))
 def test_same_numbers_same_sample(name: str, seed: int) -> None:
     label = disc(40, 52, (20, 22), 9)
     image = np.random.default_rng(1).integers(0, 256, label.shape, dtype=np.uint8)
     sample = Sample(image, label, "set/case", 1)
-    first, second = (augment(sample, RECIPES[name], np.random.default_rng(seed)) for _ in "ab")
+    first, second = (
+        augment(sample, AUGMENTATIONS[name], np.random.default_rng(seed)) for _ in "ab"
+    )
     assert np.array_equal(first.image, second.image)
     assert np.array_equal(first.label, second.label)
     assert np.array_equal(sample.label, disc(40, 52, (20, 22), 9))
@@ -84,10 +88,10 @@ def test_no_recipe_changes_nothing() -> None:
 def test_rotation_turns_about_the_centre_by_the_angle() -> None:
     """A dot on the right of the centre comes down or up by the sine of the angle."""
     label = disc(81, 81, (70, 40), 3)
-    recipe = Recipe("turn", p_rotate=1.0, degrees=30.0)
+    augmentation = Augmentation("turn", p_rotate=1.0, degrees=30.0)
     angles = []
     for seed in range(60):
-        moved = augment(sample_of(label), recipe, np.random.default_rng(seed)).label
+        moved = augment(sample_of(label), augmentation, np.random.default_rng(seed)).label
         y, x = (float(v.mean()) for v in np.nonzero(moved))
         assert np.hypot(x - 40, y - 40) == pytest.approx(30, abs=0.6)
         angles.append(np.degrees(np.arctan2(y - 40, x - 40)))
@@ -97,10 +101,10 @@ def test_rotation_turns_about_the_centre_by_the_angle() -> None:
 
 def test_scale_cuts_a_window_out_of_the_enlarged_image() -> None:
     label = disc(80, 100, (50, 40), 10)
-    recipe = Recipe("scale", p_scale=1.0)
+    augmentation = Augmentation("scale", p_scale=1.0)
     sizes, places = [], []
     for seed in range(60):
-        moved = augment(sample_of(label), recipe, np.random.default_rng(seed)).label
+        moved = augment(sample_of(label), augmentation, np.random.default_rng(seed)).label
         sizes.append(np.sqrt(moved.sum() / label.sum()))
         places.append([v.mean() for v in np.nonzero(moved)])
     assert min(sizes) >= 0.98
@@ -129,8 +133,8 @@ def test_gamma(g: float) -> None:
 
 def test_noise_has_the_deviation_and_spares_the_label() -> None:
     sample = Sample(np.full((99, 99), 128, np.uint8), disc(99, 99, (50, 50), 9), "set/case", 1)
-    recipe = Recipe("noise", p_noise=1.0, noise=(5, 6))
-    noisy = augment(sample, recipe, np.random.default_rng(0))
+    augmentation = Augmentation("noise", p_noise=1.0, noise=(5, 6))
+    noisy = augment(sample, augmentation, np.random.default_rng(0))
     assert np.std(noisy.image.astype(float)) == pytest.approx(5, abs=0.5)
     assert np.array_equal(noisy.label, sample.label)
 
@@ -150,6 +154,6 @@ def test_samed_rotates_only_what_it_did_not_turn() -> None:
 
 
 def test_every_family_has_a_recipe() -> None:
-    assert {recipe_of(name).name for name in FAMILIES} <= set(RECIPES)
-    with pytest.raises(ModelError, match="there is no recipe for 'yolo'"):
-        recipe_of("yolo")
+    assert {augmentation_of(name).name for name in FAMILIES} <= set(AUGMENTATIONS)
+    with pytest.raises(ModelError, match="there is no augmentation for 'yolo'"):
+        augmentation_of("yolo")

@@ -28,7 +28,7 @@ from samedge.train.distill.distilling import _task, distill, make_pair, resume_d
 from samedge.train.distill.task import DistillWeights, align, embedding_loss
 from samedge.train.loop.state import State
 from samedge.train.official import write_weights
-from samedge.train.run import Options
+from samedge.train.run import RunOptions
 from tests.train.data.layouts import disc, folders, picture, write
 from tests.train.tiny_training import same, tiny_model
 
@@ -49,7 +49,7 @@ TEACHERS: dict[str, SamConfig] = {
     "autosamus": tiny(AutosamusConfig),
 }
 SAID = {"epochs": 8, "batch": 4, "warmup": 0, "lr": 0.005, "seed": 3}
-QUIET = Options(accelerator="cpu")
+QUIET = RunOptions(accelerator="cpu")
 
 
 def teacher_file(folder: Path, family: str) -> Path:
@@ -79,7 +79,7 @@ def test_any_teacher_on_labels(family: str, tmp_path: Path) -> None:
     teacher, data = teacher_file(tmp_path, family), folders(tmp_path / "data")
     says = {"family": family} if family == "medsam" else {}
     losses: list[float] = []
-    options = Options(accelerator="cpu", progress=lambda p: losses.append(p.loss))
+    options = RunOptions(accelerator="cpu", progress=lambda p: losses.append(p.loss))
     outcome = distill(
         [teacher],
         data,
@@ -105,7 +105,7 @@ def test_images_without_labels(family: str, tmp_path: Path) -> None:
     teacher, data = teacher_file(tmp_path, family), pictures(tmp_path / "data")
     says = {"family": family} if family == "medsam" else {}
     losses: list[float] = []
-    options = Options(accelerator="cpu", progress=lambda p: losses.append(p.loss))
+    options = RunOptions(accelerator="cpu", progress=lambda p: losses.append(p.loss))
     outcome = distill(
         [teacher],
         data,
@@ -140,7 +140,7 @@ def test_a_stopped_distillation_continues_to_the_same_numbers(tmp_path: Path) ->
         if now.step == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    options = Options(accelerator="cpu", progress=stop)
+    options = RunOptions(accelerator="cpu", progress=stop)
     with pytest.raises(Cancelled):
         distill([teacher], data, tmp_path / "two", config=STUDENT, options=options, **said)
     resume_distillation([teacher], data, tmp_path / "two", options=QUIET)

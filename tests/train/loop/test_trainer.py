@@ -14,7 +14,7 @@ import torch
 
 from samedge.checkpoint import open_checkpoint
 from samedge.errors import CheckpointError, OutputError, SourceError, TrainingError
-from samedge.train.loop.batches import Plan
+from samedge.train.loop.batches import BatchPlan
 from samedge.train.loop.ema import Ema
 from samedge.train.loop.progress import Progress
 from samedge.train.loop.validation import dice_scores
@@ -91,19 +91,19 @@ def test_patience_ends_a_run(tmp_path: Path) -> None:
 
 
 def test_accumulating_is_one_larger_batch_for_a_loss_that_is_a_mean(tmp_path: Path) -> None:
-    plan = Plan(12, batch=2, accumulate=2, seed=1)
+    plan = BatchPlan(12, batch=2, accumulate=2, seed=1)
     assert plan.steps == 3
     assert len(plan.micro_batches(0)) == 6
     flat = [i for b in plan.micro_batches(0) for i in b]
     assert sorted(flat) == list(range(12))
-    assert flat == Plan(12, batch=4, seed=1).order(0)
+    assert flat == BatchPlan(12, batch=4, seed=1).order(0)
     assert plan.micro_batches(0) != plan.micro_batches(1)
     assert plan.micro_batches(0, 2) == plan.micro_batches(0)[4:]
     # Two processes see what one sees that accumulates twice as often.
-    shares = [Plan(12, 2, 1, world=2, rank=r, seed=1).micro_batches(0) for r in (0, 1)]
+    shares = [BatchPlan(12, 2, 1, world=2, rank=r, seed=1).micro_batches(0) for r in (0, 1)]
     assert [b for pair in zip(*shares, strict=True) for b in pair] == plan.micro_batches(0)
-    assert Plan(3, batch=4).steps == 1
-    assert len(Plan(3, batch=4).micro_batches(0)[0]) == 4
+    assert BatchPlan(3, batch=4).steps == 1
+    assert len(BatchPlan(3, batch=4).micro_batches(0)[0]) == 4
     outcome = tiny_trainer(tmp_path, steps=2, batch=2, accumulate=2, held_out=False).run()
     assert outcome.step == 2
     assert outcome.dice is None

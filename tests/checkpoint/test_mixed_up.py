@@ -32,7 +32,7 @@ from tests.checkpoint.tiny_files import (
 def _open(*contents: StateDict, input_size: int = 128) -> Checkpoint:
     """What `open_checkpoint` makes of files a.pth, b.pth, without writing them."""
     parts = [
-        opening._part(source_from_tensors(content, f"{name}.pth"))
+        opening._recognised_file(source_from_tensors(content, f"{name}.pth"))
         for name, content in zip("abc", contents, strict=False)
     ]
     return opening._combine(parts, CheckpointOptions(input_size=input_size))

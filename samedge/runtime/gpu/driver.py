@@ -297,7 +297,7 @@ class Stream:
             call("cuStreamDestroy", handle)
 
     @contextmanager
-    def capture(self) -> Iterator[list[Graph]]:
+    def capture(self) -> Iterator[list[CudaGraph]]:
         """Record what is queued in the block instead of running it; the graph is put into the
         list.
 
@@ -306,7 +306,7 @@ class Stream:
         """
         mode = driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         call("cuStreamBeginCapture", self.handle, mode)
-        graphs: list[Graph] = []
+        graphs: list[CudaGraph] = []
         try:
             yield graphs
         except BaseException:
@@ -314,10 +314,10 @@ class Stream:
             if int(status) == 0 and graph is not None:
                 call("cuGraphDestroy", graph)
             raise
-        graphs.append(Graph(call("cuStreamEndCapture", self.handle, what="capturing a graph")))
+        graphs.append(CudaGraph(call("cuStreamEndCapture", self.handle, what="capturing a graph")))
 
 
-class Graph:
+class CudaGraph:
     """Work that was captured from a stream, to be started in one call."""
 
     def __init__(self, graph: Any) -> None:

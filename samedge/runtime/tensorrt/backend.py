@@ -23,8 +23,7 @@ from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.engine import Engine
 from samedge.runtime.tensorrt.library import LIBRARIES, Library
-from samedge.runtime.tensorrt.outputs import named_outputs
-from samedge.runtime.tensorrt.plan import Plan, Scratch, placement
+from samedge.runtime.tensorrt.plan import Plan, Scratch, named_outputs, placement
 
 MAX_PLANS = 8  # sets of sizes that are kept ready
 

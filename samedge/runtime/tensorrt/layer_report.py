@@ -35,7 +35,7 @@ _PRODUCTS = ("MatMul", "Conv", "Gemm")
 
 
 @dataclass(frozen=True)
-class Layer:
+class EngineLayer:
     """One kernel.
 
     Attributes:
@@ -85,7 +85,7 @@ class LayerReport:
         weights: bytes; likewise.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[EngineLayer, ...]
     activations: int | None = None
     weights: int | None = None
 
@@ -102,7 +102,7 @@ class LayerReport:
             raise DeviceError(
                 "the builder's log has no layer report; build with detailed profiling verbosity"
             )
-        found: dict[str, Layer] = {}
+        found: dict[str, EngineLayer] = {}
         for line in text[start:end].splitlines():
             layer = _parse_line(line)
             if layer is not None:
@@ -147,9 +147,9 @@ class LayerReport:
         return fused, sum(layer.operations["Softmax"] for layer in self.layers)
 
     @property
-    def products(self) -> dict[str, list[Layer]]:
+    def products(self) -> dict[str, list[EngineLayer]]:
         """Kernels that multiply, by the type that they multiply in."""
-        found: dict[str, list[Layer]] = {}
+        found: dict[str, list[EngineLayer]] = {}
         for layer in self.layers:
             if layer.is_product:
                 found.setdefault(layer.precision, []).append(layer)
@@ -180,7 +180,7 @@ class LayerReport:
         """
         try:
             layers = tuple(
-                Layer(
+                EngineLayer(
                     str(row["name"]),
                     str(row["kind"]),
                     *(tuple(map(str, row[key])) for key in ("inputs", "outputs", "nodes")),
@@ -193,11 +193,11 @@ class LayerReport:
         return cls(layers, *sizes)
 
 
-def _kernels(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+def _kernels(layers: Iterable[EngineLayer]) -> tuple[EngineLayer, ...]:
     return tuple(layer for layer in layers if layer.kind.lower() not in _HOST_ONLY)
 
 
-def _parse_line(line: str) -> Layer | None:
+def _parse_line(line: str) -> EngineLayer | None:
     head = _HEAD.search(line)
     if head is None:
         return None
@@ -206,7 +206,7 @@ def _parse_line(line: str) -> Layer | None:
         before, _, after = cut.pop().partition(mark)
         cut += [before, after]
     inputs, constants, outputs, _tactic, metadata = cut
-    return Layer(
+    return EngineLayer(
         head["name"],
         head["kind"],
         tuple(_types(inputs)) + tuple(_types(constants)),
@@ -220,7 +220,7 @@ def _types(text: str) -> list[str]:
     return [_type_name(dtype) for _, shape, dtype in _TENSOR.findall(text) if shape.strip() != "1"]
 
 
-def _parse_row(row: Mapping[str, Any]) -> Layer:
+def _parse_row(row: Mapping[str, Any]) -> EngineLayer:
     def types(key: str) -> tuple[str, ...]:
         entries = row.get(key) or []
         return tuple(
@@ -229,7 +229,7 @@ def _parse_row(row: Mapping[str, Any]) -> Layer:
             if isinstance(entry, dict) and list(entry.get("Dimensions", [])) != [1]
         )
 
-    return Layer(
+    return EngineLayer(
         str(row.get("Name", "")),
         str(row.get("LayerType", "")),
         types("Inputs") + types("Constants"),

@@ -9,7 +9,7 @@ all later ones start that graph.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,12 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import DeviceError
-from samedge.runtime.backend import GraphIO, TensorSpec
+from samedge.runtime.backend import Arrays, GraphIO, TensorSpec
 from samedge.runtime.gpu.arrays import DeviceArray
-from samedge.runtime.gpu.driver import ALIGNMENT, Device, DeviceMemory, Graph, PinnedArray, Stream
+from samedge.runtime.gpu.driver import (
+    ALIGNMENT,
+    CudaGraph,
+    Device,
+    DeviceMemory,
+    PinnedArray,
+    Stream,
+)
 from samedge.runtime.tensorrt.engine import Engine, itemsize
 from samedge.runtime.tensorrt.library import device_error
 
+Values = dict[str, NDArray[Any]]
 # Inputs that follow from a frame's geometry: such an array never changes in place, so it is
 # brought over once, not with every frame.
 FIXED = frozenset(
@@ -94,7 +102,7 @@ class Plan:
     ) -> None:
         self._engine, self._device, self._stream = engine, device, stream
         self._scratch, self._scratch_version = scratch, 0
-        self._graph: Graph | None = None
+        self._graph: CudaGraph | None = None
         self._capturable, self.runs = True, 0
         self.note = ""
         self._memory: dict[str, DeviceMemory] = {}
@@ -287,3 +295,59 @@ def placement(array: NDArray[Any] | DeviceArray | None) -> str:
     if isinstance(array, DeviceArray):
         return "bound" if _direct(array) else "copied"
     return "host"
+
+
+def named_outputs(
+    engine: Engine,
+    record: Mapping[str, Any],
+    inside: Sequence[str],
+    device: Device,
+    names: Sequence[str],
+    cases: Sequence[Arrays],
+) -> list[Values]:
+    """Run an engine and give its inputs and outputs called `names`, in numpy: for
+    `samedge.runtime.parity.drift`.
+
+    Args:
+        engine: loaded.
+        record: of its graph, from the manifest.
+        inside: tensors that are outputs of this engine and not of the graph.
+        device: the calling thread's.
+        names: of tensors.
+        cases: one or more sets of the graph's inputs.
+
+    Returns:
+        For each case, name -> array, float16 ones as float32; names that the engine does not give
+        are missing.
+
+    Raises:
+        DeviceError: TensorRT or the GPU failed.
+        NotSupportedError: an input is larger than the engine was built for.
+    """
+    # The sizes of tensors from inside are known when the inputs' are.
+    further = [{"name": name, "shape": ()} for name in inside]
+    io = engine.io(record["inputs"], [*record["outputs"], *further])
+    return [_run_once(engine, io, device, case, set(names)) for case in cases]
+
+
+def _run_once(
+    engine: Engine, io: GraphIO, device: Device, case: Arrays, wanted: set[str]
+) -> Values:
+    inputs = {spec.name: np.ascontiguousarray(case[spec.name]) for spec in io.inputs}
+    found: Values = {name: array for name, array in inputs.items() if name in wanted}
+    stream, scratch = Stream(), Scratch(device)
+    try:
+        plan = Plan(engine, io, device, stream, scratch, inputs, {})
+        try:
+            plan.run(inputs, {})
+            for spec in io.outputs:
+                if spec.name in wanted:
+                    array = plan.device_output(spec).copy()
+                    half = array.dtype == np.float16
+                    found[spec.name] = array.astype(np.float32) if half else array
+        finally:
+            plan.close()
+    finally:
+        scratch.close()
+        stream.close()
+    return found

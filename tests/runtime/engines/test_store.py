@@ -40,7 +40,7 @@ from samedge.runtime.engines.store import (
     move_engine,
     remove_engine,
 )
-from samedge.runtime.tensorrt.layer_report import Layer, LayerReport
+from samedge.runtime.tensorrt.layer_report import EngineLayer, LayerReport
 
 NVIDIA = NvidiaKey("encoder", "fp16", "a" * 64, "tensorrt", "10.3.0", 87, "Orin")
 PART = OpenVinoKey(
@@ -84,7 +84,9 @@ def files(folder: Path) -> list[str]:
 
 def test_what_is_saved_is_found(store: EngineStore, key: Key) -> None:
     assert reasons(store, key) == ()
-    report = LayerReport((Layer("conv", "gemm", ("int8",), ("float16",), ("a/Conv",)),), 7, None)
+    report = LayerReport(
+        (EngineLayer("conv", "gemm", ("int8",), ("float16",), ("a/Conv",)),), 7, None
+    )
     kept = store.save(key, DATA, {"workspace_mb": 3}, report)
     assert kept.path.read_bytes() == DATA  # plain, so that trtexec reads it
     engine = found(EngineStore(store.folders), key)

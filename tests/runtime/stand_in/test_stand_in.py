@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import samedge
-from samedge.runtime.gpu.driver import Device, DeviceMemory, Graph, PinnedArray, Stream
+from samedge.runtime.gpu.driver import CudaGraph, Device, DeviceMemory, PinnedArray, Stream
 from samedge.runtime.tensorrt.plan import Scratch
 from tests.runtime.stand_in.core import Violation
 from tests.runtime.stand_in.install import installed
@@ -50,7 +50,7 @@ def nothing(*_: Any) -> None:
     [
         (DeviceMemory, "free"),
         (PinnedArray, "free"),
-        (Graph, "close"),
+        (CudaGraph, "close"),
         (Stream, "close"),
         (Device, "close"),
         (Scratch, "close"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samedge.errors import DeviceError
-from samedge.runtime.tensorrt.layer_report import Layer, LayerReport
+from samedge.runtime.tensorrt.layer_report import EngineLayer, LayerReport
 
 
 def tensor(name: str, shape: str, dtype: str) -> str:
@@ -122,7 +122,7 @@ def test_from_the_inspector() -> None:
         activations=7,
     )
     assert report == LayerReport(
-        (Layer("fc", "gemm", ("float16",), ("float16",), ("a/MatMul", "a/Add")),), 7
+        (EngineLayer("fc", "gemm", ("float16",), ("float16",), ("a/MatMul", "a/Add")),), 7
     )
 
 

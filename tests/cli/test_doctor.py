@@ -12,8 +12,7 @@ import pytest
 
 from samedge.cli import doctor as doctor_module
 from samedge.cli import run
-from samedge.cli.doctor import _machine_rows, abilities, facts
-from samedge.cli.doctor_advice import advice
+from samedge.cli.doctor import _machine_rows, abilities, advice, facts
 from samedge.machine import facts as module
 from samedge.machine import memory
 from samedge.machine import nvidia as nvidia_module

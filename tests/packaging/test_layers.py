@@ -41,6 +41,15 @@ RANK = {unit: rank for rank, line in enumerate(LAYERS) for unit in line}
 # Named in a table of the runtime's and imported only when somebody asks for it by that name: what
 # needs more than a cart has.
 ON_REQUEST = {"samedge.export.half.emulation_backend"}
+# The rooms and modules of training, in the same way.
+TRAIN: tuple[tuple[str, ...], ...] = (
+    ("data", "recipes"),
+    ("evaluation", "official", "settings", "start", "trainable"),
+    ("loop",),
+    ("run",),
+    ("distill",),
+)
+
 # `samedge` itself offers the public names; test_light_import.py watches over what that loads.
 EXEMPT = {"samedge"}
 
@@ -135,6 +144,16 @@ def test_imports_point_down(module: str) -> None:
         if RANK[other] >= RANK[unit]:
             wrong.append(f"{path}:{line}: {unit} imports {target}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("module", [m for m in sorted(MODULES) if m.startswith("samedge.train.")])
+def test_imports_of_training_point_down(module: str) -> None:
+    rank = {room: number for number, line in enumerate(TRAIN) for room in line}
+    room = module.split(".")[2]
+    assert room in rank, f"{module}: a new room needs its place in TRAIN"
+    targets = {t for _, t in imports_of(MODULES[module]) if t.startswith("samedge.train.")}
+    wrong = [t for t in targets if (r := t.split(".")[2]) != room and rank[r] >= rank[room]]
+    assert not wrong, f"{module} imports {', '.join(sorted(wrong))}"
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))

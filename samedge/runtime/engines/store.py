@@ -87,6 +87,8 @@ class EngineStore:
         """The engine for `key`, checked against its record."""
         reasons = []
         for path in self._candidates(key):
+            if key.exact and not record_path(path).exists():
+                continue  # another process is writing it, or was stopped: the next one to save does
             try:
                 return _opened(path, key)
             except _NotUsable as error:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -167,7 +168,6 @@ def test_rtx_engines_fit_any_gpu_of_their_kind(store: EngineStore) -> None:
     [
         ("flip", "SHA-256 is not the one in its record"),
         ("empty", "cannot be read"),
-        ("no record", "has no record"),
         ("{", "is damaged"),
         ("[]", "is damaged"),
         ('{"schema": 2}', "is damaged"),
@@ -182,8 +182,6 @@ def test_damaged_engines_are_not_taken(
         path.write_bytes(b"Compiled engine")
     elif damage == "empty":
         path.write_bytes(b"")
-    elif damage == "no record":
-        record_path(path).unlink()
     elif damage == "old":
         about = {"sha256": found(store, key).record.sha256, "key": key.to_json()}
         record_path(path).write_text(json.dumps(about))
@@ -194,8 +192,41 @@ def test_damaged_engines_are_not_taken(
     assert path.name in note
     # What fits one key alone is of no use to anybody; an engine that was built is its owner's.
     assert path.exists() is not key.exact
-    assert record_path(path).exists() is (not key.exact and damage != "no record")
+    assert record_path(path).exists() is not key.exact
     assert ("thrown away" in note) is key.exact
+
+
+def test_an_engine_without_a_record_is_not_taken(store: EngineStore, key: Key) -> None:
+    """Another process may be about to write it."""
+    path = store.save(key, DATA).path
+    record_path(path).unlink()
+    told = reasons(store, key)
+    assert path.exists()
+    assert bool(told) is not key.exact
+    assert all("has no record" in why for why in told)
+    store.save(key, DATA)
+    found(store, key)
+
+
+def test_several_at_once(store: EngineStore, key: Key) -> None:
+    """What is found is whole, whoever writes at the same time."""
+    datas = [memoryview(bytes([number]) * 5000) for number in range(4)]
+    seen: list[bytes] = []
+
+    def work(data: memoryview) -> None:
+        for _ in range(5):
+            with suppress(OutputError):
+                store.save(key, data)
+            engine = store.find(key)
+            if isinstance(engine, StoredEngine):
+                seen.append(engine.file.array().tobytes())
+
+    with ThreadPoolExecutor(len(datas)) as pool:
+        list(pool.map(work, datas))
+    assert set(seen) <= {bytes(data) for data in datas}
+    store.save(key, DATA)
+    assert found(store, key).file.array().tobytes() == DATA
+    assert len(files(store.target)) == 2
 
 
 def test_engines_that_were_exchanged_are_found_out(store: EngineStore) -> None:

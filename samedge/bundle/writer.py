@@ -20,7 +20,7 @@ from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
 from samedge.errors import BundleError, OutputError, SamEdgeError
 from samedge.files.hashes import sha256_file
-from samedge.files.whole import is_disk_error, output_error
+from samedge.files.whole import is_disk_error, output_error, sync, sync_tree
 from samedge.files.work_folder import WorkFolder, move_into_place
 
 
@@ -139,11 +139,11 @@ class BundleWriter:
             if self._zip:
                 result = self._work.path / "bundle.zip"
                 write_zip(self._folder, names, result)
-            _flush(result)
+            sync_tree(result)
             opened = Bundle.open(result)  # a zip needs room in the cache: find out before it moves
             self._check_target()
             move_into_place(result, self.path, self._work.path / "old")
-            _sync(self.path.absolute().parent)
+            sync(self.path.absolute().parent)
         except OSError as error:
             raise output_error(error, self.path) from error
         return Bundle(self.path, opened.root if self._zip else self.path, opened.manifest)
@@ -216,18 +216,3 @@ def _check_privacy(manifest: dict[str, Any], target: Path) -> None:
                 f"the manifest would tell a path of this machine: {text[:80]!r}; store file "
                 "names without folders"
             )
-
-
-def _flush(path: Path) -> None:
-    """Ask the system to put a file, or a folder and all in it, on the disk now."""
-    for inner in path.rglob("*") if path.is_dir() else ():
-        _sync(inner)
-    _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -95,6 +95,26 @@ class _DraftFile:
         """Nothing is held back."""
 
 
+def sync(path: Path) -> None:
+    """Put a file, or the names in a folder, on the disk now.
+
+    Raises:
+        OSError: as the operating system reports it.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """Put a file, or a folder and all in it, on the disk now; errors as `sync`."""
+    for inner in path.rglob("*") if path.is_dir() else ():
+        sync(inner)
+    sync(path)
+
+
 @contextmanager
 def whole_path(path: Path, kept: str = "") -> Iterator[Path]:
     """For libraries that open files by name: a hidden sibling of `path`, which takes that name when

@@ -73,7 +73,7 @@ def test_leaving_without_commit_leaves_nothing(target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["sha256_file", "_flush", "move_into_place", "write_zip", "dump_manifest"]
+    "step", ["sha256_file", "sync_tree", "move_into_place", "write_zip", "dump_manifest"]
 )
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize(

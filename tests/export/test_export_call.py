@@ -301,7 +301,7 @@ def disk_full(*_args: Any, **_kwargs: Any) -> None:
     ("module", "name"),
     [
         (onnx_file, "save"),
-        (writer_module, "_flush"),
+        (writer_module, "sync_tree"),
         (writer_module, "move_into_place"),
         (Path, "write_bytes"),
     ],

@@ -124,6 +124,7 @@ def _name(node: ast.expr) -> str:
 # What `samedge` offers lazily -> where it lives.
 PUBLIC = {
     "samedge.load": "samedge.runtime",
+    "samedge.segment": "samedge.stream",
     "samedge.open_checkpoint": "samedge.checkpoint",
     "samedge.SamEdgeError": "samedge.errors",
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from samedge._optional import require
 from samedge.errors import NotSupportedError, SourceError
 from samedge.sources.dicom.pixels import PixelMap
-from samedge.sources.dicom.planes import distance, heights, lift, places
+from samedge.sources.dicom.planes import distance, frame_places, heights, lift_shared_tags
 from samedge.sources.dicom.region import region_and_spacing
 from samedge.sources.dicom.times import frame_times, rate
 from samedge.sources.foreign import damaged, quiet_pydicom
@@ -68,7 +68,7 @@ class DicomSource(Source):
                 f"{self.name} is a DICOM file with {kind}; expected an image or a cine loop"
             )
         decoder_of(header, self.name)
-        lift(header, self.name, self.warn)
+        lift_shared_tags(header, self.name, self.warn)
         height, width = int(header.Rows), int(header.Columns)
         check_size(self.name, height, width)
         self.size = (height, width)
@@ -93,7 +93,7 @@ class DicomSource(Source):
 
         Frames that run to and fro, as phases and echoes do, stay a loop.
         """
-        found = places(header)
+        found = frame_places(header)
         along = heights(found, self.name) if len(found) == self.total else None
         steps = np.diff(along) if along is not None else np.zeros(1)
         self.is_stack = bool((steps > 0).all() or (steps < 0).all())

@@ -147,7 +147,7 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
-def lift(header: Any, name: str, warn: Warn) -> None:
+def lift_shared_tags(header: Any, name: str, warn: Warn) -> None:
     """Copy what is the same for all frames to the top level of `header`, where readers look.
 
     Raises:
@@ -170,7 +170,7 @@ def _differ(tag: str, name: str, warn: Warn) -> None:
     warn(f"{name}: the frames differ in {tag}; that of the first is used for all")
 
 
-def places(header: Any) -> list[Place]:
+def frame_places(header: Any) -> list[Place]:
     """Where each frame lies; empty if the file does not say."""
     positions = _values(header, "PlanePositionSequence", "ImagePositionPatient")
     directions = _values(header, "PlaneOrientationSequence", "ImageOrientationPatient")

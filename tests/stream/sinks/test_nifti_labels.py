@@ -9,8 +9,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from samedge.sources.nifti_layout import NiftiLayout
 from samedge.sources.opening import open_source
@@ -46,21 +44,6 @@ def test_labels_land_where_the_bright_voxels_are(
     np.testing.assert_array_equal(labels.affine, source.affine)
     for field in ("pixdim", "qform_code", "sform_code", "quatern_b", "srow_x", "xyzt_units"):
         np.testing.assert_array_equal(labels.header[field], source.header[field])
-
-
-@given(
-    st.lists(st.integers(1, 5), min_size=2, max_size=3),
-    st.integers(0, 2),
-    st.integers(0, 2),
-)
-def test_there_and_back(lengths: list[int], trailing: int, axis: int) -> None:
-    """Whatever the shape: `array` undoes `slices`."""
-    shape = tuple(lengths) + (1,) * (trailing if len(lengths) == 3 else 0)
-    layout = NiftiLayout(None, shape, axis)
-    array = np.arange(int(np.prod(shape))).reshape(shape)
-    slices = layout.slices(array)
-    assert slices.shape == layout.frames
-    np.testing.assert_array_equal(layout.array(np.ascontiguousarray(slices)), array)
 
 
 def test_trailing_axes_stay(nifti: Nifti, tmp_path: Path) -> None:

@@ -1,20 +1,13 @@
-"""Overlays, contact sheets, PNG files."""
+"""Masks and prompts over frames, and captions below."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.drawing.contact_sheet import Cell, contact_sheet, round_up
 from samedge.drawing.overlay import Line, add_caption, display_scale, draw_overlay
-from samedge.drawing.png import write_png
-from samedge.drawing.text import fit_height, grouped, text_width
 from samedge.prompts.plan import PromptPlan
 
 
@@ -58,51 +51,6 @@ def test_any_size_with_points_boxes_and_captions(size: tuple[int, int]) -> None:
     captioned = add_caption(picture, [Line("score 0.93   area 12 345 px", "12 ms", (1, 2, 3))] * 3)
     assert captioned.shape[1:] == picture.shape[1:]
     assert (captioned[: picture.shape[0]] == picture).all()
-
-
-@given(st.text("abc 0123", min_size=1, max_size=60), st.floats(20, 500))
-def test_text_is_made_to_fit(text: str, room: float) -> None:
-    height = fit_height(text, 16, room)
-    assert height == 5.0 or text_width(text, height) <= room + 3
-
-
-def test_grouped_digits() -> None:
-    assert [grouped(v) for v in (0, 999, 1234.4, 1234567)] == ["0", "999", "1 234", "1 234 567"]
-
-
-@given(st.floats(1e-6, 1e9))
-def test_axis_ends_are_round_and_high_enough(value: float) -> None:
-    top = round_up(value)
-    assert value * (1 - 1e-9) <= top <= value * 2.01
-
-
-@pytest.mark.parametrize("count", [1, 3, 12])
-def test_contact_sheets(count: int) -> None:
-    cells = [
-        Cell(np.full((300, 400, 3), 200, np.uint8), f"frame {i}", "area") for i in range(count)
-    ]
-    sheet = contact_sheet(cells, "a.dcm", "30 frames", [[1.0, 5.0]] * 7, "mm2", "a notice")
-    assert sheet.shape[1] == 1600
-    assert (sheet == 200).all(axis=2).sum() > count * 300 * 100
-
-
-@pytest.mark.parametrize("count", [1, 40])
-def test_legends_take_the_rows_they_need(count: int) -> None:
-    cells = [Cell(np.full((300, 400, 3), 200, np.uint8), "slice 1")]
-    legend = [(f"structure {i}", (250, 1, i)) for i in range(count)]
-    plain = contact_sheet(cells, "a.nii.gz")
-    sheet = contact_sheet(cells, "a.nii.gz", legend=legend, step="slice")
-    assert sheet.shape[0] - plain.shape[0] == 8 + 24 * (1 if count == 1 else 4)
-    for _, colour in legend:
-        assert (sheet == colour).all(axis=2).any()
-
-
-def test_png_files_are_rgb(tmp_path: Path) -> None:
-    picture = np.zeros((20, 30, 3), np.uint8)
-    picture[..., 0] = 200
-    write_png(tmp_path / "a.png", picture)
-    assert cv2.imread(str(tmp_path / "a.png"))[0, 0].tolist() == [0, 0, 200]
-    assert os.listdir(tmp_path) == ["a.png"]
 
 
 def test_a_mask_of_specks_is_filled_but_not_outlined() -> None:

@@ -131,7 +131,7 @@ class _H264:
         self._av = av
         # The index goes to the front, so that a browser can start before it has the whole file.
         self._container: Any = av.open(
-            str(path), "w", format="mp4", options={"movflags": "+faststart"}
+            f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"}
         )
         self._stream: Any = self._container.add_stream(
             ENCODER, rate=Fraction(rate).limit_denominator(1001)

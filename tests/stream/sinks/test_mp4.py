@@ -47,6 +47,12 @@ def test_mp4_comes_back(tmp_path: Path) -> None:
     assert data.index(b"moov") < data.index(b"mdat")  # a browser can start at once
 
 
+def test_a_name_that_looks_like_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video(Path("tcp:a.mp4"), [np.zeros((32, 32, 3), np.uint8)])
+    assert os.listdir(tmp_path) == ["tcp:a.mp4"]
+
+
 def test_an_error_inside_leaves_no_video(tmp_path: Path) -> None:
     def pictures() -> Iterator[np.ndarray]:
         yield np.zeros((32, 32, 3), np.uint8)

@@ -19,7 +19,8 @@ from samedge.errors import MissingDependencyError
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.buffers import FrameBuffers
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
+from samedge.runtime.openvino.engine import OpenVinoEngine
 from samedge.runtime.precision import runnable
 
 
@@ -39,13 +40,13 @@ class Contenders:
         self.calls: dict[str, Contender] = {}
         self.precisions: dict[str, str] = {}
         self.yardstick: dict[str, str] = {}
-        slower = OpenVinoBackend.slower_than_float32()
-        self.worth = [p for p in OpenVinoBackend.precisions() if p not in slower]
+        slower = OPENVINO.slower_than_float32()
+        self.worth = [p for p in OPENVINO.precisions() if p not in slower]
         self.native = tuple(p for p in self.worth if p != "int8")
         self.device = ""
         self._model, self._work, self._threads = model, work, threads
         self._results: dict[str, Callable[[], NDArray[np.float32]]] = {}
-        self._engines: list[OpenVinoBackend] = []
+        self._engines: list[OpenVinoEngine] = []
         family, config = model.family, model.config
         side = config.img_size
         self._frame = np.random.default_rng(1).integers(0, 256, (side, side), dtype=np.uint8)
@@ -87,7 +88,7 @@ class Contenders:
             if not quantised.exists():
                 with_int8(bundle, [self._frame], quantised, self._threads)
             path, bundle = quantised, Bundle.open(quantised)
-        for precision in (p for p in runnable(bundle, OpenVinoBackend) if p in self.worth):
+        for precision in (p for p in runnable(bundle, OPENVINO) if p in self.worth):
             name = f"samedge, OpenVINO {precision}"
             self._add_bundle(name, bundle, precision)
             if precision in self.native:
@@ -147,14 +148,14 @@ class Contenders:
 
     def _add_bundle(self, name: str, bundle: Bundle, precision: str) -> None:
         options = LoadOptions(precision, self._threads, cache=False)
-        engine = OpenVinoBackend.load(bundle, "encoder", options)
+        engine = OPENVINO.open_graph(bundle, "encoder", options)
         self._engines.append(engine)
-        self.device = engine.device_name
+        self.device = OPENVINO.device_name(options.device)
         variant = bundle.manifest["variant"]
         buffers = FrameBuffers.for_frame(
             bundle.family,
             self._frame[:, :, None],
-            None,
+            (0, 0, *self._frame.shape[::-1]),
             variant["input_size"],
             variant["low_res"],
             engine.io,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import SourceError
 from samedge.families import Family
-from samedge.runtime.result import STAGES
+from samedge.runtime.result import Timing
 
 if TYPE_CHECKING:
     from samedge.runtime.session import Session
@@ -63,7 +63,7 @@ def send(session: Session, clip: Footage, index: int) -> dict[str, float]:
     if family.slices == 1:
         return dict(session.segment(pixels, **prompts, crop=clip.crop).timing_ms)
     results = session.segment_slices(pixels, [prompts] * family.slices, crop=clip.crop)
-    return {stage: sum(result.timing_ms[stage] for result in results) for stage in STAGES}
+    return dict(Timing.summed(result.timing_ms for result in results))
 
 
 def footage(source: Any = None) -> Footage:

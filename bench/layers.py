@@ -22,7 +22,7 @@ from samedge.bench.report import table
 from samedge.bundle import Bundle
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.buffers import FrameBuffers
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
 
 Row = tuple[str, str, str, str, float]
 
@@ -30,11 +30,16 @@ Row = tuple[str, str, str, str, float]
 def profile_encoder(bundle: Bundle, precision: str, threads: int, runs: int = 5) -> list[Row]:
     """Median milliseconds of each layer: (part, name, type, kernel, ms), slowest first."""
     options = LoadOptions(precision, threads, cache=False, profile=True)
-    engine = OpenVinoBackend.load(bundle, "encoder", options)
+    engine = OPENVINO.open_graph(bundle, "encoder", options)
     family, variant = bundle.family, bundle.manifest["variant"]
     pixels = footage().pixels(0, family)[..., None]
     buffers = FrameBuffers.for_frame(
-        family, pixels, None, variant["input_size"], variant["low_res"], engine.io
+        family,
+        pixels,
+        (0, 0, *pixels.shape[1::-1]),
+        variant["input_size"],
+        variant["low_res"],
+        engine.io,
     )
     np.copyto(buffers.frame, pixels)
     shape = tuple(int(n) for n in engine.io.output("image_embedding").shape)

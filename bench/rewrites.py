@@ -58,10 +58,11 @@ def _contender(
 ) -> Contender:
     """The encoder after the first `number` rewrites, compiled as a session would."""
     from samedge.runtime.openvino import compile as compiling
+    from samedge.runtime.openvino.backend import GRAPHS
     from samedge.runtime.openvino.rewrites.dense import steps
     from samedge.runtime.precision import graph_key
 
-    file = graph_key(bundle.manifest, "openvino", "encoder", precision)
+    file = graph_key(bundle.manifest, "openvino", "encoder", precision, GRAPHS)
     model = compiling.read_model(bundle.graph("encoder", file))
     _, encoder = compiling.split_encoder(model)
     for rewrite in steps(precision)[:number]:

@@ -17,7 +17,7 @@ from samedge.export.int8.calibration_data import CalibrationData, choose_frames
 from samedge.export.origin_bundle import FromBundle, Origin
 from samedge.machine.needs import GATE
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.parity.verify import verify
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _quantise(
     entry["int8"] = write_graph(writer, made.graph, "encoder", "int8")
     manifest["calibration"] = made.record
     writer.add_bytes(REPORT, made.page.encode())
-    if "int8" not in OpenVinoBackend.precisions():
+    if "int8" not in OPENVINO.precisions():
         return None if made.passed else _int8_failed(writer, manifest, made, None)
     progress(Step("parity gate: INT8"))
     row = verify(writer.draft(manifest), "openvino", "int8", cache=False)[0]

@@ -14,12 +14,12 @@ from samedge.errors import NotSupportedError
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.half.emulation import emulated
 from samedge.export.half.graph_session import FileBackend
-from samedge.runtime.backend import Arrays, LoadOptions
+from samedge.runtime.backend import Arrays, Backend, Engines, InnerTensors, LoadOptions
 from samedge.runtime.openvino.runner import GraphRunner
 from samedge.runtime.precision import graph_key
 
 
-class EmulationBackend(FileBackend):
+class EmulationBackend(Backend):
     """A bundle's fp16 graphs as a GPU would compute them; see `samedge.export.half.emulation`.
 
     Several times slower than float32. It tells what half precision does to masks before there is a
@@ -28,32 +28,41 @@ class EmulationBackend(FileBackend):
 
     name = "emulation"
 
-    @classmethod
-    def precisions(cls) -> tuple[str, ...]:
+    def unavailable(self) -> str | None:
+        """None: it runs where the module can be imported."""
+        return None
+
+    def precisions(self) -> tuple[str, ...]:
         """Half precision only."""
         return ("fp16",)
 
-    @classmethod
-    def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> EmulationBackend:
-        """Compile the emulation of `graph`.
+    def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
+        """Compile the emulation of both graphs.
 
         Raises:
             NotSupportedError: another precision, or the bundle has no fp16 graphs.
         """
         with tempfile.TemporaryDirectory(prefix="samedge-emulation-") as folder:
-            path = _write(bundle, graph, options, Path(folder), ())
-            return cls(bundle, graph, path, options, None)
+            files = {
+                graph: _write(bundle, graph, options, Path(folder), ())
+                for graph in ("encoder", "decoder")
+            }
+            return FileBackend(self.name, files).open(bundle, options)
 
-    @classmethod
+    @property
+    def inner(self) -> InnerTensors:
+        """The emulation's graphs give out tensors by their names."""
+        return self
+
     def named_outputs(
-        cls,
+        self,
         bundle: Bundle,
         graph: str,
         options: LoadOptions,
         names: Sequence[str],
         cases: Sequence[Arrays],
     ) -> list[dict[str, NDArray[Any]]]:
-        """Tensors from inside `graph`; see `samedge.runtime.backend.NamesTensors`."""
+        """Tensors from inside `graph`; see `samedge.runtime.backend.InnerTensors`."""
         with tempfile.TemporaryDirectory(prefix="samedge-emulation-") as folder:
             path = _write(bundle, graph, options, Path(folder), names)
             runner = GraphRunner(path, options.threads)
@@ -67,15 +76,18 @@ class EmulationBackend(FileBackend):
                 runner.close()
 
 
+EMULATION = EmulationBackend()
+
+
 def _write(
     bundle: Bundle, graph: str, options: LoadOptions, folder: Path, names: Sequence[str]
 ) -> Path:
-    if options.precision not in EmulationBackend.precisions():
+    if options.precision not in EMULATION.precisions():
         raise NotSupportedError(
             f"the emulation backend has half precision only, not '{options.precision}'; "
             "use --precision fp16"
         )
-    key = graph_key(bundle.manifest, EmulationBackend.name, graph, options.precision)
+    key = graph_key(bundle.manifest, EMULATION.name, graph, options.precision)
     made = emulated(OnnxGraph.read(bundle.graph(graph, key)))
     ends = {value.name for value in made.outputs}
     there = {value for node in made.nodes for value in node.output} - ends

@@ -15,10 +15,12 @@ from samedge.errors import DeviceError
 from samedge.runtime.backend import (
     Arrays,
     Backend,
+    Engine,
+    Engines,
     GraphIO,
-    HostMemory,
     LoadOptions,
     TensorSpec,
+    both_graphs,
 )
 from samedge.runtime.openvino.runner import GraphRunner
 from samedge.runtime.session import Session
@@ -43,57 +45,75 @@ def graph_session(
         name: likewise, of the backend.
         watch: gets all outputs of every run.
     """
-
-    class Files(FileBackend):
-        @classmethod
-        def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> Backend:
-            return cls(bundle, graph, files[graph], options, watch)
-
-    Files.name = name
-    return Session(bundle, Files, LoadOptions(precision=precision), "")
+    options = LoadOptions(precision=precision)
+    return Session(bundle, FileBackend(name, files, watch), options, "")
 
 
-class FileBackend(HostMemory):
-    """One file; see `samedge.runtime.backend.Backend`."""
+class FileBackend(Backend):
+    """ONNX files in float32 on the CPU, whatever a bundle's own graphs are.
 
-    name = ""
-    device_name = "CPU"
+    Args:
+        name: what `describe` is to say.
+        files: "encoder" and "decoder".
+        watch: gets all outputs of every run.
+    """
+
+    def __init__(self, name: str, files: Mapping[str, Path], watch: Watch | None = None) -> None:
+        self.name = name
+        self._files, self._watch = files, watch
+
+    def unavailable(self) -> str | None:
+        """None: it runs where samedge does."""
+        return None
+
+    def precisions(self) -> tuple[str, ...]:
+        """None: the files say what is computed."""
+        return ()
+
+    def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
+        """Compile both files."""
+        encoder, decoder = both_graphs(
+            lambda graph: FileEngine(bundle, graph, self._files[graph], self._watch)
+        )
+        return Engines(encoder, decoder, "CPU")
+
+
+class FileEngine(Engine):
+    """One file; see `samedge.runtime.backend.Engine`.
+
+    Args:
+        bundle: says which inputs and outputs the graph has.
+        graph: "encoder" or "decoder".
+        path: of the ONNX file.
+        watch: gets all outputs of every run.
+        threads: for inference; default: the physical cores.
+    """
 
     def __init__(
-        self, bundle: Bundle, graph: str, path: Path, options: LoadOptions, watch: Watch | None
+        self,
+        bundle: Bundle,
+        graph: str,
+        path: Path,
+        watch: Watch | None = None,
+        threads: int | None = None,
     ) -> None:
-        self.precision = options.precision
         self._graph, self._watch = graph, watch
-        self._runner: GraphRunner | None = GraphRunner(path)
+        self._runner: GraphRunner | None = GraphRunner(path, threads)
         record = next(iter(bundle.manifest["graphs"][graph].values()))
         sides = (record["inputs"], record["outputs"])
         specs = [
             tuple(TensorSpec(e["name"], e["dtype"], tuple(e["shape"])) for e in side)
             for side in sides
         ]
-        self.io = GraphIO(*specs)
-
-    @classmethod
-    def unavailable(cls) -> str | None:
-        return None
-
-    @classmethod
-    def precisions(cls) -> tuple[str, ...]:
-        return ()
-
-    @classmethod
-    def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> Backend:
-        raise NotImplementedError
+        self._io = GraphIO(*specs)
 
     @property
-    def stage_ms(self) -> Mapping[str, float]:
-        return {}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return ()
+    def io(self) -> GraphIO:
+        """Inputs and outputs, as the bundle has them."""
+        return self._io
 
     def run(self, inputs: Arrays, outputs: Arrays) -> None:
+        """Compute `outputs` in place from `inputs`."""
         if self._runner is None:
             raise DeviceError("this engine is closed")
         values = self._runner.run(inputs)
@@ -103,6 +123,7 @@ class FileBackend(HostMemory):
             self._watch(self._graph, values)
 
     def close(self) -> None:
+        """Free the engine. Calling it twice is harmless."""
         if self._runner is not None:
             self._runner.close()
         self._runner = None

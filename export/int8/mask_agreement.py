@@ -21,8 +21,8 @@ from samedge.bundle import Bundle
 from samedge.export.graphs.model import OnnxGraph
 from samedge.families import Family
 from samedge.geometry.mask_values import dice
-from samedge.runtime.backend import Backend, LoadOptions
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.backend import Backend, Engines, LoadOptions, both_graphs
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.compile import (
     CUT,
     DEVICE,
@@ -32,6 +32,7 @@ from samedge.runtime.openvino.compile import (
     read_model,
     split_encoder,
 )
+from samedge.runtime.openvino.engine import OpenVinoEngine
 from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
 from samedge.runtime.session import Session
 
@@ -90,7 +91,7 @@ class MaskAgreement:
     def __init__(self, bundle: Bundle, frames: Sequence[NDArray[Any]], threads: int) -> None:
         self._bundle, self._threads = bundle, threads
         options = LoadOptions("fp32", threads, cache=False)
-        session = Session(bundle, OpenVinoBackend, options, "reference")
+        session = Session(bundle, OPENVINO, options, "reference")
         try:
             self._questions = [*_own(bundle, session), *_tried(bundle.family, session, frames)]
         finally:
@@ -108,7 +109,7 @@ class MaskAgreement:
 
     def compare_network(self, preprocess: ov.Model, encoder: ov.Model, precision: str) -> Agreement:
         """The same for the two parts of an encoder, whoever quantised the second."""
-        backend = _backend({"preprocess": preprocess, "encoder": encoder}, precision)
+        backend = _Candidate({"preprocess": preprocess, "encoder": encoder}, precision)
         options = LoadOptions("fp32", self._threads, cache=False)
         session = Session(self._bundle, backend, options, "candidate")
         try:
@@ -192,24 +193,38 @@ def _of_slice(prompts: dict[str, Any], index: int, count: int) -> dict[str, Any]
     return part
 
 
-def _backend(parts: dict[str, ov.Model], precision: str) -> type[Backend]:
-    """OpenVINO with `parts` in place of the bundle's encoder."""
+class _Candidate(Backend):
+    """OpenVINO with `parts` in place of a bundle's encoder; what is not INT8 in them runs in
+    `precision`, or in float32 where this CPU has no such type."""
 
-    class Candidate(OpenVinoBackend):
-        @classmethod
-        def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> OpenVinoBackend:
-            if graph != "encoder":
-                return OpenVinoBackend.load(bundle, graph, options)
-            hints = {"preprocess": "fp32", "encoder": "fp32"}
-            if precision in cls.precisions():
-                hints["encoder"] = precision
-            made = {
-                name: core().compile_model(model, DEVICE, engine_config(hints[name], options))
-                for name, model in parts.items()
-            }
-            record = bundle.manifest["graphs"]["encoder"]["fp32"]
-            names = {entry["name"] for entry in (*record["inputs"], *record["outputs"])} | {CUT}
-            compiled = {name: Compiled(model, None, False) for name, model in made.items()}
-            return OpenVinoBackend(compiled, frozenset(names), [], "int8", DEVICE)
+    name = OPENVINO.name
+    graphs = OPENVINO.graphs
 
-    return Candidate
+    def __init__(self, parts: dict[str, ov.Model], precision: str) -> None:
+        self._parts = parts
+        self._rest = precision if precision in OPENVINO.precisions() else "fp32"
+
+    def unavailable(self) -> str | None:
+        return OPENVINO.unavailable()
+
+    def precisions(self) -> tuple[str, ...]:
+        return OPENVINO.precisions()
+
+    def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
+        def load(graph: str) -> OpenVinoEngine:
+            if graph == "encoder":
+                return self._encoder(bundle, options)
+            return OPENVINO.open_graph(bundle, graph, options)
+
+        return Engines(*both_graphs(load), DEVICE)
+
+    def _encoder(self, bundle: Bundle, options: LoadOptions) -> OpenVinoEngine:
+        precisions = {"preprocess": "fp32", "encoder": self._rest}
+        made = {
+            name: core().compile_model(model, DEVICE, engine_config(precisions[name], options))
+            for name, model in self._parts.items()
+        }
+        record = bundle.manifest["graphs"]["encoder"]["fp32"]
+        names = {entry["name"] for entry in (*record["inputs"], *record["outputs"])} | {CUT}
+        compiled = {name: Compiled(model, None, False) for name, model in made.items()}
+        return OpenVinoEngine(compiled, frozenset(names))

@@ -83,16 +83,16 @@ def _failure(bundle: Path, rows: list[dict[str, Any]], located: bool) -> str:
 def _locate(printer: Printer, path: Path, row: dict[str, Any]) -> list[Drift]:
     from samedge.bundle import Bundle
     from samedge.machine.cpu import physical_cores
-    from samedge.runtime.backend import backend_class
+    from samedge.runtime.choice import named_backend
     from samedge.runtime.parity.drift import locate
 
     def tell(step: Step, /) -> None:
         if printer.progress_wanted:
             write(sys.stderr, f"comparing {row['precision']} {step}\n")
 
-    cls = backend_class(row["backend"])
+    backend = named_backend(row["backend"])
     opened, threads = Bundle.open(path), physical_cores()
-    return locate(opened, cls, row["precision"], threads, 0, tell, thorough=not row["passed"])
+    return locate(opened, backend, row["precision"], threads, 0, tell, thorough=not row["passed"])
 
 
 def _print(printer: Printer, drift: Drift) -> None:

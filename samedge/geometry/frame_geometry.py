@@ -138,16 +138,17 @@ def frame_geometry(
     Raises:
         FrameError: the size or the crop cannot be served; the message says why.
     """
-    height, width = _side(height, "height"), _side(width, "width")
+    inside = checked_crop(crop, height, width)
     size = family.input_size if input_size is None else input_size
     logits = size // family.stride * LOW_RES_PER_TOKEN if low_res is None else low_res
-    return _build(family, height, width, checked_crop(crop, height, width), size, logits)
+    return geometry_of_crop(family, index(height), index(width), inside, size, logits)
 
 
 @lru_cache(maxsize=4)
-def _build(
+def geometry_of_crop(
     family: Family, height: int, width: int, crop: Crop, size: int, low_res: int
 ) -> FrameGeometry:
+    """`frame_geometry` for a crop that `checked_crop` gave for these frames, and given sizes."""
     x0, y0, x1, y1 = crop
     valid_h, valid_w = valid_size(family, y1 - y0, x1 - x0, size)
     # Two squares that keep their ratio to the network input.
@@ -257,9 +258,14 @@ def _side(value: Any, name: str) -> int:
 def checked_crop(crop: Any, height: int, width: int) -> Crop:
     """A crop as four ints inside the frame; the whole frame for None.
 
+    Args:
+        crop: (x0, y0, x1, y1) in whole frame px, or None.
+        height, width: of the frame, in px.
+
     Raises:
-        FrameError: it is no crop of such a frame.
+        FrameError: no frame of this size can be served, or it has no such crop.
     """
+    height, width = _side(height, "height"), _side(width, "width")
     if crop is None:
         return 0, 0, width, height
     try:

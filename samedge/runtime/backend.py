@@ -1,29 +1,38 @@
-"""What every inference engine has to offer, and the choice between them.
+"""What every inference engine has to offer: two protocols, and the values that they exchange.
 
-A backend is one engine running one graph of a bundle. `auto` takes the first backend that works
-on this machine and says which and why; a backend that was asked for by name and is not there is an
-error with the remedy, never a fallback to something slower.
+A `Backend` is what a machine can do with one library: whether it runs here, which precisions it
+computes, and how a bundle is opened. What it opens are two `Engine`s, the encoder and the decoder,
+each one loaded graph. `samedge.runtime.choice` knows which backends there are.
+
+Subclass the protocols: what most backends have in common stands in their methods as the default.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.errors import NotSupportedError
 from samedge.progress import Progress, silent
-from samedge.runtime.frames import on_gpu_error
+from samedge.runtime.frames import CudaArray, FrameLike
 
 Arrays = Mapping[str, NDArray[Any]]
 HINTS = ("latency", "throughput")
+
+# Precision -> graph -> keys of the manifest's entries that serve it, best first. "int8" is the
+# encoder's alone: the decoder is never quantised.
+GraphKeys = Mapping[str, Mapping[str, tuple[str, ...]]]
+# Of engines that compute what the graph says.
+STRONGLY_TYPED: GraphKeys = {
+    "fp32": {"encoder": ("fp32",), "decoder": ("fp32",)},
+    "fp16": {"encoder": ("fp16",), "decoder": ("fp16",)},
+    "int8": {"encoder": ("int8",), "decoder": ("fp16",)},
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class GraphIO:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to load a graph.
+    """How to open a bundle.
 
     Attributes:
         precision: "fp32", "bf16", "fp16" or "int8".
@@ -69,7 +78,6 @@ class LoadOptions:
             possible over several sessions, which share the engine.
         engines: folders of engines to take instead of the bundle's and the cache's (NVIDIA).
         progress: told how far the build of an engine is.
-        shared: what the engines of one session have in common (a CUDA stream); a backend's own.
     """
 
     precision: str = "fp32"
@@ -80,42 +88,52 @@ class LoadOptions:
     hint: str = "latency"
     engines: tuple[Path, ...] = ()
     progress: Progress = field(default=silent, compare=False)
-    shared: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
-class Backend(Protocol):
-    """One engine with one graph of a bundle loaded."""
+class GpuArray(CudaArray, Protocol):
+    """An array in a GPU's memory: for others by `__cuda_array_interface__` and DLPack, and by
+    these, which numpy's arrays have as well."""
 
-    name: str
-    precision: str
-    device_name: str
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
 
-    @classmethod
-    def unavailable(cls) -> str | None:
-        """Why this backend cannot run here, with the remedy; None if it can."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Its element type."""
 
-    @classmethod
-    def precisions(cls) -> tuple[str, ...]:
-        """Precisions this machine computes natively, best known first."""
+    def __getitem__(self, part: slice, /) -> GpuArray:
+        """Some of the first axis, without a copy."""
 
-    @classmethod
-    def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> Backend:
-        """Load `graph` ("encoder" or "decoder") of `bundle`; its file's hash is checked first."""
+    def copy(self) -> NDArray[Any]:
+        """A copy in the CPU's memory."""
+
+    def __dlpack__(self, *, stream: int | None = None) -> Any:
+        """A capsule of DLPack."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """DLPack's type of the device, and its number."""
+
+
+class Engine(Protocol):
+    """One graph of a bundle, loaded."""
 
     @property
     def io(self) -> GraphIO:
-        """Inputs and outputs of the loaded graph."""
+        """Inputs and outputs of the graph."""
 
     @property
     def stage_ms(self) -> Mapping[str, float]:
-        """Milliseconds of each part of the last run, where the backend runs a graph in parts."""
+        """Milliseconds of each part of the last run, if the engine runs its graph in parts."""
+        return {}
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What happened while loading that a user should know (a damaged cache, for example)."""
+        return ()
 
-    def run(self, inputs: Arrays, outputs: Arrays) -> None:
-        """Compute `outputs` in place from `inputs`.
+    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Compute `outputs` in place from `inputs`: numpy arrays, or what `buffer` gave.
 
         Arrays are used where they lie, without a copy, and kept referenced until another array
         takes their place: hand in the same array object again and nothing is set up anew. The
@@ -123,16 +141,25 @@ class Backend(Protocol):
         engine may copy each of them once.
 
         Raises:
-            DeviceError: the engine failed, or its result does not have the shape of the array.
+            DeviceError: the engine failed, is closed, or its result does not have the shape of the
+                array.
         """
 
-    def buffer(self, name: str) -> Any:
-        """Memory for the output `name`, which has a fixed shape, where this backend likes it best:
-        a numpy array, or a `DeviceArray`. `run` of any backend of the session takes it; it has
-        `shape`, `copy()` (to numpy), and slices of its first axis."""
+    def buffer(self, name: str) -> NDArray[Any] | GpuArray:
+        """Memory for the output `name`, which has a fixed shape, where this engine likes it best.
+        `run` of the other engine takes it as well."""
+        spec = self.io.output(name)
+        return np.zeros(tuple(int(side) for side in spec.shape), spec.dtype)
 
-    def device_frame(self, frame: Any, deep: bool) -> Any:
-        """A frame that lies on a GPU as [H, W, C], for `run`.
+    def close(self) -> None:
+        """Free the engine. Calling it twice is harmless."""
+
+
+class GpuMemory(Protocol):
+    """Frames and answers that stay on the GPU on which the engines of a session run."""
+
+    def frame(self, frame: FrameLike, deep: bool) -> GpuArray:
+        """A frame that lies on a GPU as [H, W, C], uint8 or uint16.
 
         Args:
             frame: has `__cuda_array_interface__` or lies on a DLPack device that is no CPU.
@@ -140,50 +167,69 @@ class Backend(Protocol):
 
         Raises:
             FrameError: wrong dtype, shape or layout.
-            NotSupportedError: this backend cannot read it there.
+            NotSupportedError: it lies on another GPU.
         """
 
-    def device_output(self, name: str) -> Any:
-        """The output `name` of the last run as a `DeviceArray`, valid until the next run.
+    def encoder_input(self, pixels: GpuArray) -> GpuArray:
+        """A frame of `frame` as the encoder's input: uint8 [H, W, C], 16-bit levels in 2 bytes."""
+
+    def output(self, name: str) -> GpuArray:
+        """The decoder's output `name` of the last run, valid until the next.
 
         Raises:
-            NotSupportedError: this backend's results lie in the CPU's memory.
+            DeviceError: nothing was run yet.
         """
 
+
+def _nothing() -> None:
+    """Nothing is shared."""
+
+
+@dataclass(frozen=True, eq=False)
+class Engines:
+    """What a backend opens for one session.
+
+    Attributes:
+        encoder, decoder: the two graphs.
+        device_name: where they run, for people.
+        gpu: takes frames from a GPU and leaves answers there; None for engines that compute in the
+            CPU's memory.
+        release: frees what both engines share (a CUDA stream), after they are closed.
+    """
+
+    encoder: Engine
+    decoder: Engine
+    device_name: str
+    gpu: GpuMemory | None = None
+    release: Callable[[], None] = _nothing
+
     def close(self) -> None:
-        """Free the engine. Calling it twice is harmless."""
+        """Free everything."""
+        try:
+            self.encoder.close()
+            self.decoder.close()
+        finally:
+            self.release()
 
 
-class HostMemory:
-    """The part of a backend that has to do with memory, for those that compute in the CPU's."""
-
-    name: str
-    io: Any  # GraphIO
-
-    def buffer(self, name: str) -> NDArray[Any]:
-        """An array for the output `name`."""
-        spec = self.io.output(name)
-        return np.zeros(tuple(int(side) for side in spec.shape), spec.dtype)
-
-    def device_frame(self, frame: Any, deep: bool) -> Any:
-        """Refused: frames are read from the CPU's memory."""
-        raise on_gpu_error(frame)
-
-    def device_output(self, name: str) -> Any:
-        """Refused: results lie in the CPU's memory."""
-        raise NotSupportedError(
-            f"the {self.name} backend has its results in the CPU's memory: use the Result"
-        )
+E = TypeVar("E", bound=Engine)
 
 
-class NamesTensors(Protocol):
+def both_graphs(load: Callable[[str], E]) -> tuple[E, E]:
+    """`load("encoder")` and `load("decoder")`; the encoder is closed if the decoder fails."""
+    encoder = load("encoder")
+    try:
+        return encoder, load("decoder")
+    except BaseException:
+        encoder.close()
+        raise
+
+
+class InnerTensors(Protocol):
     """What a backend offers that can tell where an error begins (`parity.drift`)."""
 
-    name: str
-
-    @classmethod
     def named_outputs(
-        cls,
+        self,
         bundle: Bundle,
         graph: str,
         options: LoadOptions,
@@ -191,79 +237,47 @@ class NamesTensors(Protocol):
         cases: Sequence[Arrays],
     ) -> list[dict[str, NDArray[Any]]]:
         """Tensors from inside `graph` by their ONNX names, for each of the cases (sets of inputs
-        of the whole graph), computed as `load` would compute them. Names that the engine does not
-        know are left out of the result; the graph's own outputs are always known."""
+        of the whole graph), computed as an engine of `Backend.open` would compute them. Names that
+        the engine does not know are left out of the result; the graph's own outputs are always
+        known."""
 
 
-# Name -> module and class, in the order in which `auto` tries them.
-BACKENDS: dict[str, tuple[str, str]] = {
-    "tensorrt": ("samedge.runtime.tensorrt.backend", "TensorRtBackend"),
-    "tensorrt_rtx": ("samedge.runtime.tensorrt.rtx", "TensorRtRtxBackend"),
-    "openvino": ("samedge.runtime.openvino.backend", "OpenVinoBackend"),
-    "openvino_gpu": ("samedge.runtime.openvino.gpu", "OpenVinoGpuBackend"),
-    "emulation": ("samedge.export.half.emulation_backend", "EmulationBackend"),
-}
-# Only by name: `auto` never takes these.
-ON_REQUEST = frozenset({"openvino_gpu", "emulation"})
-# Names that users know from the documentation, and what this version can say about them.
-LATER = ("torch",)
+class Backend(Protocol):
+    """What this machine can do with one inference library.
 
-
-def backend_class(name: str) -> type[Backend]:
-    """The backend called `name`, checked to run on this machine.
-
-    Raises:
-        NotSupportedError: unknown, not in this version, or not usable here; with the remedy.
+    Attributes:
+        name: as users write it, and as the bundle's parity table has it.
+        graphs: which of a bundle's graphs serve which precision.
     """
-    if name in LATER:
-        raise NotSupportedError(
-            f"the backend '{name}' is not in this version of samedge; "
-            f"use backend='openvino' (any CPU), or a later version of samedge"
-        )
-    if name not in BACKENDS:
-        raise NotSupportedError(
-            f"there is no backend '{name}'; expected one of: auto, {', '.join(BACKENDS)}"
-        )
-    cls = _import(name)
-    reason = cls.unavailable()
-    if reason is not None:
-        raise NotSupportedError(f"the backend '{name}' does not run here: {reason}")
-    return cls
 
+    name: str
+    graphs: GraphKeys = STRONGLY_TYPED
 
-def choose_backend(name: str) -> tuple[type[Backend], str]:
-    """The backend to use for `name` ("auto" or a backend's name), and why it was taken.
+    def unavailable(self) -> str | None:
+        """Why this backend cannot run here, with the remedy; None if it can."""
 
-    Raises:
-        NotSupportedError: none works here; every reason and its remedy is listed.
-    """
-    if name != "auto":
-        return backend_class(name), "asked for"
-    refused: dict[str, str] = {}
-    for candidate in BACKENDS:
-        if candidate in ON_REQUEST:
-            continue
-        cls = _import(candidate)
-        reason = cls.unavailable()
-        if reason is None:
-            why = "first backend that works here"
-            # What is wrong, without what to do about it: there is another that works.
-            short: dict[str, list[str]] = {}
-            for name, text in refused.items():
-                short.setdefault(re.split(r"[;.] ", text)[0], []).append(name)
-            told = "; ".join(f"{', '.join(names)}: {text}" for text, names in short.items())
-            return cls, f"{why} ({told})" if told else why
-        refused[candidate] = reason
-    reasons = "\n  ".join(f"{name}: {text}" for name, text in refused.items())
-    raise NotSupportedError(f"no backend works on this machine:\n  {reasons}")
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions this machine computes natively, best known first."""
 
+    def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
+        """Load encoder and decoder of `bundle`; their files' hashes are checked first.
 
-def _import(name: str) -> type[Backend]:
-    """The class of a backend.
+        Raises:
+            BundleError: a file was changed, or is not a graph of ours.
+            NotSupportedError: no such precision or device here, or no graph for it in the bundle.
+            DeviceError: the library failed.
+        """
 
-    Raises:
-        MissingDependencyError: a package that the module itself needs is not installed.
-    """
-    module, cls = BACKENDS[name]
-    backend: type[Backend] = getattr(import_module(module), cls)
-    return backend
+    def slower_than_float32(self) -> frozenset[str]:
+        """Precisions that run natively but gain nothing here, which `auto` therefore leaves out."""
+        return frozenset()
+
+    def proven(self, bundle: Bundle, precision: str, device: int = 0) -> bool | None:
+        """Whether `precision` passed a parity gate on a device like number `device` here, beyond
+        the rows in the bundle's own table; None if it was not tried."""
+        return None
+
+    @property
+    def inner(self) -> InnerTensors | None:
+        """What gives out tensors from inside the graphs; None if nothing does."""
+        return None

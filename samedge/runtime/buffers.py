@@ -1,7 +1,7 @@
 """Arrays that a session hands to its engines, allocated once per frame size or prompt size.
 
 Engines bind these arrays themselves, without a copy, so the same array object must come back for
-the same size; `Recent` keeps the last few.
+the same size; `LruCache` keeps the last few.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from numpy.typing import NDArray
 
 from samedge.errors import BundleError
 from samedge.families import Family
-from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
+from samedge.geometry.frame_geometry import Crop, FrameGeometry, geometry_of_crop
 from samedge.geometry.network_input import encoder_inputs
-from samedge.runtime.backend import GraphIO
+from samedge.runtime.backend import GpuArray, GraphIO
 
 T = TypeVar("T")
+# What a user should know whose frames are `FrameBuffers.turned` and lie on a GPU.
+TURNED_ON_CPU = (
+    "tall frames on the GPU come to the CPU to be turned, and go back, because this family's "
+    "resize begins with their vertical pass; hand over such frames in the CPU's memory, which "
+    "saves one of the two ways"
+)
 
 
-class Recent(Generic[T]):
+class LruCache(Generic[T]):
     """The `limit` values that were used last."""
 
     def __init__(self, limit: int) -> None:
@@ -63,20 +69,26 @@ class FrameBuffers:
     def for_frame(
         cls,
         family: Family,
-        pixels: NDArray[Any],
-        crop: tuple[int, int, int, int] | None,
+        pixels: NDArray[Any] | GpuArray,
+        crop: Crop,
         input_size: int,
         low_res: int,
         io: GraphIO,
     ) -> FrameBuffers:
         """Buffers for frames like `pixels`, [H, W, C] or [slices, H, W, C].
 
+        Args:
+            family, input_size, low_res: of the bundle.
+            pixels: only its shape and dtype count.
+            crop: of such frames, as `checked_crop` gives it.
+            io: of the encoder.
+
         Raises:
-            FrameError: the size or the crop cannot be served.
+            FrameError: the family cannot take such frames.
             BundleError: the encoder has an input that is none of ours.
         """
         height, width, channels = pixels.shape[-3:]
-        geometry = frame_geometry(family, height, width, crop, input_size, low_res)
+        geometry = geometry_of_crop(family, height, width, crop, input_size, low_res)
         # Fresh arrays: engines want writable memory, and geometries are shared and read-only.
         depth = 8 * pixels.dtype.itemsize
         known, frame = encoder_inputs(family, geometry, channels, depth)
@@ -89,23 +101,17 @@ class FrameBuffers:
         inputs = {spec.name: known[spec.name] for spec in io.inputs}
         return cls(geometry, frame, inputs, geometry.mask_rows.copy(), geometry.mask_cols.copy())
 
-    def with_pixels(self, pixels: Any) -> dict[str, Any]:
-        """The encoder's inputs for one frame.
+    @property
+    def turned(self) -> bool:
+        """The encoder takes these frames transposed: tall ones, where PIL would start with the
+        vertical pass."""
+        return bool(np.any(self.inputs.get("rows_first", 0)))
 
-        Args:
-            pixels: [H, W, C] or [slices, H, W, C], of the size and dtype these buffers are for; a
-                numpy array, which is copied, or a `DeviceArray`, which is used where it lies. Only
-                a tall frame that PIL would turn (`rows_first`) has to come to the CPU and back.
-        """
-        if isinstance(pixels, np.ndarray):
-            np.copyto(self.frame, pixels)
-            return self.inputs
-        if np.any(self.inputs.get("rows_first", 0)):
-            np.copyto(self.frame, pixels.copy())
-            return self.inputs
-        from samedge.runtime.gpu.frames import as_encoder_input
-
-        return {**self.inputs, "frame": as_encoder_input(pixels)}
+    def filled(self, pixels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The encoder's inputs for one frame, [H, W, C] or [slices, H, W, C], of the size and dtype
+        that these buffers are for. The pixels are copied."""
+        np.copyto(self.frame, pixels)
+        return self.inputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,47 @@ from samedge.errors import FrameError, NotSupportedError
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
+class HasArray(Protocol):
+    """What numpy reads by `__array__`: a torch tensor on the CPU, say."""
+
+    def __array__(self) -> NDArray[Any]:
+        """Its numpy array."""
+
+
+class HasArrayInterface(Protocol):
+    """What numpy reads by `__array_interface__`: an image of Pillow."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """Shape, element type and memory."""
+
+
+class DlpackArray(Protocol):
+    """An array of any library that knows DLPack, on the CPU or a GPU."""
+
+    def __dlpack__(self, *, stream: Any = ...) -> Any:
+        """A capsule of DLPack."""
+
+    def __dlpack_device__(self) -> tuple[Any, Any]:
+        """DLPack's type of the device, and its number."""
+
+
+class CudaArray(Protocol):
+    """An array on an NVIDIA GPU: of CuPy, PyCUDA, Numba or torch."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Shape, element type and memory."""
+
+
+# Lie in the CPU's memory, on a GPU, or on either.
+HostFrame = NDArray[np.uint8] | NDArray[np.uint16] | HasArray | HasArrayInterface | DlpackArray
+DeviceFrame = CudaArray | DlpackArray
+FrameLike = HostFrame | DeviceFrame
+
+
 @dataclass(frozen=True)
-class _Wanted:
+class _Expected:
     """What was asked for, in the words of an error message.
 
     Attributes:
@@ -32,7 +71,7 @@ class _Wanted:
         return FrameError(f"{self.what} came {came}; expected {self.shapes}{remedy}")
 
 
-def as_frame(frame: Any, deep: bool = False) -> Pixels:
+def as_frame(frame: FrameLike, deep: bool = False) -> Pixels:
     """A view of `frame` as `[H, W, C]`, C = 1 or 3. Nothing is copied where avoidable.
 
     Args:
@@ -48,23 +87,23 @@ def as_frame(frame: Any, deep: bool = False) -> Pixels:
         NotSupportedError: the frame lies on a GPU; sessions there take it another way.
     """
     shapes = "uint8 [H, W], [H, W, 1] or [H, W, 3] (RGB)" + (", or uint16 [H, W]" if deep else "")
-    wanted = _Wanted("the frame", shapes, deep)
-    array = _to_numpy(frame, wanted)
-    _check_dtype(array, wanted)
+    expected = _Expected("the frame", shapes, deep)
+    array = _to_numpy(frame, expected)
+    _check_dtype(array, expected)
     if array.ndim == 2:
         array = array[:, :, None]
     came = f"with shape {list(array.shape)}"
     if array.ndim != 3 or 0 in array.shape:
-        raise wanted.error(came, _hint(array))
+        raise expected.error(came, _hint(array))
     if array.shape[2] not in (1, 3):
-        raise wanted.error(f"with {array.shape[2]} channels (shape {list(array.shape)})",
+        raise expected.error(f"with {array.shape[2]} channels (shape {list(array.shape)})",
                            _hint(array))  # fmt: skip
     if array.dtype == np.uint16 and array.shape[2] == 3:
-        raise wanted.error(f"as uint16 {came}", ": colours have 8 bits, convert them to uint8")
+        raise expected.error(f"as uint16 {came}", ": colours have 8 bits, convert them to uint8")
     return array
 
 
-def as_slices(slices: Any, count: int | None, deep: bool = False) -> Pixels:
+def as_slices(slices: HostFrame, count: int | None, deep: bool = False) -> Pixels:
     """A view of `slices` as `[D, H, W, C]`, C = 1 or 3.
 
     Args:
@@ -77,27 +116,27 @@ def as_slices(slices: Any, count: int | None, deep: bool = False) -> Pixels:
     """
     d = "D" if count is None else str(count)
     shapes = f"uint8 [{d}, H, W] or [{d}, H, W, 3] (RGB)" + (f", or uint16 [{d}, H, W]" * deep)
-    wanted = _Wanted("the slices", shapes, deep)
-    array = _to_numpy(slices, wanted)
-    _check_dtype(array, wanted)
+    expected = _Expected("the slices", shapes, deep)
+    array = _to_numpy(slices, expected)
+    _check_dtype(array, expected)
     if array.ndim == 3:
         array = array[..., None]
     channels = (1,) if array.dtype == np.uint16 else (1, 3)
     if array.ndim != 4 or 0 in array.shape or array.shape[-1] not in channels:
-        raise wanted.error(f"as {array.dtype} with shape {list(array.shape)}")
+        raise expected.error(f"as {array.dtype} with shape {list(array.shape)}")
     if count is not None and len(array) != count:
         raise FrameError(f"{len(array)} slices came; expected {count}: {shapes}")
     return array
 
 
-def _to_numpy(frame: Any, wanted: _Wanted) -> NDArray[Any]:
+def _to_numpy(frame: Any, expected: _Expected) -> NDArray[Any]:
     if isinstance(frame, np.ndarray):
         return frame
     kind = type(frame).__name__
     if is_on_gpu(frame):
-        raise on_gpu_error(frame, wanted.what)
+        raise on_gpu_error(frame, expected.what)
     if frame is None or isinstance(frame, (str, bytes, int, float)):
-        raise wanted.error(
+        raise expected.error(
             f"as a {kind}",
             ". To read a file use `samedge segment`, or cv2.imread and convert BGR to RGB",
         )
@@ -108,7 +147,7 @@ def _to_numpy(frame: Any, wanted: _Wanted) -> NDArray[Any]:
             return np.from_dlpack(frame)
         return np.asarray(frame)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        raise wanted.error(f"as a {kind} that cannot be read as an array ({error})") from error
+        raise expected.error(f"as a {kind} that cannot be read as an array ({error})") from error
 
 
 def on_gpu_error(frame: Any, what: str = "the frame") -> NotSupportedError:
@@ -132,8 +171,8 @@ def is_on_gpu(frame: Any) -> bool:
     return False
 
 
-def _check_dtype(array: NDArray[Any], wanted: _Wanted) -> None:
-    if array.dtype == np.uint8 or (wanted.deep and array.dtype == np.uint16):
+def _check_dtype(array: NDArray[Any], expected: _Expected) -> None:
+    if array.dtype == np.uint8 or (expected.deep and array.dtype == np.uint16):
         return
     if array.dtype == np.bool_:
         remedy = "multiply it by 255 and convert to uint8"
@@ -145,7 +184,7 @@ def _check_dtype(array: NDArray[Any], wanted: _Wanted) -> None:
         remedy = "window it to 0..255 as you would for display, then convert to uint8"
     else:
         remedy = "convert it to uint8"
-    raise wanted.error(f"as {array.dtype}", f": {remedy}")
+    raise expected.error(f"as {array.dtype}", f": {remedy}")
 
 
 def _hint(array: NDArray[Any]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
 from samedge.machine.cpu import physical_cores
-from samedge.runtime.backend import HINTS, LoadOptions, choose_backend
+from samedge.runtime.backend import HINTS, LoadOptions
+from samedge.runtime.choice import choose_backend
 from samedge.runtime.precision import choose_precision
 from samedge.runtime.session import Session
 
@@ -47,11 +48,11 @@ def load(
     """
     count = _threads(threads)
     bundle = Bundle.open(Path(path)) if isinstance(path, (str, os.PathLike)) else path
-    cls, why_backend = choose_backend(backend)
-    chosen, why_precision = choose_precision(bundle, cls, precision, device)
+    taken, why_backend = choose_backend(backend)
+    chosen, why_precision = choose_precision(bundle, taken, precision, device)
     options = LoadOptions(chosen, count, device, cache, hint=_hint(hint))
-    why = f"{cls.name}: {why_backend}; {chosen}: {why_precision}"
-    return Session(bundle, cls, options, why)
+    why = f"{taken.name}: {why_backend}; {chosen}: {why_precision}"
+    return Session(bundle, taken, options, why)
 
 
 def _threads(threads: int | None) -> int:

@@ -12,52 +12,37 @@ from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
-from samedge.runtime.backend import Backend
+from samedge.runtime.backend import STRONGLY_TYPED, Backend, GraphKeys
 
 # All that samedge knows, fastest first: the order in which `auto` tries them.
 PRECISIONS = ("int8", "bf16", "fp16", "fp32")
 
-# Backend -> precision -> graphs of the manifest that serve it, best first; by graph where they
-# differ. OpenVINO computes what it is told from either graph; float32 has the exact weights.
-_EITHER = ("fp32", "fp16")
-_OPENVINO: dict[str, dict[str, tuple[str, ...]]] = {
-    "fp32": {"encoder": _EITHER, "decoder": _EITHER},
-    "bf16": {"encoder": _EITHER, "decoder": _EITHER},
-    "fp16": {"encoder": _EITHER, "decoder": _EITHER},
-    "int8": {"encoder": ("int8",), "decoder": _EITHER},
-}
-_TENSORRT: dict[str, dict[str, tuple[str, ...]]] = {
-    "fp32": {"encoder": ("fp32",), "decoder": ("fp32",)},
-    "fp16": {"encoder": ("fp16",), "decoder": ("fp16",)},
-    "int8": {"encoder": ("int8",), "decoder": ("fp16",)},
-}
-_GRAPHS: dict[str, dict[str, dict[str, tuple[str, ...]]]] = {
-    "openvino": _OPENVINO,
-    "openvino_gpu": _OPENVINO,
-    "tensorrt": _TENSORRT,
-    "tensorrt_rtx": _TENSORRT,
-}
 
-
-def graph_key(manifest: Mapping[str, Any], backend: str, graph: str, precision: str) -> str:
+def graph_key(
+    manifest: Mapping[str, Any],
+    backend: str,
+    graph: str,
+    precision: str,
+    graphs: GraphKeys = STRONGLY_TYPED,
+) -> str:
     """The key under `manifest["graphs"][graph]` of the file that `backend` takes for `precision`.
 
     Args:
         manifest: of a bundle.
-        backend: a backend's name; one that is not listed here is taken to be strongly typed.
+        backend: a backend's name, for messages.
         graph: "encoder" or "decoder".
         precision: "fp32", "bf16", "fp16" or "int8".
+        graphs: the backend's `graphs`.
 
     Raises:
         NotSupportedError: the backend has no such precision, or the bundle no graph for it.
     """
-    table = _GRAPHS.get(backend, _TENSORRT)
-    if precision not in table:
+    if precision not in graphs:
         raise NotSupportedError(
             f"the {backend} backend has no precision '{precision}'; "
-            f"use one of: {', '.join(sorted(table, key=PRECISIONS.index))}"
+            f"use one of: {', '.join(sorted(graphs, key=PRECISIONS.index))}"
         )
-    wanted = table[precision][graph]
+    wanted = graphs[precision][graph]
     there = manifest["graphs"][graph]
     for key in wanted:
         if key in there:
@@ -70,7 +55,7 @@ def graph_key(manifest: Mapping[str, Any], backend: str, graph: str, precision: 
     )
 
 
-def runnable(bundle: Bundle, backend: type[Backend]) -> tuple[str, ...]:
+def runnable(bundle: Bundle, backend: Backend) -> tuple[str, ...]:
     """Precisions that the device computes natively and the bundle has graphs for, in the
     backend's own order."""
     found = []
@@ -82,18 +67,18 @@ def runnable(bundle: Bundle, backend: type[Backend]) -> tuple[str, ...]:
 
 
 def missing_graph(
-    bundle: Bundle, backend: type[Backend], graph: str, precision: str
+    bundle: Bundle, backend: Backend, graph: str, precision: str
 ) -> NotSupportedError | None:
     """The error that loading `graph` in `precision` would give for want of a file, if any."""
     try:
-        graph_key(bundle.manifest, backend.name, graph, precision)
+        graph_key(bundle.manifest, backend.name, graph, precision, backend.graphs)
     except NotSupportedError as error:
         return error
     return None
 
 
 def choose_precision(
-    bundle: Bundle, backend: type[Backend], precision: str, device: int = 0
+    bundle: Bundle, backend: Backend, precision: str, device: int = 0
 ) -> tuple[str, str]:
     """The precision to run on a device, and why.
 
@@ -126,10 +111,10 @@ def choose_precision(
     return precision, "asked for, though it did not pass the bundle's parity gate"
 
 
-def _fastest(bundle: Bundle, backend: type[Backend], device: int) -> tuple[str, str]:
+def _fastest(bundle: Bundle, backend: Backend, device: int) -> tuple[str, str]:
     usable, native = runnable(bundle, backend), backend.precisions()
     refused = []
-    slower: frozenset[str] = getattr(backend, "slower_than_float32", frozenset)()
+    slower = backend.slower_than_float32()
     for name in PRECISIONS:
         if name in slower:
             continue
@@ -158,15 +143,11 @@ def _fastest(bundle: Bundle, backend: type[Backend], device: int) -> tuple[str, 
     )
 
 
-def proven(bundle: Bundle, backend: type[Backend], precision: str, device: int = 0) -> bool | None:
+def proven(bundle: Bundle, backend: Backend, precision: str, device: int = 0) -> bool | None:
     """Whether a precision passed the parity gate: when the bundle was exported, or when its engines
     were built for a GPU like number `device`; None if it was not tried."""
     passed = parity(bundle, backend.name, precision)
-    on_device = getattr(backend, "proven", None)
-    if passed is None and on_device is not None:
-        here: bool | None = on_device(bundle, precision, device)
-        return here
-    return passed
+    return backend.proven(bundle, precision, device) if passed is None else passed
 
 
 def parity(bundle: Bundle, backend: str, precision: str) -> bool | None:

@@ -6,11 +6,12 @@ would add tokens, and every token changes the result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from samedge.errors import PromptError
 from samedge.families import Family
@@ -18,6 +19,8 @@ from samedge.geometry.frame_geometry import FrameGeometry
 from samedge.geometry.prompt_tokens import BACKGROUND, FOREGROUND, prompt_tokens
 
 Floats = NDArray[np.float64]
+# One array for all objects (or slices), or one entry for each.
+Nested = ArrayLike | Sequence[ArrayLike]
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,10 @@ class PromptGroup:
 def assemble(
     family: Family,
     geometry: FrameGeometry,
-    points: Any = None,
-    labels: Any = None,
-    box: Any = None,
-    mask: Any = None,
+    points: Nested | None = None,
+    labels: Nested | None = None,
+    box: Nested | None = None,
+    mask: ArrayLike | None = None,
 ) -> list[PromptGroup]:
     """Check the prompts of one call and turn them into groups of tokens.
 

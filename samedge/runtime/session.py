@@ -6,22 +6,31 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from samedge.bundle import Bundle
-from samedge.errors import FrameError, PromptError, SessionError
+from samedge.errors import FrameError, NotSupportedError, PromptError, SessionError
 from samedge.families import Family
 from samedge.geometry.frame_geometry import checked_crop
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.backend import Backend, LoadOptions
-from samedge.runtime.buffers import DecoderBuffers, FrameBuffers, Recent
-from samedge.runtime.frames import as_frame, as_slices, is_on_gpu
-from samedge.runtime.prompt_groups import PromptGroup, assemble
-from samedge.runtime.result import Result, join
+from samedge.runtime.backend import Backend, GpuArray, LoadOptions
+from samedge.runtime.buffers import TURNED_ON_CPU, DecoderBuffers, FrameBuffers, LruCache
+from samedge.runtime.frames import (
+    FrameLike,
+    HostFrame,
+    Pixels,
+    as_frame,
+    as_slices,
+    is_on_gpu,
+    on_gpu_error,
+)
+from samedge.runtime.prompt_groups import Nested, PromptGroup, assemble
+from samedge.runtime.result import Result, Timing, joined
 from samedge.runtime.volumes import (
     VolumeResult,
     check_depth,
@@ -42,8 +51,8 @@ class Session:
 
     Args:
         bundle: an open bundle.
-        backend: which engine.
-        options: how to load it.
+        backend: which library.
+        options: how to open the bundle with it.
         why: why this backend and precision, for `describe`.
 
     Attributes:
@@ -51,37 +60,35 @@ class Session:
         manifest: the bundle's manifest.
     """
 
-    def __init__(
-        self, bundle: Bundle, backend: type[Backend], options: LoadOptions, why: str
-    ) -> None:
+    def __init__(self, bundle: Bundle, backend: Backend, options: LoadOptions, why: str) -> None:
         self.family: Family = bundle.family
         self.manifest: dict[str, Any] = bundle.manifest
-        self._options, self._why = options, why
+        self._backend_name, self._options, self._why = backend.name, options, why
+        self._notes: list[str] = []
         self._lock = threading.Lock()
         self._closed = False
-        self._encoder = backend.load(bundle, "encoder", options)
-        try:
-            self._decoder = backend.load(bundle, "decoder", options)
-        except BaseException:
-            self._encoder.close()
-            raise
         variant = bundle.manifest["variant"]
         self._input_size, self._low_res = int(variant["input_size"]), int(variant["low_res"])
-        self._embedding = self._encoder.buffer("image_embedding")
+        self._engines = backend.open(bundle, options)
+        try:
+            self._embedding = self._engines.encoder.buffer("image_embedding")
+        except BaseException:
+            self._engines.close()
+            raise
         # One view per slice, made once: engines bind arrays, not their contents.
         self._slices = [self._embedding[i : i + 1] for i in range(self._embedding.shape[0])]
         self._groups = 0  # of objects that the last answer was decoded in
-        self._frames: Recent[FrameBuffers] = Recent(4)
-        self._prompts: Recent[DecoderBuffers] = Recent(8)
+        self._frames: LruCache[FrameBuffers] = LruCache(4)
+        self._prompts: LruCache[DecoderBuffers] = LruCache(8)
         self._frame: FrameBuffers | None = None
 
     def segment(
         self,
-        frame: Any,
-        points: Any = None,
-        labels: Any = None,
-        box: Any = None,
-        mask: Any = None,
+        frame: FrameLike,
+        points: Nested | None = None,
+        labels: Nested | None = None,
+        box: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         multimask: bool = False,
         crop: tuple[int, int, int, int] | None = None,
     ) -> Result:
@@ -107,20 +114,20 @@ class Session:
         """
         with self._exclusive():
             start = time.perf_counter()
-            timing = self._encode(self._one_frame(frame), crop)
-            return self._decode(timing, start, points, labels, box, mask, multimask)
+            encoding = self._encode(self._one_frame(frame), crop)
+            return self._decode(encoding, start, points, labels, box, mask, multimask)
 
-    def set_frame(self, frame: Any, crop: tuple[int, int, int, int] | None = None) -> None:
+    def set_frame(self, frame: FrameLike, crop: tuple[int, int, int, int] | None = None) -> None:
         """Encode a frame once, to prompt it often with `predict`. Arguments as for `segment`."""
         with self._exclusive():
             self._encode(self._one_frame(frame), crop)
 
     def predict(
         self,
-        points: Any = None,
-        labels: Any = None,
-        box: Any = None,
-        mask: Any = None,
+        points: Nested | None = None,
+        labels: Nested | None = None,
+        box: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
         multimask: bool = False,
     ) -> Result:
         """Decode prompts on the frame given to `set_frame` or `segment` last.
@@ -135,12 +142,11 @@ class Session:
                     "segment_volume with the prompts of every slice"
                 )
             start = time.perf_counter()
-            timing = {"preprocess": 0.0, "encode": 0.0}
-            return self._decode(timing, start, points, labels, box, mask, multimask)
+            return self._decode(Timing(), start, points, labels, box, mask, multimask)
 
     def segment_slices(
         self,
-        slices: Any,
+        slices: HostFrame,
         prompts: Sequence[Mapping[str, Any]],
         crop: tuple[int, int, int, int] | None = None,
     ) -> list[Result]:
@@ -165,19 +171,19 @@ class Session:
             start = time.perf_counter()
             self._frame = None
             pixels = as_slices(slices, count, deep=not self.family.rounded)
-            timing = self._encode(pixels if count > 1 else pixels[0], crop)
+            encoding = self._encode(pixels if count > 1 else pixels[0], crop)
             results = []
             for index, arguments in enumerate(given):
-                results.append(self._decode(timing, start, **arguments, index=index))
-                timing, start = {"preprocess": 0.0, "encode": 0.0}, time.perf_counter()
+                results.append(self._decode(encoding, start, **arguments, index=index))
+                encoding, start = Timing(), time.perf_counter()
             return results
 
     def segment_volume(
         self,
-        volume: Any,
-        points: Any = None,
-        labels: Any = None,
-        box: Any = None,
+        volume: HostFrame,
+        points: Nested | None = None,
+        labels: Nested | None = None,
+        box: Nested | None = None,
         crop: tuple[int, int, int, int] | None = None,
         progress: Progress = silent,
     ) -> VolumeResult:
@@ -214,7 +220,7 @@ class Session:
             copy: NDArray[np.float32] = self._embedding.copy()
             return copy
 
-    def on_device(self, name: str) -> Any:
+    def on_device(self, name: str) -> GpuArray:
         """The last answer's "masks" `[N, K, H, W]`, "scores" `[N, K]` or "low_res_logits" where it
         lies on the GPU: an object with `__cuda_array_interface__` and DLPack, valid until the next
         call.
@@ -224,25 +230,33 @@ class Session:
             SessionError: there is no answer yet, it came in several parts, or has no such array.
         """
         with self._exclusive():
-            if not self._decoder.io.has_output(name):
+            if not self._engines.decoder.io.has_output(name):
                 raise SessionError(f"an answer has no '{name}'; use masks, scores, low_res_logits")
             if self._groups != 1:
                 raise SessionError(
                     "there is no answer on the GPU: prompt objects with equally many points first"
                 )
-            return self._decoder.device_output(name)
+            if self._engines.gpu is None:
+                raise NotSupportedError(
+                    f"the {self._backend_name} backend has its results in the CPU's memory: use "
+                    "the Result"
+                )
+            return self._engines.gpu.output(name)
 
     def describe(self) -> dict[str, Any]:
         """What runs here: backend, precision, device, why, threads, family, title, notes."""
+        engines = self._engines
         return {
-            "backend": self._encoder.name,
-            "precision": self._encoder.precision,
-            "device": self._encoder.device_name,
+            "backend": self._backend_name,
+            "precision": self._options.precision,
+            "device": engines.device_name,
             "why": self._why,
             "threads": self._options.threads,
             "family": self.family.name,
             "title": self.manifest.get("title", self.family.title),
-            "notes": list(dict.fromkeys((*self._encoder.notes, *self._decoder.notes))),
+            "notes": list(
+                dict.fromkeys((*engines.encoder.notes, *engines.decoder.notes, *self._notes))
+            ),
         }
 
     def close(self) -> None:
@@ -256,9 +270,8 @@ class Session:
         with self._exclusive():
             self._closed = True
             self._frame = None
-            self._frames, self._prompts = Recent(0), Recent(0)
-            self._encoder.close()
-            self._decoder.close()
+            self._frames, self._prompts = LruCache(0), LruCache(0)
+            self._engines.close()
 
     def __enter__(self) -> Session:
         return self
@@ -271,7 +284,7 @@ class Session:
     ) -> None:
         self.close()
 
-    def _one_frame(self, frame: Any) -> Any:
+    def _one_frame(self, frame: FrameLike) -> Pixels | GpuArray:
         """A single frame `[H, W, C]`, for models that take one."""
         self._frame = None  # a frame that fails must not leave the one before it in its place
         if self.family.slices > 1:
@@ -280,37 +293,52 @@ class Session:
                 "call segment_volume(volume, ...) or segment_slices(slices, prompts)"
             )
         deep = not self.family.rounded
-        if is_on_gpu(frame):
-            return self._encoder.device_frame(frame, deep)
-        return as_frame(frame, deep)
+        if not is_on_gpu(frame):
+            return as_frame(frame, deep)
+        if self._engines.gpu is None:
+            raise on_gpu_error(frame)
+        return self._engines.gpu.frame(frame, deep)
 
-    def _encode(self, pixels: Any, crop: tuple[int, int, int, int] | None) -> dict[str, float]:
-        """Fill the embedding; milliseconds of "preprocess" and "encode"."""
+    def _encode(self, pixels: Pixels | GpuArray, crop: tuple[int, int, int, int] | None) -> Timing:
+        """Fill the embedding; how long that took."""
         start = time.perf_counter()
         self._frame = None
         whole = checked_crop(crop, *pixels.shape[-3:-1])
+        encoder = self._engines.encoder
         buffers = self._frames.get(
             (pixels.shape, pixels.dtype.str, whole),
             lambda: FrameBuffers.for_frame(
-                self.family, pixels, whole, self._input_size, self._low_res, self._encoder.io
+                self.family, pixels, whole, self._input_size, self._low_res, encoder.io
             ),
         )
-        inputs = buffers.with_pixels(pixels)
+        inputs = self._encoder_inputs(buffers, pixels)
         copied = time.perf_counter()
-        self._encoder.run(inputs, {"image_embedding": self._embedding})
+        encoder.run(inputs, {"image_embedding": self._embedding})
         run_ms = (time.perf_counter() - copied) * 1e3
-        first = self._encoder.stage_ms.get("preprocess", 0.0)
+        first = encoder.stage_ms.get("preprocess", 0.0)
         self._frame = buffers
-        return {"preprocess": (copied - start) * 1e3 + first, "encode": run_ms - first}
+        return Timing(preprocess=(copied - start) * 1e3 + first, encode=run_ms - first)
+
+    def _encoder_inputs(
+        self, buffers: FrameBuffers, pixels: Pixels | GpuArray
+    ) -> Mapping[str, NDArray[Any] | GpuArray]:
+        """What the encoder takes for one frame: a copy of it, or on a GPU the frame itself."""
+        if isinstance(pixels, np.ndarray):
+            return buffers.filled(pixels)
+        if buffers.turned:
+            self._notes = [TURNED_ON_CPU]
+            return buffers.filled(pixels.copy())
+        assert self._engines.gpu is not None
+        return {**buffers.inputs, "frame": self._engines.gpu.encoder_input(pixels)}
 
     def _decode(
         self,
-        timing: dict[str, float],
+        encoding: Timing,
         start: float,
-        points: Any,
-        labels: Any,
-        box: Any,
-        mask: Any,
+        points: Nested | None,
+        labels: Nested | None,
+        box: Nested | None,
+        mask: ArrayLike | None,
         multimask: bool,
         index: int = 0,
     ) -> Result:
@@ -322,22 +350,14 @@ class Session:
         self._groups = len(groups)
         assembled = time.perf_counter()
         parts = [(g.objects, self._run_decoder(frame, g, tokens, index)) for g in groups]
-        joined = join(parts)
         end = time.perf_counter()
-        timing["prompt"] = (assembled - begin) * 1e3
-        timing["decode"] = (end - assembled) * 1e3
-        timing["total"] = (end - start) * 1e3
-        classes = self.family.classes
-        return Result(
-            masks=joined["masks"],
-            scores=joined["scores"],
-            low_res_logits=joined["low_res_logits"],
-            object_index=joined["object_index"],
-            timing_ms=timing,
-            class_index=joined["class_index"] if classes else joined["class_index"] * 0,
-            class_names=classes,
-            class_map=joined["class_map"][0] if "class_map" in joined else None,
+        timing = replace(
+            encoding,
+            prompt=(assembled - begin) * 1e3,
+            decode=(end - assembled) * 1e3,
+            total=(end - start) * 1e3,
         )
+        return joined(parts, timing, self.family.classes)
 
     def _run_decoder(
         self, frame: FrameBuffers, group: PromptGroup, tokens: tuple[int, ...], index: int
@@ -349,7 +369,7 @@ class Session:
         buffers = self._prompts.get(
             (count, length, masks, tokens, size),
             lambda: DecoderBuffers.allocate(
-                self._decoder.io, count, length, masks, tokens, size, self._low_res
+                self._engines.decoder.io, count, length, masks, tokens, size, self._low_res
             ),
         )
         buffers.fill(group.coords, group.labels, group.masks)
@@ -359,7 +379,7 @@ class Session:
             "mask_rows": frame.mask_rows,
             "mask_cols": frame.mask_cols,
         }
-        self._decoder.run(inputs, buffers.outputs)
+        self._engines.decoder.run(inputs, buffers.outputs)
         return {name: array.copy() for name, array in buffers.outputs.items()}
 
     def _mask_tokens(self, multimask: bool) -> tuple[int, ...]:

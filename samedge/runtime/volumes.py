@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import FrameError, PromptError
 from samedge.families import Family
-from samedge.runtime.result import Result
+from samedge.runtime.result import Result, Timing
 
 # What a slice's prompts may be, and what stands for those that are not given.
 ARGUMENTS: dict[str, Any] = {
@@ -71,7 +71,7 @@ def stacked(results: Sequence[Result]) -> VolumeResult:
             f"the slices have different numbers of masks ({sorted(counts)}); prompt the same "
             "objects in every slice, or call segment_slices, which keeps the slices apart"
         )
-    first, stages = results[0], results[0].timing_ms
+    first = results[0]
     maps = [r.class_map for r in results if r.class_map is not None]
     return VolumeResult(
         scores=np.stack([r.scores for r in results], 1),
@@ -80,7 +80,7 @@ def stacked(results: Sequence[Result]) -> VolumeResult:
         class_index=first.class_index,
         class_names=first.class_names,
         class_map=np.stack(maps) if maps else None,
-        timing_ms={stage: sum(r.timing_ms[stage] for r in results) for stage in stages},
+        timing_ms=Timing.summed(r.timing_ms for r in results),
         _masks=None if maps else np.stack([r.masks for r in results], 1),
     )
 

@@ -20,7 +20,7 @@ from samedge.models import (
     SamedConfig,
     tiny,
 )
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
 from tests.fold.oracle import random_model
 
 # What a user says besides the file, and the model that it becomes.
@@ -37,7 +37,7 @@ CONFIGS: dict[str, tuple[SamConfig, dict[str, Any]]] = {
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, one precision."""
     monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(OpenVinoBackend, "precisions", classmethod(lambda _cls: ("fp32",)))
+    monkeypatch.setattr(OPENVINO, "precisions", lambda: ("fp32",))
 
 
 def exported(model: PromptableModel, folder: Path) -> Path:

@@ -27,7 +27,7 @@ from samedge.export.graphs import file as onnx_file
 from samedge.families import Family
 from samedge.fold import FoldedModel
 from samedge.progress import Progress, Step
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
 from tests.export.engine import folded_model, open_graph, random_frame
 
 STEPS = 4
@@ -48,7 +48,7 @@ def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def only_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gate one precision only, to save time."""
-    monkeypatch.setattr(OpenVinoBackend, "precisions", classmethod(lambda _cls: ("fp32",)))
+    monkeypatch.setattr(OPENVINO, "precisions", lambda: ("fp32",))
 
 
 def test_manifest(exported: tuple[FoldedModel, Bundle]) -> None:
@@ -90,7 +90,7 @@ def test_parity_rows(exported: tuple[FoldedModel, Bundle]) -> None:
     """One for each precision that this CPU has; float32 passed."""
     rows = exported[1].manifest["parity"]
     assert [row["precision"] for row in rows] == [
-        name for name in OpenVinoBackend.precisions() if name != "int8"
+        name for name in OPENVINO.precisions() if name != "int8"
     ]
     best = next(row for row in rows if row["precision"] == "fp32")
     assert best["passed"]

@@ -19,8 +19,10 @@ from samedge.export.graphs.preprocess import NETWORK_INPUT
 from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
 from samedge.geometry.mask_values import mask_values
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.compile import DEVICE, compile_graph, core, engine_config
+from samedge.runtime.openvino.engine import OpenVinoEngine as GraphEngine
+from samedge.runtime.precision import graph_key
 from tests.golden import graphs
 from tests.golden.build import Build
 from tests.golden.engines import (
@@ -58,11 +60,13 @@ class OpenVinoEngine(OneByOne):
     @cached_property
     def _parts(self) -> dict[str, Any]:
         """The session's compiled parts: they are shared within a process."""
-        return compile_graph(self.bundle, "encoder", self._options)[0]
+        precision = self._options.precision
+        key = graph_key(self.bundle.manifest, "openvino", "encoder", precision, OPENVINO.graphs)
+        return compile_graph(self.bundle, "encoder", key, self._options)[0]
 
     @cached_property
-    def _decoder(self) -> OpenVinoBackend:
-        return OpenVinoBackend.load(self.bundle, "decoder", self._options)
+    def _decoder(self) -> GraphEngine:
+        return OPENVINO.open_graph(self.bundle, "decoder", self._options)
 
     @cached_property
     def _prompt_encoder(self) -> Any:

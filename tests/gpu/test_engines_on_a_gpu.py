@@ -12,21 +12,20 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.cli import run
-from samedge.runtime.backend import BACKENDS, backend_class
+from samedge.runtime.choice import named_backend
 from samedge.runtime.gpu.arrays import DeviceArray
 from samedge.runtime.gpu.driver import Device, Stream, problem
 from samedge.runtime.parity.drift import locate
 from samedge.runtime.parity.verify import verify
-from samedge.runtime.tensorrt.backend import TensorRtBackend
+from samedge.runtime.tensorrt.backend import TENSORRT, TENSORRT_RTX
+from samedge.runtime.tensorrt.engine import layer_information
 from samedge.runtime.tensorrt.library import LIBRARIES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(problem() is not None, reason="needs a GPU")]
 
 
 def unusable(name: str) -> str | None:
-    module = __import__(BACKENDS[name][0], fromlist=["x"])
-    reason: str | None = getattr(module, BACKENDS[name][1]).unavailable()
-    return reason
+    return {"tensorrt": TENSORRT, "tensorrt_rtx": TENSORRT_RTX}[name].unavailable()
 
 
 @pytest.fixture(params=sorted(LIBRARIES))
@@ -104,21 +103,16 @@ def test_build_and_load(backend: str, tiny_bundle: Path, tmp_path: Path) -> None
     assert len(list((tmp_path / "e").glob("*.engine"))) >= 2
 
 
-def test_layers_are_known(backend: str, tiny_bundle: Path) -> None:
-    from samedge.runtime.backend import LoadOptions
-
-    engine = backend_class(backend).load(Bundle.open(tiny_bundle), "decoder", LoadOptions("fp32"))
-    assert isinstance(engine, TensorRtBackend)
-    device = Device(0)
-    with device:
-        assert engine._engine.layers()["Layers"]
-    engine.close()
-    device.close()
+def test_layers_are_known(backend: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    samedge.load(tiny_bundle, backend, "fp32").close()
+    engines = sorted(tmp_path.rglob("*.engine"))
+    assert engines
+    assert all(layer_information(path, backend)["Layers"] for path in engines)
 
 
 def test_tensors_from_inside(backend: str, tiny_bundle: Path) -> None:
     """What the float32 engine computes on its way is what OpenVINO computes."""
-    for drift in locate(Bundle.open(tiny_bundle), backend_class(backend), "fp32", thorough=True):
+    for drift in locate(Bundle.open(tiny_bundle), named_backend(backend), "fp32", thorough=True):
         assert drift.first is None, drift.verdict
         assert len(drift.checkpoints) > 50
 

@@ -22,7 +22,7 @@ from samedge.models import (
     SamusConfig,
     tiny,
 )
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
 from tests.fold.oracle import random_model
 
 LIMIT = 1e-4
@@ -63,7 +63,7 @@ class Case:
         torch.set_num_threads(1)
         self.model = model
         with pytest.MonkeyPatch.context() as patch:  # the gate is not what is tested here
-            patch.setattr(OpenVinoBackend, "precisions", classmethod(lambda _cls: ("fp32",)))
+            patch.setattr(OPENVINO, "precisions", lambda: ("fp32",))
             self.bundle = samedge.export(samedge.fold(model), folder / "tiny.samedge")
         self.family = self.bundle.family
         self.session = samedge.load(self.bundle, "openvino", "fp32", threads=1, cache=False)

@@ -15,9 +15,12 @@ from samedge.errors import FrameError, NotSupportedError, PromptError, SessionEr
 from samedge.geometry.mask_values import class_map
 from samedge.progress import Step
 from samedge.runtime import verify
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.backend import LoadOptions
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.parity.verify import verify_session
+from samedge.runtime.session import Session
 from tests.runtime.cases import CONFIGS, IMAGES, LIMIT, STACKS, Case, grey, random_pixels, rgb
+from tests.runtime.watched import Watched
 
 Cases = Callable[[str], Case]
 CROP = (20, 10, 100, 70)
@@ -55,19 +58,18 @@ def test_a_crop(cases: Cases, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_one_frame_encoded_once(cases: Cases, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_frame_encoded_once(cases: Cases, name: str) -> None:
     """Prompts on a frame that is there already give what `segment` gives."""
     case = cases(name)
-    runs: list[int] = []
-    run = case.session._encoder.run
-    monkeypatch.setattr(case.session._encoder, "run", lambda *args: (runs.append(1), run(*args))[1])
-    case.session.set_frame(rgb(3))
-    for seed in (1, 2):
-        prompts = case.prompts(seed)
-        result = case.session.predict(**prompts)
-        assert result.timing_ms["encode"] == 0
-        case.compare(result, rgb(3), **prompts)
-    assert len(runs) == 1
+    watched = Watched(OPENVINO)
+    with Session(case.bundle, watched, LoadOptions(cache=False), "test") as session:
+        session.set_frame(rgb(3))
+        for seed in (1, 2):
+            prompts = case.prompts(seed)
+            result = session.predict(**prompts)
+            assert result.timing_ms["encode"] == 0
+            case.compare(result, rgb(3), **prompts)
+    assert [graph for graph, *_ in watched.runs].count("encoder") == 1
 
 
 def test_several_boxes(cases: Cases) -> None:
@@ -229,7 +231,7 @@ def test_crops_of_any_kind_of_whole_numbers(cases: Cases) -> None:
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_verify(cases: Cases, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenVinoBackend, "precisions", classmethod(lambda _cls: ("fp32",)))
+    monkeypatch.setattr(OPENVINO, "precisions", lambda: ("fp32",))
     case = cases(name)
     (row,) = verify(case.bundle, threads=1, cache=False)
     assert row["passed"], row
@@ -268,21 +270,18 @@ def test_describe_and_embedding(cases: Cases, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["samed", "volume"])
-def test_two_threads_at_once(cases: Cases, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_at_once(cases: Cases, name: str) -> None:
     """The second is refused, whatever it calls; the first one's answer is right."""
     case = cases(name)
-    session = case.session
     stack = random_pixels(case.family.slices, 90, 120)
     prompts = [case.prompts(i) for i in range(case.family.slices)]
     entered, leave = threading.Event(), threading.Event()
-    run = session._encoder.run
 
-    def slow(*args: Any) -> None:
+    def wait(_graph: str) -> None:
         entered.set()
         assert leave.wait(20)
-        run(*args)
 
-    monkeypatch.setattr(session._encoder, "run", slow)
+    session = Session(case.bundle, Watched(OPENVINO, wait), LoadOptions(cache=False), "test")
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.extend(session.segment_slices(stack, prompts)))
     thread.start()
@@ -302,6 +301,7 @@ def test_two_threads_at_once(cases: Cases, name: str, monkeypatch: pytest.Monkey
     finally:
         leave.set()
         thread.join(20)
+        session.close()
     assert len(results) == case.family.slices
     frame = stack if case.family.slices > 1 else stack[0]
     for index, (result, prompt) in enumerate(zip(results, prompts, strict=True)):

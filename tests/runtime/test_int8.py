@@ -15,14 +15,14 @@ from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import encoder_inputs
 from samedge.runtime import load, verify
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.openvino.backend import OpenVinoBackend
-from samedge.runtime.openvino.compile import _Models, core, rest_of
-from samedge.runtime.session import Session
+from samedge.runtime.openvino.backend import OPENVINO
+from samedge.runtime.openvino.compile import _Models, compile_graph, core, rest_of
+from samedge.runtime.parity.drift_cases import recorded_cases
 from samedge.tolerances import LIMITS
 from tests.runtime.quantised import with_int8
 
 pytestmark = pytest.mark.skipif(
-    "int8" not in OpenVinoBackend.precisions(), reason="this CPU has no int8 kernels"
+    "int8" not in OPENVINO.precisions(), reason="this CPU has no int8 kernels"
 )
 
 
@@ -58,12 +58,13 @@ def bundle(folder: Path) -> Bundle:
 def test_quantised_kernels_are_used(bundle: Bundle) -> None:
     """The rewrites must leave Q/DQ in a form that OpenVINO turns into int8 products."""
     options = LoadOptions("int8", threads=1, cache=False, profile=True)
-    with Session(bundle, OpenVinoBackend, options, "test") as session:
-        session.set_frame(bundle.selftest()[0].frame)
-        kernels = [(kind, kernel) for part, _, kind, kernel, _ in session._encoder.profile()]
+    engine = OPENVINO.open_graph(bundle, "encoder", options)
+    engine.run(first_inputs(bundle), {"image_embedding": engine.buffer("image_embedding")})
+    kernels = [(kind, kernel) for part, _, kind, kernel, _ in engine.profile()]
+    engine.close()
     products = [kernel for kind, kernel in kernels if kind in _PRODUCTS]
-    assert sum("i8" in kernel for kernel in products) >= len(products) / 2
-    assert any(kind == "Convolution" and "i8" in kernel for kind, kernel in kernels)
+    assert sum("i8" in kernel.lower() for kernel in products) >= len(products) / 2
+    assert any(kind == "Convolution" and "i8" in kernel.lower() for kind, kernel in kernels)
 
 
 _PRODUCTS = ("FullyConnected", "FullyConnectedQuantizedLegacy", "Convolution")
@@ -98,26 +99,38 @@ def test_int8_has_a_row_with_a_dice_limit(bundle: Bundle) -> None:
 
 
 def test_auto_verifies_what_the_bundle_has_graphs_for(bundle: Bundle) -> None:
-    assert [row["precision"] for row in verify(bundle, threads=1)] == list(
-        OpenVinoBackend.precisions()
-    )
+    assert [row["precision"] for row in verify(bundle, threads=1)] == list(OPENVINO.precisions())
 
 
 def test_preprocessing_and_decoder_are_those_of_float32(bundle: Bundle) -> None:
-    test = bundle.selftest()[0]
+    inputs, asked = first_inputs(bundle), recorded_cases(bundle, 1)["decoder"][0].inputs
     network, answers = [], []
-    with load(bundle, precision="fp32", threads=1) as exact:
-        exact.set_frame(test.frame)
-        embedding = exact.embedding()
-        network.append(exact._encoder._parts["encoder"]._bound["network_input"][0].copy())
-        answers.append(exact.predict(points=test.points, labels=test.labels))
-    with load(bundle, precision="int8", threads=1) as session:
-        session.set_frame(test.frame)
-        network.append(session._encoder._parts["encoder"]._bound["network_input"][0].copy())
-        session._embedding[...] = embedding
-        answers.append(session.predict(points=test.points, labels=test.labels))
+    for precision in ("fp32", "int8"):
+        options = LoadOptions(precision, cache=False)
+        parts, _ = compile_graph(bundle, "encoder", precision, options)
+        model = parts["preprocess"].model
+        assert model is not None
+        given = {port.any_name: inputs[port.any_name] for port in model.inputs}
+        network.append(model(given)[0].copy())
+        decoder = OPENVINO.open_graph(bundle, "decoder", options)
+        count, sides = (
+            len(asked["point_coords"]),
+            (len(asked["mask_rows"]), len(asked["mask_cols"])),
+        )
+        logits = np.zeros((count, 1, *_low_res(bundle)), np.float32)
+        masks = np.zeros((count, 1, *sides), np.uint8)
+        outputs = {"masks": masks, "scores": np.zeros((count, 1), np.float32)}
+        decoder.run(asked, {**outputs, "low_res_logits": logits})
+        decoder.close()
+        answers.append(logits)
     np.testing.assert_array_equal(*network)
-    np.testing.assert_array_equal(*(answer.low_res_logits for answer in answers))
+    np.testing.assert_array_equal(*answers)
+    assert answers[0].any()
+
+
+def _low_res(bundle: Bundle) -> tuple[int, int]:
+    side = int(bundle.manifest["variant"]["low_res"])
+    return side, side
 
 
 def test_no_widened_copy_of_int8_weights(bundle: Bundle) -> None:
@@ -154,8 +167,10 @@ def test_the_rest_is_bf16_only_where_native_and_not_refused(
 def test_a_second_start_comes_from_the_cache(bundle: Bundle, private_cache: Path) -> None:
     results = []
     for cached in (False, True):
+        engine = OPENVINO.open_graph(bundle, "encoder", LoadOptions("int8"))
+        assert engine.cached is cached
+        engine.close()
         with load(bundle, precision="int8", threads=1) as session:
-            assert session._encoder.cached is cached
             test = bundle.selftest()[0]
             results.append(session.segment(test.frame, points=test.points, labels=test.labels))
     np.testing.assert_array_equal(results[0].low_res_logits, results[1].low_res_logits)
@@ -171,7 +186,9 @@ def test_precisions_of_one_bundle_do_not_share_engines(bundle: Bundle) -> None:
     assert np.abs(embeddings[0] - embeddings[1]).max() > 1e-3
 
 
-def test_throughput_shares_one_engine_and_gives_the_same(bundle: Bundle) -> None:
+def test_throughput_shares_one_engine_and_gives_the_same(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two sessions at once, each with an inference request of its own."""
     test = bundle.selftest()[0]
     given = {"points": test.points, "labels": test.labels}
@@ -179,10 +196,13 @@ def test_throughput_shares_one_engine_and_gives_the_same(bundle: Bundle) -> None
         expected = alone.segment(test.frame, **given)
     options: dict[str, Any] = {"precision": "fp32", "threads": 2, "hint": "throughput"}
     with load(bundle, **options) as one, load(bundle, **options) as two:
-        compiled = [s._encoder._parts["encoder"]._compiled for s in (one, two)]
-        assert compiled[0] is compiled[1]
-        assert "THROUGHPUT" in str(compiled[0].model.get_property("PERFORMANCE_HINT"))
-        del compiled
+        with monkeypatch.context() as patch:  # whoever makes it again fails
+            patch.setattr(ov.Core, "compile_model", None)
+            patch.setattr(ov.Core, "import_model", None)
+            shared = compile_graph(bundle, "encoder", "fp32", LoadOptions(**options))[0]["encoder"]
+        assert shared.model is not None
+        assert "THROUGHPUT" in str(shared.model.get_property("PERFORMANCE_HINT"))
+        del shared
         one.set_frame(255 - test.frame)
         result = two.segment(test.frame, **given)
     np.testing.assert_allclose(result.low_res_logits, expected.low_res_logits, atol=1e-5)

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samedge.errors import NotSupportedError
+from samedge.runtime.backend import STRONGLY_TYPED, Backend
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.precision import PRECISIONS, choose_precision, graph_key, runnable
 
 
@@ -31,8 +33,29 @@ def bundle(*args: Any, **parity: bool) -> Any:
     return SimpleNamespace(manifest=manifest(*args, **parity))
 
 
-def backend(*native: str, name: str = "openvino") -> Any:
-    return SimpleNamespace(name=name, precisions=lambda: native)
+class Native(Backend):
+    """A backend that computes `native`."""
+
+    def __init__(self, *native: str, name: str = "openvino", slower: str = "") -> None:
+        self.name, self._native, self._slower = name, native, frozenset(slower.split())
+        self.graphs = OPENVINO.graphs if name.startswith("openvino") else STRONGLY_TYPED
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def precisions(self) -> tuple[str, ...]:
+        return self._native
+
+    def open(self, _bundle: Any, _options: Any) -> Any:
+        raise AssertionError("nothing is opened")
+
+    def slower_than_float32(self) -> frozenset[str]:
+        return self._slower
+
+
+def key_of(data: dict[str, Any], name: str, graph: str, precision: str) -> str:
+    """The graph that the backend called `name` takes."""
+    return graph_key(data, name, graph, precision, Native(name=name).graphs)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
@@ -40,27 +63,27 @@ def test_openvino_takes_the_exact_weights_where_it_can(precision: str) -> None:
     both = manifest("fp32 fp16", "fp32 fp16")
     half = manifest("fp16", "fp16")
     for graph in ("encoder", "decoder"):
-        assert graph_key(both, "openvino", graph, precision) == "fp32"
-        assert graph_key(half, "openvino_gpu", graph, precision) == "fp16"
+        assert key_of(both, "openvino", graph, precision) == "fp32"
+        assert key_of(half, "openvino_gpu", graph, precision) == "fp16"
 
 
 def test_int8_is_the_encoder_alone() -> None:
     data = manifest("fp32 fp16 int8", "fp32 fp16")
-    assert graph_key(data, "openvino", "encoder", "int8") == "int8"
-    assert graph_key(data, "openvino", "decoder", "int8") == "fp32"
-    assert graph_key(data, "tensorrt", "encoder", "int8") == "int8"
-    assert graph_key(data, "tensorrt_rtx", "decoder", "int8") == "fp16"
+    assert key_of(data, "openvino", "encoder", "int8") == "int8"
+    assert key_of(data, "openvino", "decoder", "int8") == "fp32"
+    assert key_of(data, "tensorrt", "encoder", "int8") == "int8"
+    assert key_of(data, "tensorrt_rtx", "decoder", "int8") == "fp16"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_typed_engines_take_the_graph_of_that_name(precision: str) -> None:
     data = manifest("fp32 fp16", "fp32 fp16")
-    assert graph_key(data, "tensorrt", "encoder", precision) == precision
+    assert key_of(data, "tensorrt", "encoder", precision) == precision
 
 
 def test_a_missing_graph_names_what_there_is_and_the_command() -> None:
     with pytest.raises(NotSupportedError) as caught:
-        graph_key(manifest("fp32 fp16", "fp32"), "openvino", "encoder", "int8")
+        key_of(manifest("fp32 fp16", "fp32"), "openvino", "encoder", "int8")
     text = str(caught.value)
     for words in ("int8 encoder", "encoder fp32, encoder fp16, decoder fp32"):
         assert words in text
@@ -70,18 +93,18 @@ def test_a_missing_graph_names_what_there_is_and_the_command() -> None:
 @pytest.mark.parametrize(("name", "precision"), [("tensorrt", "bf16"), ("openvino", "fp8")])
 def test_a_precision_that_a_backend_does_not_have(name: str, precision: str) -> None:
     with pytest.raises(NotSupportedError, match=r"use one of: .*fp32"):
-        graph_key(manifest("fp32 fp16 int8"), name, "encoder", precision)
+        key_of(manifest("fp32 fp16 int8"), name, "encoder", precision)
 
 
 def test_runnable_is_native_and_in_the_bundle() -> None:
-    native = backend("fp32", "bf16", "int8")
+    native = Native("fp32", "bf16", "int8")
     assert runnable(bundle("fp32"), native) == ("fp32", "bf16")
     assert runnable(bundle("fp32 int8"), native) == ("fp32", "bf16", "int8")
     # The engine's decoder would have to be fp16, and there is none.
-    assert runnable(bundle("fp32 int8"), backend("fp32", "int8", name="tensorrt")) == ("fp32",)
+    assert runnable(bundle("fp32 int8"), Native("fp32", "int8", name="tensorrt")) == ("fp32",)
 
 
-ALL = backend("fp32", "bf16", "fp16", "int8")
+ALL = Native("fp32", "bf16", "fp16", "int8")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +126,7 @@ def test_auto_is_the_fastest_that_passed(
 
 def test_auto_takes_only_what_is_native() -> None:
     proven = bundle("fp32 int8", bf16=True, int8=True)
-    assert choose_precision(proven, backend("fp32"), "auto") == (
+    assert choose_precision(proven, Native("fp32"), "auto") == (
         "fp32",
         "no faster precision is native here",
     )
@@ -119,12 +142,12 @@ def test_auto_says_what_it_passed_over() -> None:
 def test_auto_without_float32_and_without_proof_is_an_error() -> None:
     half = bundle("fp16", "fp16")
     with pytest.raises(NotSupportedError, match="samedge verify"):
-        choose_precision(half, backend("fp16", name="tensorrt"), "auto")
+        choose_precision(half, Native("fp16", name="tensorrt"), "auto")
 
 
 def test_rows_of_another_backend_do_not_count() -> None:
     other = bundle("fp32", bf16=True)
-    assert choose_precision(other, backend("fp32", "bf16", name="openvino_gpu"), "auto")[0] == (
+    assert choose_precision(other, Native("fp32", "bf16", name="openvino_gpu"), "auto")[0] == (
         "fp32"
     )
 
@@ -138,9 +161,9 @@ def test_asked_for_says_what_the_parity_table_says() -> None:
 
 def test_asked_for_and_not_here() -> None:
     with pytest.raises(NotSupportedError, match=r"does not run here .*auto, fp32"):
-        choose_precision(bundle("fp32"), backend("fp32"), "bf16")
+        choose_precision(bundle("fp32"), Native("fp32"), "bf16")
     with pytest.raises(NotSupportedError, match="none that samedge knows"):
-        choose_precision(bundle("fp32"), backend("fp32"), "fp8")
+        choose_precision(bundle("fp32"), Native("fp32"), "fp8")
     with pytest.raises(NotSupportedError, match="int8 encoder"):
         choose_precision(bundle("fp32"), ALL, "int8")
 
@@ -162,7 +185,7 @@ def test_a_key_is_always_one_of_the_bundles(
 
 def _answer(data: dict[str, Any], name: str, graph: str, precision: str) -> str:
     try:
-        return graph_key(data, name, graph, precision)
+        return key_of(data, name, graph, precision)
     except NotSupportedError as error:
         named = "use one of" in str(error) or "samedge export" in str(error)
         return "remedy" if named else str(error)
@@ -170,13 +193,9 @@ def _answer(data: dict[str, Any], name: str, graph: str, precision: str) -> str:
 
 def test_auto_leaves_out_what_is_slower_than_float32() -> None:
     proven = bundle("fp32", fp16=True)
-    native = SimpleNamespace(
-        name="openvino",
-        precisions=lambda: ("fp32", "fp16"),
-        slower_than_float32=lambda: frozenset({"fp16"}),
-    )
-    assert choose_precision(proven, native, "auto")[0] == "fp32"  # type: ignore[arg-type]
-    assert choose_precision(proven, native, "fp16")[0] == "fp16"  # type: ignore[arg-type]
+    native = Native("fp32", "fp16", slower="fp16")
+    assert choose_precision(proven, native, "auto")[0] == "fp32"
+    assert choose_precision(proven, native, "fp16")[0] == "fp16"
 
 
 @pytest.mark.parametrize(
@@ -190,4 +209,4 @@ def test_fp16_pays_only_with_matrix_units_for_it(
 
     monkeypatch.setattr(module.platform, "machine", lambda: machine)
     monkeypatch.setattr(module, "cpu", lambda: {"features": features})
-    assert ("fp16" in module.OpenVinoBackend.slower_than_float32()) is slower
+    assert ("fp16" in module.OPENVINO.slower_than_float32()) is slower

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samedge.errors import FrameError, NotSupportedError, PromptError, SessionError
+from samedge.errors import DeviceError, FrameError, NotSupportedError, PromptError, SessionError
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.mask_values import mask_values
 from samedge.geometry.network_input import resize_frame
-from samedge.runtime import load
+from samedge.runtime import buffers, load
+from samedge.runtime.backend import LoadOptions, both_graphs
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.session import Session
+from tests.runtime.watched import Watched
 
 SIDE, LOW_RES = 32, 16
+OPTIONS = LoadOptions(cache=False)
 
 
 def expected_logits(bundle: Any, frame: Any, tokens: Any, labels: Any) -> Any:
@@ -55,6 +59,11 @@ def test_timing_has_every_stage(samus_toy: Any, frame: Any) -> None:
     parts = sum(timing[k] for k in ("preprocess", "encode", "prompt", "decode"))
     assert 0 < parts <= timing["total"] + 1e-6
     assert later["encode"] == later["preprocess"] == 0.0
+    assert (timing.total, timing.encode) == (timing["total"], timing["encode"])
+    assert dict(timing) == {**timing} == timing
+    assert timing.get("read") is None
+    with pytest.raises(AttributeError):
+        timing.total = 0.0
 
 
 def test_rgb_grey_views_and_read_only_frames_agree(samus_toy: Any, frame: Any) -> None:
@@ -98,14 +107,37 @@ def test_results_belong_to_the_caller(samus_toy: Any, frame: Any) -> None:
 
 
 def test_nothing_is_allocated_for_a_second_frame(samus_toy: Any, frame: Any) -> None:
-    with load(samus_toy, threads=1) as session:
+    """The engines get the very arrays that they are set up for."""
+    watched = Watched(OPENVINO)
+    with Session(samus_toy, watched, OPTIONS, "test") as session:
         session.segment(frame, points=[(3, 4)])
-        buffers = session._frame
-        bound = {n: id(b[0]) for p in session._encoder._parts.values() for n, b in p._bound.items()}
         session.segment(255 - frame, points=[(5, 6)])
-        assert session._frame is buffers
-        again = {n: id(b[0]) for p in session._encoder._parts.values() for n, b in p._bound.items()}
-        assert bound == again
+    first, second = watched.runs[:2], watched.runs[2:]
+    assert [graph for graph, *_ in first] == ["encoder", "decoder"]
+    for one, other in zip(first, second, strict=True):
+        for before, after in zip(one[1:], other[1:], strict=True):
+            assert before.keys() == after.keys()
+            assert all(before[name] is after[name] for name in before)
+
+
+def test_geometry_is_made_once_per_size(
+    samus_toy: Any, frame: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    make = buffers.geometry_of_crop
+    monkeypatch.setattr(
+        buffers, "geometry_of_crop", lambda *args: (made.append(args), make(*args))[1]
+    )
+    with load(samus_toy, threads=1) as session:
+        for pixels in (frame, frame[:20], frame, 255 - frame, frame[:20]):
+            session.segment(pixels, points=[(3, 4)])
+        for crop in ((0, 0, 30, 30), [0, 0, 30, 30], (0, 0, 56, 40)):
+            session.set_frame(frame, crop=crop)  # type: ignore[arg-type]
+    assert [args[1:4] for args in made] == [
+        (40, 56, (0, 0, 56, 40)),
+        (20, 56, (0, 0, 56, 20)),
+        (40, 56, (0, 0, 30, 30)),
+    ]
 
 
 def test_several_objects_keep_their_order(samus_toy: Any, frame: Any) -> None:
@@ -171,16 +203,13 @@ def test_closed_sessions_say_so(samus_toy: Any, frame: Any) -> None:
 
 
 def test_two_threads_are_refused(samus_toy: Any, frame: Any) -> None:
-    session = load(samus_toy, threads=1)
     entered, leave = threading.Event(), threading.Event()
-    run = session._encoder.run
 
-    def slow(inputs: Any, outputs: Any) -> None:
+    def wait(_graph: str) -> None:
         entered.set()
         assert leave.wait(20)
-        run(inputs, outputs)
 
-    session._encoder.run = slow  # type: ignore[method-assign]
+    session = Session(samus_toy, Watched(OPENVINO, wait), OPTIONS, "test")
     results: list[Any] = []
     thread = threading.Thread(
         target=lambda: results.append(session.segment(frame, points=[(1, 2)]))
@@ -198,11 +227,8 @@ def test_two_threads_are_refused(samus_toy: Any, frame: Any) -> None:
     session.close()
 
 
-def test_sessions_of_one_bundle_share_weights(samus_toy: Any, frame: Any) -> None:
+def test_sessions_of_one_bundle_do_not_mix(samus_toy: Any, frame: Any) -> None:
     with load(samus_toy, threads=1) as one, load(samus_toy, threads=1) as two:
-        shared = [s._encoder._parts["encoder"]._compiled for s in (one, two)]
-        assert shared[0] is shared[1]
-        del shared
         first = one.segment(frame, points=[(1, 2)])
         two.segment(255 - frame, points=[(1, 2)])
         again = one.predict(points=[(1, 2)])
@@ -223,26 +249,10 @@ def test_describe(samus_toy: Any) -> None:
 def test_auto_takes_bf16_only_where_it_is_native_and_passed(
     samus_toy: Any, monkeypatch: pytest.MonkeyPatch, passed: bool
 ) -> None:
-    from samedge.runtime.openvino.backend import OpenVinoBackend
-
-    monkeypatch.setattr(OpenVinoBackend, "precisions", staticmethod(lambda: ("fp32", "bf16")))
+    monkeypatch.setattr(OPENVINO, "precisions", lambda: ("fp32", "bf16"))
     samus_toy.manifest["parity"] = [{"backend": "openvino", "precision": "bf16", "passed": passed}]
     with load(samus_toy, threads=1) as session:
         assert session.describe()["precision"] == ("bf16" if passed else "fp32")
-
-
-def test_bf16_keeps_preprocessing_and_decoder_exact(samus_toy: Any, frame: Any) -> None:
-    from samedge.runtime.openvino.backend import OpenVinoBackend
-
-    if "bf16" not in OpenVinoBackend.precisions():
-        pytest.skip("this CPU has no native bf16")
-    with load(samus_toy, precision="bf16", threads=1) as session:
-        session.set_frame(frame)
-        part = session._encoder._parts["encoder"]
-        geometry = frame_geometry(samus_toy.family, 40, 56, None, SIDE, LOW_RES)
-        network = part._bound["network_input"][0]
-        expected = resize_frame(frame, geometry, samus_toy.family)
-        np.testing.assert_array_equal(network[0, 0], expected)
 
 
 @pytest.mark.parametrize(
@@ -263,36 +273,40 @@ def test_what_is_not_supported(samus_toy: Any, kwargs: dict[str, Any], words: st
 
 
 def test_nothing_works_lists_reasons(samus_toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from samedge.runtime.openvino.backend import OpenVinoBackend
-
-    monkeypatch.setattr(
-        OpenVinoBackend, "unavailable", staticmethod(lambda: "openvino is not installed")
-    )
+    monkeypatch.setattr(OPENVINO, "unavailable", lambda: "openvino is not installed")
     with pytest.raises(NotSupportedError, match="openvino: openvino is not installed"):
         load(samus_toy)
     with pytest.raises(NotSupportedError, match="does not run here"):
         load(samus_toy, backend="openvino")
 
 
-def test_encoder_is_freed_if_the_decoder_fails(
-    samus_toy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from samedge.runtime.openvino.backend import OpenVinoBackend
+def test_encoder_is_freed_if_the_decoder_fails(samus_toy: Any) -> None:
+    watched = Watched(OPENVINO)
+    engines = watched.open(samus_toy, OPTIONS)
 
-    closed = []
-    load_graph = OpenVinoBackend.load
-
-    def failing(bundle: Any, graph: str, options: Any) -> Any:
+    def failing(graph: str) -> Any:
         if graph == "decoder":
             raise NotSupportedError("no decoder today")
-        engine = load_graph(bundle, graph, options)
-        monkeypatch.setattr(engine, "close", lambda: closed.append(graph))
-        return engine
+        return engines.encoder
 
-    monkeypatch.setattr(OpenVinoBackend, "load", failing)
     with pytest.raises(NotSupportedError, match="no decoder today"):
-        load(samus_toy, threads=1)
-    assert closed == ["encoder"]
+        both_graphs(failing)
+    assert watched.closed == ["encoder"]
+
+
+def test_a_session_without_memory_frees_its_engines(
+    samus_toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_name: str) -> Any:
+        raise DeviceError("out of memory")
+
+    watched = Watched(OPENVINO)
+    engines = watched.open(samus_toy, OPTIONS)
+    monkeypatch.setattr(engines.encoder, "buffer", full)
+    monkeypatch.setattr(watched, "open", lambda *_: engines)
+    with pytest.raises(DeviceError, match="out of memory"):
+        Session(samus_toy, watched, OPTIONS, "test")
+    assert watched.closed == ["encoder", "decoder"]
 
 
 def test_session_is_exported() -> None:

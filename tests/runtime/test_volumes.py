@@ -75,7 +75,8 @@ def test_results_become_a_volume(classes: int) -> None:
     assert volume.masks.dtype == np.uint8
     assert volume.scores.shape == (count, 4)
     assert volume.low_res_logits.shape == (count, 4, 8, 8)
-    assert volume.timing_ms == {"encode": 8.0, "total": 12.0}
+    assert (volume.timing_ms["encode"], volume.timing_ms["total"]) == (8.0, 12.0)
+    assert set(volume.timing_ms) == {"preprocess", "encode", "prompt", "decode", "total"}
     assert volume.class_names == slices[0].class_names
     for at, one in enumerate(slices):
         np.testing.assert_array_equal(volume.masks[:, at], one.masks)

@@ -1,49 +1,51 @@
-"""OpenVINO: any x86 or ARM CPU, the default backend. Precisions below fp32 are the encoder's."""
+"""OpenVINO: any x86 or ARM CPU, the default backend; and Intel GPUs, integrated or cards, which run
+the network and the decoder while pre-processing stays on the CPU.
+
+The GPU's is only taken by name, never by `auto`. Run `samedge verify --backend openvino_gpu` before
+it serves. Precisions below fp32 are the encoder's.
+"""
 
 from __future__ import annotations
 
 import platform
-import time
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.errors import BundleError, DeviceError, NotSupportedError
+from samedge.errors import NotSupportedError
 from samedge.machine.facts import cpu
-from samedge.runtime.backend import Arrays, GraphIO, HostMemory, LoadOptions, TensorSpec
+from samedge.runtime.backend import (
+    Arrays,
+    Backend,
+    Engines,
+    GraphKeys,
+    InnerTensors,
+    LoadOptions,
+    both_graphs,
+)
+from samedge.runtime.openvino.engine import OpenVinoEngine
 from samedge.runtime.precision import graph_key
 
-_DTYPES = {"f32": "float32", "u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16"}
+# OpenVINO computes what it is told from either graph; float32 has the exact weights.
+_EITHER = ("fp32", "fp16")
+GRAPHS: GraphKeys = {
+    "fp32": {"encoder": _EITHER, "decoder": _EITHER},
+    "bf16": {"encoder": _EITHER, "decoder": _EITHER},
+    "fp16": {"encoder": _EITHER, "decoder": _EITHER},
+    "int8": {"encoder": ("int8",), "decoder": _EITHER},
+}
 
 
-class OpenVinoBackend(HostMemory):
-    """One graph of a bundle in OpenVINO. See `samedge.runtime.backend.Backend`."""
+class OpenVinoBackend(Backend):
+    """The CPU. See `samedge.runtime.backend.Backend`."""
 
     name = "openvino"
+    graphs = GRAPHS
     device = "CPU"  # OpenVINO's own name for it
 
-    def __init__(
-        self,
-        parts: dict[str, Any],
-        names: frozenset[str],
-        notes: list[str],
-        precision: str,
-        device_name: str,
-    ) -> None:
-        self.precision, self.device_name = precision, device_name
-        self.cached = all(part.cached for part in parts.values())
-        self._notes = tuple(notes)
-        self._stage_ms: dict[str, float] = dict.fromkeys(parts, 0.0)
-        self._parts = {name: _Part(compiled, names) for name, compiled in parts.items()}
-        self._io = _graph_io(list(self._parts.values()))
-        _link(list(self._parts.values()))
-
-    @classmethod
-    def unavailable(cls) -> str | None:
+    def unavailable(self) -> str | None:
         """Why OpenVINO cannot run here, with the remedy; None if it can."""
         try:
             from samedge.runtime.openvino.compile import DEVICE, core
@@ -55,16 +57,14 @@ class OpenVinoBackend(HostMemory):
             return f"OpenVINO finds no CPU device ({error}); pip install --force-reinstall openvino"
         return None
 
-    @classmethod
-    def precisions(cls) -> tuple[str, ...]:
+    def precisions(self) -> tuple[str, ...]:
         """fp32, and those of bf16, fp16 and int8 that the device computes natively."""
         from samedge.runtime.openvino.compile import core
 
-        native = core().get_property(cls.device, "OPTIMIZATION_CAPABILITIES")
+        native = core().get_property(self.device, "OPTIMIZATION_CAPABILITIES")
         return ("fp32", *(name for name in ("bf16", "fp16", "int8") if name.upper() in native))
 
-    @classmethod
-    def slower_than_float32(cls) -> frozenset[str]:
+    def slower_than_float32(self) -> frozenset[str]:
         """Precisions that run natively but gain nothing here, which `auto` therefore leaves out.
 
         x86 has float16 vectors, but no matrix units for it before AMX-FP16: a SAMUS ViT-B took
@@ -75,47 +75,59 @@ class OpenVinoBackend(HostMemory):
         )
         return frozenset() if matrix_units else frozenset({"fp16"})
 
-    @classmethod
-    def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> OpenVinoBackend:
-        """Compile `graph` of `bundle`, from the engine cache where possible.
+    def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
+        """Compile both graphs of `bundle`; see `Backend.open`."""
+        engines = both_graphs(lambda graph: self.open_graph(bundle, graph, options))
+        return Engines(*engines, self.device_name(options.device))
+
+    def open_graph(self, bundle: Bundle, graph: str, options: LoadOptions) -> OpenVinoEngine:
+        """Compile `graph` ("encoder" or "decoder") of `bundle`, from the engine cache where
+        possible.
 
         Raises:
             BundleError: the file was changed, or is not a graph of ours.
             NotSupportedError: no such precision here or in the bundle, or no such device.
             DeviceError: OpenVINO could not compile it.
         """
-        from samedge.runtime.openvino.compile import CUT, compile_graph, core
+        from samedge.runtime.openvino.compile import CUT, compile_graph
 
-        if options.precision not in cls.precisions():
+        if options.precision not in self.precisions():
             raise NotSupportedError(
-                f"the {cls.name} backend has no precision '{options.precision}' on this machine; "
-                f"here it can do: {', '.join(cls.precisions())}"
+                f"the {self.name} backend has no precision '{options.precision}' on this machine; "
+                f"here it can do: {', '.join(self.precisions())}"
             )
-        device = cls.numbered(options.device)
-        parts, notes = compile_graph(bundle, graph, options, device)
-        device_name = str(core().get_property(device, "FULL_DEVICE_NAME")).strip()
-        record = bundle.manifest["graphs"][graph]
-        record = record[graph_key(bundle.manifest, cls.name, graph, options.precision)]
+        device, key = self.numbered(options.device), self._key(bundle, graph, options)
+        parts, notes = compile_graph(bundle, graph, key, options, device)
+        record = bundle.manifest["graphs"][graph][key]
         names = frozenset(entry["name"] for entry in (*record["inputs"], *record["outputs"]))
-        return cls(parts, names | {CUT}, notes, options.precision, device_name)
+        return OpenVinoEngine(parts, names | {CUT}, tuple(notes))
 
-    @classmethod
+    def device_name(self, number: int) -> str:
+        """What OpenVINO calls the device with this number, for people."""
+        from samedge.runtime.openvino.compile import core
+
+        return str(core().get_property(self.numbered(number), "FULL_DEVICE_NAME")).strip()
+
+    @property
+    def inner(self) -> InnerTensors:
+        """OpenVINO gives out tensors by their names."""
+        return self
+
     def named_outputs(
-        cls,
+        self,
         bundle: Bundle,
         graph: str,
         options: LoadOptions,
         names: Sequence[str],
         cases: Sequence[Arrays],
     ) -> list[dict[str, NDArray[Any]]]:
-        """Tensors from inside `graph`; see `samedge.runtime.backend.NamesTensors`."""
+        """Tensors from inside `graph`; see `samedge.runtime.backend.InnerTensors`."""
         from samedge.runtime.openvino.tensors import named_outputs
 
-        device = cls.numbered(options.device)
-        return named_outputs(bundle, graph, options, names, cases, device)
+        device, key = self.numbered(options.device), self._key(bundle, graph, options)
+        return named_outputs(bundle, graph, key, options, names, cases, device)
 
-    @classmethod
-    def numbered(cls, number: int) -> str:
+    def numbered(self, number: int) -> str:
         """OpenVINO's name of the device with this number.
 
         Raises:
@@ -125,141 +137,56 @@ class OpenVinoBackend(HostMemory):
             raise NotSupportedError(
                 f"the openvino backend runs on the CPU, which is device 0; got {number}"
             )
-        return cls.device
+        return self.device
 
-    @property
-    def io(self) -> GraphIO:
-        """Inputs and outputs of the whole graph; the cut inside the encoder does not show."""
-        return self._io
+    def _key(self, bundle: Bundle, graph: str, options: LoadOptions) -> str:
+        return graph_key(bundle.manifest, self.name, graph, options.precision, self.graphs)
 
-    @property
-    def stage_ms(self) -> Mapping[str, float]:
-        """Milliseconds of each part of the last run."""
-        return self._stage_ms
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know about the loading."""
-        return self._notes
+class OpenVinoGpuBackend(OpenVinoBackend):
+    """Intel GPUs. See `samedge.runtime.backend.Backend`."""
 
-    def run(self, inputs: Arrays, outputs: Arrays) -> None:
-        """Compute `outputs` in place from `inputs`; see `Backend.run`.
+    name = "openvino_gpu"
+    device = "GPU"
+
+    def unavailable(self) -> str | None:
+        """Why there is no Intel GPU for OpenVINO, with the remedy; None if there is one."""
+        reason = super().unavailable()
+        if reason is not None:
+            return reason
+        if _gpus():
+            return None
+        return (
+            "OpenVINO finds no Intel GPU; if this machine has one, install its compute driver "
+            "(Ubuntu and Debian: apt install intel-opencl-icd; Windows: Intel's graphics driver), "
+            "let this user into the group 'render', and see `samedge doctor`"
+        )
+
+    def slower_than_float32(self) -> frozenset[str]:
+        """None: these GPUs compute half precision at twice the rate or more."""
+        return frozenset()
+
+    def numbered(self, number: int) -> str:
+        """OpenVINO's name of the GPU with this number: "GPU", or "GPU.0", "GPU.1" of several.
 
         Raises:
-            DeviceError: OpenVINO failed, or a result does not have its array's shape.
+            NotSupportedError: there is none.
         """
-        if not self._parts:
-            raise DeviceError("this engine is closed")
-        try:
-            for name, part in self._parts.items():
-                start = time.perf_counter()
-                part.run(inputs, outputs)
-                self._stage_ms[name] = (time.perf_counter() - start) * 1e3
-        except RuntimeError as error:
-            raise DeviceError(f"OpenVINO failed in the {name} part: {error}") from error
-
-    def profile(self) -> list[tuple[str, str, str, str, float]]:
-        """Per layer of the last run: part, name, type, kernel, milliseconds.
-
-        Empty unless loaded with `LoadOptions(profile=True)`.
-        """
-        rows = []
-        for name, part in self._parts.items():
-            for info in part.request.profiling_info:
-                milliseconds = info.real_time.total_seconds() * 1e3
-                rows.append((name, info.node_name, info.node_type, info.exec_type, milliseconds))
-        return rows
-
-    def close(self) -> None:
-        """Free the engine. Calling it twice is harmless."""
-        for part in self._parts.values():
-            part.close()
-        self._parts = {}
+        there = _gpus()
+        if not 0 <= number < len(there):
+            raise NotSupportedError(
+                f"the openvino_gpu backend has {len(there)} GPUs here, numbered from 0; "
+                f"got device {number}"
+            )
+        return there[number]
 
 
-class _Part:
-    """An inference request and the arrays bound to it."""
+def _gpus() -> list[str]:
+    """OpenVINO's names of the Intel GPUs, in its order."""
+    from samedge.runtime.openvino.compile import core
 
-    def __init__(self, compiled: Any, names: frozenset[str]) -> None:
-        self._compiled = compiled
-        self.request = compiled.model.create_infer_request()
-        self.inputs = {_name(port, names): port for port in compiled.model.inputs}
-        self.outputs = {_name(port, names): port for port in compiled.model.outputs}
-        # The bound array is kept beside its tensor: OpenVINO reads its memory, so it must live.
-        self._bound: dict[str, tuple[NDArray[Any], Any]] = {}
-
-    def __del__(self) -> None:
-        self.close()
-
-    def bind(self, name: str, array: NDArray[Any]) -> None:
-        """Let the tensor `name` be `array`'s memory. Nothing happens if it already is."""
-        bound = self._bound.get(name)
-        if bound is not None and bound[0] is array:
-            return
-        import openvino as ov
-
-        tensor = ov.Tensor(array, shared_memory=True)
-        port = self.inputs.get(name)
-        self.request.set_tensor(self.outputs[name] if port is None else port, tensor)
-        self._bound[name] = (array, tensor)
-
-    def run(self, inputs: Arrays, outputs: Arrays) -> None:
-        """Bind what this part takes and gives, compute, and check what shapes came out."""
-        for name in self.inputs:
-            if name in inputs:
-                self.bind(name, inputs[name])
-        for name in self.outputs:
-            if name in outputs:
-                self.bind(name, outputs[name])
-        self.request.infer()
-        for name, port in self.outputs.items():
-            array, _ = self._bound[name]
-            got = tuple(self.request.get_tensor(port).shape)
-            if got != array.shape:
-                raise DeviceError(
-                    f"the output '{name}' came as {list(got)}, expected {list(array.shape)}; "
-                    "the bundle does not fit this version of samedge: export it again"
-                )
-
-    def close(self) -> None:
-        self._bound = {}
-        self.request = None  # before the compiled model, which may be the last one's
-        self._compiled = None
+    return [name for name in core().available_devices if name.partition(".")[0] == "GPU"]
 
 
-def _link(parts: list[_Part]) -> None:
-    """Give neighbouring parts one preallocated array: what one writes, the next reads."""
-    for first, second in pairwise(parts):
-        for name, port in first.outputs.items():
-            if name in second.inputs:
-                array = np.zeros(tuple(port.get_shape()), np.float32)
-                first.bind(name, array)
-                second.bind(name, array)
-
-
-def _graph_io(parts: list[_Part]) -> GraphIO:
-    """Inputs of the first part and outputs of the last."""
-    return GraphIO(
-        inputs=tuple(_spec(name, port) for name, port in parts[0].inputs.items()),
-        outputs=tuple(_spec(name, port) for name, port in parts[-1].outputs.items()),
-    )
-
-
-def _name(port: Any, names: frozenset[str]) -> str:
-    """The manifest's name of a port. OpenVINO may have given it those of elided nodes as well."""
-    own = port.get_names() & names
-    if len(own) != 1:
-        raise BundleError(
-            f"a tensor called {', '.join(sorted(port.get_names()))} is not one that the manifest "
-            "lists; export the bundle again with this version of samedge"
-        )
-    return str(own.pop())
-
-
-def _spec(name: str, port: Any) -> TensorSpec:
-    shape = tuple(
-        f"dim{index}" if dimension.is_dynamic else dimension.get_length()
-        for index, dimension in enumerate(port.get_partial_shape())
-    )
-    dtype = port.get_element_type().get_type_name()
-    return TensorSpec(name, _DTYPES.get(dtype, dtype), shape)
+OPENVINO = OpenVinoBackend()
+OPENVINO_GPU = OpenVinoGpuBackend()

@@ -39,7 +39,7 @@ from samedge.runtime.openvino.rewrites import int8 as openvino_int8
 from samedge.runtime.openvino.rewrites import nodes as openvino_nodes
 from samedge.runtime.openvino.rewrites import windows as openvino_windows
 from samedge.runtime.openvino.weights import halve_weights, to_float32
-from samedge.runtime.precision import graph_key, parity
+from samedge.runtime.precision import parity
 
 DEVICE = "CPU"
 CUT = "network_input"
@@ -74,7 +74,7 @@ def core() -> ov.Core:
 
 
 def compile_graph(
-    bundle: Bundle, graph: str, options: LoadOptions, device: str = DEVICE
+    bundle: Bundle, graph: str, file: str, options: LoadOptions, device: str = DEVICE
 ) -> tuple[dict[str, Compiled], list[str]]:
     """Compile all parts of `graph`, from the cache where possible.
 
@@ -84,15 +84,19 @@ def compile_graph(
     The graph's file is verified against its hash in any case, also if the cache makes reading it
     unnecessary: a changed bundle is an error, not a matter of luck.
 
+    Args:
+        bundle, options: as for `Backend.open`.
+        graph: "encoder" or "decoder".
+        file: which of its files, a key of the manifest's.
+        device: OpenVINO's name of it.
+
     Returns:
         Part name -> compiled part, in the order in which they run; and notes for the user.
 
     Raises:
         BundleError: a hash does not match, or the graph is not one of ours.
-        NotSupportedError: the bundle has no graph for this precision.
         DeviceError: OpenVINO could not compile it.
     """
-    file = graph_key(bundle.manifest, backend_of(device), graph, options.precision)
     path = bundle.graph(graph, file)
     digest = graph_digest(bundle, path.name)
     store = EngineStore.of_user() if options.cache else None

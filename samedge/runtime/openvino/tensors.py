@@ -18,7 +18,6 @@ from samedge.runtime.openvino import compile as compiling
 from samedge.runtime.openvino.compile import CUT, DEVICE
 from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
 from samedge.runtime.openvino.weights import halve_weights
-from samedge.runtime.precision import graph_key
 
 Values = dict[str, NDArray[Any]]
 
@@ -26,6 +25,7 @@ Values = dict[str, NDArray[Any]]
 def named_outputs(
     bundle: Bundle,
     graph: str,
+    file: str,
     options: LoadOptions,
     names: Sequence[str],
     cases: Sequence[Arrays],
@@ -38,7 +38,9 @@ def named_outputs(
     given out as well, so what OpenVINO would fuse across them it computes apart.
 
     Args:
-        bundle, graph, options: as for `Backend.load`.
+        bundle, options: as for `Backend.open`.
+        graph: "encoder" or "decoder".
+        file: which of its files, a key of the manifest's.
         names: of tensors; in the encoder, of the network input and what is computed from it.
         cases: one or more sets of the graph's inputs.
         device: OpenVINO's name of it.
@@ -49,10 +51,9 @@ def named_outputs(
         missing, and so are those in front of the cut.
 
     Raises:
-        BundleError, NotSupportedError: as `Backend.load`.
+        BundleError: the file was changed, or is not a graph of ours.
         DeviceError: OpenVINO failed.
     """
-    file = graph_key(bundle.manifest, compiling.backend_of(device), graph, options.precision)
     rest = compiling.rest_of(bundle, options.precision, device)
     model = compiling.read_model(bundle.graph(graph, file))
     try:

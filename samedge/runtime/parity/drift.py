@@ -15,7 +15,7 @@ an error of its own, it has no single place, and the report says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
 from samedge.machine.memory import release_memory
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.backend import Arrays, Backend, LoadOptions
+from samedge.runtime.backend import Arrays, Backend, InnerTensors, LoadOptions
 from samedge.runtime.parity.drift_cases import Case, recorded_cases
 from samedge.runtime.parity.onnx_nodes import OnnxNode, OnnxNodes, read_nodes
 from samedge.tolerances import DRIFT
@@ -98,7 +98,7 @@ class Drift:
 
 def locate(
     bundle: Bundle,
-    backend: type[Backend],
+    backend: Backend,
     precision: str,
     threads: int = 1,
     device: int = 0,
@@ -111,7 +111,7 @@ def locate(
 
     Args:
         bundle: with self-test frames.
-        backend: a class that offers `named_outputs` (see `backend.NamesTensors`).
+        backend: one that gives out tensors from inside (`Backend.inner`).
         precision: one that it runs, by name.
         threads, device: as for `samedge.load`.
         progress: told what is compared.
@@ -126,8 +126,8 @@ def locate(
         BundleError: there are no self-test frames.
         DeviceError: an engine failed.
     """
-    named: Any = getattr(backend, "named_outputs", None)
-    if named is None:
+    inner = backend.inner
+    if inner is None:
         raise NotSupportedError(
             f"the {backend.name} backend cannot give out tensors from inside a graph, so an error "
             "cannot be located; verify another precision, or the openvino backend"
@@ -135,7 +135,7 @@ def locate(
     options = LoadOptions(precision, threads, device, cache=False)
     found = []
     for graph, cases in recorded_cases(bundle, threads).items():
-        pair = _Pair(bundle, named, options, graph, progress)
+        pair = _Pair(bundle, inner, options, graph, progress)
         found.append(_located(pair, cases, backend.name, thorough))
         release_memory()
     return found
@@ -146,7 +146,7 @@ class _Pair:
     """One graph, computed by the engine under test and in float32; and its structure."""
 
     bundle: Bundle
-    named: Any
+    inner: InnerTensors
     options: LoadOptions
     graph: str
     progress: Progress
@@ -174,11 +174,9 @@ class _Pair:
 
         inputs = [case.inputs for case in cases]
         exact = LoadOptions("fp32", self.options.threads, cache=False)
-        reference = named_outputs(self.bundle, self.graph, exact, names, inputs, plain=True)
+        reference = named_outputs(self.bundle, self.graph, "fp32", exact, names, inputs, plain=True)
         release_memory()
-        given: list[Mapping[str, Any]] = self.named(
-            self.bundle, self.graph, self.options, names, inputs
-        )
+        given = self.inner.named_outputs(self.bundle, self.graph, self.options, names, inputs)
         return [self._compared(names, *both) for both in zip(reference, given, strict=True)]
 
     def _compared(self, names: Sequence[str], expected: Arrays, got: Arrays) -> dict[str, Tensor]:

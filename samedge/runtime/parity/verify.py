@@ -19,7 +19,7 @@ from samedge.errors import BundleError
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.mask_values import decision_distance, dice, mask_values
 from samedge.machine.memory import release_memory
-from samedge.runtime.backend import choose_backend
+from samedge.runtime.choice import choose_backend
 from samedge.runtime.loading import load
 from samedge.runtime.precision import runnable
 from samedge.runtime.result import Result
@@ -57,11 +57,11 @@ def verify(
         NotSupportedError: backend or precision are not available here.
     """
     opened = Bundle.open(Path(bundle)) if isinstance(bundle, (str, os.PathLike)) else bundle
-    cls, _ = choose_backend(backend)
-    chosen = runnable(opened, cls) if precision == "auto" else (precision,)
+    taken, _ = choose_backend(backend)
+    chosen = runnable(opened, taken) if precision == "auto" else (precision,)
     rows = []
     for name in chosen:
-        with load(opened, cls.name, name, threads, device, cache) as session:
+        with load(opened, taken.name, name, threads, device, cache) as session:
             rows.append(verify_session(session, opened.selftest()))
         release_memory()  # the next engine needs it
     return rows

@@ -1,5 +1,7 @@
 """TensorRT: NVIDIA GPUs and Jetsons. Engines come from the bundle, from the user's cache, or are
-built when they are first needed. TensorRT-RTX shares all of it (tensorrt_rtx_backend.py)."""
+built when they are first needed. TensorRT-RTX (GeForce and workstation GPUs) shares all of it, but
+its engines are built for a kind of GPU, also on a machine without one, and compiled to the end on
+the device."""
 
 from __future__ import annotations
 
@@ -13,12 +15,24 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, OutputError
-from samedge.runtime.backend import Arrays, GraphIO, LoadOptions
+from samedge.runtime.backend import (
+    Arrays,
+    Backend,
+    Engines,
+    GpuArray,
+    GpuMemory,
+    GraphIO,
+    InnerTensors,
+    LoadOptions,
+    both_graphs,
+)
+from samedge.runtime.backend import Engine as EngineProtocol
 from samedge.runtime.engines.keys import KernelsKey, NvidiaKey, graph_digest
 from samedge.runtime.engines.store import EngineStore, StoredEngine
+from samedge.runtime.frames import FrameLike
 from samedge.runtime.gpu.arrays import DeviceArray
 from samedge.runtime.gpu.driver import Device, DeviceMemory, Stream, driver_version, problem
-from samedge.runtime.gpu.frames import device_frame
+from samedge.runtime.gpu.frames import as_encoder_input, device_frame
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.engine import Engine
@@ -28,49 +42,34 @@ from samedge.runtime.tensorrt.plan import Plan, Scratch, named_outputs, placemen
 MAX_PLANS = 8  # sets of sizes that are kept ready
 
 
-class TensorRtBackend:
-    """One graph of a bundle in TensorRT. See `samedge.runtime.backend.Backend`."""
+class TensorRtBackend(Backend):
+    """One of NVIDIA's libraries. See `samedge.runtime.backend.Backend`.
 
-    name = "tensorrt"
+    Args:
+        name: of the backend, which is the library's as well.
+    """
 
-    def __init__(
-        self, lane: Lane, engine: Engine, io: GraphIO, options: LoadOptions, notes: list[str]
-    ) -> None:
-        self.precision, self.device_name = options.precision, lane.device.name
-        self._lane: Lane | None = lane
-        self._engine, self._io, self._options, self._notes = engine, io, options, notes
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
-        self._last: Plan | None = None
-        self._scratch = Scratch(lane.device)
-        self._buffers: list[DeviceMemory] = []
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._library = LIBRARIES[name]
 
-    @classmethod
-    def unavailable(cls) -> str | None:
+    def unavailable(self) -> str | None:
         """Why this backend cannot run here, with the remedy; None if it can."""
-        library = LIBRARIES[cls.name]
+        library = self._library
         # Without a GPU it does not matter what is installed.
         return problem() or library.missing() or problem(library.cuda_major(), library.title)
 
-    @classmethod
-    def precisions(cls) -> tuple[str, ...]:
+    def precisions(self) -> tuple[str, ...]:
         """All that engines can be built for."""
         return ("fp16", "int8", "fp32")
 
-    @classmethod
-    def proven(cls, bundle: Bundle, precision: str, device: int = 0) -> bool | None:
+    def proven(self, bundle: Bundle, precision: str, device: int = 0) -> bool | None:
         """Whether engines of this precision passed the parity gate of `samedge build` on a GPU
         like number `device` here; None if they were not tried."""
-        library, store = LIBRARIES[cls.name], EngineStore.of_bundle(bundle)
-        gpu = Device(device)
+        store, gpu = EngineStore.of_bundle(bundle), Device(device)
         try:
             keys = (
-                key_for(
-                    library,
-                    bundle,
-                    graph,
-                    graph_key(bundle.manifest, cls.name, graph, precision),
-                    gpu,
-                )
+                key_for(self._library, bundle, graph, self._key(bundle, graph, precision), gpu)
                 for graph in bundle.manifest["graphs"]
             )
             found = [store.passed(key, precision) for key in keys]
@@ -78,157 +77,78 @@ class TensorRtBackend:
             gpu.close()
         return None if None in found else all(found)
 
-    @classmethod
-    def load(cls, bundle: Bundle, graph: str, options: LoadOptions) -> TensorRtBackend:
-        """Load the engine of `graph`: a stored one that fits this model, library and GPU, or a new
-        one, which takes seconds to minutes and is kept in the user's cache.
+    def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
+        """Load both engines: stored ones that fit this model, library and GPU, or new ones, which
+        take seconds to minutes and are kept in the user's cache.
 
         Raises:
-            BundleError: the graph's file was changed.
+            BundleError: a graph's file was changed.
             NotSupportedError: the bundle has no graph for this precision, or there is no such GPU.
             DeviceError: the library or the GPU failed.
         """
-        library = LIBRARIES[cls.name]
-        key = graph_key(bundle.manifest, cls.name, graph, options.precision)
-        bundle.graph(graph, key)  # a changed bundle is an error, whatever engines there are
-        lane = Lane.of(options)
+        for graph in ("encoder", "decoder"):  # a changed bundle is an error in any case
+            bundle.graph(graph, self._key(bundle, graph, options.precision))
+        queue = DeviceQueue(options.device)
         try:
-            with lane.device:
-                wanted = key_for(library, bundle, graph, key, lane.device)
-                engine, notes = _obtain(library, bundle, wanted, options)
-                record = bundle.manifest["graphs"][graph][key]
-                io = engine.io(record["inputs"], record["outputs"])
-            return cls(lane, engine, io, options, notes)
+            encoder, decoder = both_graphs(
+                lambda graph: self._open_graph(bundle, graph, options, queue)
+            )
+            memory = _Memory(queue, decoder)
+            return Engines(encoder, decoder, queue.device.name, memory, queue.close)
         except BaseException:
-            lane.leave(options)
+            queue.close()
             raise
 
-    @classmethod
+    @property
+    def inner(self) -> InnerTensors:
+        """Engines can be built that give out tensors by their names."""
+        return self
+
     def named_outputs(
-        cls,
+        self,
         bundle: Bundle,
         graph: str,
         options: LoadOptions,
         names: Sequence[str],
         cases: Sequence[Arrays],
     ) -> list[dict[str, NDArray[Any]]]:
-        """Tensors from inside `graph`; see `samedge.runtime.backend.NamesTensors`. For tensors from
+        """Tensors from inside `graph`; see `samedge.runtime.backend.InnerTensors`. For tensors from
         inside an engine is built and thrown away, which takes seconds to minutes; the graph's own
         outputs alone are those of the engine that a session would load."""
-        library = LIBRARIES[cls.name]
-        key = graph_key(bundle.manifest, cls.name, graph, options.precision)
+        key = self._key(bundle, graph, options.precision)
         bundle.graph(graph, key)
         record, device = bundle.manifest["graphs"][graph][key], Device(options.device)
         try:
             with device:
                 if {*names} <= {tensor["name"] for tensor in record["outputs"]}:
-                    wanted = key_for(library, bundle, graph, key, device)
-                    engine, _ = _obtain(library, bundle, wanted, options)
+                    wanted = key_for(self._library, bundle, graph, key, device)
+                    engine, _ = _obtain(self._library, bundle, wanted, options)
                     inside: tuple[str, ...] = ()
                 else:
-                    built = build_engine(library, bundle, graph, options.precision, also=names)
-                    engine, inside = Engine(library, built.data), built.also
+                    built = build_engine(
+                        self._library, bundle, graph, options.precision, also=names
+                    )
+                    engine, inside = Engine(self._library, built.data), built.also
                 return named_outputs(engine, record, inside, device, names, cases)
         finally:
             device.close()
 
-    @property
-    def io(self) -> GraphIO:
-        """Inputs and outputs of the graph."""
-        return self._io
+    def _open_graph(
+        self, bundle: Bundle, graph: str, options: LoadOptions, queue: DeviceQueue
+    ) -> TensorRtEngine:
+        key = self._key(bundle, graph, options.precision)
+        with queue.device:
+            wanted = key_for(self._library, bundle, graph, key, queue.device)
+            engine, notes = _obtain(self._library, bundle, wanted, options)
+            record = bundle.manifest["graphs"][graph][key]
+            io = engine.io(record["inputs"], record["outputs"])
+        return TensorRtEngine(queue, engine, io, options.cache, notes)
 
-    @property
-    def stage_ms(self) -> Mapping[str, float]:
-        """Nothing: a graph runs in one part."""
-        return {}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know about the loading and about CUDA graphs."""
-        return (*self._notes, *(plan.note for plan in self._plans.values() if plan.note))
-
-    def run(self, inputs: Arrays, outputs: Arrays) -> None:
-        """Compute `outputs` in place from `inputs`; see `Backend.run`. Arrays may be numpy's or a
-        `DeviceArray`, which is read or written where it lies.
-
-        Raises:
-            DeviceError: TensorRT or the GPU failed.
-            NotSupportedError: an input is larger than the engine was built for.
-        """
-        lane = self._open_lane()
-        with lane.device:
-            plan = self._plan(lane, inputs, outputs)
-            first = plan.runs == 0
-            plan.run(inputs, outputs)
-            if first and self._options.cache:
-                key = _kernels_key(self._engine, lane.device.index)
-                note = self._engine.keep_kernels(EngineStore.of_user(), key)
-                self._notes += [note] if note is not None else []
-            self._last = plan
-
-    def buffer(self, name: str) -> DeviceArray:
-        """Memory for the output `name`, which has a fixed shape, on the device."""
-        lane, spec = self._open_lane(), self._io.output(name)
-        shape = tuple(int(side) for side in spec.shape)
-        size = int(np.prod(shape)) * np.dtype(spec.dtype).itemsize
-        with lane.device:
-            memory = lane.device.allocate(size, f"'{name}' {list(shape)}")
-        self._buffers.append(memory)
-        return DeviceArray(memory.address, shape, spec.dtype, lane.device, owner=self)
-
-    def device_frame(self, frame: Any, deep: bool) -> DeviceArray:
-        """A frame that lies on the GPU, checked; see `samedge.runtime.gpu.frames`."""
-        lane = self._open_lane()
-        with lane.device:
-            return device_frame(frame, deep, lane.device, lane.stream.number)
-
-    def device_output(self, name: str) -> DeviceArray:
-        """An output of the last run where it lies on the device, until the next run."""
-        if self._last is None:
-            raise DeviceError("nothing was run yet")
-        return self._last.device_output(self._io.output(name))
-
-    def close(self) -> None:
-        """Free everything. Calling it twice is harmless."""
-        lane, self._lane = self._lane, None
-        if lane is None:
-            return
-        with lane.device:
-            for plan in self._plans.values():
-                plan.close()
-            self._plans.clear()
-            self._last = None
-            self._scratch.close()
-            for memory in self._buffers:
-                memory.free()
-            del self._engine  # its memory is the library's, and goes with the last session
-        lane.leave(self._options)
-
-    def _plan(self, lane: Lane, inputs: Arrays, outputs: Arrays) -> Plan:
-        """The plan for these sizes, made if it is not there."""
-        key = (
-            tuple((s.name, inputs[s.name].shape, placement(inputs[s.name])) for s in self._io.inputs
-                  if s.name in inputs),
-            tuple((s.name, placement(outputs.get(s.name))) for s in self._io.outputs),
-        )  # fmt: skip
-        plan = self._plans.get(key)
-        if plan is None:
-            while len(self._plans) >= MAX_PLANS:
-                self._plans.popitem(last=False)[1].close()
-            plan = Plan(
-                self._engine, self._io, lane.device, lane.stream, self._scratch, inputs, outputs
-            )
-            self._plans[key] = plan
-        self._plans.move_to_end(key)
-        return plan
-
-    def _open_lane(self) -> Lane:
-        if self._lane is None:
-            raise DeviceError("this engine is closed")
-        return self._lane
+    def _key(self, bundle: Bundle, graph: str, precision: str) -> str:
+        return graph_key(bundle.manifest, self.name, graph, precision, self.graphs)
 
 
-class Lane:
+class DeviceQueue:
     """The device and the stream that the engines of one session share.
 
     One stream: the decoder reads the embedding that the encoder has written, in that order.
@@ -242,28 +162,150 @@ class Lane:
         except BaseException:
             self.device.close()
             raise
-        self._users = 0
 
-    @classmethod
-    def of(cls, options: LoadOptions) -> Lane:
-        """That of the session which loads with these options."""
-        lane = options.shared.get("lane")
-        if lane is None:
-            lane = options.shared["lane"] = cls(options.device)
-        assert isinstance(lane, Lane)
-        lane._users += 1
-        return lane
+    def close(self) -> None:
+        """Free both."""
+        try:
+            with self.device:
+                self.stream.close()
+        finally:
+            self.device.close()
 
-    def leave(self, options: LoadOptions) -> None:
-        """One engine less; the last one closes stream and device."""
-        self._users -= 1
-        if self._users == 0:
-            options.shared.pop("lane", None)
-            try:
-                with self.device:
-                    self.stream.close()
-            finally:
-                self.device.close()
+
+class TensorRtEngine(EngineProtocol):
+    """One graph of a bundle, with its memory on the device. See `samedge.runtime.backend.Engine`.
+
+    Args:
+        queue: of the session.
+        engine: shared with other sessions.
+        io: its inputs and outputs.
+        cache: keep kernels that are compiled on this device.
+        notes: what a user should know about the loading.
+    """
+
+    def __init__(
+        self, queue: DeviceQueue, engine: Engine, io: GraphIO, cache: bool, notes: list[str]
+    ) -> None:
+        self._queue: DeviceQueue | None = queue
+        self._engine, self._io, self._cache, self._notes = engine, io, cache, notes
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._last: Plan | None = None
+        self._scratch = Scratch(queue.device)
+        self._buffers: list[DeviceMemory] = []
+
+    @property
+    def io(self) -> GraphIO:
+        """Inputs and outputs of the graph."""
+        return self._io
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the loading and about CUDA graphs."""
+        return (*self._notes, *(plan.note for plan in self._plans.values() if plan.note))
+
+    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+        """Compute `outputs` in place from `inputs`; see `Engine.run`. A `DeviceArray` is read or
+        written where it lies.
+
+        Raises:
+            DeviceError: TensorRT or the GPU failed.
+            NotSupportedError: an input is larger than the engine was built for.
+        """
+        queue = self._open_queue()
+        with queue.device:
+            plan = self._plan(queue, inputs, outputs)
+            first = plan.runs == 0
+            plan.run(inputs, outputs)
+            if first and self._cache:
+                key = _kernels_key(self._engine, queue.device.index)
+                note = self._engine.keep_kernels(EngineStore.of_user(), key)
+                self._notes += [note] if note is not None else []
+            self._last = plan
+
+    def buffer(self, name: str) -> DeviceArray:
+        """Memory for the output `name`, which has a fixed shape, on the device."""
+        device, spec = self._open_queue().device, self._io.output(name)
+        shape = tuple(int(side) for side in spec.shape)
+        size = int(np.prod(shape)) * np.dtype(spec.dtype).itemsize
+        with device:
+            memory = device.allocate(size, f"'{name}' {list(shape)}")
+        self._buffers.append(memory)
+        return DeviceArray(memory.address, shape, spec.dtype, device, owner=self)
+
+    def device_output(self, name: str) -> DeviceArray:
+        """An output of the last run where it lies on the device, until the next run.
+
+        Raises:
+            DeviceError: nothing was run yet.
+        """
+        if self._last is None:
+            raise DeviceError("nothing was run yet")
+        return self._last.device_output(self._io.output(name))
+
+    def close(self) -> None:
+        """Free everything. Calling it twice is harmless."""
+        queue, self._queue = self._queue, None
+        if queue is None:
+            return
+        with queue.device:
+            for plan in self._plans.values():
+                plan.close()
+            self._plans.clear()
+            self._last = None
+            self._scratch.close()
+            for memory in self._buffers:
+                memory.free()
+            del self._engine  # its memory is the library's, and goes with the last session
+
+    def _plan(
+        self, queue: DeviceQueue, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> Plan:
+        """The plan for these sizes, made if it is not there."""
+        key = (
+            tuple((s.name, inputs[s.name].shape, placement(inputs[s.name])) for s in self._io.inputs
+                  if s.name in inputs),
+            tuple((s.name, placement(outputs.get(s.name))) for s in self._io.outputs),
+        )  # fmt: skip
+        plan = self._plans.get(key)
+        if plan is None:
+            while len(self._plans) >= MAX_PLANS:
+                self._plans.popitem(last=False)[1].close()
+            plan = Plan(
+                self._engine, self._io, queue.device, queue.stream, self._scratch, inputs, outputs
+            )
+            self._plans[key] = plan
+        self._plans.move_to_end(key)
+        return plan
+
+    def _open_queue(self) -> DeviceQueue:
+        if self._queue is None:
+            raise DeviceError("this engine is closed")
+        return self._queue
+
+
+class _Memory(GpuMemory):
+    """Frames and answers on the session's GPU. See `samedge.runtime.backend.GpuMemory`."""
+
+    def __init__(self, queue: DeviceQueue, decoder: TensorRtEngine) -> None:
+        self._queue, self._decoder = queue, decoder
+
+    def frame(self, frame: FrameLike, deep: bool) -> DeviceArray:
+        """A frame that lies on the GPU, checked; see `samedge.runtime.gpu.frames`."""
+        with self._queue.device:
+            return device_frame(frame, deep, self._queue.device, self._queue.stream.number)
+
+    def encoder_input(self, pixels: GpuArray) -> DeviceArray:
+        """The pixels as bytes."""
+        assert isinstance(pixels, DeviceArray)
+        return as_encoder_input(pixels)
+
+    def output(self, name: str) -> DeviceArray:
+        """Where the decoder's last answer lies."""
+        return self._decoder.device_output(name)
+
+
+TENSORRT = TensorRtBackend("tensorrt")
+TENSORRT_RTX = TensorRtBackend("tensorrt_rtx")
 
 
 def key_for(library: Library, bundle: Bundle, graph: str, key: str, device: Device) -> NvidiaKey:

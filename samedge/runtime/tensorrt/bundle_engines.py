@@ -19,7 +19,8 @@ from samedge.errors import NotSupportedError
 from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.backend import LoadOptions, backend_class
+from samedge.runtime.backend import LoadOptions
+from samedge.runtime.choice import named_backend
 from samedge.runtime.engines.keys import NvidiaKey, graph_digest
 from samedge.runtime.engines.store import (
     EngineStore,
@@ -308,7 +309,7 @@ def _gate(
     rows = []
     for precision in precisions:
         options = LoadOptions(precision, device=device, engines=folders)
-        with Session(bundle, backend_class(backend), options, "") as session:
+        with Session(bundle, named_backend(backend), options, "") as session:
             rows.append(verify_session(session, bundle.selftest()))
     return tuple(rows)
 

@@ -11,7 +11,7 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
-from samedge.runtime.backend import choose_backend
+from samedge.runtime.choice import choose_backend
 from samedge.runtime.parity.verify import verify
 from tests.export.engine import folded_model, random_frame
 

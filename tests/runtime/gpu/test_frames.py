@@ -70,11 +70,36 @@ def test_a_frame_on_the_gpu_gives_the_same(session: Any, driver: Driver) -> None
 
 
 def test_it_is_read_where_it_lies(session: Any, driver: Driver) -> None:
-    pixels = OnGpu(driver, frame())
-    session.segment(pixels, points=POINTS)
-    (plan,) = session._encoder._plans.values()
-    assert plan._context._state.addresses["frame"] == pixels.address
-    assert "frame" not in plan._memory
+    """No memory is made for the frame, neither here nor there."""
+    session.set_frame(frame(100, 130))  # what is made once
+    counts = []
+    for pixels in (frame(), OnGpu(driver, frame())):
+        before = {name: driver.calls[name] for name in ("cuMemAlloc", "cuMemHostAlloc")}
+        session.set_frame(pixels)
+        counts.append({name: driver.calls[name] - before[name] for name in before})
+    host, there = counts
+    assert {name: count - 1 for name, count in host.items()} == there
+
+
+def test_a_turned_frame_goes_through_the_cpu_and_says_so(
+    session: Any, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[int] = []
+    fetch = driver.cuMemcpyDtoH
+
+    def watched(*args: Any) -> Any:
+        fetched.append(args[2])
+        return fetch(*args)
+
+    monkeypatch.setattr(driver, "cuMemcpyDtoH", watched, raising=False)
+    session.set_frame(OnGpu(driver, frame(90, 120)))
+    assert not fetched
+    assert not [note for note in session.describe()["notes"] if "tall frames" in note]
+    for _ in range(2):
+        session.set_frame(OnGpu(driver, frame(200, 90)))
+    assert fetched == [200 * 90] * 2
+    (note,) = [note for note in session.describe()["notes"] if "tall frames" in note]
+    assert "hand over such frames in the CPU's memory" in note
 
 
 def test_the_same_address_is_replayed_and_its_new_content_seen(
@@ -237,8 +262,9 @@ def test_dlpack(session: Any, driver: Driver) -> None:
     want = session.segment(pixels, points=POINTS)
     there = DlPack(driver, pixels)
     assert_same(session.segment(there, points=POINTS), want)
-    # The producer was told to have the pixels ready for the session's own stream.
-    assert there.streams == [session._encoder._lane.stream.number]
+    # The producer was told to have the pixels ready for the session's own stream: none of CUDA's.
+    (stream,) = there.streams
+    assert stream > 2
 
 
 def test_dlpack_with_versions(session: Any, driver: Driver) -> None:

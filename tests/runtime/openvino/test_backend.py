@@ -14,11 +14,11 @@ import pytest
 from samedge.errors import BundleError, DeviceError
 from samedge.families import SAMUS
 from samedge.geometry.frame_geometry import frame_geometry
-from samedge.geometry.network_input import encoder_inputs
+from samedge.geometry.network_input import encoder_inputs, resize_frame
 from samedge.runtime import load
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.openvino.backend import OpenVinoBackend
-from samedge.runtime.openvino.compile import core, split_encoder
+from samedge.runtime.openvino.backend import OPENVINO
+from samedge.runtime.openvino.compile import compile_graph, core, split_encoder
 
 
 def inputs_for(frame: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def test_split_halves_compute_what_the_whole_does(samus_toy: Any, frame: Any) ->
 
 
 def test_io_is_that_of_the_whole_graph(sam_toy: Any) -> None:
-    engine = OpenVinoBackend.load(sam_toy, "encoder", LoadOptions(cache=False))
+    engine = OPENVINO.open_graph(sam_toy, "encoder", LoadOptions(cache=False))
     names = {spec.name: spec for spec in engine.io.inputs}
     assert set(names) >= {"frame", "colour", "rows", "cols", "valid_rows", "valid_cols"}
     assert names["frame"].dtype == "uint8"
@@ -80,16 +80,33 @@ def test_a_graph_openvino_cannot_read_is_refused(toy_factory: Any) -> None:
 
 
 def test_an_output_of_another_shape_is_an_error(samus_toy: Any, frame: Any) -> None:
-    with load(samus_toy, threads=1) as session:
-        session.set_frame(frame)
-        session._embedding = np.zeros((1, 8, 4, 5), np.float32)
-        with pytest.raises(DeviceError):
-            session.set_frame(frame)
+    engine = OPENVINO.open_graph(samus_toy, "encoder", LoadOptions(cache=False))
+    engine.run(inputs_for(frame), {"image_embedding": engine.buffer("image_embedding")})
+    with pytest.raises(DeviceError):
+        engine.run(inputs_for(frame), {"image_embedding": np.zeros((1, 8, 4, 5), np.float32)})
+    engine.close()
+
+
+def test_sessions_of_one_bundle_share_weights(samus_toy: Any) -> None:
+    options = LoadOptions(cache=False)
+    one, two = (compile_graph(samus_toy, "encoder", "fp32", options)[0] for _ in range(2))
+    assert one["encoder"] is two["encoder"]
+
+
+def test_bf16_keeps_preprocessing_exact(samus_toy: Any, frame: Any) -> None:
+    if "bf16" not in OPENVINO.precisions():
+        pytest.skip("this CPU has no native bf16")
+    parts, _ = compile_graph(samus_toy, "encoder", "fp32", LoadOptions("bf16", cache=False))
+    model = parts["preprocess"].model
+    assert model is not None
+    network = model(inputs_for(frame))[0]
+    geometry = frame_geometry(SAMUS, *frame.shape, None, 32, 16)
+    np.testing.assert_array_equal(network[0, 0], resize_frame(frame, geometry, SAMUS))
 
 
 def test_profile_counts_layers(samus_toy: Any, frame: Any) -> None:
     options = LoadOptions(cache=False, profile=True)
-    engine = OpenVinoBackend.load(samus_toy, "encoder", options)
+    engine = OPENVINO.open_graph(samus_toy, "encoder", options)
     inputs = inputs_for(frame)
     engine.run(inputs, {"image_embedding": np.zeros((1, 8, 4, 4), np.float32)})
     rows = engine.profile()
@@ -103,6 +120,6 @@ def test_unreadable_device_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("no plugin")
 
     monkeypatch.setattr(ov.Core, "get_property", broken)
-    reason = OpenVinoBackend.unavailable()
+    reason = OPENVINO.unavailable()
     assert reason is not None
     assert "no plugin" in reason

@@ -10,9 +10,9 @@ import pytest
 
 from samedge.errors import NotSupportedError
 from samedge.runtime import load
-from samedge.runtime.backend import choose_backend
+from samedge.runtime.choice import choose_backend
 from samedge.runtime.openvino import compile as openvino_compile
-from samedge.runtime.openvino.gpu import OpenVinoGpuBackend
+from samedge.runtime.openvino.backend import OPENVINO_GPU
 
 
 class PretendedCore:
@@ -57,7 +57,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_without_a_gpu_it_says_what_to_install(pretend: Any) -> None:
     pretend()
-    reason = OpenVinoGpuBackend.unavailable()
+    reason = OPENVINO_GPU.unavailable()
     assert reason is not None
     assert "intel-opencl-icd" in reason
     with pytest.raises(NotSupportedError, match="no Intel GPU"):
@@ -66,15 +66,15 @@ def test_without_a_gpu_it_says_what_to_install(pretend: Any) -> None:
 
 def test_auto_never_takes_it(pretend: Any) -> None:
     pretend("GPU")
-    cls, why = choose_backend("auto")
-    assert cls.name == "openvino"
+    taken, why = choose_backend("auto")
+    assert taken.name == "openvino"
     assert "gpu" not in why.lower()
 
 
 def test_precisions_are_the_gpus(pretend: Any) -> None:
     pretend("GPU")
-    assert OpenVinoGpuBackend.precisions() == ("fp32", "fp16", "int8")
-    assert not OpenVinoGpuBackend.slower_than_float32()
+    assert OPENVINO_GPU.precisions() == ("fp32", "fp16", "int8")
+    assert not OPENVINO_GPU.slower_than_float32()
 
 
 def test_the_network_runs_there_and_preprocessing_here(

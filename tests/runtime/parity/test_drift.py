@@ -19,7 +19,7 @@ from samedge.errors import BundleError, NotSupportedError
 from samedge.export.graphs.model import OnnxGraph
 from samedge.progress import Step
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.openvino.backend import OpenVinoBackend
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.tensors import named_outputs
 from samedge.runtime.parity.drift import (
     Tensor,
@@ -35,7 +35,7 @@ from samedge.runtime.parity.onnx_nodes import OnnxNode
 from tests.runtime.quantised import with_graph
 
 pytestmark = pytest.mark.skipif(
-    "int8" not in OpenVinoBackend.precisions(), reason="this CPU has no int8 kernels"
+    "int8" not in OPENVINO.precisions(), reason="this CPU has no int8 kernels"
 )
 BAD = "encoder.blocks.2.mlp.lin1"
 
@@ -61,7 +61,7 @@ def test_a_wrong_weight_is_found(faulty: Any) -> None:
         weight[:, ::2] *= -1
         graph.arrays[f"{BAD}.weight"] = weight
 
-    encoder, decoder = locate(faulty(change), OpenVinoBackend, "int8")
+    encoder, decoder = locate(faulty(change), OPENVINO, "int8")
     assert encoder.first is not None
     assert encoder.first.name == f"{BAD}/MatMul"
     assert encoder.first.kind == "MatMul"
@@ -84,10 +84,10 @@ def test_a_fault_that_hardly_shows_is_found_by_comparing_everything(faulty: Any)
         graph.arrays[f"{bad}.weight"] = weight
 
     bundle = faulty(change)
-    encoder, _ = locate(bundle, OpenVinoBackend, "int8")
+    encoder, _ = locate(bundle, OPENVINO, "int8")
     assert encoder.output.error <= encoder.bound
     assert encoder.first is None
-    encoder, decoder = locate(bundle, OpenVinoBackend, "int8", thorough=True)
+    encoder, decoder = locate(bundle, OPENVINO, "int8", thorough=True)
     assert encoder.first is not None
     assert encoder.first.name == f"{bad}/MatMul"
     assert "makes an error" in encoder.verdict
@@ -99,7 +99,7 @@ def test_an_overflow_is_called_one(faulty: Any) -> None:
         weight = graph.arrays[f"{BAD}.weight"]
         graph.arrays[f"{BAD}.weight"] = np.copysign(np.float32(3e38), weight)
 
-    encoder, _ = locate(faulty(change), OpenVinoBackend, "int8")
+    encoder, _ = locate(faulty(change), OPENVINO, "int8")
     assert encoder.first is not None
     assert encoder.first.name == f"{BAD}/MatMul"
     assert not np.isfinite(encoder.first.error)
@@ -109,7 +109,7 @@ def test_an_overflow_is_called_one(faulty: Any) -> None:
 def test_a_sound_graph_has_no_such_place(tiny_bundle: Path) -> None:
     steps: list[Step] = []
     bundle = Bundle.open(tiny_bundle)
-    drifts = locate(bundle, OpenVinoBackend, "fp32", progress=steps.append)
+    drifts = locate(bundle, OPENVINO, "fp32", progress=steps.append)
     assert [drift.graph for drift in drifts] == ["encoder", "decoder"]
     for drift in drifts:
         assert drift.first is None
@@ -133,7 +133,7 @@ def test_smoothing_for_int8_is_no_fault(faulty: Any, norm: str, linear: str) -> 
         matrix[:, ::2] *= -1  # and this is one
         graph.arrays[f"{block}.{linear}.weight"] = matrix
 
-    encoder, _ = locate(faulty(change), OpenVinoBackend, "int8")
+    encoder, _ = locate(faulty(change), OPENVINO, "int8")
     assert encoder.first is not None
     assert encoder.first.name == f"{block}.{linear}/MatMul"
     assert all(tensor.error < 0.02 for tensor in encoder.inputs)  # bf16's own
@@ -162,20 +162,20 @@ def test_a_fault_of_fusing_is_told_apart(
     def fused(
         bundle: Any, graph: str, options: Any, names: Any, cases: Any
     ) -> list[dict[str, Any]]:
-        found = named_outputs(bundle, graph, options, names, cases)
+        found = named_outputs(bundle, graph, "fp32", options, names, cases)
         if graph == "encoder" and len(names) == 1:
             for values in found:
                 values["image_embedding"] = values["image_embedding"] * 2
         return found
 
-    monkeypatch.setattr(OpenVinoBackend, "named_outputs", staticmethod(fused))
-    encoder, _ = locate(Bundle.open(tiny_bundle), OpenVinoBackend, "fp32")
+    monkeypatch.setattr(OPENVINO, "named_outputs", fused)
+    encoder, _ = locate(Bundle.open(tiny_bundle), OPENVINO, "fp32")
     assert encoder.first is None
     assert "how the engine fuses" in encoder.verdict
 
 
 def test_a_backend_that_cannot_is_told_so(tiny_bundle: Path) -> None:
-    mute: Any = SimpleNamespace(name="mute")
+    mute: Any = SimpleNamespace(name="mute", inner=None)
     with pytest.raises(NotSupportedError, match="the mute backend cannot give out tensors"):
         locate(Bundle.open(tiny_bundle), mute, "fp32")
 
@@ -184,12 +184,12 @@ def test_a_bundle_without_selftests_or_float32(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     bundle.selftest = list  # type: ignore[method-assign]
     with pytest.raises(BundleError, match="no self-test frames"):
-        locate(bundle, OpenVinoBackend, "fp32")
+        locate(bundle, OPENVINO, "fp32")
     bundle = Bundle.open(tiny_bundle)
     entry = bundle.manifest["graphs"]["encoder"]
     entry["fp16"] = entry.pop("fp32")
     with pytest.raises((NotSupportedError, BundleError), match=r"fp32|float32"):
-        locate(bundle, OpenVinoBackend, "fp32")
+        locate(bundle, OPENVINO, "fp32")
 
 
 def test_cases_are_what_a_session_feeds(tiny_bundle: Path) -> None:
@@ -205,7 +205,7 @@ def test_named_outputs_leave_out_what_there_is_not(tiny_bundle: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     case = recorded_cases(bundle, 1)["encoder"][0]
     names = ["network_input", f"{BAD}/MatMul", "nothing", "image_embedding"]
-    (found,) = named_outputs(bundle, "encoder", LoadOptions(), names, [case.inputs])
+    (found,) = named_outputs(bundle, "encoder", "fp32", LoadOptions(), names, [case.inputs])
     assert set(found) == set(names) - {"nothing"}
     assert found["network_input"].shape == (1, 1, 64, 64)
     assert found["image_embedding"].shape[0] == 1

@@ -49,12 +49,12 @@ def test_a_good_engine_passes_with_its_margin(samus_toy: Any, frame: Any) -> Non
 
 
 def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None:
-    from samedge.runtime.openvino.backend import OpenVinoBackend
+    from samedge.runtime.openvino.backend import OPENVINO
 
     result = reference(samus_toy, frame, points=[(3, 4)])
     samus_toy.tests = [selftest(result, frame, [(3, 4)])]
     rows = verify(samus_toy, threads=1)
-    native = tuple(name for name in OpenVinoBackend.precisions() if name != "int8")
+    native = tuple(name for name in OPENVINO.precisions() if name != "int8")
     assert tuple(row["precision"] for row in rows) == native  # the toy has no int8 graph
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,8 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError
-from samedge.runtime.backend import BACKENDS, LoadOptions, backend_class
+from samedge.runtime.backend import LoadOptions
+from samedge.runtime.choice import named_backend
 from samedge.runtime.tensorrt import backend as tensorrt_backend
 from samedge.runtime.tensorrt.engine import layer_information
 from tests.runtime.stand_in.install import VERSIONS, installed
@@ -109,11 +109,16 @@ def test_larger_frames_move_the_scratch_memory(
             assert_same(got, reference.segment(pixels, points=[(20, 30)]))
 
 
-def test_many_sizes_leave_only_the_last(library: ModuleType, bundle: Bundle) -> None:
+def test_memory_of_sizes_is_given_back(library: ModuleType, bundle: Bundle) -> None:
+    """Ever smaller frames, more sizes than are kept ready: the largest make room."""
+    used = []
     with gpu(bundle, library) as session:
-        for side in range(64, 64 + 12):
+        for side in range(64 + 2 * tensorrt_backend.MAX_PLANS, 64, -1):
             session.segment(frame(side, side), points=[(20, 30)])
-        assert len(session._encoder._plans) == tensorrt_backend.MAX_PLANS
+            used.append(library.world.driver.used())
+    kept = used[tensorrt_backend.MAX_PLANS :]
+    assert used[0] < used[tensorrt_backend.MAX_PLANS - 1]
+    assert kept == sorted(kept, reverse=True)
 
 
 def test_the_engine_is_built_once_and_kept(library: ModuleType, bundle: Bundle) -> None:
@@ -195,16 +200,31 @@ def test_another_thread_may_use_the_session(
 
 
 def test_a_closed_engine_says_so(library: ModuleType, bundle: Bundle) -> None:
-    options = LoadOptions("fp32")
-    engine = backend_class(library.__name__).load(bundle, "decoder", options)
-    assert {spec.name for spec in engine.io.inputs} >= {"image_embedding", "mask_rows"}
+    engines = named_backend(library.__name__).open(bundle, LoadOptions("fp32"))
+    assert {spec.name for spec in engines.decoder.io.inputs} >= {"image_embedding", "mask_rows"}
+    assert engines.gpu is not None
     with pytest.raises(DeviceError, match="nothing was run"):
-        engine.device_output("masks")
-    engine.close()
-    engine.close()
-    with pytest.raises(DeviceError, match="closed"):
-        engine.run({}, {})
-    assert options.shared == {}
+        engines.gpu.output("masks")
+    engines.decoder.close()
+    engines.close()
+    for engine in (engines.encoder, engines.decoder):
+        with pytest.raises(DeviceError, match="closed"):
+            engine.run({}, {})
+
+
+def test_a_decoder_that_cannot_be_built_leaves_nothing(
+    library: ModuleType, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = tensorrt_backend.build_engine
+
+    def failing(found: Any, opened: Any, graph: str, *rest: Any) -> Any:
+        if graph == "decoder":
+            raise DeviceError("no decoder today")
+        return build(found, opened, graph, *rest)
+
+    monkeypatch.setattr(tensorrt_backend, "build_engine", failing)
+    with pytest.raises(DeviceError, match="no decoder today"):
+        gpu(bundle, library)  # the fixture looks at what is left
 
 
 @pytest.mark.parametrize(
@@ -217,18 +237,16 @@ def test_a_closed_engine_says_so(library: ModuleType, bundle: Bundle) -> None:
 def test_wrong_arrays_are_refused(
     library: ModuleType, bundle: Bundle, change: dict[str, Any], words: str
 ) -> None:
-    with gpu(bundle, library) as session:
-        session.segment(frame(), points=[(40, 30)])
-        (plan,) = session._decoder._plans.values()
-        assert plan.runs == 1
-        io = session._decoder.io
-        inputs = {spec.name: np.zeros(_shape(spec.shape), spec.dtype) for spec in io.inputs}
-        if "name" in change:
-            del inputs["point_coords"]
-        else:
-            inputs["point_coords"] = inputs["point_coords"].astype(change["dtype"])
-        with pytest.raises(DeviceError, match=words):
-            session._decoder.run(inputs, {})
+    engines = named_backend(library.__name__).open(bundle, LoadOptions("fp32"))
+    specs = engines.decoder.io.inputs
+    inputs = {spec.name: np.zeros(_shape(spec.shape), spec.dtype) for spec in specs}
+    if "name" in change:
+        del inputs["point_coords"]
+    else:
+        inputs["point_coords"] = inputs["point_coords"].astype(change["dtype"])
+    with pytest.raises(DeviceError, match=words):
+        engines.decoder.run(inputs, {})
+    engines.close()
 
 
 def _shape(shape: tuple[int | str, ...]) -> tuple[int, ...]:
@@ -322,10 +340,10 @@ def test_what_was_proven_was_so_on_the_gpu_that_is_asked_for(
 ) -> None:
     asked: list[int] = []
 
-    def proven(_cls: Any, _bundle: Any, _precision: str, device: int) -> None:
+    def proven(_bundle: Any, _precision: str, device: int) -> None:
         asked.append(device)
 
-    monkeypatch.setattr(tensorrt_backend.TensorRtBackend, "proven", classmethod(proven))
+    monkeypatch.setattr(tensorrt_backend.TENSORRT, "proven", proven)
     with installed(VERSIONS[0], devices=2), samedge.load(bundle, "tensorrt", "fp32", device=1):
         assert asked == [1]
 
@@ -333,8 +351,8 @@ def test_what_was_proven_was_so_on_the_gpu_that_is_asked_for(
 @pytest.mark.parametrize(("devices", "words"), [(0, "finds no GPU"), (1, None)])
 def test_what_is_there_decides(devices: int, words: str | None) -> None:
     with installed(VERSIONS[0], devices=devices):
-        reason = tensorrt_backend.TensorRtBackend.unavailable()
-        other = backend_module("tensorrt_rtx").unavailable()
+        reason = tensorrt_backend.TENSORRT.unavailable()
+        other = tensorrt_backend.TENSORRT_RTX.unavailable()
     if words is None:
         assert reason is None
         assert other is not None
@@ -348,8 +366,3 @@ def test_auto_without_a_gpu_says_so_once(bundle: Bundle) -> None:
     with installed(VERSIONS[0], devices=0), samedge.load(bundle, threads=1) as session:
         why = session.describe()["why"]
     assert "(tensorrt, tensorrt_rtx: the NVIDIA driver finds no GPU)" in why
-
-
-def backend_module(name: str) -> Any:
-    module, cls = BACKENDS[name]
-    return getattr(importlib.import_module(module), cls)

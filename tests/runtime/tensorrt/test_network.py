@@ -18,7 +18,8 @@ from samedge.cli import run
 from samedge.errors import DeviceError
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.half.graph import to_half
-from samedge.runtime.backend import LoadOptions, backend_class
+from samedge.runtime.backend import LoadOptions
+from samedge.runtime.choice import named_backend
 from samedge.runtime.openvino.tensors import named_outputs
 from samedge.runtime.parity.drift import locate
 from samedge.runtime.parity.drift_cases import recorded_cases
@@ -81,7 +82,7 @@ def flip(graph: OnnxGraph) -> None:
 
 
 def test_a_wrong_weight_is_found(library: ModuleType, half: Any, private_cache: Path) -> None:
-    encoder, decoder = locate(half(flip), backend_class(library.__name__), "fp16")
+    encoder, decoder = locate(half(flip), named_backend(library.__name__), "fp16")
     assert encoder.first is not None
     assert encoder.first.name == f"{BAD}/MatMul"
     assert f"{BAD}/MatMul (MatMul) makes an error of" in encoder.verdict
@@ -106,11 +107,11 @@ def test_tensors_are_those_of_the_other_engine(library: ModuleType, bundle: Bund
     """Inputs, tensors from inside and outputs; what there is not is left out."""
     case = recorded_cases(bundle, 1)["decoder"][0]
     names = ["image_embedding", "decoder.layers.0.norm2/LayerNormalization", "nothing", "scores"]
-    backend: Any = backend_class(library.__name__)
+    backend: Any = named_backend(library.__name__)
     options = LoadOptions("fp32", cache=False)
     (found,) = backend.named_outputs(bundle, "decoder", options, names, [case.inputs])
     assert set(found) == set(names) - {"nothing"}
-    (want,) = named_outputs(bundle, "decoder", options, names, [case.inputs], plain=True)
+    (want,) = named_outputs(bundle, "decoder", "fp32", options, names, [case.inputs], plain=True)
     for name, array in found.items():
         assert array.dtype == np.float32
         np.testing.assert_allclose(array, want[name], atol=1e-4)
@@ -120,7 +121,7 @@ def test_half_tensors_come_as_float32(library: ModuleType, half: Any) -> None:
     opened = half(lambda _graph: None)
     case = recorded_cases(opened, 1)["encoder"][0]
     names = ["network_input", f"{BAD}/MatMul"]
-    backend: Any = backend_class(library.__name__)
+    backend: Any = named_backend(library.__name__)
     options = LoadOptions("fp16", cache=False)
     (found,) = backend.named_outputs(opened, "encoder", options, names, [case.inputs])
     assert set(found) == set(names)
@@ -136,7 +137,7 @@ def test_outputs_alone_are_those_of_the_sessions_engine(
     samedge.load(bundle, backend=library.__name__, precision="fp32").close()
     builds = library.world.builds
     case = recorded_cases(bundle, 1)["encoder"][0]
-    backend: Any = backend_class(library.__name__)
+    backend: Any = named_backend(library.__name__)
     for names, more in ((["image_embedding"], 0), (["network_input"], 1)):
         backend.named_outputs(bundle, "encoder", LoadOptions("fp32"), names, [case.inputs])
         assert library.world.builds == builds + more
@@ -144,7 +145,7 @@ def test_outputs_alone_are_those_of_the_sessions_engine(
 
 def test_a_failure_leaves_nothing_behind(library: ModuleType, bundle: Bundle) -> None:
     case = recorded_cases(bundle, 1)["encoder"][0]
-    backend: Any = backend_class(library.__name__)
+    backend: Any = named_backend(library.__name__)
     library.world.fail_run = True
     with pytest.raises(DeviceError, match="failed to run"):
         backend.named_outputs(bundle, "encoder", LoadOptions(), ["network_input"], [case.inputs])
@@ -188,10 +189,10 @@ def test_without_float32_products_a_session_computes_the_same(
 def test_what_is_replaced_keeps_its_name(turing: ModuleType, bundle: Bundle) -> None:
     """An error is located there as well."""
     case = recorded_cases(bundle, 1)["encoder"][0]
-    backend: Any = backend_class("tensorrt_rtx")
+    backend: Any = named_backend("tensorrt_rtx")
     names, options = [f"{BAD}/MatMul"], LoadOptions("fp32", cache=False)
     (found,) = backend.named_outputs(bundle, "encoder", options, names, [case.inputs])
-    (want,) = named_outputs(bundle, "encoder", options, names, [case.inputs], plain=True)
+    (want,) = named_outputs(bundle, "encoder", "fp32", options, names, [case.inputs], plain=True)
     np.testing.assert_allclose(found[names[0]], want[names[0]], atol=1e-4)
 
 

@@ -1,6 +1,6 @@
 """All stages against the reference vectors.
 
-`-m "not slow"` leaves SAMUS, and nothing of the other systems. Of those the whole set is used where
+`-m "not slow"` leaves one case of each system. The slow tests take the whole set where
 $SAMEDGE_GOLDEN points to it (or ../shared/golden is there), else what the small copy has.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,29 @@ from tests.golden.engines import HALF, STAGES
 from tests.golden.run import Opener, Plan, main, report, run_cases
 from tests.golden.runner import TRACES, opened_checkpoint
 
+ONE_CASE = {
+    "sam": "seed1_predictor_box",
+    "medsam": "seed1_two_boxes",
+    "samed": "seed1_samed_s_forward",
+    "msa": "seed1_2d_256_multimask2",
+    "samus": "seed1_dataset_synthetic",
+    "autosamus": "seed1_single",
+}
 
-def written_as_listed(golden: Path, out: Path, system: str, stage: str = "eager") -> None:
-    """Every supported case is there, with the names and shapes of the index."""
-    for case in read_cases(golden):
-        if case.system != system:
-            continue
+
+def chosen(golden: Path, system: str, ids: tuple[str, ...] = ()) -> list[Case]:
+    """Cases of a system; of those only the ones named, if any are."""
+    cases = [case for case in read_cases(golden) if case.system == system]
+    return [case for case in cases if not ids or case.id in ids]
+
+
+def written_as_listed(cases: list[Case], out: Path, stage: str = "eager") -> None:
+    """Every case is there, with the names and shapes of the index."""
+    assert cases
+    for case in cases:
         expected = {n: s for n, s in case.arrays.items() if stage == "eager" or n not in TRACES}
         with np.load(out / case.file) as arrays:
             assert {name: arrays[name].shape for name in arrays.files} == expected, case.id
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Stage -> folder with its arrays, and rows of the comparison."""
-
-    out: dict[str, Path]
-    rows: dict[str, list[Row]]
 
 
 @pytest.fixture(scope="module")
@@ -62,32 +68,39 @@ def opener() -> Iterator[Opener]:
 
 def fewer_proofs(patch: pytest.MonkeyPatch) -> None:
     """The vectors are stricter than the proofs that fold and export run by themselves, which would
-    double the time; SAM and SAMed run with all of them."""
+    double the time; all of SAM and SAMed runs with all of them."""
     patch.setattr(folding, "selftest_prompts", lambda *about: selftest_prompts(*about)[:1])
     patch.setattr(exporting, "gate", lambda _bundle: [])
 
 
-@pytest.fixture(scope="module")
-def samus(opener: Opener, tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """The small copy's SAMUS cases in all stages; every checkpoint is folded and exported once."""
-    out = {stage: tmp_path_factory.mktemp(stage) for stage in (*STAGES, HALF)}
-    cases = [case for case in read_cases(VECTORS) if case.system == "samus"]
-    with pytest.MonkeyPatch.context() as patch:
-        fewer_proofs(patch)
-        return Compared(out, run_cases(cases, Plan(out, compare=True), opener))
+def compared(
+    cases: list[Case], folder: Path, stages: tuple[str, ...], opener: Opener = opened_checkpoint
+) -> dict[str, list[Row]]:
+    """Run the cases in all stages and hold them against the reference; rows by stage."""
+    out = {stage: folder / stage for stage in stages}
+    found = run_cases(cases, Plan(out, compare=True), opener)
+    for stage in stages:
+        assert [row for row in found[stage] if not row.passed] == [], table(found[stage])
+        written_as_listed(cases, out[stage], stage)
+    return found
 
 
-@pytest.mark.parametrize("stage", [*STAGES, HALF])
-def test_samus(stage: str, samus: Compared) -> None:
-    rows = samus.rows[stage]
-    assert [row for row in rows if not row.passed] == [], table(rows)
-    written_as_listed(VECTORS, samus.out[stage], "samus", stage)
-    # The frame of the dataset case is resized inside the graphs, bit for bit as by PIL.
-    assert ("seed1_dataset_synthetic", "network_input_u8") in {(r.case, r.array) for r in rows}
+def in_stages(system: str) -> tuple[str, ...]:
+    return (*STAGES, HALF) if system == "samus" else STAGES
 
 
-def test_a_changed_weight_shows(opener: Opener, samus: Compared, tmp_path: Path) -> None:
-    cases = [case for case in read_cases(VECTORS) if case.id == "seed1_one_negative"]
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_one_case(
+    system: str, opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of each system in all stages; SAMUS in half precision, too."""
+    fewer_proofs(monkeypatch)
+    cases = chosen(VECTORS, system, (ONE_CASE[system],))
+    compared(cases, tmp_path, in_stages(system), opener if system == "samus" else opened_checkpoint)
+
+
+def test_a_changed_weight_shows(opener: Opener, tmp_path: Path) -> None:
+    cases = chosen(VECTORS, "samus", ("seed1_one_negative",))
     name = "image_encoder.blocks.2.attn.rel_pos_h"
 
     @contextmanager
@@ -104,11 +117,23 @@ def test_a_changed_weight_shows(opener: Opener, samus: Compared, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_all_of_samus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small copy's, which has all; every checkpoint is folded and exported once."""
+    fewer_proofs(monkeypatch)
+    rows = compared(chosen(VECTORS, "samus"), tmp_path, in_stages("samus"))
+    # The frame of the dataset case is resized inside the graphs, bit for bit as by PIL.
+    for stage in in_stages("samus"):
+        found = {(row.case, row.array) for row in rows[stage]}
+        assert ("seed1_dataset_synthetic", "network_input_u8") in found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "samus"])
-def test_other_systems(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_other_systems(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if system not in ("sam", "samed"):
         fewer_proofs(monkeypatch)
     options = ["--system", system, "--stage", "all", "--compare"]
     assert main([str(FULL), str(tmp_path), *options]) == 0
     for stage in STAGES:
-        written_as_listed(FULL, tmp_path / stage, system, stage)
+        written_as_listed(chosen(FULL, system), tmp_path / stage, stage)

@@ -22,8 +22,10 @@ WORKERS ?= 2
 PIP := -m pip --disable-pip-version-check --no-input -qq
 INSTALL := $(BIN)/python $(PIP) install --constraint constraints.txt
 
-# A file's tests share what they made, so a file stays with one worker; the long ones start first.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=15
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations=15
+# The tests of a file share what they make, and stay with one worker. Files come in the order of the
+# tree: by number of tests, as xdist would have it, a file of few long ones would be left to the end.
+BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo demo-model test test-all lint format pytest pytest-slow wheel wheel-smoke bench clean \
     python-version
@@ -49,10 +51,10 @@ format: $(VENV)/.dev ## rewrite the code as ruff wants it
 	$(BIN)/ruff format .
 
 pytest: $(VENV)/.dev ## the tests but the slow ones, against the checkout
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) $(BY_FILE) -m "not slow" $(PYTEST_ARGS)
 
 pytest-slow: $(VENV)/.dev ## the slow tests
-	$(PYTEST) -m slow $(PYTEST_ARGS)
+	$(PYTEST) --dist loadgroup -m slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/.dev ## dist/samedge-*.whl
 	@rm -rf build dist

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,23 @@ def exported(model: PromptableModel, folder: Path) -> Path:
     return samedge.export(samedge.fold(model), folder / "tiny.samedge").path
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Name in `CONFIGS` -> bundle and the checkpoint that it was made from, once for all tests."""
+
+    @cache
+    def make(name: str) -> tuple[Path, Path]:
+        config, said = CONFIGS[name]
+        model = random_model(config)
+        folder = tmp_path_factory.mktemp(name)
+        torch.save(model.state_dict(), folder / "tiny.pth")
+        built = samedge.open_checkpoint(folder / "tiny.pth", **said).build()
+        assert built.family == model.family
+        return exported(built, folder), folder / "tiny.pth"
+
+    return make
+
+
 def check(report: dict[str, Any], frames: int) -> None:
     assert json.loads(json.dumps(report)) == report
     assert report["parity"]["passed"]
@@ -53,15 +72,9 @@ def check(report: dict[str, Any], frames: int) -> None:
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
-def test_against_eager(name: str, tmp_path: Path) -> None:
+def test_against_eager(name: str, made: Callable[[str], tuple[Path, Path]]) -> None:
     """The eager model is opened as what the bundle says it is."""
-    config, said = CONFIGS[name]
-    model = random_model(config)
-    checkpoint = tmp_path / "tiny.pth"
-    torch.save(model.state_dict(), checkpoint)
-    built = samedge.open_checkpoint(checkpoint, **said).build()
-    assert built.family == model.family
-    bundle = exported(built, tmp_path)
+    bundle, checkpoint = made(name)
     report = run(bundle, frames=2, warmup=0, threads=1, eager_checkpoint=checkpoint)
     check(report, 2)
     assert report["eager"]["rounds"] == 2
@@ -74,8 +87,12 @@ def test_without_prompts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["medsam", "volume"])
-def test_layers(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = exported(random_model(CONFIGS[name][0]), tmp_path)
+def test_layers(
+    name: str,
+    made: Callable[[str], tuple[Path, Path]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bundle, _ = made(name)
     assert layers.main([str(bundle), "--precision", "fp32", "--top", "3"]) == 0
     assert "Slowest layers" in capsys.readouterr().out
 

@@ -3,6 +3,8 @@ made of. Nothing here says how fast they are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,18 @@ from samedge.bench.eager import synthetic_samus
 from samedge.bundle import Bundle
 from samedge.export import exporting
 from samedge.runtime.tensorrt.layer_report import LayerReport
-from tests.export.rtx import DEMO, engines_of, needs_rtx, network_report, report_of
+from tests.export.rtx import (
+    CAPABILITIES,
+    DEMO,
+    EACH_GPU,
+    engines_of,
+    needs_rtx,
+    network_report,
+    report_of,
+)
 
-pytestmark = needs_rtx
+pytestmark = [needs_rtx, pytest.mark.xdist_group("engines")]
 
-CAPABILITIES = (86, 89, 120)
 BY_RULE = ("preprocess", "postprocess")
 
 
@@ -50,8 +59,15 @@ def vit_b_engines(vit_b: Bundle, tmp_path_factory: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def demo_engines(demo: Bundle, tmp_path_factory: Any) -> Path:
-    return engines_of(demo, tmp_path_factory.mktemp("engines"), ("fp32", "fp16"), CAPABILITIES)
+def demo_engines(demo: Bundle, tmp_path_factory: Any) -> Callable[[int], Path]:
+    """Compute capability -> the folder of the engines for it."""
+
+    @cache
+    def built(capability: int) -> Path:
+        folder = tmp_path_factory.mktemp("engines")
+        return engines_of(demo, folder, ("fp32", "fp16"), (capability,))
+
+    return built
 
 
 def network(folder: Path, stem: str, capability: int) -> LayerReport:
@@ -84,22 +100,24 @@ def test_samus_vit_b_in_float32(vit_b_engines: Path) -> None:
     assert set(found.products) == {"float32"}
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-def test_the_demo_model(demo_engines: Path, capability: int) -> None:
-    found = network(demo_engines, "encoder.fp16", capability)
+@pytest.mark.parametrize("capability", EACH_GPU)
+def test_the_demo_model(demo_engines: Callable[[int], Path], capability: int) -> None:
+    found = network(demo_engines(capability), "encoder.fp16", capability)
     fused, attentions = found.attentions
     assert fused == attentions == 8
     assert set(found.products) == {"float16"}
-    full = network(demo_engines, "encoder.fp32", capability)
+    full = network(demo_engines(capability), "encoder.fp32", capability)
     assert set(full.products) == {"float32"}
     assert full.weights is not None
     assert found.weights is not None
     assert found.weights < 0.6 * full.weights
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-def test_the_decoder_has_its_logits_in_float32(demo_engines: Path, capability: int) -> None:
-    found = network(demo_engines, "decoder.fp16", capability)
+@pytest.mark.parametrize("capability", EACH_GPU)
+def test_the_decoder_has_its_logits_in_float32(
+    demo_engines: Callable[[int], Path], capability: int
+) -> None:
+    found = network(demo_engines(capability), "decoder.fp16", capability)
     names = {node for layer in found.products["float32"] for node in layer.nodes}
     assert any(node.startswith("decoder.head/MatMul") for node in names)
     assert all(

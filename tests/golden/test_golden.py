@@ -17,23 +17,23 @@ import pytest
 
 from samedge.checkpoint import Checkpoint
 from samedge.errors import ParityError
-from samedge.export import exporting
-from samedge.fold import folding
-from samedge.fold.probes import selftest_prompts
 from tests.golden.cases import FULL, SYSTEMS, VECTORS, Case, read_cases
 from tests.golden.compare import Row, table
 from tests.golden.engines import HALF, STAGES
 from tests.golden.run import Opener, Plan, main, report, run_cases
 from tests.golden.runner import TRACES, opened_checkpoint
 
-ONE_CASE = {
-    "sam": "seed1_predictor_box",
-    "medsam": "seed1_two_boxes",
-    "samed": "seed1_samed_s_forward",
-    "msa": "seed1_2d_256_multimask2",
-    "samus": "seed1_dataset_synthetic",
-    "autosamus": "seed1_single",
-}
+SAMUS_STAGES = (*STAGES, HALF)
+# One case of each system. Networks of 1024 px take ten seconds to look once at an image: in the
+# other stages they are tiny (test_runner.py), and here among the slow tests.
+QUICK = [
+    ("sam", "seed1_predictor_box", ("eager",)),
+    ("medsam", "seed1_two_boxes", ("eager",)),
+    ("samed", "seed1_samed_s_forward", STAGES),
+    ("msa", "seed1_2d_256_multimask2", STAGES),
+    ("samus", "seed1_dataset_synthetic", SAMUS_STAGES),
+    ("autosamus", "seed1_single", STAGES),
+]
 
 
 def chosen(golden: Path, system: str, ids: tuple[str, ...] = ()) -> list[Case]:
@@ -66,13 +66,6 @@ def opener() -> Iterator[Opener]:
         yield opened
 
 
-def fewer_proofs(patch: pytest.MonkeyPatch) -> None:
-    """The vectors are stricter than the proofs that fold and export run by themselves, which would
-    double the time; all of SAM and SAMed runs with all of them."""
-    patch.setattr(folding, "selftest_prompts", lambda *about: selftest_prompts(*about)[:1])
-    patch.setattr(exporting, "gate", lambda _bundle: [])
-
-
 def compared(
     cases: list[Case], folder: Path, stages: tuple[str, ...], opener: Opener = opened_checkpoint
 ) -> dict[str, list[Row]]:
@@ -85,18 +78,13 @@ def compared(
     return found
 
 
-def in_stages(system: str) -> tuple[str, ...]:
-    return (*STAGES, HALF) if system == "samus" else STAGES
-
-
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.usefixtures("fewer_proofs")
+@pytest.mark.parametrize(("system", "case", "stages"), QUICK)
 def test_one_case(
-    system: str, opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    system: str, case: str, stages: tuple[str, ...], opener: Opener, tmp_path: Path
 ) -> None:
-    """One of each system in all stages; SAMUS in half precision, too."""
-    fewer_proofs(monkeypatch)
-    cases = chosen(VECTORS, system, (ONE_CASE[system],))
-    compared(cases, tmp_path, in_stages(system), opener if system == "samus" else opened_checkpoint)
+    given = opener if system == "samus" else opened_checkpoint
+    compared(chosen(VECTORS, system, (case,)), tmp_path, stages, given)
 
 
 def test_a_changed_weight_shows(opener: Opener, tmp_path: Path) -> None:
@@ -117,12 +105,12 @@ def test_a_changed_weight_shows(opener: Opener, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_all_of_samus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fewer_proofs")
+def test_all_of_samus(tmp_path: Path) -> None:
     """The small copy's, which has all; every checkpoint is folded and exported once."""
-    fewer_proofs(monkeypatch)
-    rows = compared(chosen(VECTORS, "samus"), tmp_path, in_stages("samus"))
+    rows = compared(chosen(VECTORS, "samus"), tmp_path, SAMUS_STAGES)
     # The frame of the dataset case is resized inside the graphs, bit for bit as by PIL.
-    for stage in in_stages("samus"):
+    for stage in SAMUS_STAGES:
         found = {(row.case, row.array) for row in rows[stage]}
         assert ("seed1_dataset_synthetic", "network_input_u8") in found
 
@@ -130,9 +118,10 @@ def test_all_of_samus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "samus"])
-def test_all_of_other_systems(system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_other_systems(system: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """SAM and SAMed with all proofs of fold and export."""
     if system not in ("sam", "samed"):
-        fewer_proofs(monkeypatch)
+        request.getfixturevalue("fewer_proofs")
     options = ["--system", system, "--stage", "all", "--compare"]
     assert main([str(FULL), str(tmp_path), *options]) == 0
     for stage in STAGES:

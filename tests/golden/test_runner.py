@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +20,16 @@ def written_shapes(out: Path, file: str) -> dict[str, tuple[int, ...]]:
         return {name: arrays[name].shape for name in arrays.files}
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> TinyFolder:
-    return tiny_folder(tmp_path / "golden")
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
+    return tiny_folder(tmp_path_factory.mktemp("tiny") / "golden")
 
 
-@pytest.fixture
-def reference(tiny: TinyFolder, tmp_path: Path) -> TinyFolder:
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
     """Its outputs are those of the eager stage."""
-    out = tmp_path / "eager"
+    folder = tmp_path_factory.mktemp("reference")
+    tiny, out = tiny_folder(folder / "golden"), folder / "eager"
     assert main([str(tiny.root), str(out)]) == 0
     for case in tiny.cases:
         if case["system"] != "yolo":
@@ -35,6 +37,7 @@ def reference(tiny: TinyFolder, tmp_path: Path) -> TinyFolder:
     return tiny
 
 
+@pytest.mark.usefixtures("fewer_proofs")
 def test_all_stages_agree(
     reference: TinyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -52,12 +55,13 @@ def test_all_stages_agree(
 def test_one_changed_value_fails(
     reference: TinyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = reference.root / "samus" / "objects.npz"
+    copy = shutil.copytree(reference.root, tmp_path / "copy")
+    path = copy / "samus" / "objects.npz"
     with np.load(path) as stored:
         arrays = dict(stored)
     arrays["low_res_logits"][0, 0, 0, 0] += 1e-3
     np.savez(path, **arrays)
-    assert main([str(reference.root), str(tmp_path), "--compare", "--case", "objects"]) == 5
+    assert main([str(copy), str(tmp_path), "--compare", "--case", "objects"]) == 5
     assert "1 of 2 arrays fail: eager objects/low_res_logits" in capsys.readouterr().err
 
 
@@ -85,7 +89,8 @@ def test_dataset_sample(tiny: TinyFolder, tmp_path: Path) -> None:
     assert (x0, x1) == (16, 31)
 
 
-def test_an_image_that_does_not_fit(tiny: TinyFolder, tmp_path: Path) -> None:
+def test_an_image_that_does_not_fit(tmp_path: Path) -> None:
+    tiny = tiny_folder(tmp_path / "golden")
     tiny.image("a.png", 32, 64)
     assert main([str(tiny.root), str(tmp_path), "--case", "objects"]) == 3
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from samedge.export import deriving
 from samedge.export.int8.record import Quantised
 from samedge.machine.memory import Room
 from tests.export.engine import folded_model, random_frame
-from tests.export.rtx import DEMO, engines_of, needs_rtx, report_of
+from tests.export.rtx import DEMO, EACH_GPU, engines_of, needs_rtx, report_of
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,24 @@ def frames() -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def int8(tmp_path_factory: Any, frames: list[Any]) -> Bundle:
-    """The demo model in INT8 alone."""
+def exported(tmp_path_factory: Any, frames: list[Any]) -> tuple[Bundle, Quantised]:
+    """The demo model in INT8 alone, and what quantising its encoder gave."""
+    quantise, found = deriving.quantise, []
+
+    def kept(*arguments: Any, **options: Any) -> Quantised:
+        found.append(quantise(*arguments, **options))
+        return found[-1]
+
     path = tmp_path_factory.mktemp("int8") / "demo.samedge"
-    return samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deriving, "quantise", kept)
+        bundle = samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
+    return bundle, found[0]
+
+
+@pytest.fixture(scope="module")
+def int8(exported: tuple[Bundle, Quantised]) -> Bundle:
+    return exported[0]
 
 
 def test_what_is_in_it(int8: Bundle) -> None:
@@ -61,15 +76,13 @@ def test_auto_takes_it_and_masks_are_right(int8: Bundle) -> None:
 
 
 def test_a_failed_gate_leaves_half_precision(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: list[Any]
+    exported: tuple[Bundle, Quantised],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    frames: list[Any],
 ) -> None:
-    def worse(*arguments: Any, **options: Any) -> Quantised:
-        made = quantise(*arguments, **options)
-        made.passed = False
-        return made
-
-    quantise = deriving.quantise
-    monkeypatch.setattr(deriving, "quantise", worse)
+    worse = replace(exported[1], passed=False)
+    monkeypatch.setattr(deriving, "quantise", lambda *_, **__: worse)
     path = tmp_path / "a.samedge"
     with pytest.raises(ParityError, match="parity failed in INT8") as caught:
         samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
@@ -111,14 +124,17 @@ def test_what_is_no_calibration_set(calibration: Any, words: str, tmp_path: Path
 
 
 def test_without_calibration_the_record_says_so(tmp_path: Path) -> None:
-    bundle = samedge.export(folded_model("autosamus"), tmp_path / "a.samedge", ("fp32", "int8"))
+    bundle = samedge.export(
+        folded_model("autosamus-other"), tmp_path / "a.samedge", ("fp32", "int8")
+    )
     record = bundle.manifest["calibration"]
     assert record["source"] == "self-test"
     assert record["warnings"]
 
 
 @needs_rtx
-@pytest.mark.parametrize("capability", [86, 89, 120])
+@pytest.mark.xdist_group("int8 engines")
+@pytest.mark.parametrize("capability", EACH_GPU)
 def test_int8_engines(int8: Bundle, tmp_path: Path, capability: int) -> None:
     """INT8 products where Q/DQ say so, half everywhere else, every attention one kernel."""
     folder = engines_of(int8, tmp_path, ("int8",), (capability,))

@@ -26,12 +26,13 @@ from samedge.progress import Step
 from tests.export.engine import encoder_feed, folded_model, geometry_of, open_graph
 from tests.export.int8.cases import two_linears, ultrasound
 
+MODEL = "samus-other"  # two blocks: an engine is compiled for each layer
 OPTIONS = Int8Options(min_dice=0.5, max_error=0.05, questions=2, threads=1)
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return samedge.export(folded_model("samus"), tmp_path_factory.mktemp("int8") / "a.samedge")
+    return samedge.export(folded_model(MODEL), tmp_path_factory.mktemp("int8") / "a.samedge")
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_what_was_decided_is_in_the_graph(made: Quantised) -> None:
 
 def test_onnxruntime_computes_about_the_same(made: Quantised, graph: OnnxGraph) -> None:
     """An engine that took no part in making the graph."""
-    folded = folded_model("samus")
+    folded = folded_model(MODEL)
     frame = ultrasound(1, 48)[0]
     feed = encoder_feed(folded.family, geometry_of(folded, 48, 48), frame)
     results = []

@@ -92,6 +92,11 @@ def test_a_wrong_weight_is_found(library: ModuleType, half: Any, private_cache: 
     assert not private_cache.exists()  # engines with more outputs serve no session
 
 
+@pytest.mark.parametrize(
+    "library",
+    [VERSIONS[0], *(pytest.param(other, marks=pytest.mark.slow) for other in VERSIONS[1:])],
+    indirect=True,
+)
 def test_verify_locates_what_fails(
     library: ModuleType, half: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -253,29 +254,30 @@ def test_the_fold_shares_nothing_with_the_model(pair: tuple[nn.Module, FoldedMod
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_types_are_folded_as_float32(dtype: torch.dtype) -> None:
-    """From a copy that has every tensor once; the model keeps its own."""
+    """To the bit as their values in float32; the model keeps its own."""
     model = random_model(CONFIGS["samus"]).to(dtype).train()
     frozen = next(model.parameters()).requires_grad_(False)
-    tensors = {id(t) for t in (*model.parameters(), *model.buffers())}
-    copy = folding._on_cpu(model)
-    for (key, ours), theirs in zip(
-        copy.state_dict().items(), model.state_dict().values(), strict=True
-    ):
-        assert ours.dtype == torch.float32
-        assert torch.equal(ours, theirs.float()), key
-    assert not tensors & {id(t) for t in (*copy.parameters(), *copy.buffers())}
-    assert [p.requires_grad for p in copy.parameters()] == [
-        p is not frozen for p in model.parameters()
-    ]
+    widened = samedge.fold(deepcopy(model).float()).state_dict()
     folded = samedge.fold(model)
     assert folded.report.embedding_error <= LIMITS["fp32"].embedding
+    for key, value in folded.state_dict().items():
+        assert torch.equal(value, widened[key]), key
     assert {p.dtype for p in model.parameters()} == {dtype}
+    assert [p.requires_grad for p in model.parameters()] == [
+        p is not frozen for p in model.parameters()
+    ]
     assert all(module.training for module in model.modules())
 
 
-def test_float32_models_are_not_copied() -> None:
+def test_float32_models_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    def copied(*_: object) -> None:
+        raise AssertionError("copied")
+
+    monkeypatch.setattr(nn.Module, "__deepcopy__", copied, raising=False)
     model = random_model(CONFIGS["samus"])
-    assert folding._on_cpu(model) is model
+    samedge.fold(model)
+    with pytest.raises(AssertionError, match="copied"):
+        samedge.fold(model.half())
 
 
 SELFTESTS = {

@@ -196,23 +196,18 @@ def test_bad_input_is_explained(tmp_path: Path, arguments: dict[str, object], wo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_get_one_thread_each_and_nothing_stays_set(
-    monkeypatch: pytest.MonkeyPatch,
+def test_another_renderer_runs_in_processes_of_one_thread_and_nothing_stays_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with dataset._one_thread_each():
-        assert os.environ["OPENBLAS_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
+    write_dataset(tmp_path / "data", test=1, size=SMALL, render=in_other_process)
+    label = next((tmp_path / "data").glob("*/label/*.png"))
+    assert int(cv2.imread(str(label), 0).max()) == 1
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert "OMP_NUM_THREADS" not in os.environ
 
 
-def test_another_renderer_runs_in_its_own_process(tmp_path: Path) -> None:
-    write_dataset(tmp_path / "data", test=1, size=SMALL, render=in_other_process)
-    label = next((tmp_path / "data").glob("*/label/*.png"))
-    assert int(cv2.imread(str(label), 0).max()) == 1
-
-
 def in_other_process(path: tuple[int, ...], size: tuple[int, int], kind: str) -> SimulatedImage:
-    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
     return draw_image(path, size, kind)

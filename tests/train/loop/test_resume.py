@@ -117,7 +117,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv[3]))
 from tests.train.tiny_training import tiny_trainer
-from tests.train.test_resume import SAID
+from tests.train.loop.test_resume import SAID
 def tell(now):
     print(now.step, flush=True)
 tiny_trainer(Path(sys.argv[1]), progress=tell, **SAID).run(resume=sys.argv[2] == "resume")
@@ -154,7 +154,7 @@ def test_two_processes_are_one_that_accumulates_twice(tmp_path: Path) -> None:
 import sys, torch
 from pathlib import Path
 torch.set_num_threads(1)
-from samedge.train.devices import make_fabric
+from samedge.train.loop.devices import make_fabric
 from tests.train.tiny_training import tiny_trainer
 fabric = make_fabric("32-true", "cpu", 1)
 assert fabric.world_size == 2

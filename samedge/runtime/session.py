@@ -232,14 +232,14 @@ class Session:
         with self._exclusive():
             if not self._engines.decoder.io.has_output(name):
                 raise SessionError(f"an answer has no '{name}'; use masks, scores, low_res_logits")
-            if self._groups != 1:
-                raise SessionError(
-                    "there is no answer on the GPU: prompt objects with equally many points first"
-                )
             if self._engines.gpu is None:
                 raise NotSupportedError(
                     f"the {self._backend_name} backend has its results in the CPU's memory: use "
                     "the Result"
+                )
+            if self._groups != 1:
+                raise SessionError(
+                    "there is no answer on the GPU: prompt objects with equally many points first"
                 )
             return self._engines.gpu.output(name)
 

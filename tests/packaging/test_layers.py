@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,24 @@ def test_heavy_packages_stay_where_they_belong(module: str) -> None:
         if unit not in THIRD_PARTY.get(target.split(".")[0], {unit})
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_circles() -> None:
+    """No module imports, by whatever way round, a module that imports it."""
+    imports = {
+        module: {
+            target
+            for _, name in imports_of(path)
+            if (target := PUBLIC.get(name, name)) in MODULES and target not in ON_REQUEST
+        }
+        - {module, *EXEMPT}
+        for module, path in MODULES.items()
+        if module not in EXEMPT
+    }
+    try:
+        tuple(TopologicalSorter(imports).static_order())
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_rooms_are_small() -> None:

@@ -19,7 +19,7 @@ from samedge.runtime.parity.drift import locate
 from samedge.runtime.parity.verify import verify
 from samedge.runtime.tensorrt.backend import TENSORRT, TENSORRT_RTX
 from samedge.runtime.tensorrt.engine import layer_information
-from samedge.runtime.tensorrt.library import LIBRARIES
+from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(problem() is not None, reason="needs a GPU")]
 
@@ -28,7 +28,7 @@ def unusable(name: str) -> str | None:
     return {"tensorrt": TENSORRT, "tensorrt_rtx": TENSORRT_RTX}[name].unavailable()
 
 
-@pytest.fixture(params=sorted(LIBRARIES))
+@pytest.fixture(params=sorted(NVIDIA_LIBRARIES))
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     reason = unusable(request.param)
     if reason is not None:

@@ -36,7 +36,7 @@ from samedge.runtime.gpu.frames import as_encoder_input, device_frame
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.engine import Engine
-from samedge.runtime.tensorrt.library import LIBRARIES, Library
+from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, NvidiaLibrary
 from samedge.runtime.tensorrt.plan import Plan, Scratch, named_outputs, placement
 
 MAX_PLANS = 8  # sets of sizes that are kept ready
@@ -51,7 +51,7 @@ class TensorRtBackend(Backend):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._library = LIBRARIES[name]
+        self._library = NVIDIA_LIBRARIES[name]
 
     def unavailable(self) -> str | None:
         """Why this backend cannot run here, with the remedy; None if it can."""
@@ -308,7 +308,9 @@ TENSORRT = TensorRtBackend("tensorrt")
 TENSORRT_RTX = TensorRtBackend("tensorrt_rtx")
 
 
-def key_for(library: Library, bundle: Bundle, graph: str, key: str, device: Device) -> NvidiaKey:
+def key_for(
+    library: NvidiaLibrary, bundle: Bundle, graph: str, key: str, device: Device
+) -> NvidiaKey:
     """What an engine has to fit to run on `device`.
 
     Args:
@@ -324,7 +326,7 @@ def key_for(library: Library, bundle: Bundle, graph: str, key: str, device: Devi
 
 
 def _obtain(
-    library: Library, bundle: Bundle, key: NvidiaKey, options: LoadOptions
+    library: NvidiaLibrary, bundle: Bundle, key: NvidiaKey, options: LoadOptions
 ) -> tuple[Engine, list[str]]:
     """The engine, stored or new, and what a user should know about that."""
     given = tuple(options.engines)
@@ -352,7 +354,9 @@ def _obtain(
     return Engine(library, built.data), notes
 
 
-def _load(library: Library, found: StoredEngine, options: LoadOptions) -> tuple[Engine, list[str]]:
+def _load(
+    library: NvidiaLibrary, found: StoredEngine, options: LoadOptions
+) -> tuple[Engine, list[str]]:
     """A stored engine, and what a user should know about the kernels compiled for it here."""
     host_code = bool(found.record.options.get("version_compatible"))
     digest = found.record.sha256

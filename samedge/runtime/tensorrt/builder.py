@@ -23,7 +23,7 @@ from samedge.geometry.frame_geometry import MAX_SIDE
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
-from samedge.runtime.tensorrt.library import Library, device_error, make_log
+from samedge.runtime.tensorrt.library import NvidiaLibrary, device_error, make_log
 from samedge.runtime.tensorrt.network import give_out, parsed, without_products
 from samedge.runtime.tensorrt.sizes import Shape, profile_shapes, ranges_for
 
@@ -80,7 +80,7 @@ class BuiltEngine:
 
 
 def build_engine(
-    library: Library,
+    library: NvidiaLibrary,
     bundle: Bundle,
     graph: str,
     precision: str,
@@ -125,7 +125,7 @@ def build_engine(
 class _Build:
     """What `build_engine` was given."""
 
-    library: Library
+    library: NvidiaLibrary
     bundle: Bundle
     graph: str
     key: str
@@ -172,7 +172,7 @@ class _NoFloat32(_Refused):
     """It has no float32 matrix products for the GPU."""
 
 
-def _builder(library: Library, log: Any) -> Any:
+def _builder(library: NvidiaLibrary, log: Any) -> Any:
     try:
         return library.module.Builder(log)
     except (
@@ -190,7 +190,7 @@ def _report(log: Any) -> LayerReport | None:
         return None
 
 
-def _configure(library: Library, config: Any, options: BuildOptions) -> None:
+def _configure(library: NvidiaLibrary, config: Any, options: BuildOptions) -> None:
     trt = library.module
     # TF32 rounds to 11 bits: neither a float32 engine nor the exact resize in front of every
     # engine may have that.
@@ -208,7 +208,7 @@ def _configure(library: Library, config: Any, options: BuildOptions) -> None:
         _configure_tensorrt(library, config, options)
 
 
-def _configure_rtx(library: Library, config: Any, options: BuildOptions) -> None:
+def _configure_rtx(library: NvidiaLibrary, config: Any, options: BuildOptions) -> None:
     trt = library.module
     if options.hardware_compatible or options.version_compatible:
         raise NotSupportedError(
@@ -236,7 +236,7 @@ def _configure_rtx(library: Library, config: Any, options: BuildOptions) -> None
     config.set_compute_capability(known[name], 0)
 
 
-def _configure_tensorrt(library: Library, config: Any, options: BuildOptions) -> None:
+def _configure_tensorrt(library: NvidiaLibrary, config: Any, options: BuildOptions) -> None:
     if options.compute_capability is not None:
         raise NotSupportedError(
             "TensorRT builds for the GPU of the machine it runs on; run `samedge build` there, or "
@@ -248,7 +248,7 @@ def _configure_tensorrt(library: Library, config: Any, options: BuildOptions) ->
 
 
 def _add_profile(
-    library: Library, builder: Any, config: Any, inputs: dict[str, tuple[Shape, Shape, Shape]]
+    library: NvidiaLibrary, builder: Any, config: Any, inputs: dict[str, tuple[Shape, Shape, Shape]]
 ) -> None:
     profile = builder.create_optimization_profile()
     for name, shapes in inputs.items():
@@ -297,7 +297,9 @@ def _write_timing_cache(config: Any, options: BuildOptions, notes: list[str]) ->
 
 
 @contextmanager
-def _monitored(library: Library, config: Any, graph: str, progress: Progress) -> Iterator[None]:
+def _monitored(
+    library: NvidiaLibrary, config: Any, graph: str, progress: Progress
+) -> Iterator[None]:
     """Progress of the build, and Ctrl-C.
 
     A Python exception must not pass through the library's callbacks. So a signal only sets a flag,
@@ -344,7 +346,7 @@ class _Stop:
         self.reason = KeyboardInterrupt()
 
 
-def _monitor(library: Library, graph: str, progress: Progress, stop: _Stop) -> Any:
+def _monitor(library: NvidiaLibrary, graph: str, progress: Progress, stop: _Stop) -> Any:
     trt = library.module
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc, name-defined]

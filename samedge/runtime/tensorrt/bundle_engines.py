@@ -35,7 +35,7 @@ from samedge.runtime.precision import graph_key
 from samedge.runtime.session import Session
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.layer_report import LayerReport
-from samedge.runtime.tensorrt.library import LIBRARIES, Library
+from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, NvidiaLibrary
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -147,7 +147,7 @@ def build_engines(
         DeviceError: a build failed.
         OutputError: the folder cannot be written.
     """
-    library = LIBRARIES[backend]
+    library = NVIDIA_LIBRARIES[backend]
     given = options or BuildOptions()
     version = library.version  # the first thing to say is what is not installed
     gpu = _gpu(library, device)
@@ -206,7 +206,7 @@ def available(bundle: Bundle, backend: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _gpu(library: Library, index: int) -> _Gpu | _NoGpu:
+def _gpu(library: NvidiaLibrary, index: int) -> _Gpu | _NoGpu:
     """The GPU that engines can run on here."""
     reason = problem(library.cuda_major(), library.title)
     if reason is not None:
@@ -233,7 +233,7 @@ def _capabilities(given: tuple[int, ...], gpu: _Gpu | _NoGpu) -> dict[int, str |
 
 def _orders(
     bundle: Bundle,
-    library: Library,
+    library: NvidiaLibrary,
     version: str,
     precisions: tuple[str, ...],
     gpus: dict[int, str | None],
@@ -254,7 +254,7 @@ def _orders(
 
 
 def _built(
-    library: Library,
+    library: NvidiaLibrary,
     bundle: Bundle,
     order: _Order,
     options: BuildOptions,

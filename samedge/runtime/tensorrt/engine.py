@@ -15,7 +15,7 @@ from samedge.runtime.engines.keys import KernelsKey
 from samedge.runtime.engines.mapped import MappedFile
 from samedge.runtime.engines.store import EngineStore, NoEngine
 from samedge.runtime.gpu.driver import Device
-from samedge.runtime.tensorrt.library import LIBRARIES, Library, device_error, make_log
+from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, NvidiaLibrary, device_error, make_log
 
 _DTYPES = {
     "FLOAT": "float32",
@@ -44,7 +44,7 @@ class Engine:
     """
 
     def __init__(
-        self, library: Library, data: MappedFile | memoryview, host_code: bool = False
+        self, library: NvidiaLibrary, data: MappedFile | memoryview, host_code: bool = False
     ) -> None:
         self.library, self.log, self.digest = library, make_log(library), ""
         trt = library.module
@@ -62,7 +62,7 @@ class Engine:
 
     @classmethod
     def shared(
-        cls, library: Library, data: MappedFile, digest: str, device: int, host_code: bool
+        cls, library: NvidiaLibrary, data: MappedFile, digest: str, device: int, host_code: bool
     ) -> Engine:
         """The engine with this SHA-256, loaded once for all sessions on a device."""
         key = (library.name, digest, device)
@@ -203,7 +203,7 @@ def layer_information(engine: str | Path, backend: str, device: int = 0) -> dict
         NotSupportedError: library or GPU are missing.
         DeviceError: the engine does not load here.
     """
-    library = LIBRARIES[backend]
+    library = NVIDIA_LIBRARIES[backend]
     owner = Device(device)
     try:
         with owner:

@@ -23,7 +23,7 @@ _REPORTS = ("Total Activation Memory", "Total Weights Memory", "Layers:\n")
 
 
 @dataclass(frozen=True)
-class Library:
+class NvidiaLibrary:
     """One of the libraries.
 
     Attributes:
@@ -69,16 +69,16 @@ class Library:
             return str(error)
 
 
-LIBRARIES: dict[str, Library] = {
+NVIDIA_LIBRARIES: dict[str, NvidiaLibrary] = {
     library.name: library
     for library in (
-        Library("tensorrt", "TensorRT", "tensorrt", (10, 3), ahead_of_time=False),
-        Library("tensorrt_rtx", "TensorRT-RTX", "rtx", (1, 4), ahead_of_time=True),
+        NvidiaLibrary("tensorrt", "TensorRT", "tensorrt", (10, 3), ahead_of_time=False),
+        NvidiaLibrary("tensorrt_rtx", "TensorRT-RTX", "rtx", (1, 4), ahead_of_time=True),
     )
 }
 
 
-def make_log(library: Library) -> Any:
+def make_log(library: NvidiaLibrary) -> Any:
     """A logger for the library that keeps what a user or an error message may need.
 
     Returns:
@@ -88,14 +88,14 @@ def make_log(library: Library) -> Any:
     return _log_class(library)()
 
 
-def device_error(library: Library, what: str, log: Any) -> DeviceError:
+def device_error(library: NvidiaLibrary, what: str, log: Any) -> DeviceError:
     """`what` failed, with what the library had to say about it."""
     said = "; ".join(log.problems[-3:]) or "it gives no reason"
     return DeviceError(f"{library.title} {library.version} {what}: {said}")
 
 
 @cache
-def _imported(library: Library) -> Any:
+def _imported(library: NvidiaLibrary) -> Any:
     try:
         module = import_module(library.name)
     except ModuleNotFoundError as error:
@@ -123,7 +123,7 @@ def _imported(library: Library) -> Any:
 
 
 @cache
-def _log_class(library: Library) -> Any:
+def _log_class(library: NvidiaLibrary) -> Any:
     trt = library.module
 
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]

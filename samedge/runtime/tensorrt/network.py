@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from samedge.errors import NotSupportedError
-from samedge.runtime.tensorrt.library import Library
+from samedge.runtime.tensorrt.library import NvidiaLibrary
 from samedge.runtime.tensorrt.onnx_outputs import direct_uint8_outputs
 
 
-def parsed(library: Library, builder: Any, path: Path, log: Any) -> Any:
+def parsed(library: NvidiaLibrary, builder: Any, path: Path, log: Any) -> Any:
     """The strongly typed network of an ONNX file.
 
     Raises:
@@ -40,7 +40,7 @@ def parsed(library: Library, builder: Any, path: Path, log: Any) -> Any:
     return network
 
 
-def give_out(library: Library, network: Any, names: Iterable[str]) -> list[str]:
+def give_out(library: NvidiaLibrary, network: Any, names: Iterable[str]) -> list[str]:
     """Make tensors from inside outputs of the network as well.
 
     Args:
@@ -66,7 +66,7 @@ def give_out(library: Library, network: Any, names: Iterable[str]) -> list[str]:
     return given
 
 
-def without_products(library: Library, network: Any) -> int:
+def without_products(library: NvidiaLibrary, network: Any) -> int:
     """Replace the network's float32 matrix products by multiplications and a sum:
 
         out[..., m, n] = sum over k of left[..., m, 1, k] * right[..., 1, n, k]

@@ -35,7 +35,7 @@ def installed(version: str = VERSIONS[0], **driver: Any) -> Iterator[ModuleType]
         patch.setattr(cuda, "_has_driver", lambda: True)
         for name in ("tensorrt", "tensorrt_rtx"):
             patch.setitem(sys.modules, name, module if name == module.__name__ else None)
-        patch.setattr(tensorrt_library.Library, "cuda_major", lambda _self: None)
+        patch.setattr(tensorrt_library.NvidiaLibrary, "cuda_major", lambda _self: None)
         _forget()
         yield module
     _forget()

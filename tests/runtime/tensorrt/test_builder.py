@@ -28,7 +28,7 @@ from samedge.runtime.engines.keys import graph_digest
 from samedge.runtime.gpu import driver as cuda
 from samedge.runtime.tensorrt import network as tensorrt_network
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
-from samedge.runtime.tensorrt.library import LIBRARIES
+from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES
 from samedge.runtime.tensorrt.sizes import MAX_ELEMENTS, profile_shapes, ranges_for
 from tests.runtime.stand_in.install import VERSIONS, installed
 from tests.runtime.stand_in.make_signatures import describe
@@ -52,7 +52,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 def build(library: ModuleType, bundle: Bundle, graph: str = "decoder", **options: Any) -> Any:
     progress = options.pop("progress", silent)
-    found = LIBRARIES[library.__name__]
+    found = NVIDIA_LIBRARIES[library.__name__]
     return build_engine(found, bundle, graph, "fp32", BuildOptions(**options), progress)
 
 
@@ -75,12 +75,12 @@ def test_every_version_has_every_call(library: ModuleType, bundle: Bundle, tmp_p
 
 def test_the_oldest_versions_that_are_allowed_have_a_table() -> None:
     known = {tuple(name.replace(".", " ").split()[:3]) for name in SIGNATURES}
-    for library in LIBRARIES.values():
+    for library in NVIDIA_LIBRARIES.values():
         assert (library.name, *map(str, library.minimum)) in known
     assert ("tensorrt", "11", "4") in known
 
 
-@pytest.mark.parametrize("name", sorted(LIBRARIES))
+@pytest.mark.parametrize("name", sorted(NVIDIA_LIBRARIES))
 def test_the_installed_bindings_have_what_the_table_has(name: str) -> None:
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"needs {name}")
@@ -213,7 +213,7 @@ def test_ranges_fit_the_family() -> None:
 @needs_rtx
 @pytest.mark.parametrize("capability", [86, 120])
 def test_real_engines_without_a_gpu(bundle: Bundle, capability: int) -> None:
-    library = LIBRARIES["tensorrt_rtx"]
+    library = NVIDIA_LIBRARIES["tensorrt_rtx"]
     for graph in ("encoder", "decoder"):
         options = BuildOptions(compute_capability=capability)
         built = build_engine(library, bundle, graph, "fp32", options)
@@ -227,7 +227,7 @@ def test_real_engines_without_a_gpu(bundle: Bundle, capability: int) -> None:
 def test_a_real_build_can_be_cancelled(bundle: Bundle) -> None:
     with pytest.raises(KeyboardInterrupt):
         build_engine(
-            LIBRARIES["tensorrt_rtx"],
+            NVIDIA_LIBRARIES["tensorrt_rtx"],
             bundle,
             "encoder",
             "fp32",
@@ -252,7 +252,7 @@ def test_weights_in_a_file_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
     graphs = manifest["graphs"]["decoder"]["fp32"]
     graphs["sha256"] = manifest["files"]["decoder.fp32.onnx"]["sha256"]
     (folder / "manifest.json").write_bytes(dump_manifest(manifest))
-    library, options = LIBRARIES["tensorrt_rtx"], BuildOptions(compute_capability=86)
+    library, options = NVIDIA_LIBRARIES["tensorrt_rtx"], BuildOptions(compute_capability=86)
     moved = build_engine(library, Bundle.open(folder), "decoder", "fp32", options)
     inside = build_engine(library, bundle, "decoder", "fp32", options)
     assert moved.report is not None

@@ -25,7 +25,7 @@ from samedge.runtime.parity.drift import locate
 from samedge.runtime.parity.drift_cases import recorded_cases
 from samedge.runtime.tensorrt import builder as tensorrt_build
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
-from samedge.runtime.tensorrt.library import LIBRARIES, make_log
+from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, make_log
 from samedge.runtime.tensorrt.network import give_out, parsed, without_products
 from tests.runtime.quantised import with_graph
 from tests.runtime.stand_in.core import Violation
@@ -157,7 +157,7 @@ def test_a_failure_leaves_nothing_behind(library: ModuleType, bundle: Bundle) ->
 
 
 def test_only_float_tensors_inside_are_given_out(library: ModuleType, bundle: Bundle) -> None:
-    found = LIBRARIES[library.__name__]
+    found = NVIDIA_LIBRARIES[library.__name__]
     log = make_log(found)
     network = parsed(found, library.Builder(log), bundle.graph("decoder", "fp32"), log)
     inside = "decoder.layers.0.norm2/LayerNormalization"
@@ -202,7 +202,7 @@ def test_what_is_replaced_keeps_its_name(turing: ModuleType, bundle: Bundle) -> 
 
 
 def test_a_product_that_is_an_output_stays_one(turing: ModuleType, bundle: Bundle) -> None:
-    found, name = LIBRARIES["tensorrt_rtx"], f"{BAD}/MatMul"
+    found, name = NVIDIA_LIBRARIES["tensorrt_rtx"], f"{BAD}/MatMul"
     log = make_log(found)
     network = parsed(found, turing.Builder(log), bundle.graph("encoder", "fp32"), log)
     give_out(found, network, [name])
@@ -220,7 +220,7 @@ def test_a_product_that_is_an_output_stays_one(turing: ModuleType, bundle: Bundl
 def test_a_build_that_fails_for_another_reason_is_not_tried_again(
     turing: ModuleType, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = (LIBRARIES["tensorrt_rtx"], bundle, "decoder", "fp32")
+    options = (NVIDIA_LIBRARIES["tensorrt_rtx"], bundle, "decoder", "fp32")
     monkeypatch.setattr(tensorrt_build, "without_products", lambda *_: 0)
     with pytest.raises(DeviceError, match=r"could not build the fp32 decoder: .* FP32 GEMM"):
         build_engine(*options)
@@ -234,7 +234,7 @@ def test_a_build_that_fails_for_another_reason_is_not_tried_again(
 @pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_real_engines_for_turing(half: Any, precision: str) -> None:
-    opened, library = half(lambda _graph: None), LIBRARIES["tensorrt_rtx"]
+    opened, library = half(lambda _graph: None), NVIDIA_LIBRARIES["tensorrt_rtx"]
     for graph in ("encoder", "decoder"):
         built = build_engine(library, opened, graph, precision, BuildOptions(compute_capability=75))
         assert "are computed as sums of products" in built.notes[-1]
@@ -249,6 +249,6 @@ def test_real_engines_for_turing(half: Any, precision: str) -> None:
 @pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")
 def test_real_networks_give_out_tensors(bundle: Bundle) -> None:
     options, name = BuildOptions(compute_capability=86), f"{BAD}/MatMul"
-    library = LIBRARIES["tensorrt_rtx"]
+    library = NVIDIA_LIBRARIES["tensorrt_rtx"]
     built = build_engine(library, bundle, "encoder", "fp32", options, also=[name, "nothing"])
     assert built.also == (name,)

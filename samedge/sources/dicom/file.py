@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge._optional import require
-from samedge.errors import NotSupportedError, SourceError
+from samedge.errors import SourceError
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import distance, frame_places, heights, lift_shared_tags
 from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.dicom.samples import decoder_of, read_pixel_header, read_samples
 from samedge.sources.dicom.times import frame_times, rate
 from samedge.sources.foreign import damaged, quiet_pydicom
 from samedge.sources.frame import Frame, Source, Warn, check_size
@@ -25,13 +26,6 @@ from samedge.sources.intensity import Intensity, own_range, stretch_warning
 from samedge.sources.volume import check_volume
 
 DEFAULT_RATE = 25.0
-# pydicom's names of decoder plugins -> what pip calls them
-_PIP = {
-    "pillow": "pillow",
-    "pylibjpeg": "pylibjpeg[all]",
-    "gdcm": "python-gdcm",
-    "pyjpegls": "pyjpegls",
-}
 
 
 class DicomSource(Source):
@@ -60,8 +54,8 @@ class DicomSource(Source):
             self._read_header()
 
     def _read_header(self) -> None:
-        pydicom = require("pydicom", "stream", "reading DICOM files")
-        header = pydicom.dcmread(self._path, defer_size=1024)
+        require("pydicom", "stream", "reading DICOM files")
+        header = read_pixel_header(self._path)
         if "PixelData" not in header:
             kind = "floating point pixels" if "FloatPixelData" in header else "no pixels"
             raise SourceError(
@@ -141,39 +135,5 @@ class DicomSource(Source):
         return PixelMap(self._header, self.name, self.warn, self._intensity, own=own)
 
     def _samples(self) -> Iterator[NDArray[Any]]:
-        from pydicom.pixels.utils import iter_pixels
-
-        # From the open file, so that only one frame is in memory at a time.
-        with self._path.open("rb") as file:
-            for samples in iter_pixels(file):
-                yield np.asarray(samples)
-
-
-def decoder_of(header: Any, name: str) -> Any:
-    """The decoder of the file's transfer syntax.
-
-    Raises:
-        NotSupportedError: there is none, or its packages are not installed; names the remedy.
-        SourceError: the file does not name its transfer syntax.
-    """
-    from pydicom.pixels.decoders.base import get_decoder
-
-    syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
-    if syntax is None:
-        raise SourceError(f"{name} is a DICOM file that does not name its transfer syntax")
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        # An unknown UID prints as itself; it says how pixels are coded, nothing of a patient.
-        raise NotSupportedError(
-            f"{name}: the DICOM transfer syntax '{syntax.name}' cannot be decoded; "
-            "convert the file to JPEG Baseline or uncompressed (for instance with dcmtk's dcmdjpeg)"
-        ) from None
-    if not decoder.is_available:
-        needs = [d.partition(" ")[0] for d in decoder.missing_dependencies]
-        packages = " or ".join(f"'{_PIP.get(n, n)}'" for n in needs) or "another decoder"
-        raise NotSupportedError(
-            f"{name}: the DICOM transfer syntax '{syntax.name}' needs a decoder that is not "
-            f"installed. Install one: pip install {packages}"
-        )
-    return decoder
+        assert self.total is not None
+        return read_samples(self._path, self._header, self.name, self.warn, self.total)

@@ -56,6 +56,7 @@ class PixelMap:
             self._intensity.refuse_colour(name)
         self._bits = int(dataset.get("BitsStored", 8) or 8)
         self._own = own
+        self._upper_byte: bool | None = None  # of a palette
 
     def __call__(self, samples: NDArray[Any]) -> Pixels:
         """`[H, W]` or uint8 `[H, W, 3]` for the decoded samples of one frame."""
@@ -93,12 +94,13 @@ class PixelMap:
         intensity = self._intensity
         if intensity.window is not None:
             return intensity.stretch(self.values(samples), intensity.window)
-        if samples.dtype == np.uint8 and "RescaleSlope" not in self._dataset:
+        window, table = self._voi_window(), self._voi.get("VOILUTSequence")
+        windowed = table or (window is not None and not _is_whole_byte(window))
+        if samples.dtype == np.uint8 and "RescaleSlope" not in self._dataset and not windowed:
             return self._full_range(samples)
         values = self.values(samples)
-        if self._voi.get("VOILUTSequence"):
+        if table:
             return self._table(values)
-        window = self._voi_window()
         if window is not None:
             return intensity.levels(voi(values, *window))
         return intensity.stretch(values, self._own_range(values))
@@ -142,11 +144,28 @@ class PixelMap:
     def _palette(self, samples: NDArray[Any]) -> NDArray[np.uint8]:
         from pydicom.pixels.processing import apply_color_lut
 
-        colours = apply_color_lut(samples, self._dataset)
-        if colours.dtype == np.uint8:
-            return np.ascontiguousarray(colours[..., :3])
-        # 16-bit tables: viewers show the upper byte.
-        return np.ascontiguousarray((colours[..., :3] >> 8).astype(np.uint8))
+        colours = apply_color_lut(samples, self._dataset)[..., :3]
+        if colours.dtype != np.uint8:
+            if self._upper_byte is None:
+                self._upper_byte = self._palette_uses_words()
+            # Viewers show the upper byte of 16-bit entries.
+            colours = colours >> 8 if self._upper_byte else colours
+        return np.ascontiguousarray(colours, np.uint8)
+
+    def _palette_uses_words(self) -> bool:
+        """An entry of the table exceeds 255; if none does, its words hold bytes
+        (PS3.3 C.7.6.3.1.6 notes such tables)."""
+        from pydicom.pixels.processing import apply_color_lut
+
+        entries, start, bits = self._dataset.RedPaletteColorLookupTableDescriptor
+        indices = np.arange(entries or 1 << 16) + np.int64(start)
+        words = int(apply_color_lut(indices, self._dataset)[..., :3].max()) > 255
+        if not words and bits > 8:
+            self._warn(
+                f"{self._name}: its palette says {bits} bits and uses 8; they were taken as they "
+                "are"
+            )
+        return words
 
 
 def voi(
@@ -166,6 +185,12 @@ def voi(
     if width <= 1:
         return np.asarray(values > centre - 0.5, np.float64)
     return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def _is_whole_byte(window: tuple[float, float, str]) -> bool:
+    """0..255, as most writers of 8-bit files say it: 127 or 128, and 255 or 256."""
+    centre, width, function = window
+    return 127 <= centre <= 128 and 255 <= width <= 256 and function != "SIGMOID"
 
 
 def _first(value: Any) -> float | None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import SourceError
-from samedge.sources.dicom.file import decoder_of
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import Place, in_order
 from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.dicom.samples import decoder_of, read_pixel_header, read_samples
 from samedge.sources.foreign import damaged, quiet_pydicom
 from samedge.sources.frame import Frame, Source, Warn
 from samedge.sources.images import natural_key
@@ -31,6 +31,7 @@ TAGS = (
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
 )  # fmt: skip
+PIXEL_TAGS = ("PlanarConfiguration", "PixelData")
 
 
 class DicomSeries(Source):
@@ -142,7 +143,7 @@ class DicomSeries(Source):
             maps = [self._map(header, own) for _, header in self._files]
         for index, ((path, _), pixel_map) in enumerate(zip(self._files, maps, strict=True)):
             with quiet_pydicom(), damaged(_undecodable(path)):
-                pixels = pixel_map(_samples(path))
+                pixels = pixel_map(_samples(path, self.warn))
             if pixels.shape[:2] != self.size:
                 raise SourceError(
                     f"{path.name} is damaged: its pixels do not have the size it says"
@@ -153,14 +154,13 @@ class DicomSeries(Source):
     def _values(self) -> Iterator[NDArray[np.float64]]:
         for (path, _), pixel_map in zip(self._files, self._maps, strict=True):
             with quiet_pydicom(), damaged(_undecodable(path)):
-                values = pixel_map.values(_samples(path))
+                values = pixel_map.values(_samples(path, self.warn))
             yield values
 
 
-def _samples(path: Path) -> NDArray[Any]:
-    from pydicom.pixels.utils import pixel_array
-
-    return np.asarray(pixel_array(path, index=0))
+def _samples(path: Path, warn: Warn) -> NDArray[Any]:
+    header = read_pixel_header(path, specific_tags=[*TAGS, *PIXEL_TAGS])
+    return next(read_samples(path, header, path.name, warn, 1))
 
 
 def _undecodable(path: Path) -> str:

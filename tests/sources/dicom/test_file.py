@@ -184,6 +184,20 @@ def test_16_bit_by_voi_window(dicom: Dicom) -> None:
     np.testing.assert_array_equal(found, np.round(expected))
 
 
+def test_8_bits_by_voi_window(dicom: Dicom, grey: np.ndarray) -> None:
+    found = first(dicom(grey, WindowCenter="60", WindowWidth="81"))
+    expected = np.clip((grey - 59.5) / 80 + 0.5, 0, 1) * 255
+    np.testing.assert_array_equal(found, np.round(expected))
+
+
+@pytest.mark.parametrize(("centre", "width"), [("128", "256"), ("127", "255"), ("127.5", "255")])
+def test_a_window_of_all_8_bits_changes_nothing(
+    dicom: Dicom, grey: np.ndarray, centre: str, width: str
+) -> None:
+    path = dicom(grey, WindowCenter=centre, WindowWidth=width)
+    np.testing.assert_array_equal(first(path), grey)
+
+
 def test_rescale_comes_before_the_window(dicom: Dicom) -> None:
     deep = np.full((32, 32), 100, np.uint16)
     tags = {"RescaleSlope": "2", "RescaleIntercept": "-50"}

@@ -131,6 +131,7 @@ def child(folder: Path, resume: bool) -> subprocess.Popen[str]:
     return subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_anything(whole: Path, tmp_path: Path) -> None:
     """SIGKILL at a moment that nobody chose, perhaps while a file is being written."""
     running = child(tmp_path, resume=False)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from samedge.errors import SourceError
 from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Frame, Pixels, Source, Warn, check_size
-from samedge.sources.image_header import read_header
+from samedge.sources.image_header import ImageHeader, read_header
 from samedge.sources.intensity import Intensity
-from samedge.sources.sniff import IMAGE_KINDS, read_bytes, read_head, sniff
+from samedge.sources.sniff import HEAD_BYTES, IMAGE_KINDS, read_bytes, read_head, sniff
 
 # 16-bit images that reach it use the whole range; the others come from scanners with fewer bits.
 UPPER_HALF = 1 << 15
@@ -141,34 +141,55 @@ def read_image(path: Path, warn: Warn, intensity: Intensity | None = None) -> Pi
         SourceError: not an image, damaged, too small or too large, or of an unusual pixel type.
     """
     data = read_bytes(path)
-    kind = sniff(data[:4096])
+    kind, header = checked_header(data, path.name)
+    return decode_image(data, kind, header, path.name, warn, intensity)
+
+
+def checked_header(data: bytes, name: str) -> tuple[str, ImageHeader]:
+    """Kind and header of an image file.
+
+    Raises:
+        SourceError: not an image, damaged, too small or too large.
+    """
+    kind = sniff(data[:HEAD_BYTES])
     if kind not in IMAGE_KINDS:
-        raise SourceError(f"{path.name} is no image but {kind}")
+        raise SourceError(f"{name} is no image but {kind}; expected {', '.join(IMAGE_KINDS)}")
     header = read_header(kind, data)
     if header.problem is not None:
-        raise SourceError(f"{path.name} is a damaged {kind} file: {header.problem}")
+        raise SourceError(f"{name} is a damaged {kind} file: {header.problem}")
     if header.width is not None and header.height is not None:
-        check_size(path.name, header.height, header.width)  # before anything is allocated
+        check_size(name, header.height, header.width)  # before anything is allocated
+    return kind, header
+
+
+def decode_image(
+    data: bytes,
+    kind: str,
+    header: ImageHeader,
+    name: str,
+    warn: Warn,
+    intensity: Intensity | None = None,
+) -> Pixels:
+    """Pixels of an image file whose header is good; else as `read_image`."""
     if header.pages > 1:
-        warn(f"{path.name} has {header.pages} pages; only the first one is used")
-    raw = _decoded(data)
+        warn(f"{name} has {header.pages} pages; only the first one is used")
+    raw = decoded(data)
     if raw is None:
-        raise SourceError(f"{path.name} is a damaged {kind} file: its pixels cannot be decoded")
-    check_size(path.name, raw.shape[0], raw.shape[1])
+        raise SourceError(f"{name} is a damaged {kind} file: its pixels cannot be decoded")
+    check_size(name, raw.shape[0], raw.shape[1])
     if raw.dtype not in (np.uint8, np.uint16):
         raise SourceError(
-            f"{path.name} has {raw.dtype} pixels; expected 8 or 16 bits per channel. "
-            "Convert it first."
+            f"{name} has {raw.dtype} pixels; expected 8 or 16 bits per channel. Convert it first."
         )
     how = intensity or Intensity()
     if raw.ndim == 2 or raw.shape[2] == 1:
         grey = raw.reshape(raw.shape[:2])
-        return _upright(_grey(grey, path.name, warn, how), header.orientation)
-    how.refuse_colour(path.name)
-    return _upright(_to_rgb(_to_uint8(raw, path.name, warn), path.name, warn), header.orientation)
+        return upright(_grey(grey, name, warn, how), header.orientation)
+    how.refuse_colour(name)
+    return upright(_to_rgb(_to_uint8(raw, name, warn), name, warn), header.orientation)
 
 
-def _decoded(data: bytes) -> NDArray[Any] | None:
+def decoded(data: bytes) -> NDArray[Any] | None:
     """What cv2 makes of an image file: as stored, BGR; None if it cannot."""
     with quiet_cv2():
         try:
@@ -230,7 +251,7 @@ def _to_rgb(pixels: NDArray[np.uint8], name: str, warn: Warn) -> NDArray[np.uint
     return np.ascontiguousarray(rgb)
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Undo EXIF orientation 1..8."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)

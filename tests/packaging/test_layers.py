@@ -65,7 +65,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "onnxruntime": EAGER,
     "lightning_fabric": {"train"},
     "monai": {"train"},
-    "PIL": set(),
+    "PIL": {"train"},  # labels as they are stored: palettes, alpha
     "pymust": {"simulate"},
     "scipy": {"train"},
     "segment_anything": set(),

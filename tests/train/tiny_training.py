@@ -26,6 +26,7 @@ class Discs:
     """Samples of one dark disc in noise each."""
 
     def __init__(self, count: int = 12, first: int = 0, classes: int = 2) -> None:
+        self.notes: tuple[str, ...] = ()
         self.classes = ("background", *(f"class {i}" for i in range(1, classes)))
         self._count, self._first = count, first
 

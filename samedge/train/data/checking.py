@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from samedge.errors import SamEdgeError, SourceError
 from samedge.progress import Progress, Step, silent
 from samedge.train.data.labels import classes_in
-from samedge.train.data.samples import Samples
+from samedge.train.data.samples import Sample, Samples
 
 MOST = 10  # problems that an error lists
 
@@ -25,6 +26,7 @@ class DatasetReport:
             prompted with a click outside.
         present: class name -> samples that have a pixel of it.
         sizes: smallest and largest (width, height) in px; None if nothing could be read.
+        notes: what was decided on the user's behalf, one for each kind of decision.
     """
 
     samples: int
@@ -32,6 +34,7 @@ class DatasetReport:
     empty: int
     present: dict[str, int]
     sizes: tuple[tuple[int, int], tuple[int, int]] | None
+    notes: tuple[str, ...] = ()
 
     def require_good(self) -> None:
         """Nothing, if every sample can be used.
@@ -56,13 +59,15 @@ class DatasetReport:
             lines.append(f"{w0} x {h0} to {w1} x {h1} px")
         if self.empty:
             lines.append(f"{self.empty} without the class that they ask for")
-        return "\n".join([*lines, *self.problems])
+        notes = [f"note: {note}" for note in self.notes]
+        return "\n".join([*lines, *notes, *self.problems])
 
 
 def check_dataset(
     samples: Samples,
     progress: Progress = silent,
     indices: Sequence[int] | None = None,
+    fits: Callable[[Sample], None] | None = None,
 ) -> DatasetReport:
     """Read every sample and report all problems at once.
 
@@ -70,16 +75,20 @@ def check_dataset(
         samples: of `open_dataset`, or any others.
         progress: told the samples that are done.
         indices: only these.
+        fits: raises what is wrong with a sample besides.
     """
     places = range(len(samples)) if indices is None else indices
     total = len(places)
     problems: list[str] = []
     sides: list[tuple[int, int]] = []
     present: Counter[int] = Counter()
+    notes: list[tuple[str, str]] = []
     empty = 0
     for done, index in enumerate(places, 1):
         try:
             sample = samples[index]
+            if fits is not None:
+                fits(sample)
         except SamEdgeError as error:
             problems.append(str(error))
         else:
@@ -87,6 +96,7 @@ def check_dataset(
             present.update(there.tolist())
             asked = sample.class_id
             empty += not (asked in there if asked else len(there))
+            notes += [(note, sample.name) for note in sample.notes]
             sides.append((sample.label.shape[1], sample.label.shape[0]))
         progress(Step("reading", done, total))
     sizes = None
@@ -94,4 +104,23 @@ def check_dataset(
         widths, heights = zip(*sides, strict=True)
         sizes = ((min(widths), min(heights)), (max(widths), max(heights)))
     names = {samples.classes[i]: present[i] for i in sorted(present)}
-    return DatasetReport(total, tuple(problems), empty, names, sizes)
+    said = (*samples.notes, *_grouped(notes))
+    return DatasetReport(total, tuple(problems), empty, names, sizes, said)
+
+
+def _grouped(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """The first of the notes that differ in nothing but names and numbers, and how many there are.
+
+    Args:
+        notes: each with the name of its sample.
+    """
+    first: dict[str, str] = {}
+    count: Counter[str] = Counter()
+    for note, name in notes:
+        kind = re.sub(r"[0-9., ]+", "#", note.replace(name, ""))
+        first.setdefault(kind, note)
+        count[kind] += 1
+    return [
+        note if count[kind] == 1 else f"{note} (the first of {count[kind]} such samples)"
+        for kind, note in first.items()
+    ]

@@ -9,7 +9,8 @@ import numpy as np
 
 from samedge.errors import SourceError
 from samedge.sources.images import natural_key
-from samedge.train.data.reading import check_classes, check_pair, read_pixels
+from samedge.train.data.label_files import read_label
+from samedge.train.data.reading import check_pair, read_pixels, refuse_copy
 from samedge.train.data.samples import Sample
 from samedge.train.data.us30k import default_classes
 
@@ -28,12 +29,13 @@ class ImageFolders:
         name: of the data set, for its samples' names.
         split: "all", or a seeded division into "train" and "val".
         classes: names of all classes, the background first: a label then holds their numbers.
-            Without names every value above 0 is the object.
+            Without names a label is a mask; see `mask_of`.
         val_share: part of the images that is "val", at least one.
         seed: of the division. It depends on the names of the files, not on their order on disk.
 
     Attributes:
         classes: names, the background first.
+        notes: what was decided about files that belong together, for the user.
 
     Raises:
         SourceError: a folder is missing, holds no image, or two of one name; an image has no label;
@@ -52,6 +54,7 @@ class ImageFolders:
     ) -> None:
         self._name = name or images.parent.name or images.name
         self._binary = not classes
+        self.notes: tuple[str, ...] = ()
         self.classes = tuple(classes) or default_classes(2)
         files, stems = list(_by_stem(images).values()), _by_stem(labels)
         pairs = [(path, _label_of(path, stems, labels.name)) for path in files]
@@ -72,13 +75,14 @@ class ImageFolders:
         """
         name = self.name(index)
         image_path, label_path = self._pairs[index]
-        image = read_pixels(image_path, f"image of {name}", colour=True)
-        label = read_pixels(label_path, f"label of {name}")
+        notes: list[str] = []
+        refuse_copy(image_path, label_path, name)
+        image = read_pixels(image_path, f"image of {name}", notes.append)
+        numbers = None if self._binary else len(self.classes)
+        label = read_label(label_path, f"label of {name}", numbers, notes.append)
         check_pair(image, label, name)
-        if self._binary:
-            label = np.minimum(label, 1)
-        check_classes(label, len(self.classes), name)
-        return Sample(image, label, name, 1 if len(self.classes) == 2 else 0)
+        class_id = 1 if len(self.classes) == 2 else 0
+        return Sample(image, label, name, class_id, tuple(notes))
 
 
 def find_pair(root: Path) -> tuple[Path, Path] | None:

@@ -24,6 +24,7 @@ class Pictures:
     """
 
     classes = ("background", "object")
+    notes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, split: str = "train") -> None:
         if not folder.is_dir():
@@ -48,5 +49,6 @@ class Pictures:
         """
         file = self._files[index]
         name = f"{self._name}/{file.stem}"
-        image = read_pixels(file, f"image {name}", colour=True)
-        return Sample(image, np.zeros(image.shape[:2], np.uint8), name, 1)
+        notes: list[str] = []
+        image = read_pixels(file, f"image {name}", notes.append)
+        return Sample(image, np.zeros(image.shape[:2], np.uint8), name, 1, tuple(notes))

@@ -6,6 +6,7 @@ model's tensors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,12 +23,14 @@ class Sample:
         label: uint8 `[H, W]`, class of every pixel, 0 the background.
         name: within its data set ("Breast-BUSI/benign-0001"); no path, no patient's data.
         class_id: the class that this sample asks for; 0: all of them.
+        notes: what was decided while its files were read, for the user.
     """
 
     image: NDArray[np.uint8]
     label: NDArray[np.uint8]
     name: str
     class_id: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Samples(Protocol):
@@ -35,10 +38,14 @@ class Samples(Protocol):
 
     Attributes:
         classes: names, the background first.
+        notes: what was decided about files that belong together, for the user.
     """
 
     @property
     def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 

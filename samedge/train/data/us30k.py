@@ -13,10 +13,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from samedge.errors import SourceError
-from samedge.train.data.reading import check_classes, check_pair, read_pixels
+from samedge.train.data.label_files import read_label
+from samedge.train.data.reading import check_pair, read_pixels, refuse_copy
 from samedge.train.data.samples import Sample
 
 LISTS = "MainPatient"
@@ -50,10 +49,13 @@ class Us30k:
         classes: ("background", "object") if all sets have two classes, else ("background",
             "class 1", ...) for the most that a set has.
         entries: the lines of the list.
+        notes: none.
 
     Raises:
         SourceError: a list or class.json is missing or empty, or has a line that means nothing.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, root: Path, split: str = "train", class_id: int = 1) -> None:
         self._root = root
@@ -70,21 +72,22 @@ class Us30k:
         return self.entries[index].name
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one sample; its image is grey.
+        """Read one sample; its image has colours if the file has.
 
         Raises:
             SourceError: a file is missing or damaged, sizes differ, or a class is out of range.
         """
         entry = self.entries[index]
         folder = self._root / entry.set_name
-        image = read_pixels(folder / "img" / f"{entry.file}.png", f"image of {entry.name}")
-        label = read_pixels(folder / "label" / f"{entry.file}.png", f"label of {entry.name}")
-        check_pair(image, label, entry.name)
+        image_path, label_path = (folder / kind / f"{entry.file}.png" for kind in ("img", "label"))
+        notes: list[str] = []
+        refuse_copy(image_path, label_path, entry.name)
+        image = read_pixels(image_path, f"image of {entry.name}", notes.append)
         classes = self._counts[entry.set_name]
-        if classes == 2:
-            label = np.minimum(label, 1)
-        check_classes(label, classes, entry.name)
-        return Sample(image, label, entry.name, entry.class_id)
+        numbers = classes if classes > 2 else None
+        label = read_label(label_path, f"label of {entry.name}", numbers, notes.append)
+        check_pair(image, label, entry.name)
+        return Sample(image, label, entry.name, entry.class_id, tuple(notes))
 
 
 def default_classes(count: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from samedge.geometry.frame_geometry import frame_geometry
 from samedge.train.data import open_dataset
 from samedge.train.data.augmentation import MEDSAM, SAMUS
 from samedge.train.data.items import PreparedItems
+from samedge.train.data.label_files import read_label
 from samedge.train.data.preparation import Preparation, decoder_prompts, usual_prompt
 from samedge.train.data.reading import read_pixels
 from samedge.train.data.samples import Sample
@@ -45,8 +46,10 @@ def test_the_golden_dataset_case() -> None:
     """SAMUS's own dataset class on a PNG pair: image, click and box to the bit."""
     (case,) = (c for c in read_cases(VECTORS) if c.id == "seed1_dataset_synthetic")
     folder = case.folder / "images"
-    image = read_pixels(folder / case.images[0], "image of the case")
-    label = np.minimum(read_pixels(folder / case.label, "label of the case"), 1)
+    said: list[str] = []
+    image = read_pixels(folder / case.images[0], "image of the case", said.append)
+    label = read_label(folder / case.label, "label of the case", None, said.append)
+    assert said == []
     prepared = Preparation(m.samus_config(), "click")(Sample(image, label, "case", 1))
     reference = case.reference
     assert torch.equal(

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from samedge.errors import SourceError
+from samedge.families import SAMUS
+from samedge.geometry.network_input import to_network_colours
 from samedge.progress import Step
+from samedge.sources.opening import open_source
 from samedge.train.data import Us30k, check_dataset, open_dataset, splits
 from tests.train.data.layouts import disc, us30k, write
 
@@ -44,12 +47,20 @@ def test_class_file_beside_the_sets(tmp_path: Path) -> None:
     assert len(open_dataset(root)) == 8
 
 
-def test_colours_become_grey_as_opencv_makes_them(tmp_path: Path) -> None:
+def test_images_are_what_segment_sees(tmp_path: Path) -> None:
+    """Colours, which SAMUS then takes for grey as it reads them (OpenCV: to one level); 12 bits."""
     root = us30k(tmp_path / "data")
-    colours = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
-    path = root / "Nodule" / "img" / "n0.png"
-    write(path, colours)
-    assert np.array_equal(open_dataset(root)[0].image, cv2.imread(str(path), 0))
+    rng = np.random.default_rng(0)
+    colours, deep = (root / "Nodule" / "img" / f"n{i}.png" for i in (0, 1))
+    write(colours, rng.integers(0, 256, (70, 90, 3), dtype=np.uint8))
+    assert cv2.imwrite(str(deep), rng.integers(0, 4096, (70, 90), dtype=np.uint16))
+    samples = open_dataset(root)
+    for index, path in ((0, colours), (2, deep)):
+        (frame,) = open_source(path)
+        assert np.array_equal(samples[index].image, frame.pixels)
+    grey = to_network_colours(samples[0].image, SAMUS)[..., 0].astype(int)
+    assert np.abs(grey - cv2.imread(str(colours), 0)).max() <= 1
+    assert "16 bits per pixel; its own range" in samples[2].notes[0]
 
 
 @pytest.mark.parametrize(

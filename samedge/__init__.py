@@ -2,8 +2,8 @@
 
     checkpoint -> model -> fold -> bundle (ONNX) -> engine -> session -> masks
 
-Importing this package imports neither torch nor an inference engine; the five functions below load
-what they need when they are first used.
+Importing this package imports neither torch nor an inference engine; the five functions and three
+classes below load what they need when they are first used.
 """
 
 from __future__ import annotations
@@ -12,17 +12,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from samedge._version import __version__
-from samedge.errors import SamEdgeError
+from samedge.errors import (
+    BundleError,
+    Cancelled,
+    CheckpointError,
+    DeviceError,
+    FrameError,
+    MissingDependencyError,
+    ModelError,
+    NotSupportedError,
+    OutputError,
+    ParityError,
+    PromptError,
+    SamEdgeError,
+    SessionError,
+    SourceError,
+    TrainingError,
+)
 
 if TYPE_CHECKING:
     from samedge.checkpoint import open_checkpoint
     from samedge.export import export
     from samedge.fold import fold
-    from samedge.runtime import load
+    from samedge.runtime import Result, Session, VolumeResult, load
     from samedge.stream.job import segment
 
 __all__ = [
+    "BundleError",
+    "Cancelled",
+    "CheckpointError",
+    "DeviceError",
+    "FrameError",
+    "MissingDependencyError",
+    "ModelError",
+    "NotSupportedError",
+    "OutputError",
+    "ParityError",
+    "PromptError",
+    "Result",
     "SamEdgeError",
+    "Session",
+    "SessionError",
+    "SourceError",
+    "TrainingError",
+    "VolumeResult",
     "__version__",
     "export",
     "fold",
@@ -32,6 +65,9 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Result": "samedge.runtime",
+    "Session": "samedge.runtime",
+    "VolumeResult": "samedge.runtime",
     "load": "samedge.runtime",
     "open_checkpoint": "samedge.checkpoint",
     "segment": "samedge.stream.job",
@@ -41,12 +77,16 @@ _LAZY = {
 _CALLABLE = ("export", "fold")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
-    if name in _CALLABLE:
-        return import_module(f"samedge.{name}")
-    raise AttributeError(f"module 'samedge' has no attribute '{name}'")
+# Hidden from type checkers, which would otherwise take any name for one of type Any: they have the
+# imports above, and find a mistyped name before the program runs.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return getattr(import_module(_LAZY[name]), name)
+        if name in _CALLABLE:
+            return import_module(f"samedge.{name}")
+        raise AttributeError(f"module 'samedge' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

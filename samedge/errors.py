@@ -60,7 +60,11 @@ class MissingDependencyError(NotSupportedError, ImportError):
             f"{what} needs the package '{package}', which is not installed. "
             f"Install it with: pip install 'samedge[{extra}]'"
         )
-        self.package, self.extra = package, extra
+        self.package, self.extra, self._what = package, extra, what
+
+    def __reduce__(self) -> tuple[type[MissingDependencyError], tuple[str, str, str]]:
+        """Out of a worker process it comes as what it was, by its own arguments."""
+        return type(self), (self.package, self.extra, self._what)
 
 
 class ParityError(SamEdgeError):

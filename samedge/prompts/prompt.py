@@ -15,7 +15,7 @@ CENTER = "center"
 PointText = tuple[float, float] | str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
     """Prompts of N objects in frame pixels.
 

@@ -6,5 +6,6 @@ from samedge.runtime.loading import load
 from samedge.runtime.parity.verify import verify
 from samedge.runtime.result import Result
 from samedge.runtime.session import Session
+from samedge.runtime.volumes import VolumeResult
 
-__all__ = ["Result", "Session", "load", "verify"]
+__all__ = ["Result", "Session", "VolumeResult", "load", "verify"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -272,6 +272,17 @@ class Session:
             self._frame = None
             self._frames, self._prompts = LruCache(0), LruCache(0)
             self._engines.close()
+
+    def __repr__(self) -> str:
+        title = self.manifest.get("title", self.family.title)
+        state = ", closed" if self._closed else ""
+        return f"Session({title}, {self._backend_name} {self._options.precision}{state})"
+
+    def __reduce__(self) -> NoReturn:
+        raise SessionError(
+            "a session cannot be pickled or copied: its engine belongs to this process. Give the "
+            "bundle's path to the other process, and call samedge.load there"
+        )
 
     def __enter__(self) -> Session:
         return self

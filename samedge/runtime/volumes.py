@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import FrameError, PromptError
 from samedge.families import Family
-from samedge.runtime.result import Result, Timing
+from samedge.runtime.result import Result, Timing, same_values, short_text
 
 # What a slice's prompts may be, and what stands for those that are not given.
 ARGUMENTS: dict[str, Any] = {
@@ -23,9 +23,11 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VolumeResult:
     """Masks of a volume of D slices. The arrays belong to the caller.
+
+    Results are equal if all but their times is, arrays by type and value.
 
     Attributes:
         scores: float32 `[K, D]`, predicted IoU. K = objects x masks per object.
@@ -52,6 +54,21 @@ class VolumeResult:
             return self._masks
         assert self.class_map is not None
         return np.asarray(self.class_map == self.class_index[:, None, None, None], np.uint8)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """That of `masks`, without making them."""
+        voxels = self._masks if self.class_map is None else self.class_map
+        return (len(self.scores), *(() if voxels is None else voxels.shape[-3:]))
+
+    def __eq__(self, other: object) -> bool:
+        return same_values(self, other) if isinstance(other, VolumeResult) else NotImplemented
+
+    def __hash__(self) -> int:  # by what cannot change: the values of the arrays can
+        return hash((self._shape, self.class_names))
+
+    def __repr__(self) -> str:
+        return short_text("VolumeResult", self._shape, self.object_index, self.timing_ms)
 
 
 def without_doubles(result: Result) -> Result:

@@ -24,7 +24,7 @@ Box = tuple[int, int, int, int]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One picture on its way to a session.
 

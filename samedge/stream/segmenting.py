@@ -67,7 +67,7 @@ class Segmenter(Protocol):
     ) -> Sequence[Answer]: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segmented:
     """One frame with its answer.
 

@@ -64,6 +64,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "onnxscript": {"export"},
     "onnxruntime": EAGER,
     "lightning_fabric": {"train"},
+    "matplotlib": {"drawing"},
     "monai": {"train"},
     "PIL": {"train"},  # labels as they are stored: palettes, alpha
     "pymust": {"simulate"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 from typing import Any
 
@@ -314,3 +316,18 @@ def test_session_is_exported() -> None:
 
     assert samedge.load is load
     assert Session.__module__ == "samedge.runtime.session"
+
+
+def test_a_session_says_what_it_is_in_one_line(samus_toy: Any) -> None:
+    with load(samus_toy, precision="fp32", threads=1) as session:
+        assert repr(session) == "Session(toy SAMUS, openvino fp32)"
+    assert repr(session) == "Session(toy SAMUS, openvino fp32, closed)"
+
+
+@pytest.mark.parametrize("away", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_session_stays_in_its_process(samus_toy: Any, away: Any) -> None:
+    with (
+        load(samus_toy, threads=1) as session,
+        pytest.raises(SessionError, match=r"cannot be pickled or copied.*samedge\.load"),
+    ):
+        away(session)

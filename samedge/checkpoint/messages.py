@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -43,6 +44,11 @@ def file_notes(file: SourceFile, dropped: list[str] | None = None) -> list[str]:
         notes.append(f"{file.name}: stripped from tensor names: {', '.join(file.prefixes)}")
     if dropped:
         notes.append(f"{file.name}: dropped constants: {', '.join(dropped)}")
+    if file.passed_over:
+        names = some(list(file.passed_over))
+        notes.append(
+            f"{file.name}: passed over, for they are whole numbers and no weights: {names}"
+        )
     for dtype, number in file.converted.items():
         notes.append(f"{file.name}: {number} tensors converted from {dtype} to float32")
     return notes
@@ -76,6 +82,22 @@ def not_loadable(name: str, tensors: Mapping[str, Any], found: Record) -> NotSup
         f"nearest that it can is {nearest.title}; {differences(expected, shapes)}. Take a "
         f"checkpoint of one of these: {loadable()}"
     )
+
+
+def check_no_whole_numbers(file: SourceFile, found: Record) -> None:
+    """CheckpointError where a tensor that was passed over is one that the network needs."""
+    needed = {_numberless(name) for name in reference_shapes(found.name)}
+    for name, dtype in file.passed_over.items():
+        if _numberless(name) in needed:
+            raise CheckpointError(
+                f"{file.name}: tensor '{name}' is of type torch.{dtype}; expected plain "
+                "floating-point numbers"
+            )
+
+
+def _numberless(name: str) -> str:
+    """The same for all blocks."""
+    return re.sub(r"\d+", "0", name)
 
 
 def swapped(lora: SourceFile, found: Record, base: SourceFile) -> CheckpointError:

@@ -155,6 +155,7 @@ def _recognised_file(file: SourceFile, family: str | None = None) -> _Recognised
         raise messages.unknown(file)
     if not found.loadable:
         raise messages.not_loadable(file.name, file.tensors, found)
+    messages.check_no_whole_numbers(file, found)
     return _RecognisedFile(file, found)
 
 

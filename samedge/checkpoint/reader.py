@@ -26,6 +26,8 @@ from samedge.errors import CheckpointError, MissingDependencyError
 WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "weights")
 # What data-parallel training and torch.compile put before every name.
 PREFIXES = ("module.", "_orig_mod.")
+# What a class that holds a SAM, such as SAMed's, puts before all of them.
+_HOLDER = "sam."
 # Types that torch converts to float32.
 FLOATS = frozenset(
     (
@@ -39,6 +41,9 @@ FLOATS = frozenset(
         torch.float8_e5m2fnuz,
     )
 )
+# What counters and tables of indices are stored as.
+_BYTES = frozenset((torch.int8, torch.uint8))
+_WHOLE = frozenset((torch.bool, torch.int16, torch.int32, torch.int64)) | _BYTES
 CONFIG_ENTRY = "samedge_config"  # sizes that shapes do not show, as written by samedge's trainer
 
 _CHUNK = 1 << 20
@@ -56,6 +61,8 @@ class SourceFile:
         format: "torch", "torch (legacy)" or "safetensors".
         tensors: float32, on the CPU; names without wrapper prefixes. Memory-mapped where the file
             allows: do not change the file in place while they are in use.
+        passed_over: name -> dtype of tensors of whole numbers that no network here needs: counters
+            of normalisation layers and of averaged weights, tables of indices.
         wrapper: entries that led to the tensors ("state_dict"), outermost first.
         prefixes: prefixes that were stripped from names.
         ignored: other entries of the file (optimizer state, epoch, ...).
@@ -72,6 +79,7 @@ class SourceFile:
     prefixes: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     converted: dict[str, int] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
     def without_tensors(self) -> SourceFile:
@@ -89,6 +97,7 @@ class SourceFile:
             "prefixes": list(self.prefixes),
             "ignored": list(self.ignored),
             "converted": dict(self.converted),
+            "passed_over": dict(self.passed_over),
         }
 
 
@@ -112,8 +121,9 @@ def _read(file: Path) -> SourceFile:
     content = load[kind](file)
     config = content.get(CONFIG_ENTRY) if isinstance(content, Mapping) else None
     found = find_tensors(content, file.name)
-    tensors, prefixes = strip_prefixes(found.tensors, file.name)
-    tensors, converted = to_float32(tensors, file.name)
+    stripped, prefixes = strip_prefixes(found.tensors, file.name)
+    numbers, passed_over = without_counters(stripped, file.name)
+    tensors, converted = to_float32(numbers, file.name)
     return SourceFile(
         name=file.name,
         sha256=sha256(file),
@@ -124,6 +134,7 @@ def _read(file: Path) -> SourceFile:
         prefixes=prefixes,
         ignored=tuple(i for i in found.ignored if i != CONFIG_ENTRY),
         converted=converted,
+        passed_over=passed_over,
         config=dict(config) if isinstance(config, Mapping) else {},
     )
 
@@ -138,7 +149,8 @@ def source_from_tensors(tensors: Mapping[str, Tensor], name: str) -> SourceFile:
     stripped, prefixes = strip_prefixes(found.tensors, name)
     # Tensors without data cannot be moved; they are refused with all others that are no numbers.
     here = {k: v.detach() if v.is_meta else v.detach().cpu() for k, v in stripped.items()}
-    floats, converted = to_float32(here, name)
+    numbers, passed_over = without_counters(here, name)
+    floats, converted = to_float32(numbers, name)
     return SourceFile(
         name=name,
         sha256="",
@@ -149,6 +161,7 @@ def source_from_tensors(tensors: Mapping[str, Tensor], name: str) -> SourceFile:
         prefixes=prefixes,
         ignored=found.ignored,
         converted=converted,
+        passed_over=passed_over,
     )
 
 
@@ -280,6 +293,8 @@ def strip_prefixes(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Names without `module.` and the like, wherever a name has them, and what was stripped.
 
+    `sam.` goes only where all names have it.
+
     Raises:
         CheckpointError: two names become one.
     """
@@ -296,7 +311,39 @@ def strip_prefixes(
                 )
             tensors = shorter
             stripped.append(prefix)
+    if all(k.startswith(_HOLDER) for k in tensors):
+        tensors = {k.removeprefix(_HOLDER): v for k, v in tensors.items()}
+        stripped.append(_HOLDER)
     return tensors, tuple(stripped)
+
+
+def without_counters(
+    tensors: dict[str, Tensor], name: str
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors without those of whole numbers that cannot be weights, and the latter's dtypes.
+
+    Every BatchNorm saves how many batches it saw, averaged weights how many they are the mean of,
+    windowed attention its table of indices. Eight bits are how quantised weights are stored, so
+    arrays of those stay, and are refused with all others that are no floating-point numbers.
+
+    Raises:
+        CheckpointError: there is nothing else.
+    """
+    odd = {k: str(v.dtype).removeprefix("torch.") for k, v in tensors.items() if _is_counter(v)}
+    rest = {k: v for k, v in tensors.items() if k not in odd}
+    if not rest:
+        first, dtype = next(iter(odd.items()))
+        raise CheckpointError(
+            f"{name}: holds only tensors of whole numbers ('{first}' is of type {dtype}); expected "
+            "a network's weights, which are floating-point numbers"
+        )
+    return rest, odd
+
+
+def _is_counter(tensor: Tensor) -> bool:
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype not in _WHOLE:
+        return False
+    return tensor.numel() <= 1 or tensor.dtype not in _BYTES
 
 
 def to_float32(

@@ -180,3 +180,31 @@ def test_medsam_is_named_not_detected(sam_tensors: StateDict, saved: Save) -> No
 def test_unknown_family_name(sam_tensors: StateDict, saved: Save) -> None:
     with pytest.raises(CheckpointError, match=r"unknown family 'yolo'; known: .*samus"):
         open_checkpoint(saved(sam_tensors), family="yolo")
+
+
+def test_counters_of_whole_numbers_are_passed_over(samus_tensors: StateDict, saved: Save) -> None:
+    """Averaged weights count models, BatchNorm its batches; windows have tables of indices."""
+    counters = {
+        "n_averaged": torch.tensor(3),
+        "norm.num_batches_tracked": torch.tensor([7], dtype=torch.int32),
+        "relative_position_index": torch.zeros(4, 4, dtype=torch.int64),
+        "attn_mask": torch.ones(4, 4, dtype=torch.bool),
+        "version": torch.tensor(1, dtype=torch.uint8),
+    }
+    for content in (
+        {**samus_tensors, **counters},
+        {**counters, **{f"module.{k}": v for k, v in samus_tensors.items()}},
+    ):
+        checkpoint = open_checkpoint(saved(content))
+        assert_same(checkpoint.tensors, samus_tensors)
+        (note,) = [note for note in checkpoint.notes if "passed over" in note]
+        assert "n_averaged" in note or "and" in note
+        assert checkpoint.summary()["files"][0]["passed_over"]["n_averaged"] == "int64"
+
+
+def test_whole_numbers_in_the_place_of_weights(samus_tensors: StateDict, saved: Save) -> None:
+    quantised = {"image_encoder.extra.qweight": torch.zeros(4, 4, dtype=torch.int8)}
+    with pytest.raises(CheckpointError, match=r"'image_encoder\.extra\.qweight' is of type"):
+        open_checkpoint(saved({**samus_tensors, **quantised}))
+    with pytest.raises(CheckpointError, match="only tensors of whole numbers"):
+        open_checkpoint(saved({"step": torch.tensor(3)}))

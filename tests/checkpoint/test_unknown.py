@@ -102,10 +102,13 @@ def test_live_tensors_without_data() -> None:
 
 
 def test_a_prefix_before_all_names(refused: Refused) -> None:
-    tensors = {f"sam.{k}": v for k, v in whole(models.tiny_sam_config(), 2).items()}
+    tensors = {f"student.{k}": v for k, v in whole(models.tiny_sam_config(), 2).items()}
     refused(
         tensors,
-        says=("none of which samedge knows; take 'sam.' off all names", "nearest is Segment Any"),
+        says=(
+            "none of which samedge knows; take 'student.' off all names",
+            "nearest is Segment Any",
+        ),
     )
 
 

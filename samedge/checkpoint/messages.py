@@ -12,6 +12,7 @@ from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import RECORDS, Record, loadable, record
 from samedge.checkpoint.samed import lora_file_shapes
 from samedge.errors import CheckpointError, ModelError, NotSupportedError
+from samedge.models.presets import vit_title
 from samedge.models.shapes import Shapes, differences, some
 
 # Beginnings of the SHA-256 of SAM's official files, which are part of their names.
@@ -74,13 +75,47 @@ def what_it_is(file: SourceFile, found: Record) -> str:
 
 def not_loadable(name: str, tensors: Mapping[str, Any], found: Record) -> NotSupportedError:
     """The error for a family that is only recognised."""
+    evidence = some([found.evidence(tensors)])
+    said = f"{name}: {found.title} is recognised (by '{evidence}'), but samedge cannot load it"
+    if found.advice:
+        return NotSupportedError(f"{said}: {found.advice}. It can load: {loadable()}")
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     nearest, expected = _nearest(shapes)
-    evidence = some([found.evidence(tensors)])
+    about = f" ({found.about})" if found.about else ""
     return NotSupportedError(
-        f"{name}: {found.title} is recognised (by '{evidence}'), but samedge cannot load it. The "
-        f"nearest that it can is {nearest.title}; {differences(expected, shapes)}. Take a "
-        f"checkpoint of one of these: {loadable()}"
+        f"{said}{about}. The nearest that it can is {nearest.title}; "
+        f"{differences(expected, shapes)}. Take a checkpoint of one of these: {loadable()}"
+    )
+
+
+def does_not_fit(
+    name: str, found: Record, vit: str, expected: Shapes, shapes: Shapes
+) -> CheckpointError | None:
+    """The error for tensors that are not those of the network that they look like, if so.
+
+    Args:
+        name: of the file.
+        found: what it looks like.
+        vit: size of its encoder.
+        expected: names and shapes of the network's tensors.
+        shapes: those that came.
+    """
+    problems = differences(expected, shapes)
+    if not problems:
+        return None
+    looks = f"{name}: looks like {found.title} ({vit_title(vit)}), but"
+    fitting = sum(shapes.get(k) == shape for k, shape in expected.items())
+    if fitting < len(expected):
+        return CheckpointError(
+            f"{looks} only {fitting} of its {len(expected)} tensors fit; {problems}. Give it the "
+            "state dict of one whole model, under the names of the original project"
+        )
+    more = [k for k in shapes if k not in expected]
+    return CheckpointError(
+        f"{looks} beside all of its tensors it holds {len(more)} that {found.title} does not have: "
+        f"{some(more)}. Those are adapters or heads of another project, and without them the "
+        f"network computes something else. samedge can load: {loadable()}. If they take no part "
+        "in the masks, save the state dict without them"
     )
 
 

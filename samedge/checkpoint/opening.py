@@ -169,14 +169,10 @@ def _single(part: _RecognisedFile, said: CheckpointOptions) -> Checkpoint:
         variant = found.variant(shapes, file.config, said)
         expected = found.network.shapes(variant.config)
     tensors = {k: v for k, v in file.tensors.items() if k in expected or k not in _HARMLESS}
-    problems = differences(expected, {k: tuple(v.shape) for k, v in tensors.items()})
-    if problems:
-        fitting = sum(shapes.get(k) == shape for k, shape in expected.items())
-        raise CheckpointError(
-            f"{file.name}: looks like {found.title} ({vit_title(variant.vit)}), but only "
-            f"{fitting} of its {len(expected)} tensors fit; {problems}. Give it the state dict of "
-            "one whole model, under the names of the original project"
-        )
+    came = {k: tuple(v.shape) for k, v in tensors.items()}
+    wrong = messages.does_not_fit(file.name, found, variant.vit, expected, came)
+    if wrong is not None:
+        raise wrong
     dropped = [k for k in file.tensors if k not in tensors]
     ordered = {k: tensors[k] for k in expected}
     return _made(found, variant, ordered, [file], file_notes(file, dropped) + _odd(part, variant))
@@ -200,7 +196,7 @@ def _made(
 ) -> Checkpoint:
     return Checkpoint(
         family=found.network.config(variant.config).family,
-        kind=found.name,
+        kind=found.layout_of or found.name,
         variant=variant,
         tensors=tensors,
         files=tuple(file.without_tensors() for file in files),

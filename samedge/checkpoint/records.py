@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from samedge.checkpoint import sizes
+from samedge.checkpoint.foreign import FOREIGN
 from samedge.checkpoint.options import CheckpointOptions, recorded_fields
+from samedge.checkpoint.samed import configure_samed_whole
 from samedge.errors import CheckpointError
 from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.models.build import (
@@ -74,6 +76,8 @@ class Record:
         options: what a user may say, besides what the tensors show.
         base: record of the checkpoint that it completes; its files hold no whole network.
         example: config fields in which a usual file differs from the family's preset.
+        layout_of: it is another way to save the network of this other record.
+        advice: of what is not loadable: what it is and the way on; empty: the nearest family says.
     """
 
     name: str
@@ -91,6 +95,8 @@ class Record:
     options: tuple[str, ...] = ()
     base: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
+    layout_of: str = ""
+    advice: str = ""
 
     @property
     def loadable(self) -> bool:
@@ -205,6 +211,18 @@ _SAM_LIKE = (r"^image_encoder\.blocks\.\d+\.", r"^mask_decoder\.transformer\.")
 _MSA_LIKE = (r"\.attn\.rel_h$", r"^mask_decoder\.transformer\.layers\.\d+\.mlp\.layers\.")
 _SAMUS_LIKE = r"^image_encoder\.(cnn_embed|post_pos_embed|input_Adapter)\."
 
+_SAMED_BRANCH = r"^image_encoder\.blocks\.\d+\.attn\.qkv\.linear_a_q\.weight$"
+_SAMED_WHOLE: dict[str, Any] = {
+    "about": "the network with its low-rank branches, as torch.save(model.state_dict()) has it",
+    "family": SAMED,
+    "builder": SAMED_BUILDER,
+    "sizes": sizes.samed_whole_sizes,
+    "ranks": sizes.samed_whole_ranks,
+    "configure": configure_samed_whole,
+    "adapter": "lora (encoder)",
+    "options": ("classes", "rank"),
+}
+
 RECORDS: tuple[Record, ...] = (
     Record(
         "autosamus",
@@ -241,6 +259,17 @@ RECORDS: tuple[Record, ...] = (
         base="sam",
     ),
     Record(
+        "samed_s_whole",
+        "SAMed_s, saved whole",
+        (r"^mask_decoder\.transformer\..+\.[qv]_proj\.w_a\.weight$", _SAMED_BRANCH),
+        layout_of="samed_s",
+        example={"decoder_rank": 4},
+        **_SAMED_WHOLE,
+    ),
+    Record(
+        "samed_whole", "SAMed, saved whole", (_SAMED_BRANCH,), layout_of="samed", **_SAMED_WHOLE
+    ),
+    Record(
         "msa_lora",
         "Medical SAM Adapter (LoRA)",
         (r"^image_encoder\.blocks\.\d+\..+\.lora_A$", *_MSA_LIKE),
@@ -275,7 +304,12 @@ RECORDS: tuple[Record, ...] = (
         options=("classes", "slices", "chunk"),
     ),
     Record("hq_sam", "HQ-SAM", (r"^mask_decoder\.hf_token\.", *_SAM_LIKE)),
-    Record("mobile_sam", "MobileSAM", (r"^image_encoder\.layers\.\d+\.", _SAM_LIKE[1])),
+    Record(
+        "mobile_sam",
+        "MobileSAM",
+        (r"^image_encoder\.layers\.\d+\.", _SAM_LIKE[1]),
+        about="LiteMedSAM has the same encoder, TinyViT, under the same names",
+    ),
     Record("sam2", "SAM 2", (r"^image_encoder\.trunk\.", r"^sam_mask_decoder\.")),
     Record(
         "samus",
@@ -288,6 +322,7 @@ RECORDS: tuple[Record, ...] = (
         adapter="samus",
         ranks=sizes.samus_ranks,
     ),
+    *(Record(f.name, f.title, f.markers, advice=f.advice) for f in FOREIGN),
     Record(
         "medsam",
         "MedSAM",
@@ -337,4 +372,4 @@ def serves(name: str) -> Record | None:
 
 def loadable() -> str:
     """Names of the families that samedge can load, for messages."""
-    return ", ".join(r.name for r in RECORDS if r.loadable)
+    return ", ".join(r.name for r in RECORDS if r.loadable and not r.layout_of)

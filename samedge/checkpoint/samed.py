@@ -73,6 +73,13 @@ def lora_sizes(shapes: Shapes) -> LoraSizes:
     Raises:
         CheckpointError: names the branches that are missing, or of another rank than the first.
     """
+    if not any(key.startswith("mask_decoder.") for key in shapes):
+        raise CheckpointError(
+            "it holds low-rank factors alone (w_a_000 and so on), and no mask decoder, which SAMed "
+            "trains and saves with them: another project's LoRA on SAM, or a part of a file. Load "
+            "it where it was trained and save that model whole: torch.save(model.state_dict(), "
+            "'whole.pth')"
+        )
     rank, width = dimension(shapes, "w_a_000", 0), dimension(shapes, "w_a_000", 1)
     # A query and a value for every block, so an odd number lacks one.
     branches = -(-count(shapes, r"w_[ab]_(\d+)$") // 2) * 2
@@ -167,6 +174,25 @@ def samed_config(
     if said.names is not None:
         sizes["classes"] = ("background", *said.names)
     return sizes
+
+
+def configure_samed_whole(config: dict[str, Any], said: CheckpointOptions) -> dict[str, Any]:
+    """Names of the classes of a SAMed model that was saved whole.
+
+    Raises:
+        CheckpointError: the file has another rank or number of classes than the user said.
+    """
+    classes, rank = config["num_mask_tokens"] - 1, config["lora_rank"]
+    if said.rank not in (None, rank):
+        raise CheckpointError(
+            f"its low-rank branches have rank {rank}, not rank={said.rank}; leave rank out"
+        )
+    if said.classes not in (None, classes):
+        raise CheckpointError(
+            f"it was trained for {classes} classes besides the background (it has {classes + 1} "
+            f"mask tokens), not for {said.classes}; say classes={classes}, or that many names"
+        )
+    return config if said.names is None else {**config, "classes": ("background", *said.names)}
 
 
 def attach(

@@ -62,7 +62,7 @@ def vit_sizes(shapes: Shapes, table: str = SAM_TABLE, mlp: str = "mlp.lin1") -> 
     prompt_dim = dimension(shapes, _ENCODER + "neck.0.weight", 0)
     layer = _DECODER + "transformer.layers.0."
     head = _DECODER + "iou_prediction_head.layers."
-    inner = dimension(shapes, layer + "cross_attn_token_to_image.q_proj.weight", 0)
+    inner = dimension(shapes, layer + "cross_attn_token_to_image.k_proj.weight", 0)
     return {
         "patch_size": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 2),
         "in_channels": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 1),
@@ -113,6 +113,20 @@ def sam_sizes(shapes: Shapes) -> dict[str, Any]:
     rows = table_rows(shapes, sizes["depth"])
     blocks = block_sizes(rows, longest_tables(rows), grid)
     return {**sizes, **blocks, "img_size": grid * sizes["patch_size"]}
+
+
+def samed_whole_sizes(shapes: Shapes) -> dict[str, Any]:
+    """Config fields of a SAMed model that was saved whole, with its branches."""
+    ranks = samed_whole_ranks(shapes)
+    ranked = {"lora_rank": ranks["encoder"], "decoder_rank": ranks.get("decoder", 0)}
+    return {**sam_sizes(shapes), **ranked}
+
+
+def samed_whole_ranks(shapes: Shapes) -> dict[str, int]:
+    """Ranks of its branches, by the part of the network."""
+    ranks = {"encoder": dimension(shapes, _ENCODER + "blocks.0.attn.qkv.linear_a_q.weight", 0)}
+    branch = _DECODER + "transformer.layers.0.self_attn.q_proj.w_a.weight"
+    return ranks | ({"decoder": dimension(shapes, branch, 0)} if branch in shapes else {})
 
 
 def samus_sizes(shapes: Shapes) -> dict[str, Any]:

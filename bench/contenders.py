@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from samedge.bench.eager import network_input, require_torch
 from samedge.bench.int8_bundle import with_int8
 from samedge.bench.latency import Contender
-from samedge.bench.plain import INPUT, OUTPUT, export_plain
+from samedge.bench.plain import OUTPUT, export_plain
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import MissingDependencyError
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.runtime.backend import LoadOptions
@@ -124,7 +125,7 @@ class Contenders:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        feed = {INPUT: self._x.numpy()}
+        feed = {NETWORK_INPUT: self._x.numpy()}
 
         def run() -> Any:
             return session.run([OUTPUT], feed)[0]

@@ -17,6 +17,7 @@ from samedge._optional import require
 from samedge.bench.eager import require_torch, synthetic_samus
 from samedge.bench.entry import run
 from samedge.bench.plain import export_plain
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def network_part(graph: OnnxGraph, side: int, channels: int = 1) -> OnnxGraph:
     from onnx import TensorProto, helper
 
     part = graph.copy()
-    part.nodes = [node for node in part.nodes if "network_input" not in node.output]
+    part.nodes = [node for node in part.nodes if NETWORK_INPUT not in node.output]
     shape = (1, channels, side, side)
-    part.inputs = [helper.make_tensor_value_info("network_input", TensorProto.FLOAT, shape)]
+    part.inputs = [helper.make_tensor_value_info(NETWORK_INPUT, TensorProto.FLOAT, shape)]
     part.prune()
     return part
 

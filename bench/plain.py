@@ -10,12 +10,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import MissingDependencyError, NotSupportedError
 
 if TYPE_CHECKING:
     import torch
 
-INPUT, OUTPUT = "network_input", "image_embedding"
+OUTPUT = "image_embedding"
 OPSET = 17  # LayerNormalization is one operation from here on
 
 
@@ -67,7 +68,7 @@ def export_plain(
 def _options(dynamo: bool, opset: int) -> dict[str, Any]:
     """Arguments of `torch.onnx.export` for one exporter."""
     common: dict[str, Any] = {
-        "input_names": [INPUT],
+        "input_names": [NETWORK_INPUT],
         "output_names": [OUTPUT],
         "dynamo": dynamo,
     }

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from samedge.bundle import Bundle, BundleWriter
 from samedge.errors import BundleError
+from samedge.export.graphs.update import update_file
 from samedge.machine.memory import require_room
 from samedge.machine.needs import Work, derive_needs
 from samedge.progress import Progress, Step
@@ -35,7 +36,8 @@ class Origin(Protocol):
 
 
 class FromBundle:
-    """Another bundle, whose graphs and frames are copied as they are.
+    """Another bundle, whose graphs and frames are copied as they are; graphs of an earlier version
+    get the form that this one writes.
 
     Args:
         bundle: open.
@@ -76,6 +78,7 @@ class FromBundle:
             for name in (file, f"{file}.data"):
                 if name in manifest["files"]:
                     writer.add_file(name, self._bundle.verify_file(name))
+            update_file(writer.new_file(file))
         for test in self._bundle.selftest():
             writer.add_selftest(test)
         kept = {key: manifest[key] for key in _KEPT}

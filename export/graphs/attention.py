@@ -29,6 +29,7 @@ def self_attention(
 ) -> str:
     """`RelativeAttention` of `samedge.fold.layers`; x and the result are [batch, n * n, dim]."""
     shape = _shape(layer, batch)
+    g.attention(path, shape)
     qkv = linear(g, x, layer.qkv, f"{path}.qkv")
     parts = split(g, qkv, 3, shape.dim, path)
     along = None

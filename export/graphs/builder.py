@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from samedge.bundle.attention_sizes import ATTENTION, AttentionSizes, attention_to_text
 from samedge.export.graphs import file as onnx_file
 from samedge.machine.needs import HALF_FROM
 
@@ -46,6 +47,7 @@ class GraphBuilder:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._used: dict[str, int] = {}
+        self._attention: dict[str, AttentionSizes] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[int | str]) -> str:
         """Declare a graph input; names in the shape are dynamic sizes."""
@@ -53,9 +55,24 @@ class GraphBuilder:
         return name
 
     def output(self, value: str, name: str, dtype: str, shape: Sequence[int | str]) -> None:
-        """Declare `value` as the graph output `name`."""
-        self.identity(value, name)
+        """Declare `value` as the graph output `name`.
+
+        Bytes get the name from the very node that makes them: TensorRT knows uint8 at the ends of a
+        network only, and an Identity that renames them has some inside. Numbers are named by an
+        Identity, so that half precision has a place to end at.
+        """
+        if dtype == "uint8":
+            self._rename(value, name)
+        else:
+            self.identity(value, name)
         self._outputs.append(helper.make_tensor_value_info(name, _DTYPES[dtype], list(shape)))
+
+    def _rename(self, value: str, name: str) -> None:
+        for node in self.nodes:
+            for values in (node.input, node.output):
+                for at, known in enumerate(values):
+                    if known == value:
+                        values[at] = name
 
     def weight(self, key: str, array: Array) -> str:
         """An initialiser under a state-dict key; the same key twice is the same initialiser."""
@@ -96,6 +113,10 @@ class GraphBuilder:
         names = [name] if outputs == 1 else [f"{name}:{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attrs))
         return names[0] if outputs == 1 else names
+
+    def attention(self, path: str, sizes: AttentionSizes) -> None:
+        """Record a block's sizes in the file's metadata."""
+        self._attention[path] = sizes
 
     def identity(self, value: str, name: str) -> str:
         """Give `value` a second name that reports and engines can refer to."""
@@ -150,6 +171,8 @@ class GraphBuilder:
             opset_imports=[helper.make_opsetid("", OPSET)],
         )
         model.ir_version = IR_VERSION
+        if self._attention:
+            helper.set_model_props(model, {ATTENTION: attention_to_text(self._attention)})
         return model
 
 

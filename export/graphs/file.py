@@ -91,11 +91,12 @@ def _bytes(array: Array) -> memoryview:
 
 def _write_model(file: BinaryIO, model: onnx.ModelProto, arrays: Arrays) -> None:
     """All in one file. A protobuf orders fields by their numbers, so do these pieces."""
-    opsets = onnx.ModelProto(opset_import=model.opset_import)
+    last = ("opset_import", "metadata_props")
+    behind = onnx.ModelProto(**{name: getattr(model, name) for name in last})
     top = onnx.ModelProto()
     top.CopyFrom(model)
-    top.ClearField("graph")
-    top.ClearField("opset_import")
+    for name in ("graph", *last):
+        top.ClearField(name)
     ports = onnx.GraphProto(input=model.graph.input, output=model.graph.output)
     nodes = onnx.GraphProto(name=model.graph.name, node=model.graph.node)
     before, after = nodes.SerializeToString(), ports.SerializeToString()
@@ -107,7 +108,7 @@ def _write_model(file: BinaryIO, model: onnx.ModelProto, arrays: Arrays) -> None
     for name, head in heads.items():
         file.write(head)
         file.write(_bytes(arrays[name]))
-    file.write(after + opsets.SerializeToString())
+    file.write(after + behind.SerializeToString())
 
 
 def _field(name: str, array: Array) -> bytes:

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from samedge.errors import BundleError
 from samedge.export.graphs import file as onnx_file
+from samedge.export.graphs.update import update_model
 
 Array = NDArray[Any]
 
@@ -47,7 +48,8 @@ class OnnxGraph:
 
     @classmethod
     def read(cls, path: Path) -> OnnxGraph:
-        """Read a graph of a bundle. Weights stored in 16 bits come as the float32 they stand for.
+        """Read a graph of a bundle, in the form that this version writes whatever version wrote it.
+        Weights stored in 16 bits come as the float32 they stand for.
 
         Raises:
             BundleError: no ONNX file.
@@ -56,6 +58,7 @@ class OnnxGraph:
             model = onnx.load(str(path), load_external_data=False)
         except Exception as error:  # protobuf raises classes of its own
             raise BundleError(f"{path.name} is no ONNX file ({type(error).__name__})") from error
+        update_model(model)
         arrays = {t.name: _array(t, path.parent) for t in model.graph.initializer}
         graph = cls(
             name=model.graph.name,

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.builder import GraphBuilder
 from samedge.families import Family
 from samedge.geometry.filters import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
 
-NETWORK_INPUT = "network_input"
 PATH = "preprocess"
 
 

@@ -19,15 +19,13 @@ between the qkv product and the output projection (SAMUS ViT-B, TensorRT-RTX 1.7
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
-from samedge.bundle.attention_sizes import AttentionSizes
+from samedge.bundle.attention_sizes import ATTENTION, AttentionSizes, attention_from_text
 from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.graphs.preprocess import PATH
@@ -36,7 +34,6 @@ from samedge.export.graphs.preprocess import PATH
 MAX_COLUMNS = 0.75
 
 _COLOUR = f"{PATH}.colour/MatMul"
-_BLOCK = re.compile(r"(encoder\.blocks\.\d+\.attn)\.qkv/MatMul")
 
 Array = NDArray[np.float64]
 
@@ -90,11 +87,9 @@ def fuse_attention(graph: OnnxGraph, max_columns: float = MAX_COLUMNS) -> list[s
     Returns:
         The paths of the blocks that were rewritten, `encoder.blocks.0.attn` and so on.
     """
-    done = []
-    for name in [node.name for node in graph.nodes]:
-        found = _BLOCK.fullmatch(name)
-        if found and _rewrite(graph, found.group(1), max_columns):
-            done.append(found.group(1))
+    text = graph.metadata.get(ATTENTION)
+    blocks = {} if text is None else attention_from_text(text)
+    done = [path for path, s in blocks.items() if _rewrite(graph, path, s, max_columns)]
     graph.prune()
     return done
 
@@ -121,16 +116,7 @@ class _Sizes(AttentionSizes):
         return self.b * self.count, self.count, self.h
 
 
-def _sizes(graph: OnnxGraph, path: str) -> _Sizes:
-    arrays = graph.arrays
-    w, d = arrays[f"{path}.rel_h"].shape[:2]
-    tokens = arrays["encoder.patch_embed.pos_embed"].shape[-2]
-    embedding = next(v for v in graph.outputs if v.name == "image_embedding")
-    batch = embedding.type.tensor_type.shape.dim[0].dim_value
-    return _Sizes(batch, isqrt(tokens), arrays[f"{path}.qkv.weight"].shape[1] // 3 // d, d, w)
-
-
-def _rewrite(graph: OnnxGraph, path: str, max_columns: float) -> bool:
+def _rewrite(graph: OnnxGraph, path: str, sizes: AttentionSizes, max_columns: float) -> bool:
     """Replace what stands between the input of `qkv` and the projection of one block."""
     nodes = {node.name: node for node in graph.nodes}
     first, last = nodes[f"{path}.qkv/MatMul"], nodes[f"{path}.proj/MatMul"]
@@ -140,7 +126,7 @@ def _rewrite(graph: OnnxGraph, path: str, max_columns: float) -> bool:
     tables = [graph.arrays[f"{path}.{key}"].astype(np.float64) for key in ("rel_h", "rel_w")]
     rows, cols = (distance_table(table) for table in tables)
     new = GraphBuilder(path)
-    result = _Attention(new, f"{path}.fused", _sizes(graph, path), max_columns).build(
+    result = _Attention(new, f"{path}.fused", _Sizes(**vars(sizes)), max_columns).build(
         first.input[0],
         graph.arrays[f"{path}.qkv.weight"].astype(np.float64),
         graph.arrays[f"{path}.qkv.bias"].astype(np.float64),

@@ -23,9 +23,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import ModelError
 from samedge.export.graphs.model import Array, OnnxGraph
-from samedge.export.graphs.preprocess import NETWORK_INPUT
 
 HALF_MAX = 65504.0  # the largest float16
 

@@ -17,12 +17,13 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.model import OnnxGraph
 from samedge.families import Family
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import network_input
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.openvino.compile import CUT, DEVICE, core, engine_config, split_encoder
+from samedge.runtime.openvino.compile import DEVICE, core, engine_config, split_encoder
 
 Floats = NDArray[np.float32]
 
@@ -64,7 +65,7 @@ class EncoderModel:
             for node in self.model.get_ordered_ops()
             for output in node.outputs()
             for name in output.get_names()
-        } | {CUT: self.model.inputs[0].get_node().output(0)}
+        } | {NETWORK_INPUT: self.model.inputs[0].get_node().output(0)}
 
     def node(self, name: str) -> Any:
         """The operation that the graph's node `name` became."""

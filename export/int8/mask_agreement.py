@@ -18,13 +18,13 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.model import OnnxGraph
 from samedge.families import Family
 from samedge.geometry.mask_values import dice
 from samedge.runtime.backend import Backend, Engines, LoadOptions, both_graphs
 from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.compile import (
-    CUT,
     DEVICE,
     Compiled,
     core,
@@ -33,7 +33,7 @@ from samedge.runtime.openvino.compile import (
     split_encoder,
 )
 from samedge.runtime.openvino.engine import OpenVinoEngine
-from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
+from samedge.runtime.openvino.rewrites.dense import optimise
 from samedge.runtime.session import Session
 
 SMALLEST, LARGEST = 0.004, 0.6  # share of the frame that a mask may cover
@@ -104,7 +104,7 @@ class MaskAgreement:
             path = Path(folder) / "encoder.onnx"
             graph.save(path)
             preprocess, encoder = split_encoder(read_model(path))
-            encoder = openvino_rewrites.optimise(encoder, "int8")
+            encoder = optimise(encoder, "int8")
             return self.compare_network(preprocess, encoder, precision)
 
     def compare_network(self, preprocess: ov.Model, encoder: ov.Model, precision: str) -> Agreement:
@@ -225,6 +225,8 @@ class _Candidate(Backend):
             for name, model in self._parts.items()
         }
         record = bundle.manifest["graphs"]["encoder"]["fp32"]
-        names = {entry["name"] for entry in (*record["inputs"], *record["outputs"])} | {CUT}
+        names = {entry["name"] for entry in (*record["inputs"], *record["outputs"])} | {
+            NETWORK_INPUT
+        }
         compiled = {name: Compiled(model, None, False) for name, model in made.items()}
-        return OpenVinoEngine(compiled, frozenset(names))
+        return OpenVinoEngine(compiled, frozenset(names | {NETWORK_INPUT}))

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from samedge.bench.eager import synthetic_samus
-from samedge.bench.plain import INPUT, OUTPUT, export_plain
+from samedge.bench.plain import OUTPUT, export_plain
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import NotSupportedError
 
 
@@ -25,7 +26,7 @@ def test_plain_export_matches_eager(tmp_path: Path) -> None:
     graph = onnx.load(path).graph
     assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 1, size, size]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (embedding,) = session.run([OUTPUT], {INPUT: x.numpy()})
+    (embedding,) = session.run([OUTPUT], {NETWORK_INPUT: x.numpy()})
     with torch.inference_mode():
         expected = model.encode(x).numpy()
     np.testing.assert_allclose(embedding, expected, atol=2e-5)

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.export.graphs.preprocess import NETWORK_INPUT
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.geometry.frame_geometry import FrameGeometry
 from samedge.geometry.network_input import encoder_inputs
 from tests.golden.engines import Floats, Prompt, tokens_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from samedge.export.graphs.preprocess import NETWORK_INPUT
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.geometry.frame_geometry import FrameGeometry
 from samedge.geometry.mask_values import mask_values
 from tests.golden import graphs

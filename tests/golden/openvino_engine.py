@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge import load
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import PromptError
-from samedge.export.graphs.preprocess import NETWORK_INPUT
 from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
 from samedge.geometry.mask_values import mask_values
 from samedge.runtime.backend import LoadOptions

@@ -17,10 +17,9 @@ import openvino as ov
 from onnx import helper
 
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.bundle.manifest import dump_manifest
 from samedge.export.graphs.model import OnnxGraph
-
-CUT = "network_input"
 
 
 def quantise(source: Path, target: Path, inputs: Mapping[str, Any]) -> int:
@@ -35,7 +34,7 @@ def quantise(source: Path, target: Path, inputs: Mapping[str, Any]) -> int:
         How many operations were quantised.
     """
     graph = OnnxGraph.read(source)
-    after = _after(graph, CUT)
+    after = _after(graph, NETWORK_INPUT)
     nodes = [n for n in graph.nodes if n.output[0] in after and _is_weighted(graph, n)]
     ranges = _ranges(source, sorted({node.input[0] for node in nodes}), inputs)
     scaled: dict[str, str] = {}

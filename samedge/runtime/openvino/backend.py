@@ -14,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import NotSupportedError
 from samedge.machine.facts import cpu
 from samedge.runtime.backend import (
@@ -89,7 +90,7 @@ class OpenVinoBackend(Backend):
             NotSupportedError: no such precision here or in the bundle, or no such device.
             DeviceError: OpenVINO could not compile it.
         """
-        from samedge.runtime.openvino.compile import CUT, compile_graph
+        from samedge.runtime.openvino.compile import compile_graph
 
         if options.precision not in self.precisions():
             raise NotSupportedError(
@@ -100,7 +101,7 @@ class OpenVinoBackend(Backend):
         parts, notes = compile_graph(bundle, graph, key, options, device)
         record = bundle.manifest["graphs"][graph][key]
         names = frozenset(entry["name"] for entry in (*record["inputs"], *record["outputs"]))
-        return OpenVinoEngine(parts, names | {CUT}, tuple(notes))
+        return OpenVinoEngine(parts, names | {NETWORK_INPUT}, tuple(notes))
 
     def device_name(self, number: int) -> str:
         """What OpenVINO calls the device with this number, for people."""

@@ -13,7 +13,6 @@ The decoder stays whole and in float32. In an int8 graph the quantised layers sa
 
 from __future__ import annotations
 
-import hashlib
 import io
 import platform
 import weakref
@@ -26,25 +25,21 @@ import openvino as ov
 import openvino.opset13 as ops
 
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import BundleError, DeviceError
 from samedge.machine.memory import release_memory
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.engines.keys import OpenVinoKey, graph_digest
 from samedge.runtime.engines.mapped import MappedFile
 from samedge.runtime.engines.store import EngineStore, load_or_build
-from samedge.runtime.openvino import weights as openvino_weights
-from samedge.runtime.openvino.rewrites import copies as openvino_copies
-from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
-from samedge.runtime.openvino.rewrites import int8 as openvino_int8
-from samedge.runtime.openvino.rewrites import nodes as openvino_nodes
-from samedge.runtime.openvino.rewrites import windows as openvino_windows
+from samedge.runtime.openvino.rewrites import REWRITES_VERSION
+from samedge.runtime.openvino.rewrites.dense import optimise
+from samedge.runtime.openvino.rewrites.windows import RECORDED
 from samedge.runtime.openvino.weights import halve_weights, to_float32
 from samedge.runtime.precision import parity
 
 DEVICE = "CPU"
-CUT = "network_input"
 PARTS: dict[str, tuple[str, ...]] = {"encoder": ("preprocess", "encoder"), "decoder": ("decoder",)}
-GPU = "GPU"
 TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
@@ -162,7 +157,7 @@ class _Models:
             return {self._graph: model}
         preprocess, encoder = split_encoder(model)
         if self._device == DEVICE:  # the rewrites know its kernels
-            encoder = openvino_rewrites.optimise(encoder, self._precision)
+            encoder = optimise(encoder, self._precision)
         if self._rest != "fp32":
             halve_weights(encoder, TYPES[self._rest])
         del model
@@ -176,15 +171,24 @@ def read_model(path: Path) -> ov.Model:
     Raises:
         BundleError: OpenVINO cannot read it.
     """
+    model = open_model(path)
+    to_float32(model)
+    return model
+
+
+def open_model(path: Path) -> ov.Model:
+    """A bundle's graph as its file has it.
+
+    Raises:
+        BundleError: OpenVINO cannot read it.
+    """
     try:
-        model = core().read_model(path)
+        return core().read_model(path)
     except RuntimeError as error:
         raise BundleError(
             f"OpenVINO cannot read {path.name}: {error}; export the bundle again with "
             "this version of samedge"
         ) from error
-    to_float32(model)
-    return model
 
 
 def split_encoder(model: ov.Model) -> tuple[ov.Model, ov.Model]:
@@ -193,20 +197,22 @@ def split_encoder(model: ov.Model) -> tuple[ov.Model, ov.Model]:
     Raises:
         BundleError: the graph has no such tensor, or its shape is not fixed.
     """
-    port = next((out for out in _outputs(model) if CUT in out.get_names()), None)
+    port = next((out for out in _outputs(model) if NETWORK_INPUT in out.get_names()), None)
     if port is None or port.get_partial_shape().is_dynamic:
         raise BundleError(
-            f"the encoder graph has no tensor '{CUT}' of fixed shape; "
+            f"the encoder graph has no tensor '{NETWORK_INPUT}' of fixed shape; "
             "export the bundle again with this version of samedge"
         )
     results, parameters = model.get_results(), model.get_parameters()
-    entry = ops.parameter(port.get_shape(), port.get_element_type(), name=CUT)
+    entry = ops.parameter(port.get_shape(), port.get_element_type(), name=NETWORK_INPUT)
     for consumer in port.get_target_inputs():
         consumer.replace_source_output(entry.output(0))
-    entry.output(0).get_tensor().set_names({f"{CUT}:0"})
+    entry.output(0).get_tensor().set_names({f"{NETWORK_INPUT}:0"})
     encoder = ov.Model(results, [entry], "encoder")
+    if model.has_rt_info(RECORDED):
+        encoder.set_rt_info(model.get_rt_info(RECORDED).value, RECORDED)
     preprocess = ov.Model([ops.result(port)], parameters, "preprocess")
-    encoder.inputs[0].get_tensor().set_names({CUT})
+    encoder.inputs[0].get_tensor().set_names({NETWORK_INPUT})
     return preprocess, encoder
 
 
@@ -283,18 +289,8 @@ def _key(
         hint=options.hint,
         device=device,
         openvino=ov.__version__,
-        rewrites=_source_digest() if part == "encoder" else "",
+        rewrites=str(REWRITES_VERSION) if part == "encoder" else "",
         machine=platform.machine(),
         cpu=core().get_property(device, "FULL_DEVICE_NAME"),
         features=tuple(sorted(core().get_property(device, "OPTIMIZATION_CAPABILITIES"))),
     )
-
-
-@cache
-def _source_digest() -> str:
-    """Hash of the rewrites' source: a graph rewritten by other code is another engine."""
-    sources = (
-        *(openvino_rewrites, openvino_int8, openvino_windows),
-        *(openvino_copies, openvino_nodes, openvino_weights),
-    )
-    return hashlib.sha256(b"".join(Path(str(s.__file__)).read_bytes() for s in sources)).hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import BundleError, DeviceError
 from samedge.machine.cpu import physical_cores
 from samedge.runtime.backend import Arrays
@@ -84,23 +85,21 @@ def _parts(model: Any) -> Iterator[Any]:
     import openvino as ov
     import openvino.opset13 as ops
 
-    from samedge.runtime.openvino.compile import CUT
-
     ports = (port for node in model.get_ordered_ops() for port in node.outputs())
-    port = next((port for port in ports if CUT in port.get_names()), None)
+    port = next((port for port in ports if NETWORK_INPUT in port.get_names()), None)
     if port is None or port.get_partial_shape().is_dynamic or not port.get_node().inputs():
         yield model
         return
     behind = _downstream(port)
     results = model.get_results()
     first = [result for result in results if result.get_name() not in behind]
-    entry = ops.parameter(port.get_shape(), port.get_element_type(), name=CUT)
+    entry = ops.parameter(port.get_shape(), port.get_element_type(), name=NETWORK_INPUT)
     for consumer in port.get_target_inputs():
         consumer.replace_source_output(entry.output(0))
     parameters = model.get_parameters()
     rest = [result for result in results if result not in first]
     yield ov.Model([*first, ops.result(port)], parameters, "preprocess")
-    entry.output(0).get_tensor().set_names({CUT})
+    entry.output(0).get_tensor().set_names({NETWORK_INPUT})
     yield ov.Model(rest, [entry], "network")
 
 

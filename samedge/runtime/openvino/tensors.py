@@ -1,8 +1,10 @@
-"""Tensors from inside a graph in OpenVINO: for `samedge.runtime.parity.drift`."""
+"""Tensors from inside a graph in OpenVINO, and what each is computed from: for
+`samedge.runtime.parity.drift`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +13,50 @@ import openvino.opset13 as ops
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT, operation_of
 from samedge.errors import DeviceError
 from samedge.machine.memory import release_memory
 from samedge.runtime.backend import Arrays, LoadOptions
 from samedge.runtime.openvino import compile as compiling
-from samedge.runtime.openvino.compile import CUT, DEVICE
-from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
+from samedge.runtime.openvino.compile import DEVICE
+from samedge.runtime.openvino.rewrites.dense import optimise
 from samedge.runtime.openvino.weights import halve_weights
+from samedge.runtime.parity.graph_values import GraphValue, GraphValues
 
 Values = dict[str, NDArray[Any]]
+
+
+def read_values(path: Path) -> GraphValues:
+    """The named values of the graph at `path`, and what they are computed from.
+
+    Raises:
+        BundleError: OpenVINO cannot read it.
+    """
+    model = compiling.open_model(path)
+    found: list[GraphValue] = []
+    # What a consumer of an output is computed from: the output's names; of one that has none, since
+    # OpenVINO made several operations of one, the names of what that is computed from.
+    known: dict[tuple[str, int], tuple[str, ...]] = {}
+    for node in model.get_ordered_ops():
+        sources = [(id_of(value.get_node()), value.get_index()) for value in node.input_values()]
+        inputs = tuple(dict.fromkeys(name for key in sources for name in known.get(key, ())))
+        for port in node.outputs():
+            names = tuple(sorted(port.get_names(), key=_operation_first))
+            if node.get_type_name() != "Constant":
+                known[id_of(node), port.get_index()] = names or inputs
+            if node.get_type_name() not in ("Constant", "Parameter", "Result"):
+                kind = str(node.get_type_name())
+                found += [GraphValue(name, operation_of(name) or kind, inputs) for name in names]
+    ends = [
+        tuple(name for port in side for name in port.get_names())
+        for side in (model.inputs, model.outputs)
+    ]
+    return GraphValues(tuple(found), *ends)
+
+
+def _operation_first(name: str) -> tuple[bool, str]:
+    """Of several names of one value, the one that says what makes it comes first."""
+    return operation_of(name) is None, name
 
 
 def named_outputs(
@@ -77,12 +114,16 @@ def _encoder(
     model: ov.Model, names: Sequence[str], precision: str, rest: str, device: str, plain: bool
 ) -> tuple[ov.Model, ov.Model]:
     """Pre-processing and network, cut at the network input; the latter with more results."""
-    cuts = [n for n in model.get_ordered_ops() if any(CUT in p.get_names() for p in n.outputs())]
+    cuts = [
+        n
+        for n in model.get_ordered_ops()
+        if any(NETWORK_INPUT in p.get_names() for p in n.outputs())
+    ]
     behind = set().union(*(_behind(node) for node in cuts))
-    _add_results(model, [name for name in names if name != CUT], behind)
+    _add_results(model, [name for name in names if name != NETWORK_INPUT], behind)
     first, second = compiling.split_encoder(model)
     if device == DEVICE and not plain:
-        second = openvino_rewrites.optimise(second, precision)
+        second = optimise(second, precision)
     if rest != "fp32":
         halve_weights(second, compiling.TYPES[rest])
     return first, second

@@ -23,27 +23,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import NotSupportedError
 from samedge.machine.memory import release_memory
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import Arrays, Backend, InnerTensors, LoadOptions
 from samedge.runtime.parity.drift_cases import Case, recorded_cases
-from samedge.runtime.parity.onnx_nodes import OnnxNode, OnnxNodes, read_nodes
+from samedge.runtime.parity.graph_values import GraphValue, GraphValues
 from samedge.tolerances import DRIFT
 
 CUTS = 12  # tensors compared at once; each costs its memory, a compilation costs seconds
 SCAN = 64  # the same, where all are
 ANCESTORS = 24
 _MOVING = frozenset(("Reshape", "Transpose", "Pad", "Slice", "Identity"))
-CUT = "network_input"  # all in front of it is float32 in every graph
 GREW = 3.0  # an operation whose error is this many times its inputs' made it
 _SILENT = 1e-9  # RMS below which a tensor counts as zero
 
-Evaluate = Callable[[Sequence[str]], dict[str, "Tensor"]]
+Evaluate = Callable[[Sequence[str]], dict[str, "ComparedTensor"]]
 
 
 @dataclass(frozen=True)
-class Tensor:
+class ComparedTensor:
     """One tensor, compared.
 
     Attributes:
@@ -85,10 +85,10 @@ class Drift:
     case: str
     bound: float
     level: float
-    output: Tensor
-    first: Tensor | None
-    inputs: tuple[Tensor, ...]
-    checkpoints: tuple[Tensor, ...]
+    output: ComparedTensor
+    first: ComparedTensor | None
+    inputs: tuple[ComparedTensor, ...]
+    checkpoints: tuple[ComparedTensor, ...]
     verdict: str
 
     def to_json(self) -> dict[str, Any]:
@@ -150,10 +150,9 @@ class _Pair:
     options: LoadOptions
     graph: str
     progress: Progress
-    nodes: OnnxNodes = field(init=False)
-    live: list[OnnxNode] = field(init=False)
+    outputs: tuple[str, ...] = field(init=False)
     order: dict[str, int] = field(init=False)
-    maker: dict[str, OnnxNode] = field(init=False)
+    computed: dict[str, GraphValue] = field(init=False)
 
     def __post_init__(self) -> None:
         if "fp32" not in self.bundle.manifest["graphs"][self.graph]:
@@ -161,14 +160,19 @@ class _Pair:
                 f"the bundle has no float32 {self.graph} to compare with; export it again with "
                 "--precision fp32 among its precisions"
             )
-        self.nodes = read_nodes(self.bundle.graph(self.graph, "fp32"))
-        sources = (CUT,) if self.graph == "encoder" else self.nodes.inputs
-        self.live = self.nodes.computed_from(sources)
-        names = [*sources, *(value for node in self.live for value in node.outputs if value)]
-        self.order = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        self.maker = {value: node for node in self.live for value in node.outputs}
+        from samedge.runtime.openvino.tensors import read_values
 
-    def compare(self, names: Sequence[str], cases: Sequence[Case]) -> list[dict[str, Tensor]]:
+        found: GraphValues = read_values(self.bundle.graph(self.graph, "fp32"))
+        # All in front of the network's input is float32 in every graph.
+        sources = (NETWORK_INPUT,) if self.graph == "encoder" else found.inputs
+        self.outputs = found.outputs
+        self.computed = {value.name: value for value in found.computed_from(sources)}
+        names = dict.fromkeys((*sources, *self.computed))
+        self.order = {name: place for place, name in enumerate(names)}
+
+    def compare(
+        self, names: Sequence[str], cases: Sequence[Case]
+    ) -> list[dict[str, ComparedTensor]]:
         """The tensors `names`, as far as both engines know them and they are real numbers."""
         from samedge.runtime.openvino.tensors import named_outputs
 
@@ -179,25 +183,27 @@ class _Pair:
         given = self.inner.named_outputs(self.bundle, self.graph, self.options, names, inputs)
         return [self._compared(names, *both) for both in zip(reference, given, strict=True)]
 
-    def _compared(self, names: Sequence[str], expected: Arrays, got: Arrays) -> dict[str, Tensor]:
+    def _compared(
+        self, names: Sequence[str], expected: Arrays, got: Arrays
+    ) -> dict[str, ComparedTensor]:
         found = {}
         for name in names:
             if name in expected and name in got and expected[name].dtype.kind == "f":
-                kind = self.maker[name].kind if name in self.maker else "input"
+                kind = self.computed[name].operation if name in self.computed else "input"
                 error = relative_error(got[name], expected[name], self._may_be_smoothed(name))
                 finite = expected[name][np.isfinite(expected[name])]
                 largest = float(np.abs(finite).max(initial=0.0))
-                found[name] = Tensor(name, kind, self.order[name], error, largest)
+                found[name] = ComparedTensor(name, kind, self.order[name], error, largest)
         return found
 
     def _may_be_smoothed(self, name: str) -> bool:
         """Smoothing for int8 moves a factor per channel from a LayerNormalization into the next
         layer, on purpose: what lies between the two has that factor."""
-        node = self.maker.get(name)
-        while node is not None and node.kind in _MOVING:
-            node = self.maker.get(node.inputs[0])
+        value = self.computed.get(name)
+        while value is not None and value.operation in _MOVING:
+            value = self.computed.get(value.inputs[0])
         int8 = self.options.precision == "int8"
-        return int8 and node is not None and node.kind == "LayerNormalization"
+        return int8 and value is not None and value.operation == "LayerNormalization"
 
 
 def relative_error(got: NDArray[Any], expected: NDArray[Any], per_channel: bool = False) -> float:
@@ -226,13 +232,13 @@ def relative_error(got: NDArray[Any], expected: NDArray[Any], per_channel: bool 
 
 def _located(pair: _Pair, cases: Sequence[Case], backend: str, thorough: bool) -> Drift:
     bound = DRIFT[pair.options.precision]
-    ends = [name for name in pair.nodes.outputs if name in pair.order]
+    ends = [name for name in pair.outputs if name in pair.order]
     pair.progress(Step(f"{pair.graph}: its outputs on {len(cases)} self-tests"))
     alone = [_worst(found.values()) for found in pair.compare(ends, cases)]
     case, output = max(zip(cases, alone, strict=True), key=lambda both: both[1].error)
-    seen: dict[str, Tensor] = {}
+    seen: dict[str, ComparedTensor] = {}
 
-    def evaluate(names: Sequence[str]) -> dict[str, Tensor]:
+    def evaluate(names: Sequence[str]) -> dict[str, ComparedTensor]:
         wanted = [name for name in names if name not in seen]
         if wanted:
             ordered = sorted(wanted, key=pair.order.__getitem__)
@@ -265,12 +271,12 @@ class _Search:
         self._pair, self._evaluate, self._level = pair, evaluate, level
         self._names = [name for name in pair.order if pair.order[name] <= pair.order[end]]
 
-    def spread(self) -> dict[int, Tensor]:
+    def spread(self) -> dict[int, ComparedTensor]:
         """Tensors over the whole graph, the end among them, by their places."""
         last = len(self._names) - 1
         return self._places([0, *_between(0, last, CUTS), last])
 
-    def run(self, at: dict[int, Tensor]) -> Tensor | None:
+    def run(self, at: dict[int, ComparedTensor]) -> ComparedTensor | None:
         """From tensors of `spread`: the operation's result that makes the error, or else the first
         beyond the level; None if the end is within it when tensors inside are given out."""
         if not at or at[max(at)].error <= self._level:
@@ -278,7 +284,7 @@ class _Search:
         first = self._made_first(self._bisected(at))
         return first if self._makes_it(first) else self.scanned() or first
 
-    def _bisected(self, at: dict[int, Tensor]) -> Tensor:
+    def _bisected(self, at: dict[int, ComparedTensor]) -> ComparedTensor:
         """The first outside behind the last that is inside."""
         low = -1
         while True:
@@ -290,11 +296,11 @@ class _Search:
                 return at[high]
             at = {high: at[high], **more}
 
-    def _makes_it(self, tensor: Tensor) -> bool:
+    def _makes_it(self, tensor: ComparedTensor) -> bool:
         """Whether a tensor is much farther off than all that it is computed from."""
         return tensor.error >= GREW * max((t.error for t in self.inputs_of(tensor)), default=0.0)
 
-    def scanned(self) -> Tensor | None:
+    def scanned(self) -> ComparedTensor | None:
         """The first of all tensors that is outside and made so by its own operation."""
         for at in range(0, len(self._names), SCAN):
             for tensor in self._evaluate(self._names[at : at + SCAN]).values():
@@ -302,12 +308,12 @@ class _Search:
                     return tensor
         return None
 
-    def _places(self, places: Sequence[int]) -> dict[int, Tensor]:
+    def _places(self, places: Sequence[int]) -> dict[int, ComparedTensor]:
         found = self._evaluate([self._names[place] for place in places])
         return {place: found[self._names[place]] for place in places
                 if self._names[place] in found}  # fmt: skip
 
-    def _made_first(self, tensor: Tensor) -> Tensor:
+    def _made_first(self, tensor: ComparedTensor) -> ComparedTensor:
         """Up from `tensor` while an input is outside the bound, too."""
         known: set[str] = set()
         while True:
@@ -320,15 +326,15 @@ class _Search:
                 return tensor
             tensor = min(wrong, key=lambda t: t.place)
 
-    def inputs_of(self, tensor: Tensor) -> tuple[Tensor, ...]:
+    def inputs_of(self, tensor: ComparedTensor) -> tuple[ComparedTensor, ...]:
         """What a tensor is computed from, compared."""
         return tuple(self._evaluate(self._inputs(tensor.name)).values())
 
     def _inputs(self, name: str) -> list[str]:
         """Its inputs that depend on the graph's; behind what no engine shows, theirs."""
-        node = self._pair.maker.get(name)
-        inputs = node.inputs if node is not None else ()
-        return [value for value in dict.fromkeys(inputs) if value in self._pair.order]
+        value = self._pair.computed.get(name)
+        inputs = value.inputs if value is not None else ()
+        return [name for name in inputs if name in self._pair.order]
 
     def _ancestors(self, name: str) -> list[str]:
         """The nearest ones."""
@@ -350,16 +356,16 @@ def _between(low: int, high: int, count: int) -> list[int]:
     return sorted({low + round((i + 1) * (high - low) / (count + 1)) for i in range(count)})
 
 
-def _worst(tensors: Any) -> Tensor:
-    worst: Tensor = max(tensors, key=lambda tensor: tensor.error)
+def _worst(tensors: Any) -> ComparedTensor:
+    worst: ComparedTensor = max(tensors, key=lambda tensor: tensor.error)
     return worst
 
 
 def _verdict(
-    first: Tensor | None,
-    inputs: Sequence[Tensor],
-    output: Tensor,
-    together: Tensor,
+    first: ComparedTensor | None,
+    inputs: Sequence[ComparedTensor],
+    output: ComparedTensor,
+    together: ComparedTensor,
     bound: float,
     level: float,
 ) -> str:

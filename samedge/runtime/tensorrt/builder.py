@@ -24,7 +24,7 @@ from samedge.progress import Progress, Step, silent
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
 from samedge.runtime.tensorrt.library import NvidiaLibrary, device_error, make_log
-from samedge.runtime.tensorrt.network import give_out, parsed, without_products
+from samedge.runtime.tensorrt.network import mark_outputs, parsed, without_products
 from samedge.runtime.tensorrt.sizes import Shape, profile_shapes, ranges_for
 
 _NO_FLOAT32 = "FP32 GEMM is not supported"  # what TensorRT-RTX says for Turing
@@ -145,7 +145,7 @@ class _Build:
         notes = _read_timing_cache(config, options)
         if not products:
             notes.append(_SUMS.format(without_products(library, network), library.title))
-        also = give_out(library, network, self.also) if self.also else []
+        also = mark_outputs(library, network, self.also) if self.also else []
         shapes = profile_shapes(
             self.bundle.manifest["graphs"][self.graph][self.key]["inputs"],
             ranges_for(self.bundle, options.max_side),

@@ -1,7 +1,7 @@
 """A bundle's graph as a network of TensorRT: parsed, and changed where a purpose asks for it.
 
 Two purposes do. To tell where an error begins, tensors from inside are given out
-(`give_out`). And TensorRT-RTX has no float32 matrix products for Turing (sm_75): what must stay
+(`mark_outputs`). And TensorRT-RTX has no float32 matrix products for Turing (sm_75): what must stay
 float32 is written as multiplications and a sum there (`without_products`), which the library
 computes in one kernel, the products never being stored.
 """
@@ -15,23 +15,28 @@ from typing import Any
 
 from samedge.errors import NotSupportedError
 from samedge.runtime.tensorrt.library import NvidiaLibrary
-from samedge.runtime.tensorrt.onnx_outputs import direct_uint8_outputs
 
 
 def parsed(library: NvidiaLibrary, builder: Any, path: Path, log: Any) -> Any:
     """The strongly typed network of an ONNX file.
 
     Raises:
-        BundleError: it is no ONNX file.
-        NotSupportedError: the library does not know one of its nodes.
+        NotSupportedError: it is no ONNX file, or of an earlier version, or the library does not
+            know one of its nodes.
     """
     trt = library.module
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log)
-    model = direct_uint8_outputs(path.read_bytes())
     # The path is where the parser looks for weights that lie in a file of their own.
-    if not parser.parse(model, path=os.fspath(path)):
+    if not parser.parse(path.read_bytes(), path=os.fspath(path)):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        if any("UINT8" in error.desc() for error in errors):
+            raise NotSupportedError(
+                f"{library.title} takes bytes from the last operation of a graph alone, and "
+                f"{path.name} was written by an earlier version of samedge, which put one more "
+                "behind it: `samedge export OLD.samedge -o NEW.samedge` writes the bundle again, "
+                "with the same weights"
+            )
         raise NotSupportedError(
             f"{library.title} {library.version} cannot take {path.name}: "
             f"{'; '.join(map(_parser_error, errors)) or 'it gives no reason'}. Use a newer version "
@@ -40,7 +45,7 @@ def parsed(library: NvidiaLibrary, builder: Any, path: Path, log: Any) -> Any:
     return network
 
 
-def give_out(library: NvidiaLibrary, network: Any, names: Iterable[str]) -> list[str]:
+def mark_outputs(library: NvidiaLibrary, network: Any, names: Iterable[str]) -> list[str]:
     """Make tensors from inside outputs of the network as well.
 
     Args:

@@ -15,11 +15,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs import builder as graph_module
 from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
-from samedge.export.graphs.preprocess import NETWORK_INPUT
 from samedge.fold import FoldedModel
 from tests.export.engine import MODELS, folded_model
 

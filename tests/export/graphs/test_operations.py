@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
-from samedge.export.graphs.preprocess import NETWORK_INPUT
 from samedge.fold import FoldedModel
 from tests.export.engine import MODELS, folded_model
 

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.builder import GraphBuilder
-from samedge.export.graphs.preprocess import NETWORK_INPUT, preprocess
+from samedge.export.graphs.preprocess import preprocess
 from samedge.families import MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import encoder_inputs, network_input

@@ -22,7 +22,7 @@ from samedge.runtime.backend import LoadOptions
 from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.tensors import named_outputs
 from samedge.runtime.parity.drift import (
-    Tensor,
+    ComparedTensor,
     _between,
     _Pair,
     _Search,
@@ -31,7 +31,7 @@ from samedge.runtime.parity.drift import (
     relative_error,
 )
 from samedge.runtime.parity.drift_cases import recorded_cases
-from samedge.runtime.parity.onnx_nodes import OnnxNode
+from samedge.runtime.parity.graph_values import GraphValue
 from tests.runtime.quantised import with_graph
 
 pytestmark = pytest.mark.skipif(
@@ -144,8 +144,8 @@ def test_what_only_moves_a_smoothed_value_is_smoothed() -> None:
     kinds = {"norm": "LayerNormalization", "moved": "Reshape", "padded": "Pad", "linear": "MatMul",
              "behind": "Reshape"}  # fmt: skip
     chain = ["x", *kinds]
-    pair.maker = {
-        name: OnnxNode(name, kind, (chain[i],), (name,)) for i, (name, kind) in
+    pair.computed = {
+        name: GraphValue(name, kind, (chain[i],)) for i, (name, kind) in
         enumerate(kinds.items())
     }  # fmt: skip
     pair.options = LoadOptions("int8")
@@ -242,24 +242,24 @@ def test_between_is_between(low: int, gap: int, count: int) -> None:
 def test_the_search_finds_the_first_of_any_graph(data: st.DataObject) -> None:
     """A random graph of operations, one of which is faulty: all that depend on it are wrong."""
     size = data.draw(st.integers(2, 120))
-    nodes: list[OnnxNode] = []
+    values: list[GraphValue] = []
     for place in range(1, size):
         inputs = data.draw(st.sets(st.integers(0, place - 1), min_size=1, max_size=3))
         # The chain is what makes the end depend on everything.
         takes = tuple(f"v{i}" for i in sorted({*inputs, place - 1}))
-        nodes.append(OnnxNode(f"n{place}", "Op", takes, (f"v{place}",)))
+        values.append(GraphValue(f"v{place}", "Op", takes))
     fault = data.draw(st.integers(1, size - 1))
     order = {f"v{i}": i for i in range(size)}
-    maker = {node.outputs[0]: node for node in nodes}
-    pair: Any = SimpleNamespace(order=order, maker=maker)
-    seen: dict[str, Tensor] = {}
+    computed = {value.name: value for value in values}
+    pair: Any = SimpleNamespace(order=order, computed=computed)
+    seen: dict[str, ComparedTensor] = {}
     calls = []
 
-    def evaluate(names: Any) -> dict[str, Tensor]:
+    def evaluate(names: Any) -> dict[str, ComparedTensor]:
         wanted = [name for name in names if name not in seen]
         calls.extend([1] if wanted else [])
         for name in wanted:
-            seen[name] = Tensor(name, "Op", order[name], float(order[name] >= fault), 1.0)
+            seen[name] = ComparedTensor(name, "Op", order[name], float(order[name] >= fault), 1.0)
         return {name: seen[name] for name in names}
 
     search = _Search(pair, evaluate, 0.5, f"v{size - 1}")
@@ -275,22 +275,22 @@ def test_a_branch_that_is_right_does_not_mislead() -> None:
     steps = 60
     names = ["x", *(f"{branch}{i}" for i in range(1, steps + 1) for branch in "ab"), "end"]
     order = {name: i for i, name in enumerate(names)}
-    maker = {
-        name: OnnxNode(name, "Op", ("x" if i == 1 else f"{name[0]}{i - 1}",), (name,))
+    computed = {
+        name: GraphValue(name, "Op", ("x" if i == 1 else f"{name[0]}{i - 1}",))
         for name in names[1:-1]
         for i in (int(name[1:]),)
     }
-    maker["end"] = OnnxNode("end", "Op", (f"a{steps}", f"b{steps}"), ("end",))
+    computed["end"] = GraphValue("end", "Op", (f"a{steps}", f"b{steps}"))
     wrong = {"end", *(f"a{i}" for i in range(50, steps + 1))}
-    pair: Any = SimpleNamespace(order=order, maker=maker)
-    seen: dict[str, Tensor] = {}
+    pair: Any = SimpleNamespace(order=order, computed=computed)
+    seen: dict[str, ComparedTensor] = {}
     calls = []
 
-    def evaluate(wanted: Any) -> dict[str, Tensor]:
+    def evaluate(wanted: Any) -> dict[str, ComparedTensor]:
         new = [name for name in wanted if name not in seen]
         calls.extend([1] if new else [])
         for name in new:
-            seen[name] = Tensor(name, "Op", order[name], float(name in wrong), 1.0)
+            seen[name] = ComparedTensor(name, "Op", order[name], float(name in wrong), 1.0)
         return {name: seen[name] for name in wanted}
 
     search = _Search(pair, evaluate, 0.5, "end")
@@ -302,8 +302,8 @@ def test_a_branch_that_is_right_does_not_mislead() -> None:
 
 
 def test_a_slow_growth_is_not_blamed_on_one_operation() -> None:
-    def tensor(name: str, error: float) -> Tensor:
-        return Tensor(name, "MatMul", 3, error, 1.0)
+    def tensor(name: str, error: float) -> ComparedTensor:
+        return ComparedTensor(name, "MatMul", 3, error, 1.0)
 
     first, before, end = tensor("first", 0.2), tensor("before", 0.15), tensor("end", 0.4)
     grew = _verdict(first, [before], end, end, 0.3, 0.2)
@@ -316,15 +316,15 @@ def test_where_nothing_makes_an_error_all_are_compared() -> None:
     """An error hidden by a residual connection, which grows back slowly behind it."""
     names = ["x", *(f"v{i}" for i in range(1, 200))]
     order = {name: i for i, name in enumerate(names)}
-    maker = {name: OnnxNode(name, "Op", (names[i],), (name,)) for i, name in enumerate(names[1:])}
-    pair: Any = SimpleNamespace(order=order, maker=maker)
-    seen: dict[str, Tensor] = {}
+    computed = {name: GraphValue(name, "Op", (names[i],)) for i, name in enumerate(names[1:])}
+    pair: Any = SimpleNamespace(order=order, computed=computed)
+    seen: dict[str, ComparedTensor] = {}
 
-    def evaluate(wanted: Any) -> dict[str, Tensor]:
+    def evaluate(wanted: Any) -> dict[str, ComparedTensor]:
         for name in wanted:
             place = order[name]
             error = 0.9 if 50 <= place < 53 else 0.0 if place < 50 else place / 200
-            seen[name] = Tensor(name, "Op", place, error, 1.0)
+            seen[name] = ComparedTensor(name, "Op", place, error, 1.0)
         return {name: seen[name] for name in wanted}
 
     search = _Search(pair, evaluate, 0.5, names[-1])

@@ -26,10 +26,10 @@ from samedge.families import SAM, SAMED
 from samedge.progress import Step, silent
 from samedge.runtime.engines.keys import graph_digest
 from samedge.runtime.gpu import driver as cuda
-from samedge.runtime.tensorrt import network as tensorrt_network
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES
 from samedge.runtime.tensorrt.sizes import MAX_ELEMENTS, profile_shapes, ranges_for
+from tests.runtime.quantised import with_graph
 from tests.runtime.stand_in.install import VERSIONS, installed
 from tests.runtime.stand_in.make_signatures import describe
 from tests.runtime.stand_in.tensorrt import SIGNATURES
@@ -103,17 +103,17 @@ def test_a_timing_cache_of_another_gpu(library: ModuleType, bundle: Bundle, tmp_
 
 
 def test_nodes_that_the_library_does_not_know(
-    library: ModuleType, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    library: ModuleType, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    def with_det(data: bytes) -> bytes:
-        model = onnx.load_model_from_string(data)
-        model.graph.node.append(onnx.helper.make_node("Det", ["x"], ["y"], name="head/Det"))
-        return bytes(model.SerializeToString())
-
-    monkeypatch.setattr(tensorrt_network, "direct_uint8_outputs", with_det)
+    folder = tmp_path / "tiny.samedge"
+    shutil.copytree(tiny_bundle, folder)
+    model = onnx.load(folder / "decoder.fp32.onnx")
+    model.graph.node.append(onnx.helper.make_node("Det", ["x"], ["y"], name="head/Det"))
+    onnx.save(model, folder / "decoder.fp32.onnx")
+    changed = with_graph(folder, "decoder.fp32.onnx")
     words = r"cannot take .*onnx: .*node 'head/Det' \(Det\): no importer.*backend='openvino'"
     with pytest.raises(NotSupportedError, match=words):
-        build(library, bundle)
+        build(library, changed)
 
 
 def test_options_that_do_not_fit(bundle: Bundle) -> None:

@@ -15,8 +15,9 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.cli import run
-from samedge.errors import DeviceError
+from samedge.errors import DeviceError, NotSupportedError
 from samedge.export.graphs.model import OnnxGraph
+from samedge.export.graphs.update import update_file
 from samedge.export.half.graph import to_half
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.choice import named_backend
@@ -26,7 +27,8 @@ from samedge.runtime.parity.drift_cases import recorded_cases
 from samedge.runtime.tensorrt import builder as tensorrt_build
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, make_log
-from samedge.runtime.tensorrt.network import give_out, parsed, without_products
+from samedge.runtime.tensorrt.network import mark_outputs, parsed, without_products
+from tests.export.earlier import earlier_bundle
 from tests.runtime.quantised import with_graph
 from tests.runtime.stand_in.core import Violation
 from tests.runtime.stand_in.install import VERSIONS, installed
@@ -90,6 +92,21 @@ def test_a_wrong_weight_is_found(library: ModuleType, half: Any, private_cache: 
     assert decoder.first is None
     assert "agrees with float32" in decoder.verdict
     assert not private_cache.exists()  # engines with more outputs serve no session
+
+
+def test_a_bundle_of_an_earlier_version_is_to_be_exported_again(
+    library: ModuleType, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    found, old = (
+        NVIDIA_LIBRARIES[library.__name__],
+        earlier_bundle(tiny_bundle, tmp_path / "old.samedge"),
+    )
+    words = r"decoder\.fp32\.onnx was written by an earlier version .*samedge export OLD\.samedge"
+    with pytest.raises(NotSupportedError, match=words):
+        build_engine(found, old, "decoder", "fp32", BuildOptions())
+    update_file(old.root / "decoder.fp32.onnx")
+    new = with_graph(old.root, "decoder.fp32.onnx")
+    assert len(build_engine(found, new, "decoder", "fp32", BuildOptions()).data)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +179,8 @@ def test_only_float_tensors_inside_are_given_out(library: ModuleType, bundle: Bu
     network = parsed(found, library.Builder(log), bundle.graph("decoder", "fp32"), log)
     inside = "decoder.layers.0.norm2/LayerNormalization"
     names = [inside, "postprocess/Greater", "scores", "nothing"]
-    assert give_out(found, network, names) == [inside]
-    assert give_out(found, network, names) == []
+    assert mark_outputs(found, network, names) == [inside]
+    assert mark_outputs(found, network, names) == []
     (tensor,) = [
         layer.get_output(0)
         for layer in map(network.get_layer, range(network.num_layers))
@@ -205,7 +222,7 @@ def test_a_product_that_is_an_output_stays_one(turing: ModuleType, bundle: Bundl
     found, name = NVIDIA_LIBRARIES["tensorrt_rtx"], f"{BAD}/MatMul"
     log = make_log(found)
     network = parsed(found, turing.Builder(log), bundle.graph("encoder", "fp32"), log)
-    give_out(found, network, [name])
+    mark_outputs(found, network, [name])
     assert without_products(found, network) > 10
     ends = [
         (layer.name, layer.get_output(0).name)

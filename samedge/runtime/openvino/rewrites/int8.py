@@ -1,6 +1,6 @@
 """Rewrites of INT8 encoders for OpenVINO's CPU plugin.
 
-They expect a graph that was read by `openvino_compile.read_model`: float32 around its Q/DQ, however
+They expect a graph that was read by `openvino.compile.read_model`: float32 around its Q/DQ, however
 the file is typed. Winograd and convolutions in place of linear layers do not apply: both would take
 the INT8 products away.
 """
@@ -19,7 +19,6 @@ from samedge.runtime.openvino.rewrites.nodes import (
     ints,
     place_channels,
     replace,
-    rows_and_columns,
 )
 from samedge.runtime.openvino.rewrites.windows import attend_from_tokens
 
@@ -107,7 +106,7 @@ def bias_as_channels(model: Any) -> int:
         if node.get_type_name() != "Add" or node.get_output_partial_shape(0).is_dynamic:
             continue
         scores, bias = (node.input_value(i).get_node() for i in (0, 1))
-        parts = rows_and_columns(bias)
+        parts = _rows_and_columns(bias)
         if parts is None or scores.get_type_name() != "MatMul":
             continue
         if not scores.get_attributes()["transpose_b"] or scores.get_attributes()["transpose_a"]:
@@ -125,6 +124,22 @@ def bias_as_channels(model: Any) -> int:
         replace(node.output(0), product)
         count += 1
     return count
+
+
+def _rows_and_columns(node: Any) -> tuple[Any, Any] | None:
+    """`[.., h]` and `[.., w]` behind `Reshape(Unsqueeze(rows, -1) + Unsqueeze(cols, -2))`."""
+    if node.get_type_name() != "Reshape" or node.input_value(0).get_partial_shape().is_dynamic:
+        return None
+    total = node.input_value(0).get_node()
+    if total.get_type_name() != "Add" or len(total.get_output_shape(0)) != 6:
+        return None
+    first, second = (total.input_value(i) for i in (0, 1))
+    if first.get_shape()[-1] != 1 or second.get_shape()[-2] != 1:
+        return None
+    wide = [value.get_node() for value in (first, second)]
+    if any(one.get_type_name() not in ("Unsqueeze", "Reshape") for one in wide):
+        return None
+    return wide[0].input_value(0), wide[1].input_value(0)
 
 
 def channel_norms(model: Any) -> int:

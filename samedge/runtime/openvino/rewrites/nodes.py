@@ -42,22 +42,6 @@ def ints(*values: int) -> Any:
     return ops.constant(np.array(values, np.int64))
 
 
-def rows_and_columns(node: Any) -> tuple[Any, Any] | None:
-    """`[.., h]` and `[.., w]` behind `Reshape(Unsqueeze(rows, -1) + Unsqueeze(cols, -2))`."""
-    if node.get_type_name() != "Reshape" or node.input_value(0).get_partial_shape().is_dynamic:
-        return None
-    total = node.input_value(0).get_node()
-    if total.get_type_name() != "Add" or len(total.get_output_shape(0)) != 6:
-        return None
-    first, second = (total.input_value(i) for i in (0, 1))
-    if first.get_shape()[-1] != 1 or second.get_shape()[-2] != 1:
-        return None
-    wide = [value.get_node() for value in (first, second)]
-    if any(one.get_type_name() not in ("Unsqueeze", "Reshape") for one in wide):
-        return None
-    return wide[0].input_value(0), wide[1].input_value(0)
-
-
 def place_channels(height: int, width: int) -> NDArray[np.float32]:
     """float32 [height * width, height + width]: row and column of each key, as ones."""
     rows = np.repeat(np.eye(height, dtype=np.float32), width, axis=0)

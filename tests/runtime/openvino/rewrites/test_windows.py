@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samedge.bundle.attention_sizes import AttentionSizes, attention_to_text
+from samedge.errors import BundleError
 from samedge.runtime.openvino.rewrites import int8 as openvino_int8
 from samedge.runtime.openvino.rewrites import windows as openvino_windows
 from samedge.runtime.openvino.rewrites.nodes import ints
@@ -21,9 +23,14 @@ Change = dict[str, Any]
 
 
 def attention(shape: Shape, change: Change | None = None) -> Any:
-    """x [images, side * side, heads * d] -> attention in windows with a bias by row and column."""
+    """x [images, side * side, heads * d] -> attention in windows with a bias by row and column.
+
+    change: "block" is its number; "recorded" what stands in the metadata, by default its sizes;
+    "names" whether its nodes have those that an export gives them.
+    """
     b, n, window, h, d = shape
     change = change or {}
+    path = f"encoder.blocks.{change.get('block', 0)}.attn"
     rng = np.random.default_rng(sum(shape))
     w, dim = window or n, h * d
     weights = (rng.standard_normal((3, dim, dim)) / np.sqrt(dim)).astype(np.float32)
@@ -35,27 +42,24 @@ def attention(shape: Shape, change: Change | None = None) -> Any:
     def cut(x: Any) -> Any:
         x = ops.reshape(x, ints(b, n, n, dim), False)
         if pad:
-            filled = ops.constant(np.float32(change.get("fill", 0)))
-            x = ops.pad(x, ints(0, 0, 0, 0), ints(0, pad, pad, 0), "constant", filled)
+            x = ops.pad(x, ints(0, 0, 0, 0), ints(0, pad, pad, 0), "constant")
         x = ops.reshape(x, ints(b * count, w, count, w, h, d), False)
         x = ops.transpose(x, ints(0, 2, 4, 1, 3, 5))
         return ops.reshape(x, ints(windows, h, w * w, d), False)
 
     def bias(q: Any) -> Any:
         q = ops.reshape(q, ints(windows, h, w, w, d), False)
-        rows = ops.matmul(q, ops.constant(tables[0]), False, False)
-        columns = ops.matmul(
-            ops.transpose(q, ints(0, 1, 3, 2, 4)), ops.constant(tables[1]), False, False
-        )
+        turned = ops.transpose(q, ints(0, 1, 3, 2, 4))
+        names = [f"{path}.{key}/MatMul" for key in ("rel_h", "rel_w")]
+        rows = ops.matmul(q, ops.constant(tables[0]), False, False, name=names[0])
+        columns = ops.matmul(turned, ops.constant(tables[1]), False, False, name=names[1])
         columns = ops.transpose(columns, ints(0, 1, 3, 2, 4))
-        if change.get("swap"):
-            rows, columns = columns, rows
         total = ops.add(ops.unsqueeze(rows, ints(-1)), ops.unsqueeze(columns, ints(-2)))
         return ops.reshape(total, ints(windows, h, w * w, w * w), False)
 
     def uncut(y: Any) -> Any:
         y = ops.reshape(y, ints(b * count, count, h, w, w, d), False)
-        y = ops.transpose(y, ints(*change.get("back", (0, 3, 1, 4, 2, 5))))
+        y = ops.transpose(y, ints(0, 3, 1, 4, 2, 5))
         y = ops.reshape(y, ints(b, count * w, count * w, dim), False)
         if pad:
             y = ops.slice(y, ints(0, 0), ints(n, n), ints(1, 1), ints(1, 2))
@@ -69,8 +73,14 @@ def attention(shape: Shape, change: Change | None = None) -> Any:
             parts[2] = ops.add(parts[2], ops.constant(shift[2]))
         q, k, v = (cut(part) for part in parts)
         scores = ops.add(ops.matmul(q, k, False, True), bias(q))
-        y = uncut(ops.matmul(ops.softmax(scores, -1), v, False, False))
-        return ov.Model([ops.relu(y)], [x])
+        name = f"{path}/Softmax" if change.get("names", True) else "something/Softmax"
+        shares = ops.softmax(scores, -1, name=name)
+        model = ov.Model([ops.relu(uncut(ops.matmul(shares, v, False, False)))], [x])
+        sizes = {path: AttentionSizes(b, n, h, d, w)}
+        text = change.get("recorded", attention_to_text(sizes))
+        if text is not None:
+            model.set_rt_info(text, openvino_windows.RECORDED)
+        return model
 
     return build
 
@@ -125,26 +135,34 @@ def test_any_grid_and_window(images: int, side: int, window: int, heads: int) ->
     assert_unchanged(attention(shape), tokens_of(shape), openvino_windows.attend_from_tokens, 1)
 
 
+@pytest.mark.parametrize("shape", [WHOLE, PADDED, (2, 5, 3, 2, 4)])
+def test_a_graph_of_before_sizes_were_recorded(shape: Shape) -> None:
+    build = attention(shape, {"recorded": None})
+    assert_unchanged(build, tokens_of(shape), openvino_windows.attend_from_tokens, 1)
+
+
 @pytest.mark.parametrize(
-    ("shape", "change"),
+    "change",
     [
-        (PADDED, {"fill": 1.0}),  # padding that is not zero
-        (FITTING, {"back": (0, 1, 3, 4, 2, 5)}),  # another order than that of the tokens
+        {"names": False},
+        {"recorded": attention_to_text({"encoder.blocks.0.attn": AttentionSizes(1, 8, 2, 4, 4)})},
+        {"recorded": attention_to_text({"encoder.blocks.0.attn": AttentionSizes(1, 8, 4, 2, 3)})},
+        {"recorded": attention_to_text({"encoder.blocks.0.attn": AttentionSizes(4, 4, 2, 4, 3)})},
     ],
 )
-def test_what_is_something_else_stays(shape: Shape, change: Change) -> None:
-    assert_unchanged(
-        attention(shape, change), tokens_of(shape), openvino_windows.attend_from_tokens, 0
-    )
+def test_what_is_something_else_stays(change: Change) -> None:
+    """Another name, or other sizes than the graph has."""
+    build = attention(PADDED, change)
+    assert_unchanged(build, tokens_of(PADDED), openvino_windows.attend_from_tokens, 0)
 
 
-def test_rows_and_columns_may_trade_places() -> None:
-    """A bias whose first part is taken by column: read off the graph, not assumed."""
-    shape = (1, 6, 4, 2, 3)
-    build = attention(shape, {"swap": True})
-    model = build()
-    count = openvino_windows.attend_from_tokens(model)
-    assert_unchanged(build, tokens_of(shape), openvino_windows.attend_from_tokens, count)
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"a": 1}', '{"a": {}}', '{"a": {"images": 1, "grid": 0}}',
+             '{"a": {"images": 1, "grid": 2, "heads": 1, "head_size": 1, "window": "2"}}']
+)  # fmt: skip
+def test_damaged_metadata_is_an_error(text: str) -> None:
+    with pytest.raises(BundleError, match="export the bundle again"):
+        openvino_windows.attend_from_tokens(attention(PADDED, {"recorded": text})())
 
 
 def test_keys_and_values_share_one_reordered_input() -> None:
@@ -155,7 +173,8 @@ def test_keys_and_values_share_one_reordered_input() -> None:
 
 
 def test_blocks_share_their_constants() -> None:
-    first, second = attention(PADDED)(), attention(PADDED)()
+    first = attention(PADDED)()
+    second = attention(PADDED, {"block": 1, "recorded": None})()
     x = second.get_parameters()[0]
     for target in list(x.output(0).get_target_inputs()):
         target.replace_source_output(first.get_results()[0].input_value(0))

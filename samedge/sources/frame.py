@@ -21,7 +21,21 @@ MAX_WARNINGS = 1000  # that one source keeps
 
 Warn = Callable[[str], None]
 Box = tuple[int, int, int, int]
+Spacing = tuple[float, float]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of a frame that has a pixel spacing of its own.
+
+    Attributes:
+        box: (x0, y0, x1, y1) in px, right and bottom exclusive.
+        spacing_mm: (row, column) distance of neighbouring pixels in mm.
+    """
+
+    box: Box
+    spacing_mm: Spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +49,10 @@ class Frame:
         time_s: seconds since the first frame, or None where the source has no clock.
         source: the name the user gave, without folders.
         name: stem for output files; unique within its source.
-        spacing_mm: (row, column) distance of neighbouring pixels in mm, or None if unknown.
+        spacing_mm: (row, column) distance of neighbouring pixels in mm, or None if unknown; where
+            there are `regions`, that of the largest image.
+        regions: the parts of the frame that are calibrated, where not all of it is; areas are known
+            inside of them only. Empty: `spacing_mm` holds for the whole frame.
         region: (x0, y0, x1, y1) of the ultrasound image in px, right and bottom exclusive, or None.
         captured_s: when this machine got the frame from a device, in seconds of `time.monotonic`;
             None where it was read from a file.
@@ -49,10 +66,11 @@ class Frame:
     time_s: float | None
     source: str
     name: str
-    spacing_mm: tuple[float, float] | None = None
+    spacing_mm: Spacing | None = None
     region: Box | None = None
     captured_s: float | None = None
     stamp_s: float | None = None
+    regions: tuple[Region, ...] = ()
 
     @property
     def picture(self) -> NDArray[np.uint8]:

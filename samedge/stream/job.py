@@ -225,5 +225,10 @@ def _run(
             for writer in writers:
                 writer.write(item)
             tally.add(item)
+            if item.is_partly_unsized:
+                source.warn(
+                    f"{source.name}: some masks lie outside the regions with a pixel spacing, or "
+                    "across regions of unequal ones; their areas in mm2 are left out"
+                )
             progress(Step(source.name, tally.frames, total))
     return tally

@@ -17,6 +17,7 @@ from samedge.prompts.plan import PromptPlan
 from samedge.prompts.prompt import Prompt
 from samedge.prompts.tracking import Tracker
 from samedge.sources.frame import Box, Frame, Source
+from samedge.stream.areas import mask_area_mm2
 from samedge.stream.classes import default_classes, number_of
 from samedge.stream.options import SegmentOptions
 
@@ -110,9 +111,21 @@ class Segmented:
         return tuple(int(np.count_nonzero(mask)) for mask in self.masks)
 
     def area_mm2(self, index: int) -> float | None:
-        """Area of mask `index` in mm2, if the frame's pixel spacing is known."""
-        spacing = self.frame.spacing_mm
-        return None if spacing is None else self.area_px(index) * spacing[0] * spacing[1]
+        """Area of mask `index` in mm2, if the pixel spacing where it lies is known."""
+        return self._areas_mm2[index]
+
+    @cached_property
+    def _areas_mm2(self) -> tuple[float | None, ...]:
+        return tuple(
+            mask_area_mm2(self.frame, mask, pixels)
+            for mask, pixels in zip(self.masks, self._areas_px, strict=True)
+        )
+
+    @property
+    def is_partly_unsized(self) -> bool:
+        """The frame is calibrated somewhere, but not where a mask lies."""
+        known = bool(self.frame.regions) or self.frame.spacing_mm is not None
+        return known and any(self.area_mm2(k) is None for k in self.best)
 
     def object_number(self, index: int) -> int:
         """What the object of mask `index` is called, from 1."""

@@ -17,7 +17,7 @@ from samedge._optional import require
 from samedge.errors import SourceError
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import distance, frame_places, heights, lift_shared_tags
-from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.dicom.region import read_scales
 from samedge.sources.dicom.samples import decoder_of, read_pixel_header, read_samples
 from samedge.sources.dicom.times import frame_times, rate
 from samedge.sources.foreign import damaged, quiet_pydicom
@@ -76,11 +76,10 @@ class DicomSource(Source):
         self._header = header
         self._times = frame_times(header, self.total) if self.is_loop else None
         self._map = PixelMap(header, self.name, self.warn, self._intensity)
-        self.region, self.spacing_mm = region_and_spacing(
-            header, height, width, self.name, self.warn
-        )
-        if gap is not None and self.spacing_mm is not None:
-            self.voxel_mm3 = gap * self.spacing_mm[0] * self.spacing_mm[1]
+        self._scales = read_scales(header, height, width, self.name, self.warn)
+        everywhere = self._scales.everywhere_mm
+        if gap is not None and everywhere is not None:
+            self.voxel_mm3 = gap * everywhere[0] * everywhere[1]
 
     def _slices(self, header: Any) -> float | None:
         """Note whether the frames are slices in order; returns their distance in mm if it is even.
@@ -116,9 +115,10 @@ class DicomSource(Source):
                 time_s,
                 self.name,
                 name,
-                self.spacing_mm,
-                self.region,
+                self._scales.spacing_mm,
+                self._scales.region,
                 stamp_s=stamp_s,
+                regions=self._scales.regions,
             )
             index += 1
         if self.total is not None and index != self.total:

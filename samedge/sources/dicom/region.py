@@ -3,57 +3,94 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from samedge.sources.frame import Box, Warn
+from samedge.sources.frame import Box, Region, Spacing, Warn
 
 CENTIMETRE = 3  # PS3.3 C.8.5.5.1.15, physical units
 TWO_D, TISSUE = 1, 1
 # Some writers give the first pixel outside, some scale the tag with the picture and round.
 SLACK_PX = 2
 
-Spacing = tuple[float, float]
+
+@dataclass(frozen=True)
+class Scales:
+    """What a header says about the sizes of pixels.
+
+    Attributes:
+        region: (x0, y0, x1, y1) of the largest 2-D tissue image in px, or None.
+        spacing_mm: (row, column) in that region, or in the whole frame where there is none.
+        regions: all calibrated parts of the frame; empty if `spacing_mm` holds everywhere.
+    """
+
+    region: Box | None = None
+    spacing_mm: Spacing | None = None
+    regions: tuple[Region, ...] = ()
+
+    @property
+    def everywhere_mm(self) -> Spacing | None:
+        """The spacing, if there is only one."""
+        same = all(r.spacing_mm == self.spacing_mm for r in self.regions)
+        return self.spacing_mm if same else None
 
 
-def region_and_spacing(
-    dataset: Any, height: int, width: int, name: str, warn: Warn
-) -> tuple[Box | None, Spacing | None]:
-    """The region of the largest 2-D tissue image, clamped to the frame, and the pixel spacing.
+def read_scales(dataset: Any, height: int, width: int, name: str, warn: Warn) -> Scales:
+    """The region of the largest 2-D tissue image, clamped to the frame, and the pixel spacings.
 
     The tag stores the last pixel inclusively (PS3.3 C.8.5.5); here right and bottom are exclusive.
-    A region that exceeds its frame was written for a larger picture that was scaled down later, so
-    its spacing does not fit these pixels: it is left out rather than turned into wrong areas.
+    Regions that exceed their frame were written for a larger picture that was scaled down later, so
+    no spacing fits these pixels: it is left out rather than turned into wrong areas.
 
     Args:
         dataset: the DICOM header.
         height, width: of the frame, in px.
         name: file name for messages.
         warn: told when tags do not fit the frame.
-
-    Returns:
-        (x0, y0, x1, y1) in px or None; (row, column) spacing in mm or None.
     """
-    region = _largest_region(dataset)
-    if region is None:
-        return None, _pixel_spacing(dataset)
-    corners = [int(region.get(tag, -1)) for tag in _CORNERS]
-    x0, y0, x1, y1 = corners[0], corners[1], corners[2] + 1, corners[3] + 1
-    clamped = (max(x0, 0), max(y0, 0), min(x1, width), min(y1, height))
-    if clamped[0] >= clamped[2] or clamped[1] >= clamped[3]:
+    regions = [r for r in dataset.get("SequenceOfUltrasoundRegions", None) or [] if _complete(r)]
+    main = _largest(regions)
+    if main is None:
+        return Scales(None, _pixel_spacing(dataset))
+    x0, y0, x1, y1 = _box(main)
+    clamped = _clamped((x0, y0, x1, y1), height, width)
+    if clamped is None:
         warn(f"{name}: the ultrasound region {(x0, y0, x1, y1)} misses the frame; it is ignored")
-        return None, None
-    excess = max(x1 - width, y1 - height, -x0, -y0)
-    if excess > 0:
-        message = (
-            f"{name}: the ultrasound region {(x0, y0, x1, y1)} exceeds the frame of "
-            f"{width} x {height} px; it was cut to {clamped}"
-        )
-        if excess > SLACK_PX:
+        return Scales()
+    excess = _excess(main, height, width)
+    scaled = any(_excess(r, height, width) > SLACK_PX for r in regions)
+    if excess > 0 or scaled:
+        message = f"{name}: the ultrasound regions exceed the frame of {width} x {height} px"
+        if excess > 0:
+            message = (
+                f"{name}: the ultrasound region {(x0, y0, x1, y1)} exceeds the frame of "
+                f"{width} x {height} px; it was cut to {clamped}"
+            )
+        if scaled:
             message += ", and its pixel spacing is not used: it was written for a larger picture"
-            warn(message)
-            return clamped, None
         warn(message)
-    return clamped, _region_spacing(region)
+        if scaled:
+            return Scales(clamped)
+    spacing = _region_spacing(main)
+    boxed = [(_clamped(_box(r), height, width), _region_spacing(r)) for r in regions]
+    return Scales(clamped, spacing, tuple(Region(b, s) for b, s in boxed if b and s))
+
+
+def _box(region: Any) -> Box:
+    x0, y0, x1, y1 = (int(region.get(tag, -1)) for tag in _CORNERS)
+    return x0, y0, x1 + 1, y1 + 1
+
+
+def _clamped(box: Box, height: int, width: int) -> Box | None:
+    """The part inside the frame; None: there is none."""
+    x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def _excess(region: Any, height: int, width: int) -> int:
+    x0, y0, x1, y1 = _box(region)
+    return max(x1 - width, y1 - height, -x0, -y0)
 
 
 _CORNERS = (
@@ -64,9 +101,8 @@ _CORNERS = (
 )
 
 
-def _largest_region(dataset: Any) -> Any:
+def _largest(regions: Sequence[Any]) -> Any:
     """The largest 2-D tissue region; any 2-D one, then any at all, if there is none."""
-    regions = [r for r in dataset.get("SequenceOfUltrasoundRegions", None) or [] if _complete(r)]
     two_d = [r for r in regions if r.get("RegionSpatialFormat") == TWO_D]
     tissue = [r for r in two_d if r.get("RegionDataType") == TISSUE]
     return max(tissue or two_d or regions, key=_area, default=None)

@@ -14,7 +14,7 @@ from samedge._optional import require
 from samedge.errors import SourceError
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import Place, in_order
-from samedge.sources.dicom.region import region_and_spacing
+from samedge.sources.dicom.region import read_scales
 from samedge.sources.dicom.samples import decoder_of, read_pixel_header, read_samples
 from samedge.sources.foreign import damaged, quiet_pydicom
 from samedge.sources.frame import Frame, Source, Warn
@@ -85,11 +85,10 @@ class DicomSeries(Source):
         check_volume(self.name, len(found), height, width)
         self.total, self.size = len(found), (height, width)
         self._maps = [self._map(header) for _, header in self._files]
-        self.region, self.spacing_mm = region_and_spacing(
-            first, height, width, self.name, self.warn
-        )
-        if gap is not None and self.spacing_mm is not None:
-            self.voxel_mm3 = gap * self.spacing_mm[0] * self.spacing_mm[1]
+        self._scales = read_scales(first, height, width, self.name, self.warn)
+        everywhere = self._scales.everywhere_mm
+        if gap is not None and everywhere is not None:
+            self.voxel_mm3 = gap * everywhere[0] * everywhere[1]
 
     @property
     def stem(self) -> str:
@@ -149,7 +148,16 @@ class DicomSeries(Source):
                     f"{path.name} is damaged: its pixels do not have the size it says"
                 )
             name = f"{self.stem}_{index:05d}"
-            yield Frame(pixels, index, None, self.name, name, self.spacing_mm, self.region)
+            yield Frame(
+                pixels,
+                index,
+                None,
+                self.name,
+                name,
+                self._scales.spacing_mm,
+                self._scales.region,
+                regions=self._scales.regions,
+            )
 
     def _values(self) -> Iterator[NDArray[np.float64]]:
         for (path, _), pixel_map in zip(self._files, self._maps, strict=True):

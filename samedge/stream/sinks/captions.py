@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -54,7 +55,7 @@ class Captions:
         shown = visible(item)
         present = [k for k in shown if item.area_px(k)]
         entries = [
-            Line(f"{title(item, k)}   {area(item, k)[1]}", "", mask_colour(item, k))
+            Line(f"{title(item, k)}   {area(item, k)}", "", mask_colour(item, k))
             for k in present[:MAX_CLASSES]
         ]
         if len(present) > MAX_CLASSES:
@@ -81,7 +82,7 @@ class Captions:
         shown = [k for k in visible(item) if not item.class_names or item.area_px(k)]
         several = len(shown) > 1
         words = [
-            f"{title(item, k)} {area(item, k)[1]}" if item.class_names else area(item, k)[1]
+            f"{title(item, k)} {area(item, k)}" if item.class_names else area(item, k)
             for k in shown[:2]
         ]
         if several and len(shown) > 2 and item.class_names:
@@ -102,7 +103,7 @@ def _objects(item: Segmented) -> list[Line]:
         label = f"{title(item, k)}   " if several else ""
         lost = "   lost: no mask to follow" if item.lost[i] else ""
         score = f"score {float(item.scores[k]):.2f}"
-        lines.append(Line(f"{label}{score}   {area(item, k)[1]}{lost}", "", mask_colour(item, k)))
+        lines.append(Line(f"{label}{score}   {area(item, k)}{lost}", "", mask_colour(item, k)))
     if len(item.best) > MAX_LINES:
         lines.append(Line(f"and {len(item.best) - MAX_LINES} more objects", ink=FAINT))
     return lines
@@ -139,17 +140,20 @@ def prompt_colours(item: Segmented) -> list[Colour]:
     return [colour_of(item.prompt.number(i) - 1) for i in range(item.prompt.objects)]
 
 
-def area(item: Segmented, k: int) -> tuple[float, str]:
-    """Area of mask k for the curve (mm2 where known, else px), and in words."""
+def area(item: Segmented, k: int) -> str:
+    """Area of mask k in words: in px, and in mm2 where that is known."""
     pixels, mm2 = item.area_px(k), item.area_mm2(k)
     words = f"area {grouped(pixels)} px"
     if mm2 is None:
-        return float(pixels), words
-    return mm2, words + (f" = {grouped(mm2)} mm2" if mm2 >= 100 else f" = {mm2:.1f} mm2")
+        return words
+    return words + (f" = {grouped(mm2)} mm2" if mm2 >= 100 else f" = {mm2:.1f} mm2")
 
 
 def _clock(item: Segmented) -> str:
     return "" if item.frame.time_s is None else f"   {item.frame.time_s:.2f} s"
+
+
+_Areas: TypeAlias = dict[tuple[int, int], tuple[int, float]]
 
 
 class Curves:
@@ -159,23 +163,34 @@ class Curves:
     """
 
     def __init__(self) -> None:
-        self._frames: EvenSampler[dict[tuple[int, int], float]] = EvenSampler(MAX_CURVE_POINTS)
+        self._frames: EvenSampler[dict[tuple[int, int], tuple[int, float]]] = EvenSampler(
+            MAX_CURVE_POINTS
+        )
         self._kinds: dict[tuple[int, int], tuple[str, Colour]] = {}
+        self._sized = True
+
+    @property
+    def unit(self) -> str:
+        """Of the values: "mm2" where all areas are known so, else "px"."""
+        return "mm2" if self._sized else "px"
 
     def add(self, item: Segmented) -> None:
         """Note one frame."""
         areas = {}
         for k in visible(item):
             key = (item.class_number(k) or 0, item.object_number(k))
-            areas[key] = area(item, k)[0]
-            if areas[key] or not item.class_names:
+            mm2 = item.area_mm2(k)
+            self._sized = self._sized and mm2 is not None
+            areas[key] = (item.area_px(k), mm2 or 0.0)
+            if item.area_px(k) or not item.class_names:
                 self._kinds[key] = (title(item, k), mask_colour(item, k))
         self._frames.add(areas)
 
     def values(self) -> list[list[float]]:
         """`[frames][curves]`."""
         keys = sorted(self._kinds)
-        return [[frame.get(key, 0.0) for key in keys] for frame in self._frames.items()]
+        frames, unit = self._frames.items(), int(self._sized)
+        return [[float(frame.get(key, (0, 0.0))[unit]) for key in keys] for frame in frames]
 
     def colours(self) -> list[Colour]:
         """One per curve."""

@@ -284,7 +284,7 @@ class SourceSink:
             self._source.name,
             f"{self._tally.frames} {step}s   {size}   {options.title}   {NOTICE}",
             self._curves.values(),
-            "px" if last.frame.spacing_mm is None else "mm2",
+            self._curves.unit,
             options.notice,
             self._curves.legend(),
             self._curves.colours(),

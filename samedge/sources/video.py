@@ -41,14 +41,19 @@ class VideoSource(Source):
         super().__init__(path.name, warn)
         require("av", "stream", "reading video files")
         self._path = path
-        with self._open() as (_, stream):
+        with self._open() as (container, stream):
             frames, rate = stream.frames, stream.average_rate or stream.guessed_rate
+            # AVI counts steps of its clock, also those in which there is no frame.
+            steps = frames if container.format.name == "avi" else 0
+            if steps:
+                frames = sum(bool(packet.size) for packet in self._packets(container, stream))
         self.total = frames if 0 < frames < MAX_FRAMES else None
         if rate is not None and 0 < rate <= MAX_RATE:
             self.rate = float(rate)
         else:
             self.warn(f"{self.name} does not say its frame rate; {DEFAULT_RATE:g} / s is assumed")
             self.rate = DEFAULT_RATE
+        self._lasts_s = steps / self.rate
 
     @contextmanager
     def _open(self) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -72,6 +77,7 @@ class VideoSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         index, start = 0, None  # number of the frame, time stamp of the first one
+        time_s = 0.0
         for decoded in self._decoded():
             if decoded.pts is None:
                 assert self.rate is not None
@@ -86,6 +92,10 @@ class VideoSource(Source):
             raise SourceError(f"{self.name} holds no frame that can be decoded")
         if self.total is not None and index < self.total:
             self.warn(f"{self.name} promises {self.total} frames, but only {index} can be decoded")
+        elif self.rate is not None and time_s + 1.5 / self.rate < self._lasts_s:
+            self.warn(
+                f"{self.name} promises {self._lasts_s:.2f} s, but only {time_s:.2f} s can be decoded"
+            )
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """All frames that can be decoded; damaged ones between them are left out."""

@@ -35,6 +35,25 @@ def test_times_are_the_containers(tmp_path: Path) -> None:
     assert all(f.captured_s is None for f in found)
 
 
+@pytest.mark.parametrize("name", ["gap.avi", "gap.mkv", "gap.mp4"])
+def test_gaps_are_no_missing_frames(tmp_path: Path, name: str) -> None:
+    """AVI counts the steps of its clock: 39 for these 12 frames."""
+    frames = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(12)]
+    steps = [0, 1, 2, 3, 13, 23, 33, 34, 35, 36, 37, 38]
+    source = open_source(write_video(tmp_path / name, frames, 20, times=steps))
+    found = list(source)
+    assert [f.time_s for f in found] == pytest.approx([i / 20 for i in steps])
+    assert source.total in (12, None)
+    assert source.warnings == []
+
+
+def test_a_relative_name_with_a_colon(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_source(video.rename(tmp_path / "10:30 apical.avi").name))) == 10
+
+
 def test_videos_are_turned_upright(tmp_path: Path) -> None:
     """As phones write them: the matrix of the track says that it lies on its side."""
     picture = np.zeros((48, 64, 3), np.uint8)

@@ -246,3 +246,13 @@ def test_pictures_of_long_loops_stay_few(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [
         "live.mp4", "live_contact.png", "results.json"
     ]  # fmt: skip
+
+
+def test_videos_last_as_long_as_their_source(dicom: Dicom, tmp_path: Path) -> None:
+    times = {"FrameIncrementPointer": 0x00181065, "FrameTimeVector": ["0", "40", "400", "40"]}
+    path = dicom(np.zeros((4, 64, 96), np.uint8), **times)
+    result = samedge.segment(FakeSession(), path, ["center"], output=tmp_path / "o")
+    report = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert [f["time_s"] for f in report["sources"][0]["results"]] == [0, 0.04, 0.44, 0.48]
+    found = list(open_source(result.sources[0].outputs["video"]))
+    assert [f.time_s for f in found] == pytest.approx([0, 0.04, 0.44, 0.48], abs=1e-3)

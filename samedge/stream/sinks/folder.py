@@ -260,7 +260,7 @@ class SourceSink:
         )
         picture = add_caption(plain, self._captions.lines(item))
         if self._video is not None:
-            self._video.write(picture)
+            self._video.write(picture, item.frame.time_s)
         elif not self._source.is_loop:
             folder = make_folder(self._folder.path / "overlays")
             self._outputs["overlays"] = "overlays"

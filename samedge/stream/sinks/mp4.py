@@ -18,6 +18,7 @@ from samedge.files.whole import output_error, whole_path
 Picture = NDArray[np.uint8]
 
 ENCODER: Final = "libx264"
+TIME_BASE: Final = 90_000  # steps of the clock per second, as broadcasting has it
 
 
 def pad_to_even(picture: Picture) -> Picture:
@@ -51,8 +52,13 @@ class Mp4Writer:
         self._part = self._stack.enter_context(whole_path(self.path))
         return self
 
-    def write(self, picture: Picture) -> None:
-        """Append one RGB picture, uint8 `[H, W, 3]`; all must have the first one's size."""
+    def write(self, picture: Picture, time_s: float | None = None) -> None:
+        """Append one RGB picture.
+
+        Args:
+            picture: uint8 `[H, W, 3]`; all must have the first one's size.
+            time_s: when it is shown; None, or not after the one before: one step of `rate` later.
+        """
         picture = pad_to_even(picture)
         if self._encoder is None:
             self._size = picture.shape
@@ -63,7 +69,7 @@ class Mp4Writer:
                 f"frames of {self._size[1]} x {self._size[0]} px; a video has one size"
             )
         with self._as_output_error():
-            self._encoder.write(picture)
+            self._encoder.write(picture, time_s)
 
     def __exit__(
         self,
@@ -137,13 +143,21 @@ class _H264:
             ENCODER, rate=Fraction(rate).limit_denominator(1001)
         )
         self._stream.width, self._stream.height = width, height
+        self._step, self._next = max(round(TIME_BASE / rate), 1), 0
+        self._last: int | None = None
+        self._stream.codec_context.time_base = Fraction(1, TIME_BASE)
         self._stream.pix_fmt = "yuv420p"  # what every browser decodes
         # One thread: the bytes do not depend on the machine's cores.
         self._stream.codec_context.thread_count = 1
         self._stream.options = {"crf": "16", "preset": "medium"}
 
-    def write(self, picture: Picture) -> None:
+    def write(self, picture: Picture, time_s: float | None) -> None:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame.time_base, frame.duration = Fraction(1, TIME_BASE), self._step
+        stamp = self._next if time_s is None else round(time_s * TIME_BASE)
+        if self._last is not None and stamp <= self._last:
+            stamp = self._next
+        frame.pts, self._last, self._next = stamp, stamp, stamp + self._step
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:

@@ -47,6 +47,19 @@ def test_mp4_comes_back(tmp_path: Path) -> None:
     assert data.index(b"moov") < data.index(b"mdat")  # a browser can start at once
 
 
+def test_frames_are_shown_when_they_were_taken(tmp_path: Path) -> None:
+    """A time that does not follow the one before is one step later."""
+    path = tmp_path / "a.mp4"
+    with Mp4Writer(path, 10) as writer:
+        for time_s in (0.0, 0.1, 0.65, 1.15, 0.3, None, 2.0):
+            writer.write(np.zeros((32, 32, 3), np.uint8), time_s)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert float((stream.duration or 0) * stream.time_base) == pytest.approx(2.1)
+        found = [frame.time for frame in container.decode(stream)]
+    assert found == pytest.approx([0.0, 0.1, 0.65, 1.15, 1.25, 1.35, 2.0])
+
+
 def test_a_name_that_looks_like_a_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_video(Path("tcp:a.mp4"), [np.zeros((32, 32, 3), np.uint8)])

@@ -24,8 +24,8 @@ def calibration_data(
     """Read and check calibration frames.
 
     Args:
-        path: folder of images, US30K folder or one of its lists, video, DICOM file or series, image
-            or volume.
+        path: folder of images, perhaps with their masks, US30K folder or one of its lists, video,
+            DICOM file or series, image or volume.
         family: of the model that is calibrated.
         limit: frames, evenly spread; default `samedge.export.int8.calibration_data.LIMIT`.
         warn: called with the source's warnings.
@@ -36,8 +36,8 @@ def calibration_data(
     """
     from samedge.export.int8.calibration_data import LIMIT, choose_frames
 
-    if _list_of(path) is not None or (path / "MainPatient").is_dir():
-        frames, kind = _of_data_set(path), "data set"
+    if _is_data_set(path):
+        frames, kind = _of_data_set(path, warn), "data set"
     else:
         frames, kind = _of_source(path, warn)
     return choose_frames(frames, family, kind, limit or LIMIT)
@@ -49,23 +49,38 @@ def _list_of(path: Path) -> Path | None:
     return path.parent.parent if inside and path.is_file() else None
 
 
-def _of_data_set(path: Path) -> Iterator[Any]:
-    """Images of a US30K folder or list; of a folder those of its validation list."""
-    from samedge.train.data import open_dataset, splits
+def _is_data_set(path: Path) -> bool:
+    """Whether a path has labels, which are no frames: a data set of US30K, or plain folders."""
+    from samedge.train.data.folders import find_pair
+
+    us30k = _list_of(path) is not None or (path / "MainPatient").is_dir()
+    return us30k or (path.is_dir() and find_pair(path) is not None)
+
+
+def _of_data_set(path: Path, warn: Callable[[str], None] | None) -> Iterator[Any]:
+    """Images of a US30K folder or list, of a folder those of its validation list; all images of
+    plain folders. Labels are not read."""
+    from samedge.train.data import ImageFolders, open_dataset, splits
+    from samedge.train.data.folders import find_pair
 
     root = _list_of(path)
     if root is not None:
         chosen = path.stem
     else:
         root, known = path, splits(path)
-        chosen = next((name for name in SPLITS if name in known), "")
+        undivided = find_pair(path) is not None and not (path / "MainPatient").is_dir()
+        chosen = "all" if undivided else next((name for name in SPLITS if name in known), "")
         if not chosen:
             raise SourceError(
                 f"'{path.name}' has no list {' or '.join(SPLITS)}, only {', '.join(known)}; name "
                 f"the list to calibrate with: {path.name}/MainPatient/NAME.txt"
             )
     samples = open_dataset(root, chosen)
-    return (samples[index].image for index in range(len(samples)))
+    tell = warn or (lambda _: None)
+    if isinstance(samples, ImageFolders):
+        for note in samples.notes:
+            tell(note)
+    return (samples.image(index, tell) for index in range(len(samples)))
 
 
 def _of_source(path: Path, warn: Callable[[str], None] | None) -> tuple[Iterator[Any], str]:

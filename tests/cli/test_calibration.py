@@ -56,6 +56,35 @@ def test_a_folder(tmp_path: Path, bundle: Bundle) -> None:
     np.testing.assert_array_equal(data.frames[0], frame(0))
 
 
+def test_masks_are_no_frames(tmp_path: Path, bundle: Bundle) -> None:
+    """A folder with masks beside its images, and folders of both."""
+    mixed = images(tmp_path / "mixed", 4)
+    for i in range(4):
+        mask = np.full((48, 64), 255, np.uint8)
+        assert cv2.imwrite(str(mixed / f"{i:04d}_mask.png"), mask)
+    said: list[str] = []
+    data = calibration_data(mixed, bundle.family, warn=said.append)
+    assert (data.source, data.offered) == ("data set", 4)
+    assert "in one folder" in said[0]
+    for i, found in enumerate(data.frames):
+        np.testing.assert_array_equal(found, frame(i))
+    images(tmp_path / "both" / "images", 3)
+    images(tmp_path / "both" / "masks", 3)
+    assert calibration_data(tmp_path / "both", bundle.family).offered == 3
+
+
+def test_12_bits_are_read_as_segment_reads_them(tmp_path: Path, bundle: Bundle) -> None:
+    root = us30k(tmp_path / "a", {"val": 2})
+    deep = np.random.default_rng(0).integers(0, 4096, (48, 64)).astype(np.uint16)
+    path = root / "Breast" / "img" / "0000.png"
+    assert cv2.imwrite(str(path), deep)
+    said: list[str] = []
+    data = calibration_data(root, bundle.family, warn=said.append)
+    (expected,) = sources.open_source(path)
+    np.testing.assert_array_equal(data.frames[0], expected.pixels)
+    assert "16 bits" in said[0]
+
+
 def test_one_image(tmp_path: Path, bundle: Bundle) -> None:
     path = images(tmp_path / "a", 1) / "0000.png"
     data = calibration_data(path, bundle.family)

@@ -1,4 +1,5 @@
-"""Plain folders of images and masks: `img/` and `label/`, `images/` and `masks/`, or any two."""
+"""Plain folders of images and masks: `img/` and `label/`, `images/` and `masks/`, any two, or one
+that holds both."""
 
 from __future__ import annotations
 
@@ -8,15 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import SourceError
-from samedge.sources.images import natural_key
+from samedge.sources.frame import Warn
 from samedge.train.data.label_files import read_label
-from samedge.train.data.reading import check_pair, read_pixels, refuse_copy
+from samedge.train.data.pairing import holds_pairs, pair_files
+from samedge.train.data.reading import Image, check_pair, read_pixels, refuse_copy
 from samedge.train.data.samples import Sample
 from samedge.train.data.us30k import default_classes
 
 PAIRS = (("img", "label"), ("images", "masks"), ("images", "labels"), ("image", "mask"))
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-MASK_ENDINGS = ("", "_mask", "_label")
 PARTS = ("train", "val", "all")
 
 
@@ -24,8 +24,8 @@ class ImageFolders:
     """Images with a mask of the same name beside them.
 
     Args:
-        images, labels: the two folders. `a.png` has the label `a.png`, `a_mask.png` or
-            `a_label.png`, whatever the format.
+        images, labels: the two folders, or one; see `pair_files`. `a.png` has the label `a.png`,
+            `a_mask.png` or `a_label.png`, whatever the format; of several masks the union counts.
         name: of the data set, for its samples' names.
         split: "all", or a seeded division into "train" and "val".
         classes: names of all classes, the background first: a label then holds their numbers.
@@ -54,10 +54,13 @@ class ImageFolders:
     ) -> None:
         self._name = name or images.parent.name or images.name
         self._binary = not classes
-        self.notes: tuple[str, ...] = ()
         self.classes = tuple(classes) or default_classes(2)
-        files, stems = list(_by_stem(images).values()), _by_stem(labels)
-        pairs = [(path, _label_of(path, stems, labels.name)) for path in files]
+        pairs, self.notes = pair_files(images, labels)
+        if classes and (several := next((p for p in pairs if len(p.labels) > 1), None)):
+            raise SourceError(
+                f"{several.image.name} has {len(several.labels)} label files; where labels hold "
+                "class numbers, expected one for each image"
+            )
         self._pairs = [pairs[i] for i in _part(len(pairs), split, val_share, seed)]
 
     def __len__(self) -> int:
@@ -65,7 +68,7 @@ class ImageFolders:
 
     def name(self, index: int) -> str:
         """Name of sample `index`, also of one that cannot be read."""
-        return f"{self._name}/{self._pairs[index][0].stem}"
+        return f"{self._name}/{self._pairs[index].image.stem}"
 
     def __getitem__(self, index: int) -> Sample:
         """Read one sample, in colour if it is.
@@ -73,64 +76,32 @@ class ImageFolders:
         Raises:
             SourceError: a file is missing or damaged, sizes differ, or a class is out of range.
         """
-        name = self.name(index)
-        image_path, label_path = self._pairs[index]
+        name, pair = self.name(index), self._pairs[index]
         notes: list[str] = []
-        refuse_copy(image_path, label_path, name)
-        image = read_pixels(image_path, f"image of {name}", notes.append)
+        image = self.image(index, notes.append)
+        label = np.zeros(image.shape[:2], np.uint8)
         numbers = None if self._binary else len(self.classes)
-        label = read_label(label_path, f"label of {name}", numbers, notes.append)
-        check_pair(image, label, name)
+        for path in pair.labels:
+            refuse_copy(pair.image, path, name)
+            what = "label" if len(pair.labels) == 1 else f"label {path.name}"
+            one = read_label(path, f"{what} of {name}", numbers, notes.append)
+            check_pair(image, one, name)
+            label = np.maximum(label, one)
         class_id = 1 if len(self.classes) == 2 else 0
         return Sample(image, label, name, class_id, tuple(notes))
 
+    def image(self, index: int, warn: Warn) -> Image:
+        """The image of a sample without its label; see `read_pixels`."""
+        return read_pixels(self._pairs[index].image, f"image of {self.name(index)}", warn)
+
 
 def find_pair(root: Path) -> tuple[Path, Path] | None:
-    """The folders of images and labels inside `root`; None if there are none."""
+    """The folders of images and labels inside `root`, or itself twice if it holds both; else
+    None."""
     for images, labels in PAIRS:
         if (root / images).is_dir() and (root / labels).is_dir():
             return root / images, root / labels
-    return None
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by name without suffix, in natural order."""
-    found: dict[str, Path] = {}
-    for path in _files(folder):
-        if path.stem in found:
-            raise SourceError(
-                f"folder {folder.name} has both {found[path.stem].name} and {path.name}; one of "
-                "them must have another name"
-            )
-        found[path.stem] = path
-    return found
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise SourceError(f"there is no folder '{folder.name}' with images")
-    try:
-        files = image_files(folder)
-    except OSError as error:
-        raise SourceError(f"cannot read folder {folder.name}: {error.strerror}") from error
-    if not files:
-        raise SourceError(f"folder {folder.name} holds no image ({', '.join(SUFFIXES)})")
-    return files
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The images of a folder in natural order, without hidden ones and sub-folders."""
-    files = (p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-    return sorted((p for p in files if not p.name.startswith(".")), key=natural_key)
-
-
-def _label_of(image: Path, stems: dict[str, Path], folder: str) -> Path:
-    for ending in MASK_ENDINGS:
-        if (found := stems.get(image.stem + ending)) is not None:
-            return found
-    raise SourceError(
-        f"{image.name} has no label; expected {folder}/{image.stem}.png (or {image.stem}_mask.png)"
-    )
+    return (root, root) if holds_pairs(root) else None
 
 
 def _part(count: int, split: str, val_share: float, seed: int) -> list[int]:

@@ -29,8 +29,8 @@ def open_dataset(
 
     Args:
         path: a folder in the layout of US30K (`MainPatient/*.txt`); or one with `img/` and
-            `label/` (or `images/` and `masks/`), perhaps inside folders called like the split; or,
-            with `labels`, a folder of images.
+            `label/` (or `images/` and `masks/`), or one with `X.png` beside `X_mask.png`, perhaps
+            inside folders called like the split; or, with `labels`, a folder of images.
         split: a list of US30K; of plain folders "train", "val" or "all".
         labels: folder of the label images, if not beside the images.
         classes: plain folders: names of all classes, the background first; see `ImageFolders`.
@@ -51,9 +51,15 @@ def open_dataset(
     for folder, part in ((root / split, "all"), (root, split)):
         if (pair := find_pair(folder)) is not None:
             return ImageFolders(*pair, root.name, part, classes, val_share, seed)
+    if parts := [p.name for p in sorted(root.iterdir()) if p.is_dir() and find_pair(p)]:
+        raise SourceError(
+            f"'{root.name}' has no part '{split}', but {', '.join(parts)}; name one of them "
+            "(--split), or give its folder"
+        )
     raise SourceError(
         f"'{root.name}' is no data set: expected {LISTS}/{split}.txt (the layout of US30K), or "
-        "img/ and label/, or images/ and masks/; or give the folder of labels as well"
+        "img/ and label/, or images/ and masks/, or X.png beside X_mask.png; or give the folder of "
+        "labels as well"
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import SourceError
-from samedge.train.data.folders import image_files
+from samedge.train.data.pairing import image_files
 from samedge.train.data.reading import read_pixels
 from samedge.train.data.samples import Sample
 

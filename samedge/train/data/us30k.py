@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samedge.errors import SourceError
+from samedge.sources.frame import Warn
 from samedge.train.data.label_files import read_label
-from samedge.train.data.reading import check_pair, read_pixels, refuse_copy
+from samedge.train.data.reading import Image, check_pair, read_pixels, refuse_copy
 from samedge.train.data.samples import Sample
 
 LISTS = "MainPatient"
@@ -82,12 +83,18 @@ class Us30k:
         image_path, label_path = (folder / kind / f"{entry.file}.png" for kind in ("img", "label"))
         notes: list[str] = []
         refuse_copy(image_path, label_path, entry.name)
-        image = read_pixels(image_path, f"image of {entry.name}", notes.append)
+        image = self.image(index, notes.append)
         classes = self._counts[entry.set_name]
         numbers = classes if classes > 2 else None
         label = read_label(label_path, f"label of {entry.name}", numbers, notes.append)
         check_pair(image, label, entry.name)
         return Sample(image, label, entry.name, entry.class_id, tuple(notes))
+
+    def image(self, index: int, warn: Warn) -> Image:
+        """The image of a sample without its label; see `read_pixels`."""
+        entry = self.entries[index]
+        path = self._root / entry.set_name / "img" / f"{entry.file}.png"
+        return read_pixels(path, f"image of {entry.name}", warn)
 
 
 def default_classes(count: int) -> tuple[str, ...]:

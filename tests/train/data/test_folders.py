@@ -91,6 +91,85 @@ def test_missing_label_is_named(tmp_path: Path) -> None:
         open_dataset(root, "all")
 
 
+def busi(folder: Path, masks: Path, count: int = 3) -> Path:
+    """BUSI's names: every image has two masks, left and right of the middle."""
+    for i in range(1, count + 1):
+        whole = disc(60, 50, (25, 30), 12 + i)
+        left, right = whole.copy(), whole.copy()
+        left[:, 25:], right[:, :25] = 0, 0
+        write(folder / f"benign ({i}).png", picture(whole, i))
+        write(masks / f"benign ({i})_mask.png", left * 255)
+        write(masks / f"benign ({i})_mask_1.png", right * 255)
+    return folder
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_busi_as_it_comes(tmp_path: Path, given: bool) -> None:
+    """Images and masks in one folder: an image is no label, and no mask is an image."""
+    folder = busi(tmp_path / "benign", tmp_path / "benign", 11)
+    samples = open_dataset(folder, "all", labels=folder if given else None)
+    assert [samples.name(i) for i in range(len(samples))] == [
+        f"benign/benign ({i})" for i in range(1, 12)
+    ]
+    assert np.array_equal(samples[0].label, disc(60, 50, (25, 30), 13))
+    one_folder, union = samples.notes
+    assert "in one folder, 'benign': 11 images" in one_folder
+    assert "11 of 11 images have several masks, whose union is the label" in union
+    assert len(open_dataset(folder, "val")) == 1
+
+
+def test_parts_of_busi(tmp_path: Path) -> None:
+    root = tmp_path / "BUSI"
+    for part in ("benign", "malignant"):
+        busi(root / part, root / part)
+    assert splits(root) == ["benign", "malignant"]
+    assert len(open_dataset(root, "malignant")) == 3
+    with pytest.raises(SourceError, match="no part 'train', but benign, malignant"):
+        open_dataset(root)
+
+
+def test_masks_without_image_are_listed(tmp_path: Path) -> None:
+    busi(tmp_path / "images", tmp_path / "masks")
+    (tmp_path / "images" / "benign (2).png").unlink()
+    write(tmp_path / "masks" / "other.png", disc(60, 50, (9, 9), 5))
+    samples = open_dataset(tmp_path, "all")
+    assert len(samples) == 2
+    assert samples.notes[1] == (
+        "3 label files belong to no image and are left out: benign (2)_mask.png, "
+        "benign (2)_mask_1.png, other.png"
+    )
+    mixed = busi(tmp_path / "mixed", tmp_path / "mixed")
+    (mixed / "benign (2).png").unlink()
+    assert "2 label files belong to no image" in open_dataset(mixed, "all").notes[2]
+    (mixed / "benign (1)_mask.png").unlink()
+    (mixed / "benign (1)_mask_1.png").unlink()
+    with pytest.raises(SourceError, match=r"benign \(1\)\.png has no label"):
+        open_dataset(mixed, "all")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_one_folder_without_names_that_tell(tmp_path: Path, link: bool) -> None:
+    folder = folders(tmp_path / "cases") / "images"
+    labels = tmp_path / "link" if link else folder
+    if link:
+        labels.symlink_to(folder)
+    with pytest.raises(SourceError, match=r"in one folder.* expected X\.png and X_mask\.png"):
+        open_dataset(folder, "all", labels=labels)
+
+
+def test_labels_of_two_kinds(tmp_path: Path) -> None:
+    root = folders(tmp_path / "cases")
+    write(root / "masks" / "case4_mask.png", disc(60, 50, (9, 9), 5))
+    with pytest.raises(SourceError, match=r"different kinds for case4\.png: case4\.png, case4_"):
+        open_dataset(root, "all")
+
+
+def test_several_masks_are_no_class_numbers(tmp_path: Path) -> None:
+    busi(tmp_path / "images", tmp_path / "masks")
+    with pytest.raises(SourceError, match="has 2 label files; where labels hold class numbers"):
+        open_dataset(tmp_path, "all", classes=("background", "a", "b"))
+
+
 @pytest.mark.parametrize("folder", ["images", "masks"])
 def test_two_files_of_one_name(tmp_path: Path, folder: str) -> None:
     root = folders(tmp_path / "cases")

@@ -146,7 +146,7 @@ def command(
     rules = Rules(prompt, jitter, seed, score_at, spacing)
     samples, about = _open_data(data, labels, split, data_classes)
     places = _spread(len(samples), limit)
-    _check_data(samples, places, printer)
+    about["notes"] = _check_data(samples, places, printer)
     if output is not None:
         _prepare_output(output)
     engine: dict[str, Any] = {"backend": backend, "threads": threads}
@@ -186,7 +186,8 @@ def _spread(count: int, limit: int | None) -> list[int]:
     return [i * count // limit for i in range(limit)]
 
 
-def _check_data(samples: DataSet, places: Sequence[int], printer: Printer) -> None:
+def _check_data(samples: DataSet, places: Sequence[int], printer: Printer) -> list[str]:
+    """What was decided while the data were read; nothing, if any of them is bad."""
     from samedge.cli.steps import progress_bars
     from samedge.train.data import check_dataset
 
@@ -194,6 +195,7 @@ def _check_data(samples: DataSet, places: Sequence[int], printer: Printer) -> No
         found = check_dataset(samples, progress, places)
     found.require_good()
     printer.line(str(found))
+    return list(found.notes)
 
 
 def _evaluate(

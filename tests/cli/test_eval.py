@@ -13,7 +13,7 @@ import pytest
 
 from samedge.cli import run
 from tests.conftest import TINY_BUNDLE
-from tests.train.data.layouts import folders, us30k
+from tests.train.data.layouts import folders, us30k, write
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,21 @@ def test_a_bundle_scores_as_its_checkpoint(
         "report.json", "scores.csv", "worst_1.png", "worst_2.png"
     ]  # fmt: skip
     assert str(tmp_path) not in (out / "report.json").read_text()
+
+
+def test_notes_on_the_data_are_in_the_report(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = tmp_path / "mixed"
+    folders(tmp_path / "plain", count=2)
+    for kind, ending in (("images", ""), ("masks", "_mask")):
+        for path in (tmp_path / "plain" / kind).iterdir():
+            write(mixed / f"{path.stem}{ending}.png", cv2.imread(str(path), 0))
+    assert run(["eval", str(exported), "--data", str(mixed), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["images"] == 2
+    (note,) = document["notes"]
+    assert "images and labels are in one folder" in note
 
 
 def test_precisions_are_lines_of_one_table(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

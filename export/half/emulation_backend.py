@@ -15,7 +15,7 @@ from samedge.export.graphs.model import OnnxGraph
 from samedge.export.half.emulation import emulated
 from samedge.export.half.graph_session import FileBackend
 from samedge.runtime.backend import Arrays, Backend, Engines, InnerTensors, LoadOptions
-from samedge.runtime.openvino.runner import GraphRunner
+from samedge.runtime.openvino.tensors import GraphRunner
 from samedge.runtime.precision import graph_key
 
 

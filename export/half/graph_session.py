@@ -22,7 +22,7 @@ from samedge.runtime.backend import (
     TensorSpec,
     both_graphs,
 )
-from samedge.runtime.openvino.runner import GraphRunner
+from samedge.runtime.openvino.tensors import GraphRunner
 from samedge.runtime.session import Session
 
 # Called with the graph's name and all values that came out of it.

@@ -1,9 +1,14 @@
-"""Tensors from inside a graph in OpenVINO, and what each is computed from: for
-`samedge.runtime.parity.drift`."""
+"""Values of graphs in OpenVINO, by their ONNX names, outside of any session.
+
+`named_outputs` gives tensors from inside a bundle's graph as a session would compute them, and
+`read_values` what each is computed from (`samedge.runtime.parity.drift`). `GraphRunner`
+computes any ONNX file in plain float32, value by value: the oracle behind probes and gates. There
+nothing is cached, rewritten or bound: what it computes is what the file says.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,8 @@ from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT, operation_of
-from samedge.errors import DeviceError
+from samedge.errors import BundleError, DeviceError
+from samedge.machine.cpu import physical_cores
 from samedge.machine.memory import release_memory
 from samedge.runtime.backend import Arrays, LoadOptions
 from samedge.runtime.openvino import compile as compiling
@@ -195,3 +201,81 @@ def _run(engines: Sequence[Any], case: Arrays, wanted: set[str]) -> Values:
             values.update(dict.fromkeys(names, array))
             found.update((name, array) for name in names if name in wanted)
     return found
+
+
+class GraphRunner:
+    """One ONNX file, compiled for the CPU.
+
+    An encoder is cut at `network_input`: what stands behind it has fixed shapes, and OpenVINO plans
+    memory for those. In one piece with what takes frames of any size every value has its own.
+
+    Args:
+        path: of the file.
+        threads: for inference; default: the physical cores.
+
+    Raises:
+        BundleError: OpenVINO cannot read the file.
+        DeviceError: OpenVINO cannot compile it.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        config = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_NUM_THREADS": threads or physical_cores(),
+            "NUM_STREAMS": "1",
+        }
+        try:
+            model = compiling.core().read_model(path)
+        except RuntimeError as error:
+            raise BundleError(f"OpenVINO cannot read {path.name}: {error}") from error
+        try:
+            self._requests: list[Any] = [
+                compiling.core().compile_model(part, DEVICE, config).create_infer_request()
+                for part in _pieces(model)
+            ]
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO cannot compile {path.name}: {error}") from error
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """All outputs for `inputs`, by every name they have; arrays of its own.
+
+        Raises:
+            DeviceError: OpenVINO failed.
+        """
+        known = dict(inputs)
+        for request in self._requests:
+            for port in request.model_inputs:
+                array = next(known[name] for name in port.get_names() if name in known)
+                request.set_tensor(port, ov.Tensor(np.ascontiguousarray(array)))
+            try:
+                request.infer()
+            except RuntimeError as error:
+                raise DeviceError(f"OpenVINO failed: {error}") from error
+            for port in request.model_outputs:
+                array = request.get_tensor(port).data.copy()
+                known.update(dict.fromkeys(port.get_names(), array))
+        return {name: array for name, array in known.items() if name not in inputs}
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._requests = []
+
+
+def _pieces(model: ov.Model) -> Iterator[ov.Model]:
+    """The model in the pieces that run one after the other; `model` is used up."""
+    ports = (port for node in model.get_ordered_ops() for port in node.outputs())
+    port = next((port for port in ports if NETWORK_INPUT in port.get_names()), None)
+    if port is None or port.get_partial_shape().is_dynamic or not port.get_node().inputs():
+        yield model
+        return
+    behind = _behind(port.get_node())
+    results = model.get_results()
+    first = [result for result in results if id_of(result) not in behind]
+    entry = ops.parameter(port.get_shape(), port.get_element_type(), name=NETWORK_INPUT)
+    for consumer in port.get_target_inputs():
+        consumer.replace_source_output(entry.output(0))
+    parameters = model.get_parameters()
+    rest = [result for result in results if result not in first]
+    yield ov.Model([*first, ops.result(port)], parameters, "preprocess")
+    entry.output(0).get_tensor().set_names({NETWORK_INPUT})
+    yield ov.Model(rest, [entry], "network")

@@ -19,7 +19,7 @@ from samedge.export.graphs.tensorrt_attention import (
     shape_for_gpu,
     sum_colours,
 )
-from samedge.runtime.openvino.runner import GraphRunner
+from samedge.runtime.openvino.tensors import GraphRunner
 from tests.export.engine import MODELS, encoder_feed, folded_model, geometry_of, random_stack
 
 

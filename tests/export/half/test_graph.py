@@ -26,7 +26,7 @@ from samedge.export.graphs.model import OnnxGraph
 from samedge.export.half.emulation import emulated
 from samedge.export.half.graph import HALF_MAX, float_nodes, half_values, number_values, to_half
 from samedge.export.half.overflow import HEADROOM, Probe, float32_nodes, with_probes
-from samedge.runtime.openvino.runner import GraphRunner
+from samedge.runtime.openvino.tensors import GraphRunner
 from tests.export.engine import MODELS, folded_model
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

@@ -93,9 +93,8 @@ class VideoSource(Source):
         if self.total is not None and index < self.total:
             self.warn(f"{self.name} promises {self.total} frames, but only {index} can be decoded")
         elif self.rate is not None and time_s + 1.5 / self.rate < self._lasts_s:
-            self.warn(
-                f"{self.name} promises {self._lasts_s:.2f} s, but only {time_s:.2f} s can be decoded"
-            )
+            found = f"only {time_s:.2f} s can be decoded"
+            self.warn(f"{self.name} promises {self._lasts_s:.2f} s, but {found}")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """All frames that can be decoded; damaged ones between them are left out."""

@@ -55,7 +55,6 @@ def test_frames_are_shown_when_they_were_taken(tmp_path: Path) -> None:
             writer.write(np.zeros((32, 32, 3), np.uint8), time_s)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        assert float((stream.duration or 0) * stream.time_base) == pytest.approx(2.1)
         found = [frame.time for frame in container.decode(stream)]
     assert found == pytest.approx([0.0, 0.1, 0.65, 1.15, 1.25, 1.35, 2.0])
 

@@ -45,7 +45,7 @@ The folder DIR afterwards:
   overlays/NAME.png       single images, folders and volumes
   NAME.mp4                videos and cine loops
   NAME_contact.png        loops and volumes: some frames, the area over all of them
-  NAME_labels.nii.gz      NIfTI volumes: a number per voxel, in the same place
+  NAME_labels.nii.gz      NIfTI files: a number per voxel, in the same place
   NAME_labels.npz         other volumes: labels [slices, rows, columns], class_names
 \b
 Pictures show what is burned into the frames. Areas are in mm2, volumes in ml where a
@@ -153,6 +153,11 @@ def _parsed(parse: Any, value: str) -> Any:
     "[default: 2 in NIfTI, 0 in numpy]",
 )
 @click.option(
+    "--time",
+    is_flag=True,
+    help="This axis is time: the frames are a loop, not a volume.",
+)
+@click.option(
     "--track",
     is_flag=True,
     help="The points follow their objects through a loop, volume or folder.",
@@ -182,6 +187,7 @@ def command(
     classes: str | None,
     window: tuple[float, float] | None,
     axis: int | None,
+    time: bool,
     track: bool,
     frames: int | None,
     overlays: bool,
@@ -230,6 +236,7 @@ def command(
             frames=frames,
             window=window,
             axis=axis,
+            time=time,
             output=output,
             overlays=overlays,
             masks=masks,

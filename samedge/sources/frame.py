@@ -94,7 +94,8 @@ class Source:
     Attributes:
         name: the name the user gave, without folders (never anything read from the file).
         stem: `name` without its ending, for output files.
-        kind: "image", "folder", "video", "dicom", "volume" or "dicom series".
+        kind: "image", "folder", "video", "dicom", "volume", "time series" (an array of frames) or
+            "dicom series".
         total: number of frames, or None if only the end will tell.
         rate: frames per second, or None.
         is_loop: the frames follow each other in time (video, cine).
@@ -132,6 +133,11 @@ class Source:
     def holds_slices(self) -> bool:
         """The frames can be taken for the slices of a volume: they were not filmed or single."""
         return self.is_stack or self.kind in ("folder", "dicom")
+
+    @property
+    def has_grid(self) -> bool:
+        """All frames lie on one grid, so labels of all of them can be stored as one array."""
+        return self.is_stack or self.kind == "time series"
 
     def warn(self, message: str) -> None:
         """Note `message` once, and hand it to the caller's callback."""

@@ -36,6 +36,7 @@ class NiftiSource(VolumeSource):
         warn: told what was not as expected.
         intensity: which values become black and white.
         axis: 0, 1 or 2; None: 2.
+        time: the slices follow each other in time, not in space.
 
     Raises:
         MissingDependencyError: nibabel is not installed.
@@ -48,12 +49,15 @@ class NiftiSource(VolumeSource):
         warn: Warn | None = None,
         intensity: Intensity | None = None,
         axis: int | None = None,
+        time: bool = False,
     ) -> None:
         super().__init__(path, warn, intensity or Intensity())
         require("nibabel", "stream", "reading NIfTI files")
         self._packed = False
         with damaged(f"{self.name} is damaged: its header cannot be read"):
             self._read_header(2 if axis is None else axis)
+        if time:
+            self._follow_in_time()
 
     @property
     def stem(self) -> str:
@@ -86,7 +90,8 @@ class NiftiSource(VolumeSource):
         self._layout = self.layout = NiftiLayout(header, shape, axis)
         self._expect(*self._layout.frames)
         self._check_bytes()
-        self.voxel_mm3 = self._layout.voxel_mm3()
+        # One slice has no volume: of a picture, pixdim[3] is a filler.
+        self.voxel_mm3 = self._layout.voxel_mm3() if self._layout.frames[0] > 1 else None
 
     def _check_bytes(self) -> None:
         needed = self._dtype.itemsize * int(np.prod(self._layout.xyz, dtype=np.int64))

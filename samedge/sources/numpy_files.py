@@ -65,6 +65,7 @@ class NumpySource(VolumeSource):
         warn: told what was not as expected.
         intensity: which values become black and white.
         axis: 0, 1 or 2; None: 0.
+        time: the slices follow each other in time, not in space.
 
     Raises:
         SourceError: damaged, no array of a fitting shape and type, several in question.
@@ -76,11 +77,16 @@ class NumpySource(VolumeSource):
         warn: Warn | None = None,
         intensity: Intensity | None = None,
         axis: int | None = None,
+        time: bool = False,
     ) -> None:
         super().__init__(path, warn, intensity or Intensity())
         self._member = ""  # of an archive
         with damaged(f"{self.name} is damaged: its header cannot be read"):
             self._read_header(axis)
+        if time and not self.is_stack:
+            raise SourceError(f"{self.name} is a single slice; --time is for several: leave it out")
+        if time:
+            self._follow_in_time()
 
     def _read_header(self, axis: int | None) -> None:
         with self._path.open("rb") as file:

@@ -22,6 +22,7 @@ def open_source(
     window: Range | None = None,
     deep: bool = False,
     axis: int | None = None,
+    time: bool = False,
 ) -> Source:
     """Open an image, a video, a DICOM file, a volume or a folder of those, told by content.
 
@@ -32,13 +33,14 @@ def open_source(
         deep: give uint16 frames where the source has more than 8 bits.
         axis: of a NIfTI or numpy array, along which its slices lie; None: the last of NIfTI, the
             first of numpy.
+        time: the slices of such an array follow each other in time, not in space.
 
     Returns:
         An iterable of `Frame`. Pixels are decoded when they are iterated.
 
     Raises:
         SourceError: there is no such file, it is of another kind (the message says which),
-            damaged, or does not take `window` or `axis`.
+            damaged, or does not take `window`, `axis` or `time`.
         NotSupportedError: this machine lacks a decoder (the message names the package).
     """
     path = Path(path)
@@ -51,15 +53,17 @@ def open_source(
         raise SourceError(f"{path.name} is neither a file nor a folder; expected a {EXPECTED}")
     else:
         raise SourceError(f"there is no file or folder {path.name or path}; expected a {EXPECTED}")
-    if axis is not None and kind not in ("NIfTI", "NPY", "NPZ"):
-        raise SourceError(
-            f"{path.name} is no NIfTI volume or numpy array; --axis is for those: leave it out"
-        )
-    return _open(path, kind, warn, intensity, axis)
+    for option, given in (("--axis", axis is not None), ("--time", time)):
+        if given and kind not in ("NIfTI", "NPY", "NPZ"):
+            raise SourceError(
+                f"{path.name} is no NIfTI volume or numpy array; {option} is for those: leave it "
+                "out"
+            )
+    return _open(path, kind, warn, intensity, axis, time)
 
 
 def _open(
-    path: Path, kind: str, warn: Warn | None, intensity: Intensity, axis: int | None
+    path: Path, kind: str, warn: Warn | None, intensity: Intensity, axis: int | None, time: bool
 ) -> Source:
     if kind == "folder":
         return _open_folder(path, warn, intensity)
@@ -79,11 +83,11 @@ def _open(
     if kind == "NIfTI":
         from samedge.sources.nifti import NiftiSource
 
-        return NiftiSource(path, warn, intensity, axis)
+        return NiftiSource(path, warn, intensity, axis, time)
     if kind in ("NPY", "NPZ"):
         from samedge.sources.numpy_files import NumpySource
 
-        return NumpySource(path, warn, intensity, axis)
+        return NumpySource(path, warn, intensity, axis, time)
     raise _no_source(path, kind)
 
 

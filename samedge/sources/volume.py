@@ -15,6 +15,7 @@ from samedge.sources.foreign import damaged
 from samedge.sources.frame import Frame, Source, Warn, check_size
 from samedge.sources.intensity import Intensity, check_finite, choose_range
 
+DEFAULT_RATE = 25.0  # of a time series, per second
 MAX_SLICES = 16384
 MAX_VOXELS = 1 << 30  # the label volume, one byte each, has to fit into memory
 MAX_LOADED_BYTES = 1 << 32  # of an array that cannot be mapped from the disk as it is
@@ -77,6 +78,12 @@ class VolumeSource(Source):
         check_volume(self.name, depth, height, width)
         self.total, self.size = depth, (height, width)
 
+    def _follow_in_time(self) -> None:
+        """The slices are pictures of one plane, one after the other."""
+        self.kind, self.is_stack, self.is_loop = "time series", False, True
+        self.voxel_mm3 = None
+        self.warn(f"{self.name} does not say its frame rate; videos show {DEFAULT_RATE:g} / s")
+
     def _load(self) -> Slices:
         raise NotImplementedError  # every format has its own
 
@@ -101,7 +108,7 @@ class VolumeSource(Source):
             else:
                 check_finite(values, self.name, f"slice {index + 1}")
                 pixels = self._intensity.stretch(values, span)
-            name = f"{self.stem}_{index:05d}" if self.is_stack else self.stem
+            name = f"{self.stem}_{index:05d}" if self.is_sequence else self.stem
             yield Frame(pixels, index, None, self.name, name, self._spacing())
 
 

@@ -67,6 +67,7 @@ def segment(
     frames: int | None = None,
     window: Range | None = None,
     axis: int | None = None,
+    time: bool = False,
     output: str | os.PathLike[str] | None = None,
     overlays: bool = True,
     masks: bool = True,
@@ -97,6 +98,7 @@ def segment(
         frames: only the first so many of each source.
         window: (low, high) in the units of the file (HU in CT), which become black and white.
         axis: of a NIfTI or numpy array, along which its slices lie.
+        time: along this axis the frames follow each other in time, so they make no volume.
         output: folder to write to, as `samedge segment --help` lists it; None: nothing is written.
         overlays, masks: write pictures and videos, and mask PNGs, into it.
         notice: a warning for every picture and the report.
@@ -120,7 +122,7 @@ def segment(
     job = _Job(model, prompts, options, classes, (backend, precision, threads))
     given = [source] if isinstance(source, (str, os.PathLike, Source)) else list(source)
     with ExitStack() as stack:
-        opened = [job.open(one, stack, window, axis) for one in given]
+        opened = [job.open(one, stack, window, axis, time) for one in given]
         session = job.start(stack)
         about = session.describe()
         if on_start is not None:
@@ -169,7 +171,12 @@ class _Job:
         check_options(self.family, self.plan, self.options)
 
     def open(
-        self, source: SourceLike, stack: ExitStack, window: Range | None, axis: int | None
+        self,
+        source: SourceLike,
+        stack: ExitStack,
+        window: Range | None,
+        axis: int | None,
+        time: bool,
     ) -> Source:
         """The source, known to fit."""
         if isinstance(source, Source):
@@ -177,7 +184,7 @@ class _Job:
         else:
             deep = not self.family.rounded
             opened = stack.enter_context(
-                open_source(Path(source), window=window, deep=deep, axis=axis)
+                open_source(Path(source), window=window, deep=deep, axis=axis, time=time)
             )
         check_source(self.family, opened, self.plan, self.options)
         return opened

@@ -75,7 +75,7 @@ class SourceSummary:
 
     Attributes:
         name: of the source, as the user gave it, without folders.
-        kind: "image", "folder", "video", "dicom", "volume" or "dicom series".
+        kind: "image", "folder", "video", "dicom", "volume", "time series" or "dicom series".
         frames: that were segmented.
         is_volume: the frames are slices, whose voxels and volumes mean something.
         frames_lost: in which tracking had no mask of some object to follow.

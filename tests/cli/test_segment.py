@@ -342,3 +342,14 @@ def test_help_documents_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
         "frame,x,y[,label][,object]",
     ):
         assert words in " ".join(text.split())
+
+
+def test_time_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = nibabel.Nifti1Image(np.full((40, 32, 4), 200, np.uint8), np.diag([0.3, 0.2, 1, 1]))
+    image.to_filename(tmp_path / "cine.nii.gz")
+    command = ["segment", "x.samedge", str(tmp_path / "cine.nii.gz"), "--point", "center", "-o"]
+    assert run([*command, str(tmp_path / "a")]) == 0
+    assert "ml" in capsys.readouterr().out
+    assert run([*command, str(tmp_path / "b"), "--time"]) == 0
+    assert " ml" not in capsys.readouterr().out
+    assert (tmp_path / "b" / "cine.mp4").exists()

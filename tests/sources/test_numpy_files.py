@@ -227,3 +227,18 @@ def test_any_header_text(tmp_path: Path, text: str) -> None:
     (tmp_path / "fuzz.npy").write_bytes(head + bytes(512))
     with pytest.raises(SamEdgeError, match=r"fuzz\.npy"):
         list(open_source(tmp_path / "fuzz.npy"))
+
+
+def test_frames_in_time(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((5, 20, 24), np.uint8))
+    source = open_source(tmp_path / "a.npy", time=True)
+    assert (source.kind, source.is_loop, source.is_stack) == ("time series", True, False)
+    assert [f.name for f in source] == [f"a_{k:05d}" for k in range(5)]
+    np.save(tmp_path / "b.npy", np.zeros((20, 24), np.uint8))
+    with pytest.raises(SourceError, match="single slice; --time"):
+        open_source(tmp_path / "b.npy", time=True)
+
+
+def test_time_is_for_arrays(video: Path) -> None:
+    with pytest.raises(SourceError, match="--time is for those"):
+        open_source(video, time=True)

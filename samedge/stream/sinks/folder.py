@@ -140,8 +140,9 @@ class SourceSink:
         self._folder, self._source = folder, source
         self._stack = ExitStack()
         self._video: Mp4Writer | None = None
-        self._labels = LabelVolume(source) if source.is_stack or folder.options.volumes else None
-        step = "frame" if self._labels is None else "slice"
+        self._labels = LabelVolume(source) if source.has_grid or folder.options.volumes else None
+        self._is_volume = self._labels is not None and not source.is_loop
+        step = "slice" if self._is_volume else "frame"
         self._captions = Captions(source, step, folder.options.notice, source.is_loop)
         # One name for all frames, numbered, where they have none of their own.
         self._numbered = source.is_loop or source.is_stack
@@ -222,10 +223,10 @@ class SourceSink:
             self._outputs["labels"] = self._labels.write(self._folder.path, self._stem)
             left = (self._source.total or 0) - self._tally.frames
             if left > 0:
-                words = f"the last {left} slices were not segmented: 0 in the label volume"
-                self._source.warn(f"{self._source.name}: {words}")
+                words = f"the last {left} {self._captions.step}s were not segmented"
+                self._source.warn(f"{self._source.name}: {words}: 0 in the label volume")
         record = source_record(
-            self._source, self._last, self._tally, self._outputs, self._labels is not None
+            self._source, self._last, self._tally, self._outputs, self._is_volume
         )
         self._folder.add(record, self._rows)
 

@@ -233,3 +233,28 @@ def test_tracking_through_a_volume(tmp_path: Path) -> None:
     session = FakeSession()
     run(tmp_path / "o", tmp_path / "v.npy", PromptPlan([(15, 25)]), session, track=True)
     assert [a["points"][0][0][0] for a in session.asked][1:] == [15 + 4 * k for k in range(4)]
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (20, 24, 1)])
+def test_one_slice_has_no_volume(nifti: Write, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = nifti(np.full(shape, 200, np.uint8), affine=np.diag([0.3, 0.15, 1, 1]))
+    (source,) = run(tmp_path / "o", path, PromptPlan(["center"]))["sources"]
+    assert source["voxel_mm3"] is None
+    assert [volume["ml"] for volume in source["volumes"]] == [None]
+    assert source["results"][0]["masks"][0]["area_mm2"] == pytest.approx(20 * 24 * 0.3 * 0.15)
+
+
+def test_an_axis_that_is_time(nifti: Write, tmp_path: Path) -> None:
+    """A loop on one grid: a video and labels, areas and no millilitres."""
+    array = np.zeros((40, 32, 6), np.uint8)
+    array[10:20, 8:20] = 200
+    path = nifti(array)
+    plan, out = PromptPlan([(15, 12)]), tmp_path / "o"
+    (source,) = run(out, path, plan, source={"time": True}, track=True)["sources"]
+    assert (source["kind"], source["frames"], source["rate_fps"]) == ("time series", 6, None)
+    assert not {"volumes", "voxel_mm3"} & set(source)
+    assert source["results"][0]["masks"][0]["area_mm2"] == pytest.approx(120 * 2 * 3)
+    assert "does not say its frame rate" in source["warnings"][0]
+    assert {"case.mp4", "case_contact.png", "case_labels.nii.gz"} < set(names_in(out))
+    labels = np.asarray(nibabel.load(out / "case_labels.nii.gz").dataobj)
+    np.testing.assert_array_equal(labels, array // 200)

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from samedge._install import install_command
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import MissingDependencyError, NotSupportedError
 
@@ -61,7 +62,7 @@ def export_plain(
     raise NotSupportedError(
         "torch.onnx.export could not write the eager encoder, the yardstick of this benchmark:\n  "
         + "\n  ".join(failures)
-        + "\nInstall the tested versions: pip install 'samedge[export]' -c constraints.txt"
+        + f"\nInstall the tested versions: {install_command('export', '-c constraints.txt')}"
     )
 
 

@@ -15,6 +15,8 @@ The command line turns them into exit codes; nothing else in samedge calls `sys.
 
 from __future__ import annotations
 
+from samedge._install import install_command
+
 
 class SamEdgeError(Exception):
     """Base of all errors that samedge raises on purpose. `exit_code` is what the CLI returns."""
@@ -58,7 +60,7 @@ class MissingDependencyError(NotSupportedError, ImportError):
     def __init__(self, package: str, extra: str, what: str) -> None:
         super().__init__(
             f"{what} needs the package '{package}', which is not installed. "
-            f"Install it with: pip install 'samedge[{extra}]'"
+            f"Install it with: {install_command(extra)}"
         )
         self.package, self.extra, self._what = package, extra, what
 

@@ -53,13 +53,18 @@ def facts() -> dict[str, Any]:
 
 def abilities(found: dict[str, Any]) -> list[dict[str, Any]]:
     """What samedge can do here: a list of {"what", "works", "note"}; the note is the remedy."""
+    from samedge._install import install_command
     from samedge.machine.facts import EXTRAS
+    from samedge.machine.jetson import how_to_install, major
 
+    jetpack = major(found["jetson"])
     items = [_runs_bundles(found), *(_runs(found, *kind) for kind in _NATIVE)]
     for extra, (purpose, _) in EXTRAS.items():
         if extra:
             missing = [name for name, version in found["packages"][extra].items() if not version]
-            note = f"pip install 'samedge[{extra}]'   (missing: {', '.join(missing)})"
+            note = f"{install_command(extra)}; missing: {', '.join(missing)}"
+            if jetpack is not None and extra in ("tensorrt", "rtx"):
+                note = how_to_install({"rtx": "tensorrt_rtx"}.get(extra, extra), jetpack)
             items.append({"what": purpose, "works": not missing, "note": note if missing else ""})
     return [*items, *_runs_on_gpus(found)]
 
@@ -89,6 +94,7 @@ def _runs(found: dict[str, Any], precision: str, otherwise: str) -> dict[str, An
 
 def _runs_on_gpus(found: dict[str, Any]) -> list[dict[str, Any]]:
     """Items for the GPUs that there are."""
+    from samedge.machine.jetson import major
     from samedge.machine.nvidia import problems
 
     items = []
@@ -97,10 +103,12 @@ def _runs_on_gpus(found: dict[str, Any]) -> list[dict[str, Any]]:
         note = f"{intel[0]['name']}: --backend openvino_gpu"
         items.append({"what": "run a bundle on the Intel GPU", "works": True, "note": note})
     nvidia = found["nvidia"]
-    if nvidia["gpus"] or "note" in nvidia:
-        wrong = problems(nvidia)
-        works = bool(nvidia["gpus"]) and not wrong
-        note = wrong[0] if wrong else nvidia["gpus"][0]["name"]
+    jetpack = major(found["jetson"])
+    if nvidia["gpus"] or "note" in nvidia or jetpack is not None:
+        wrong = problems(nvidia, jetpack)
+        names = [gpu["name"] for gpu in nvidia["gpus"]] or ["the Jetson's"] * (jetpack is not None)
+        works = bool(names) and not wrong
+        note = wrong[0] if wrong else names[0]
         items.append({"what": "run a bundle on the NVIDIA GPU", "works": works, "note": note})
     return items
 
@@ -110,8 +118,8 @@ def advice(found: dict[str, Any]) -> list[str]:
     from samedge.machine import jetson, nvidia
 
     return [
-        *nvidia.problems(found["nvidia"]),
-        *jetson.advice(found["jetson"], found["nvidia"]),
+        *nvidia.problems(found["nvidia"], jetson.major(found["jetson"])),
+        *jetson.advice(found["jetson"]),
         *_clock(found["cpu"]["governor"]),
         *_engines(found["engine_cache"]),
     ]
@@ -162,18 +170,20 @@ def _machine_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     for item in openvino.get("devices", []):
         text = f"{item['name']}; native: {', '.join(item['native'])}"
         rows.append((f"OpenVINO {item['device']}", text))
-    return [*rows, *_nvidia_rows(found["nvidia"]), *_other_rows(found)]
+    return [*rows, *_nvidia_rows(found), *_other_rows(found)]
 
 
-def _nvidia_rows(nvidia: dict[str, Any]) -> list[tuple[str, str]]:
+def _nvidia_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     from samedge.machine.nvidia import TITLES
 
+    nvidia = found["nvidia"]
     rows = []
     for gpu in nvidia["gpus"]:
         text = "{name}, {memory}, compute capability {compute_capability}, driver {driver}"
         rows.append(("NVIDIA GPU", text.format(**gpu)))
     if not nvidia["gpus"]:
-        rows.append(("NVIDIA GPU", nvidia.get("note", "none")))
+        none = nvidia.get("note", "none") if found["jetson"] is None else "the Jetson's own"
+        rows.append(("NVIDIA GPU", none))
     if nvidia["cuda"]:
         rows.append(("NVIDIA driver", f"runs CUDA up to {nvidia['cuda']}"))
     for name, library in nvidia["libraries"].items():

@@ -1,4 +1,4 @@
-"""What a Jetson is set to: JetPack, power mode, clocks."""
+"""What a Jetson is set to: JetPack, power mode, clocks; and how TensorRT gets onto one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _DEVFREQ = Path("/sys/class/devfreq")
 _L4T = re.compile(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)")
 _MODE = re.compile(r"NV Power Mode:\s*(\S+)\s+(-?\d+)?")
 # L4T's major version -> JetPack's, where the package nvidia-jetpack is not installed.
-_JETPACK = {35: "5", 36: "6", 38: "7", 39: "7"}
+_JETPACK = {32: "4", 34: "5", 35: "5", 36: "6", 38: "7", 39: "7"}
+# JetPack's major version -> cuda-bindings for its CUDA, which comes with its driver: neither can be
+# updated alone.
+BINDINGS = {6: "'cuda-bindings>=12.8,<13'", 7: "'cuda-bindings>=13,<14'"}
 _GPUS = ("gpu", "ga10b", "gv11b", "gb10b")  # in the name of the GPU's clock
 
 
@@ -42,8 +45,52 @@ def jetson() -> dict[str, Any] | None:
     }
 
 
-def advice(found: dict[str, Any] | None, nvidia: dict[str, Any]) -> list[str]:
-    """What to change on the Jetson of `jetson()`, in plain words."""
+UPDATE = (
+    "JetPack 6.1 and newer have TensorRT 10.3, the oldest that samedge knows: update the Jetson"
+)
+
+
+def jetpack() -> int | None:
+    """Major version of this Jetson's JetPack, 0 if it cannot be told; None on other machines."""
+    try:
+        match = _L4T.search(_RELEASE.read_text(errors="replace"))
+    except OSError:
+        return None
+    return int(_JETPACK.get(int(match.group(1)), "0")) if match else 0
+
+
+def major(found: dict[str, Any] | None) -> int | None:
+    """As `jetpack`, for the Jetson of `jetson()`."""
+    if found is None:
+        return None
+    number = str(found["jetpack"] or "").partition(".")[0]
+    return int(number) if number.isdigit() else 0
+
+
+def how_to_install(library: str, version: int) -> str:
+    """What to do on a Jetson where a library for its GPU is missing or does not fit.
+
+    Doctor, `samedge build` and errors all say this; docs/jetson.md explains it.
+
+    Args:
+        library: "tensorrt", "tensorrt_rtx" or "cuda-bindings".
+        version: JetPack's major version, 0 if unknown.
+    """
+    if library == "tensorrt_rtx":
+        return "TensorRT-RTX is not made for Jetsons: use TensorRT there (--target tensorrt)"
+    if 0 < version < min(BINDINGS):
+        return UPDATE
+    fitting = {version: BINDINGS[version]} if version in BINDINGS else BINDINGS
+    pip = " or ".join(f"pip install {what} (JetPack {n})" for n, what in fitting.items())
+    return (
+        "on a Jetson TensorRT comes from JetPack and not from pip: sudo apt install "
+        "python3-libnvinfer; make the environment with /usr/bin/python3 -m venv "
+        f"--system-site-packages; and in it {pip}"
+    )
+
+
+def advice(found: dict[str, Any] | None) -> list[str]:
+    """What to change in the settings of the Jetson of `jetson()`, in plain words."""
     if found is None:
         return []
     lines = []
@@ -58,18 +105,7 @@ def advice(found: dict[str, Any] | None, nvidia: dict[str, Any]) -> list[str]:
             f"the GPU's clock varies from {clock['least']} to {clock['most']} MHz: frames are "
             "late after a pause; sudo jetson_clocks holds it at the top"
         )
-    if nvidia["libraries"]["tensorrt"] is None:
-        lines.append(_tensorrt(found))
     return lines
-
-
-def _tensorrt(found: dict[str, Any]) -> str:
-    if found["tensorrt"]:
-        return (
-            f"JetPack's TensorRT {found['tensorrt']} is there, but not for this Python: make the "
-            "environment with python3 -m venv --system-site-packages"
-        )
-    return "JetPack's TensorRT is not installed: sudo apt install nvidia-jetpack"
 
 
 def _gpu_clock() -> dict[str, int] | None:

@@ -14,9 +14,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from samedge._install import install_command
+from samedge.machine.jetson import UPDATE, how_to_install
+
 # CUDA's major version -> oldest branch of the driver that runs it, also its later minor versions
 # (docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html).
 OLDEST_DRIVER: dict[int, int] = {12: 525, 13: 580}
+CUDA_OF_JETPACK: dict[int, int] = {6: 12, 7: 13}
 
 # Library -> its packages, whose names may tell the version of CUDA they are for. JetPack's own
 # TensorRT is called just "tensorrt".
@@ -81,27 +85,49 @@ def libraries() -> dict[str, dict[str, Any] | None]:
     return found
 
 
-def problems(found: dict[str, Any]) -> list[str]:
+def problems(found: dict[str, Any], jetpack: int | None = None) -> list[str]:
     """What stands in the way of running bundles on the GPU of `nvidia()`, each with its remedy.
 
     Empty where there is no GPU, or nothing is wrong with it.
+
+    Args:
+        found: by `nvidia()`.
+        jetpack: major version of a Jetson's, 0 if unknown; None on other machines.
     """
+    if jetpack is not None:  # has a GPU whatever nvidia-smi says, which older ones do not have
+        return _on_jetson(found["libraries"], jetpack)
     if not found["gpus"]:
         note = found.get("note")
         return [f"{note}: install or repair the NVIDIA driver, then restart"] if note else []
-    return [*_missing(found["libraries"]), *_drivers(found), *_ages(found["libraries"])]
+    return [*_missing(found), *_drivers(found), *_ages(found["libraries"])]
 
 
-def _missing(there: dict[str, Any]) -> list[str]:
+def _on_jetson(there: dict[str, Any], jetpack: int) -> list[str]:
+    """What is missing or does not fit, all in one line: one remedy mends it all."""
+    wrong = [f"{TITLES[n]} is missing" for n in ("tensorrt", "cuda-bindings") if there[n] is None]
+    bindings = there["cuda-bindings"]
+    cuda = CUDA_OF_JETPACK.get(jetpack)
+    if bindings is not None and cuda is not None and bindings["cuda"] != cuda:
+        wrong.append(
+            f"cuda-bindings {bindings['version']} is for CUDA {bindings['cuda']} and JetPack "
+            f"{jetpack} has CUDA {cuda}"
+        )
+    lines = [f"{', '.join(wrong)}: {how_to_install('tensorrt', jetpack)}"] if wrong else []
+    return [*lines, *_ages(there, UPDATE)]
+
+
+def _missing(found: dict[str, Any]) -> list[str]:
+    there = found["libraries"]
     lines = []
     if there["tensorrt"] is None and there["tensorrt_rtx"] is None:
         lines.append(
-            "neither TensorRT nor TensorRT-RTX is installed: pip install 'samedge[tensorrt]' "
-            "(any NVIDIA GPU) or 'samedge[rtx]' (GeForce and RTX cards); on a Jetson it comes with "
-            "JetPack, see below"
+            "neither TensorRT nor TensorRT-RTX is installed: for any NVIDIA GPU "
+            f"{install_command('tensorrt')}; for GeForce and RTX cards {install_command('rtx')}"
         )
     if there["cuda-bindings"] is None:
-        lines.append("cuda-bindings is not installed: pip install cuda-bindings")
+        newest = _leading(found["cuda"] or "")
+        package = "cuda-bindings" if newest is None else f"'cuda-bindings<{newest + 1}'"
+        lines.append(f"cuda-bindings is not installed: pip install {package}")
     return lines
 
 
@@ -127,7 +153,7 @@ def _drivers(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _ages(there: dict[str, Any]) -> list[str]:
+def _ages(there: dict[str, Any], remedy: str = "update it") -> list[str]:
     library = there["tensorrt"]
     if library is None:
         return []
@@ -135,8 +161,7 @@ def _ages(there: dict[str, Any]) -> list[str]:
     if version >= OLDEST_TENSORRT:
         return []
     return [
-        f"TensorRT {library['version']} is older than 10.3, the oldest that samedge knows: update "
-        "it (on a Jetson: JetPack 6.1 or newer)"
+        f"TensorRT {library['version']} is older than 10.3, the oldest that samedge knows: {remedy}"
     ]
 
 

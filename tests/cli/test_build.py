@@ -15,6 +15,7 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.cli import run
+from samedge.machine import jetson
 from samedge.runtime.engines.records import read_record
 from samedge.runtime.tensorrt import plan as tensorrt_plan
 from tests.runtime.quantised import with_int8
@@ -180,10 +181,26 @@ def test_without_library_or_gpu(
     with installed(VERSIONS[2]) as library:  # the other library is not there
         other = ["build", str(tiny_bundle), "--target", "tensorrt", "-o", str(tmp_path / "e")]
         assert run(other) == 4
-        assert "pip install 'samedge[tensorrt]'" in capsys.readouterr().err
+        assert "pip install -e '.[tensorrt]'" in capsys.readouterr().err
         library.world.driver.devices = 0
         assert build(tiny_bundle, library, "-o", tmp_path / "e") == 4
         assert "name its GPU: --sm 86" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("library", ["tensorrt", "tensorrt_rtx"])
+def test_on_a_jetson_the_library_comes_from_jetpack(
+    tiny_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    library: str,
+) -> None:
+    (tmp_path / "release").write_text("# R36 (release), REVISION: 4.7\n")
+    monkeypatch.setattr(jetson, "_RELEASE", tmp_path / "release")
+    with installed(VERSIONS[2] if library == "tensorrt" else VERSIONS[0]):  # the other one
+        target = library.replace("_", "-")
+        assert run(["build", str(tiny_bundle), "--target", target, "-o", str(tmp_path / "e")]) == 4
+    assert jetson.how_to_install(library, 6) in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_folder_that_cannot_be_made(

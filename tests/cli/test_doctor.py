@@ -16,6 +16,7 @@ from samedge.cli.doctor import _machine_rows, abilities, advice, facts
 from samedge.machine import facts as module
 from samedge.machine import memory
 from samedge.machine import nvidia as nvidia_module
+from samedge.machine.jetson import how_to_install
 from samedge.machine.nvidia import nvidia
 
 
@@ -52,7 +53,7 @@ def test_a_missing_extra_gets_its_command(found: dict[str, Any]) -> None:
     items = abilities({**found, "packages": packages})
     item = next(i for i in items if "checkpoint" in i["what"])
     assert not item["works"]
-    assert "pip install 'samedge[export]'" in item["note"]
+    assert "pip install -e '.[export]'" in item["note"]
     assert "torch" in item["note"]
 
 
@@ -154,7 +155,7 @@ def test_a_gpu_without_libraries_says_what_to_install(found: dict[str, Any]) -> 
     nothing = dict.fromkeys(("tensorrt", "tensorrt_rtx", "cuda-bindings"))
     item = abilities(with_gpu(found, libraries=nothing))[-1]
     assert not item["works"]
-    assert "samedge[tensorrt]" in item["note"]
+    assert "'.[tensorrt]'" in item["note"]
 
 
 def test_rows_of_a_jetson(found: dict[str, Any]) -> None:
@@ -172,6 +173,36 @@ def test_rows_of_a_jetson(found: dict[str, Any]) -> None:
     for words in ("JetPack 6.2.1, L4T 36.4.3", "power mode 15W", "306 MHz (306 to 918)",
                   "schedutil (tegra194)"):  # fmt: skip
         assert words in text
+
+
+@pytest.mark.parametrize("note", [{}, {"note": "driver loaded, nvidia-smi missing"}])
+def test_a_jetson_without_tensorrt_is_told_one_way(
+    monkeypatch: pytest.MonkeyPatch,
+    found: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    note: dict[str, str],
+) -> None:
+    jetson = dict.fromkeys(("l4t", "power_mode", "power_mode_id", "gpu_mhz", "tensorrt"))
+    nothing = dict.fromkeys(("tensorrt", "tensorrt_rtx", "cuda-bindings"))
+    bare = {"cuda-bindings": None, "tensorrt": None}
+    packages = {**found["packages"], "tensorrt": bare, "rtx": {"tensorrt-rtx": None}}
+    changed = {
+        **found,
+        "jetson": {**jetson, "jetpack": "6.2.1"},
+        "nvidia": {"gpus": [], "cuda": None, "libraries": nothing, **note},
+        "packages": packages,
+    }
+    monkeypatch.setattr(doctor_module, "facts", lambda: changed)
+    assert run(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    words = how_to_install("tensorrt", 6)
+    assert report["advice"][0].endswith(words)
+    notes = {item["what"]: item["note"] for item in report["abilities"]}
+    assert notes["engines for NVIDIA GPUs and Jetsons"] == words
+    assert notes["run a bundle on the NVIDIA GPU"].endswith(words)
+    assert "use TensorRT there" in notes["engines for RTX GPUs, built on any machine"]
+    for wrong in ("[tensorrt]", "[rtx]", "NVIDIA driver, then restart"):
+        assert wrong not in json.dumps(report)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_physics_without_pymust_names_the_extra(
     monkeypatch.delitem(sys.modules, "samedge.simulate.physics", raising=False)
     arguments = ["simulate", "-o", str(tmp_path / "data"), "--test", "1", "--physics"]
     assert run(arguments) == 4
-    assert "samedge[physics]" in capsys.readouterr().err
+    assert "'.[physics]'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from samedge.errors import NotSupportedError
 from samedge.machine import jetson as module
-from samedge.machine.jetson import advice, jetson
+from samedge.machine.jetson import advice, how_to_install, jetpack, jetson, major
+from samedge.runtime.gpu import driver as cuda
+from samedge.runtime.tensorrt import library as tensorrt_library
+from tests.packaging.tree import ROOT
 
 RELEASE = "# R36 (release), REVISION: 4.7, GCID: 42132812, BOARD: generic, EABI: aarch64\n"
-NO_TENSORRT: dict[str, Any] = {"libraries": {"tensorrt": None}}
-TENSORRT: dict[str, Any] = {"libraries": {"tensorrt": {"version": "10.3.0", "cuda": None}}}
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def tool(board: Path, name: str, script: str) -> None:
 def test_other_machines_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RELEASE", tmp_path / "nothing")
     assert jetson() is None
-    assert advice(None, NO_TENSORRT) == []
+    assert advice(None) == []
 
 
 def test_everything_is_read(board: Path) -> None:
@@ -104,22 +109,88 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_jetson_at_full_speed_needs_nothing() -> None:
-    assert advice(settings(), TENSORRT) == []
-    assert advice(settings(power_mode="MAXN_SUPER"), TENSORRT) == []
-    assert advice(settings(power_mode=None, gpu_mhz=None), TENSORRT) == []
+    assert advice(settings()) == []
+    assert advice(settings(power_mode="MAXN_SUPER")) == []
+    assert advice(settings(power_mode=None, gpu_mhz=None)) == []
 
 
 def test_what_slows_it_down_is_told_with_the_command() -> None:
     clock = {"now": 306, "least": 306, "most": 918}
-    mode, clocks = advice(settings(power_mode="15W", gpu_mhz=clock), TENSORRT)
+    mode, clocks = advice(settings(power_mode="15W", gpu_mhz=clock))
     assert "15W limits" in mode
     assert "nvpmodel -m 0" in mode
     assert "306 to 918 MHz" in clocks
     assert "jetson_clocks" in clocks
 
 
-def test_tensorrt_that_this_python_does_not_see() -> None:
-    (line,) = advice(settings(), NO_TENSORRT)
-    assert "--system-site-packages" in line
-    (line,) = advice(settings(tensorrt=None), NO_TENSORRT)
-    assert "apt install nvidia-jetpack" in line
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [("R36 (release), REVISION: 4.7", 6), ("R38 (release), REVISION: 2.0", 7),
+     ("R35 (release), REVISION: 5.0", 5), ("R99 (release), REVISION: 1", 0), ("nonsense", 0)],
+)  # fmt: skip
+def test_the_major_version_of_jetpack(board: Path, release: str, version: int) -> None:
+    (board / "release").write_text(f"# {release}, GCID: 1\n")
+    assert jetpack() == major(jetson()) == version
+
+
+def test_no_jetpack_on_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RELEASE", tmp_path / "nothing")
+    assert jetpack() is None
+    assert major(jetson()) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "there", "absent"),
+    [
+        (6, ["'cuda-bindings>=12.8,<13'"], ["'cuda-bindings>=13,<14'"]),
+        (7, ["'cuda-bindings>=13,<14'"], ["'cuda-bindings>=12.8,<13'"]),
+        (0, ["'cuda-bindings>=12.8,<13' (JetPack 6)", "'cuda-bindings>=13,<14' (JetPack 7)"], []),
+    ],
+)
+def test_how_tensorrt_gets_onto_a_jetson(version: int, there: list[str], absent: list[str]) -> None:
+    words = how_to_install("tensorrt", version)
+    for part in ("apt install python3-libnvinfer", "--system-site-packages", *there):
+        assert part in words
+    for part in ("[tensorrt]", "pip install tensorrt", *absent):
+        assert part not in words
+    assert how_to_install("cuda-bindings", version) == words
+
+
+def test_what_a_jetson_cannot_have() -> None:
+    assert "update the Jetson" in how_to_install("tensorrt", 5)
+    assert "use TensorRT there" in how_to_install("tensorrt_rtx", 6)
+
+
+@pytest.mark.parametrize("version", [6, 7])
+def test_the_page_says_the_same(version: int) -> None:
+    page = (ROOT / "docs" / "jetson.md").read_text()
+    commands = re.findall(
+        r"(?:sudo apt|/usr/bin/python3|pip) [^;(]+", how_to_install("tensorrt", version)
+    )
+    assert len(commands) == 3
+    for command in commands:
+        assert command.strip() in page
+    assert how_to_install("tensorrt_rtx", version).partition(":")[0] in page
+
+
+def test_cuda_bindings_that_are_missing_on_a_jetson(
+    board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "_has_driver", lambda: True)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    cuda.driver.cache_clear()
+    with pytest.raises(NotSupportedError, match="cuda-bindings cannot be imported") as caught:
+        cuda.driver()
+    assert str(caught.value).endswith(how_to_install("cuda-bindings", 6))
+
+
+@pytest.mark.parametrize(("version", "words"), [("8.6.2", "JetPack 6.1 and newer")])
+def test_a_tensorrt_of_jetpack_that_is_too_old(
+    board: Path, monkeypatch: pytest.MonkeyPatch, version: str, words: str
+) -> None:
+    old = ModuleType("tensorrt")
+    old.__version__ = version
+    monkeypatch.setitem(sys.modules, "tensorrt", old)
+    tensorrt_library._imported.cache_clear()
+    with pytest.raises(NotSupportedError, match=words):
+        _ = tensorrt_library.NVIDIA_LIBRARIES["tensorrt"].module

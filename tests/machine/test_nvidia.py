@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from samedge.machine import nvidia as module
+from samedge.machine.jetson import how_to_install
 from samedge.machine.nvidia import libraries, nvidia, problems
 
 XML = """<?xml version="1.0" ?>
@@ -125,8 +126,8 @@ def test_the_table_of_drivers(driver: str, cuda: str | None, wanted: int, fits: 
 
 def test_nothing_installed_names_both_extras() -> None:
     lines = problems(machine("580.95", "13.0"))
-    assert "samedge[tensorrt]" in lines[0]
-    assert "samedge[rtx]" in lines[0]
+    assert "'.[tensorrt]'" in lines[0]
+    assert "'.[rtx]'" in lines[0]
     assert "cuda-bindings" in lines[1]
 
 
@@ -135,7 +136,9 @@ def test_a_tensorrt_that_is_too_old() -> None:
              "cuda-bindings": {"version": "12.9", "cuda": 12}}  # fmt: skip
     (line,) = problems(machine("540.4.0", "12.6", **there))
     assert "TensorRT 8.6.2 is older than 10.3" in line
-    assert "JetPack" in line
+    (line,) = problems(machine("540.4.0", "12.6", **there), 6)
+    assert "8.6.2 is older than 10.3" in line
+    assert "JetPack 6.1 and newer have TensorRT 10.3" in line
     there["tensorrt"]["version"] = "10.3.0"
     assert problems(machine("540.4.0", "12.6", **there)) == []
 
@@ -143,3 +146,32 @@ def test_a_tensorrt_that_is_too_old() -> None:
 def test_jetpacks_tensorrt_does_not_tell_its_cuda(installed: Any) -> None:
     installed(tensorrt="10.3.0")
     assert libraries()["tensorrt"] == {"version": "10.3.0", "cuda": None}
+
+
+def test_what_is_missing_on_a_jetson_comes_from_jetpack() -> None:
+    """Also where its nvidia-smi is missing, or tells nothing of use."""
+    words = how_to_install("tensorrt", 6)
+    found = machine("540.4.0", "12.6")
+    for there in (found, {**found, "gpus": []}, {**found, "gpus": [], "note": "no nvidia-smi"}):
+        assert problems(there, 6) == [f"TensorRT is missing, cuda-bindings is missing: {words}"]
+
+
+@pytest.mark.parametrize(("jetpack", "cuda", "fits"), [(6, 12, True), (6, 13, False), (7, 13, True),
+                                                       (7, 12, False), (0, 13, True)])  # fmt: skip
+def test_cuda_bindings_of_a_jetson(jetpack: int, cuda: int, fits: bool) -> None:
+    there = {"tensorrt": {"version": "10.3.0", "cuda": None},
+             "cuda-bindings": {"version": f"{cuda}.1", "cuda": cuda}}  # fmt: skip
+    lines = problems(machine("540.4.0", None, **there), jetpack)
+    assert (lines == []) is fits
+    if not fits:
+        assert lines[0].startswith(
+            f"cuda-bindings {cuda}.1 is for CUDA {cuda} and JetPack {jetpack}"
+        )
+        assert lines[0].endswith(how_to_install("cuda-bindings", jetpack))
+        assert "update the driver" not in lines[0]
+
+
+def test_cuda_bindings_for_an_older_driver() -> None:
+    library = {"version": "10.9", "cuda": 12}
+    (line,) = problems(machine("550.54", "12.4", tensorrt=library))
+    assert line == "cuda-bindings is not installed: pip install 'cuda-bindings<13'"

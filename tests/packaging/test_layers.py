@@ -19,6 +19,7 @@ MOST_FILES = 24
 
 # Lowest first; a unit imports itself and anything in a line above its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
+    ("_install",),
     ("errors", "_callable", "_version", "progress"),
     ("_optional", "families", "tolerances"),
     ("machine", "files"),

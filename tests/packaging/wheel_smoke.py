@@ -62,7 +62,7 @@ def check_imports() -> tuple[int, int]:
             imported += 1
         except MissingDependencyError as error:
             missing += 1
-            if f"samedge[{error.extra}]" not in str(error):
+            if f".whl[{error.extra}]" not in str(error):
                 broken.append(f"{module.name}: the message does not name the extra: {error}")
         except Exception as error:
             broken.append(f"{module.name}: {type(error).__name__}: {error}")
@@ -83,7 +83,7 @@ def check_commands() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "x.pth").write_bytes(b"PK\x03\x04")
         message = run("export", f"{folder}/x.pth", "-o", f"{folder}/x.samedge", expected=4)
-    if "samedge[export]" not in message:
+    if ".whl[export]" not in message:
         sys.exit(f"samedge export without torch does not name the extra: {message}")
 
 

@@ -180,7 +180,7 @@ def test_one_volume_per_path(nifti: Nifti, voxels: np.ndarray, tmp_path: Path) -
 def test_without_nibabel(nifti: Nifti, voxels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     path = nifti(voxels)
     monkeypatch.setitem(__import__("sys").modules, "nibabel", None)
-    with pytest.raises(MissingDependencyError, match=r"samedge\[stream\]"):
+    with pytest.raises(MissingDependencyError, match=r"pip install .*\[stream\]"):
         open_source(path)
 
 

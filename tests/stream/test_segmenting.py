@@ -59,7 +59,7 @@ def test_without_an_encoder_the_video_is_left_out_and_a_note_says_so(
     assert record["outputs"] == {"contact_sheet": "us_contact.png"}
     (note,) = record["warnings"]
     assert note.startswith("us.mp4 was left out: ")
-    assert "pip install 'samedge[stream]'" in note
+    assert "pip install -e '.[stream]'" in note
 
 
 def test_a_fixed_point_stays(tmp_path: Path, moving: Path) -> None:

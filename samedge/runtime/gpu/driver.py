@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import DeviceError, MissingDependencyError, NotSupportedError
+from samedge.machine.jetson import how_to_install, jetpack
 
 ALIGNMENT = 256  # of every address that an engine takes, in bytes
 _NO_DRIVER = "there is no NVIDIA driver here; install it, or use backend='openvino'"
@@ -49,9 +50,14 @@ def driver() -> Any:
         raise NotSupportedError(_NO_DRIVER)
     try:
         module = import_module("cuda.bindings.driver")
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError("cuda-bindings", "tensorrt", "an NVIDIA GPU") from error
     except (ImportError, OSError, RuntimeError) as error:
+        if (version := jetpack()) is not None:
+            raise NotSupportedError(
+                f"cuda-bindings cannot be imported ({error}): "
+                f"{how_to_install('cuda-bindings', version)}"
+            ) from error
+        if isinstance(error, ModuleNotFoundError):
+            raise MissingDependencyError("cuda-bindings", "tensorrt", "an NVIDIA GPU") from error
         raise NotSupportedError(
             f"cuda-bindings cannot be imported ({error}); pip install --force-reinstall "
             "cuda-bindings"

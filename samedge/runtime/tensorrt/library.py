@@ -10,12 +10,11 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
-from pathlib import Path
 from typing import Any
 
 from samedge.errors import DeviceError, MissingDependencyError, NotSupportedError
+from samedge.machine.jetson import UPDATE, how_to_install, jetpack
 
-_JETPACK = Path("/etc/nv_tegra_release")
 _SEVERITIES = ("internal error", "error", "warning")  # of a log message, most severe first
 _KEPT = 50  # log messages
 # What the builder tells about a finished engine, in its own words.
@@ -101,25 +100,31 @@ def _imported(library: NvidiaLibrary) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or library.name).partition(".")[0] != library.name:
             raise NotSupportedError(f"{library.title} cannot be imported ({error})") from error
-        if _JETPACK.exists() and library.name == "tensorrt":
+        if (number := jetpack()) is not None:
             raise NotSupportedError(
-                "TensorRT is not installed for this Python; JetPack has it: sudo apt install "
-                "python3-libnvinfer, and make the environment with --system-site-packages"
+                f"{library.title} is not installed for this Python: "
+                f"{how_to_install(library.name, number)}"
             ) from error
         raise MissingDependencyError(library.name, library.extra, library.title) from error
     except (ImportError, OSError) as error:  # one of its libraries is missing, or of another CUDA
         raise NotSupportedError(
-            f"{library.title} cannot be imported ({error}); reinstall it with: pip install "
-            f"--force-reinstall 'samedge[{library.extra}]'"
+            f"{library.title} cannot be imported ({error}): {_anew(library, '--force-reinstall')}"
         ) from error
     version = tuple(int(part) for part in re.findall(r"\d+", str(module.__version__))[:2])
     if version < library.minimum:
         needed = ".".join(map(str, library.minimum))
         raise NotSupportedError(
-            f"{library.title} {module.__version__} is too old, {needed} or newer is needed; update "
-            f"it with: pip install --upgrade 'samedge[{library.extra}]'"
+            f"{library.title} {module.__version__} is too old, {needed} or newer is needed: "
+            f"{_anew(library, '--upgrade')}"
         )
     return module
+
+
+def _anew(library: NvidiaLibrary, option: str) -> str:
+    """How to install the library another time."""
+    if (number := jetpack()) is not None:
+        return UPDATE if option == "--upgrade" else how_to_install(library.name, number)
+    return f"install it anew with: pip install {option} {library.name.replace('_', '-')}"
 
 
 @cache

@@ -356,7 +356,7 @@ def test_what_is_there_decides(devices: int, words: str | None) -> None:
     if words is None:
         assert reason is None
         assert other is not None
-        assert "samedge[rtx]" in other
+        assert "'.[rtx]'" in other
     else:
         assert reason is not None
         assert words in reason

@@ -14,7 +14,7 @@ _CAP_PX = 22.0  # height of a capital letter at font scale 1
 
 def text_width(text: str, height: float) -> int:
     """Width in px of `text` whose capitals are `height` px high."""
-    return int(cv2.getTextSize(text, _FONT, height / _CAP_PX, 1)[0][0])
+    return int(cv2.getTextSize(_drawable(text), _FONT, height / _CAP_PX, 1)[0][0])
 
 
 def fit_height(text: str, height: float, room: float, least: float = 5.0) -> float:
@@ -45,6 +45,7 @@ def draw_text(
         outline: dark rim, for text on top of an image.
     """
     x = round(at[0] - (text_width(text, height) if right else 0))
+    text = _drawable(text)
     spot, scale = (x, round(at[1])), height / _CAP_PX
     if outline:
         rim = max(2, round(height / 5))
@@ -52,6 +53,11 @@ def draw_text(
             place = (spot[0] + dx * rim // 2, spot[1] + dy * rim // 2)
             cv2.putText(picture, text, place, _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
     cv2.putText(picture, text, spot, _FONT, scale, colour, 1, cv2.LINE_AA)
+
+
+def _drawable(text: str) -> str:
+    """Without the odd bytes of file names that are no UTF-8, which cv2 refuses."""
+    return text.encode(errors="replace").decode()
 
 
 def grouped(number: float) -> str:

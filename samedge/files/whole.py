@@ -165,7 +165,12 @@ def write_json(path: Path, value: Any, kept: str = "") -> None:
         ValueError: `value` holds NaN or infinity.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode(), kept)
+    write_bytes(path, json_bytes(text + "\n"), kept)
+
+
+def json_bytes(text: str) -> bytes:
+    """JSON text as UTF-8; of file names that are no UTF-8 the odd bytes stay, as JSON's escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -353,3 +354,20 @@ def test_time_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run([*command, str(tmp_path / "b"), "--time"]) == 0
     assert " ml" not in capsys.readouterr().out
     assert (tmp_path / "b" / "cine.mp4").exists()
+
+
+@pytest.mark.parametrize("kind", [".png", ".npy"])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_names_that_are_no_utf8(
+    picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, as_json: bool
+) -> None:
+    """As old CDs and shares have them, in Latin-1."""
+    if kind == ".npy":
+        np.save(tmp_path / "square.npy", np.full((3, 40, 40), 200, np.uint8))
+    odd = picture.with_suffix(kind).rename(tmp_path / os.fsdecode(b"f\xfcr" + kind.encode()))
+    out, more = tmp_path / "out", ["--json"] if as_json else []
+    assert run(["segment", "x.samedge", str(odd), "--point", "center", "-o", str(out), *more]) == 0
+    report = json.loads((out / "results.json").read_text())
+    assert report["sources"][0]["name"] == odd.name
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == report if as_json else f"f?r{kind}" in printed

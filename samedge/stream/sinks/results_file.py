@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from samedge.files.whole import output_error, whole_file
+from samedge.files.whole import json_bytes, output_error, whole_file
 
 _INDENT = "    "  # of a row: report > sources > source > results
 
@@ -45,7 +45,7 @@ class ResultRows:
         text = json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False)
         start = ",\n" if self.count else ""
         try:
-            self._file.write((start + _INDENT + text.replace("\n", "\n" + _INDENT)).encode())
+            self._file.write(json_bytes(start + _INDENT + text.replace("\n", "\n" + _INDENT)))
         except OSError as error:
             raise output_error(error, self._folder) from error
         self.count += 1
@@ -85,8 +85,8 @@ def write_results(
     with whole_file(path) as file:
         for (_, rows), mark in zip(sources, marks, strict=True):
             before, _, rest = rest.partition(f'"{mark}"')
-            file.write(before.encode())
+            file.write(json_bytes(before))
             file.write(b"[\n" if rows.count else b"[")
             rows.copy_to(file)
             file.write(b"\n   ]" if rows.count else b"]")
-        file.write((rest + "\n").encode())
+        file.write(json_bytes(rest + "\n"))

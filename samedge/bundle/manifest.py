@@ -112,6 +112,9 @@ def validate_manifest(manifest: Any) -> dict[str, Any]:
     source.text("format")
     for at, digest in enumerate(source.items("sha256")):
         source.need(_is_hex(digest), f"sha256[{at}]", "64 hexadecimal digits", digest)
+    for at, question in enumerate(source.items("questions") if "questions" in source.data else ()):
+        fine = isinstance(question, str) and question.isprintable() and len(question) <= 2000
+        source.need(fine, f"questions[{at}]", "one line of printable text", question)
     tools = top.node("tools")
     for key in tools.data:
         tools.text(key)

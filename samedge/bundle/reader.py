@@ -13,11 +13,22 @@ from samedge.bundle.manifest import (
     family_record,
     parse_manifest,
 )
+from samedge.bundle.mistaken import mistaken_for_a_bundle
 from samedge.bundle.names import regular_file
 from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
 from samedge.errors import BundleError
 from samedge.families import Family
 from samedge.files.hashes import sha256_file
+
+
+def _refuse_others(path: Path) -> None:
+    """BundleError for a file that is something else."""
+    try:
+        other = mistaken_for_a_bundle(path)
+    except OSError as error:
+        raise BundleError(f"{path.name} cannot be read: {error.strerror or error}") from error
+    if other:
+        raise BundleError(f"{path.name} is not a bundle: {other}")
 
 
 class Bundle:
@@ -51,6 +62,7 @@ class Bundle:
         given = Path(path)
         root = given
         if given.is_file():
+            _refuse_others(given)
             root = unpacked(given)
         elif not given.is_dir():
             raise BundleError(

@@ -27,6 +27,8 @@ class Checkpoint:
         tensors: float32, on the CPU, under the official names.
         files: what each file held, in the order given; without their tensors.
         notes: what was converted, ignored, dropped or combined, for the user.
+        questions: what the files leave open and the user did not say; another answer gives other
+            masks. They go into the bundle, and from there into every result's notes.
     """
 
     family: Family
@@ -35,6 +37,7 @@ class Checkpoint:
     tensors: dict[str, Tensor] = field(repr=False)
     files: tuple[SourceFile, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    questions: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> list[str]:
@@ -64,6 +67,8 @@ class Checkpoint:
         formats = ", ".join(dict.fromkeys(file.format for file in self.files))
         origin: Any = model  # torch declares every attribute of a module as tensor or module
         origin.source = {"sha256": self.sha256, "format": formats}
+        if self.questions:
+            origin.source["questions"] = list(self.questions)
         return model
 
     def summary(self) -> dict[str, Any]:
@@ -82,6 +87,7 @@ class Checkpoint:
             "parameters": self.parameters,
             "files": [file.summary() for file in self.files],
             "notes": list(self.notes),
+            "questions": list(self.questions),
         }
 
     def describe(self) -> str:
@@ -89,6 +95,7 @@ class Checkpoint:
         variant, family = self.variant, self.family
         lines = [f"{record(self.kind).title}, {vit_title(variant.vit)}"]
         lines.append(f"  {record(self.kind).about}")
+        lines += [f"  QUESTION   {question}" for question in self.questions]
         lines += [f"  file       {file_line(file)}" for file in self.files]
         lines.append(f"  tensors    {len(self.tensors)}, {self.parameters / 1e6:.2f} M values")
         lines += [f"  {name:<10} {text}" for name, text in _facts(variant, family)]
@@ -122,6 +129,8 @@ def _facts(variant: Variant, family: Family) -> list[tuple[str, str]]:
         facts.append((kind, f"{len(names)}: {some(names)}"))
     else:
         several = f", or {len(family.multi_masks)} answers" if family.multi_masks else ""
+        if len(family.multi_masks) not in (0, 3):
+            several = f"; the file has {variant.masks} mask tokens, SAM 4"
         facts.append(("masks", f"one per prompt{several}" if family.prompts else "one"))
     if variant.adapter != "none":
         widths = ", ".join(f"{name} {width}" for name, width in variant.ranks.items())

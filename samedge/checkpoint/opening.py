@@ -18,6 +18,7 @@ from samedge.checkpoint.lora_file import LoraFile, lora_file, needs_base
 from samedge.checkpoint.messages import file_notes, sam_name
 from samedge.checkpoint.options import CheckpointOptions, make_options
 from samedge.checkpoint.pour import pour_sam_into_samus
+from samedge.checkpoint.questions import official_sam, questions
 from samedge.checkpoint.reader import SourceFile, read_file, source_from_tensors
 from samedge.checkpoint.records import (
     Record,
@@ -175,7 +176,8 @@ def _single(part: _RecognisedFile, said: CheckpointOptions) -> Checkpoint:
         raise wrong
     dropped = [k for k in file.tensors if k not in tensors]
     ordered = {k: tensors[k] for k in expected}
-    return _made(found, variant, ordered, [file], file_notes(file, dropped) + _odd(part, variant))
+    made = _made(found, variant, ordered, [file], file_notes(file, dropped) + _odd(part, variant))
+    return replace(made, questions=questions(file, found, variant, said))
 
 
 @contextmanager
@@ -207,15 +209,9 @@ def _made(
 def _odd(part: _RecognisedFile, variant: Variant) -> list[str]:
     """What a user should know although, or because, the tensors do not show it."""
     file, kind = part.file, part.record.name
-    digests = messages.OFFICIAL_SAM.items()
-    official = next((vit for vit, digest in digests if file.sha256.startswith(digest)), "")
+    official = official_sam(file)
     if kind == "sam" and official:
         return [f"{file.name}: the official release of SAM {vit_title(official)}, by its hash"]
-    if kind == "sam" and file.format != "memory":
-        return [
-            f"{file.name}: MedSAM's files have the same tensors. If this is MedSAM or trained from "
-            "it, say so (family='medsam', --family medsam): it prepares images in another way"
-        ]
     if kind == "medsam" and official:
         return [
             f"{file.name}: is the official release of SAM {vit_title(official)}, not MedSAM, by "
@@ -364,7 +360,8 @@ def _matching(checkpoint: Checkpoint, family: str | None) -> Checkpoint:
 
 def _shared_sizes() -> frozenset[str]:
     """Config fields that mean the same in all families and decide which tensors there are."""
-    return record("sam").network.fields - {"img_size", "rel_pos_grid"} | {"cnn_channels"}
+    own = {"img_size", "rel_pos_grid", "classes"}
+    return record("sam").network.fields - own | {"cnn_channels"}
 
 
 def _names(checkpoint: Checkpoint) -> str:

@@ -133,7 +133,8 @@ class Record:
             ModelError: sizes that do not fit each other.
         """
         assert self.sizes is not None, self.name
-        config = self.sizes(shapes) | recorded_fields(recorded, self.network.fields)
+        known = self.network.fields - ({"classes"} if "classes" not in self.options else set())
+        config = self.sizes(shapes) | recorded_fields(recorded, known)
         return self.settled(config, said, self.ranks(shapes) if self.ranks else {})
 
     def settled(
@@ -165,12 +166,17 @@ class Record:
         )
 
 
+def configure_structures(config: dict[str, Any], said: CheckpointOptions) -> dict[str, Any]:
+    """What the first mask tokens stand for, which no tensor shows; a single one needs no name."""
+    if said.classes is None:
+        return config
+    names = said.names or tuple(f"structure {i + 1}" for i in range(said.classes))
+    return {**config, "classes": names if said.classes > 1 else ()}
+
+
 def configure_msa(config: dict[str, Any], said: CheckpointOptions) -> dict[str, Any]:
     """Structures and slices of Medical SAM Adapter, which no tensor shows."""
-    config = dict(config)
-    if said.classes is not None:
-        names = said.names or tuple(f"structure {i + 1}" for i in range(said.classes))
-        config["classes"] = names if said.classes > 1 else ()
+    config = configure_structures(config, said)
     if said.rank not in (None, config["lora_rank"]):
         raise CheckpointError(
             f"its low-rank branches have rank {config['lora_rank']}, not rank={said.rank}; leave "
@@ -332,6 +338,8 @@ RECORDS: tuple[Record, ...] = (
         same_as="sam",
         sizes=sizes.sam_sizes,
         builder=MEDSAM_BUILDER,
+        configure=configure_structures,
+        options=("classes",),
     ),
     Record(
         "sam",
@@ -341,6 +349,8 @@ RECORDS: tuple[Record, ...] = (
         family=SAM,
         sizes=sizes.sam_sizes,
         builder=SAM_BUILDER,
+        configure=configure_structures,
+        options=("classes",),
     ),
 )
 

@@ -54,7 +54,8 @@ def checkpoint_options(function: Function) -> Function:
             metavar="NAMES|N",
             callback=_classes,
             help="Names of the classes without the background (liver,spleen; synapse: those of "
-            "that data set), or their number. Medical SAM Adapter: of its several masks.",
+            "that data set), or their number. SAM and Medical SAM Adapter: of their several "
+            "masks.",
         ),
         click.option("--rank", type=click.IntRange(1), help="Rank that the LoRA file must have."),
         click.option(

@@ -135,6 +135,8 @@ def command(
         step.begin("reading the checkpoint")
         opened = open_checkpoint(*files, **says)
         printer.line(opened.describe())
+        for question in opened.questions:  # also with --quiet: another answer, other masks
+            write(sys.stderr, f"warning: {question}\n")
         resources = Resources.of(opened, precision)
         if not dry_run and (note := resources.require(output, as_zip, ignore_memory)):
             printer.line(note)

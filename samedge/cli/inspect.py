@@ -108,6 +108,7 @@ def _about(manifest: dict[str, Any]) -> list[tuple[str, str]]:
         ("precisions", ", ".join(sorted(manifest["graphs"]["encoder"]))),
         ("written by", f"samedge {manifest['samedge']}, bundle schema {manifest['schema']}"),
         ("size", size_text(total)),
+        *(("QUESTION", question) for question in manifest.get("source", {}).get("questions", ())),
     ]
     digests = manifest.get("source", {}).get("sha256", [])
     rows += [("checkpoint sha256", digest) for digest in digests]

@@ -61,6 +61,8 @@ class SamConfig:
         decoder_depth, decoder_heads, decoder_mlp_dim: the two-way transformer.
         decoder_downsample: its cross attentions work at `prompt_dim / decoder_downsample`.
         iou_hidden_dim, iou_depth: the IoU head.
+    classes: names of the structures that mask tokens 0, 1, ... stand for, where a model was
+        trained for them; empty: masks have no meaning of their own.
     """
 
     img_size: int = 1024
@@ -82,6 +84,7 @@ class SamConfig:
     decoder_downsample: int = 2
     iou_hidden_dim: int = 256
     iou_depth: int = 3
+    classes: tuple[str, ...] = ()
 
     def _require(self, condition: bool, what: str) -> None:
         """ModelError with the values of the fields that `what` speaks of, unless `condition`."""
@@ -106,6 +109,9 @@ class SamConfig:
         require(
             all(0 <= i < self.depth for i in self.global_blocks),
             "global_blocks must lie within depth",
+        )
+        require(
+            len(self.classes) <= self.num_mask_tokens, "there are more classes than num_mask_tokens"
         )
 
     @property
@@ -144,10 +150,14 @@ class SamConfig:
     @property
     def family(self) -> Family:
         """The family record, with this network's input size."""
-        multi = tuple(range(1, self.num_mask_tokens))
         size = self.img_size
         return replace(
-            SAM, input_size=size, upscale_size=size, multi_masks=multi, stride=self.stride
+            SAM,
+            input_size=size,
+            upscale_size=size,
+            multi_masks=() if self.classes else tuple(range(1, self.num_mask_tokens)),
+            classes=self.classes,
+            stride=self.stride,
         )
 
     def table_side(self, block: int) -> int:
@@ -206,7 +216,11 @@ class MedsamConfig(SamConfig):
     @property
     def family(self) -> Family:
         return replace(
-            MEDSAM, input_size=self.img_size, upscale_size=self.low_res, stride=self.stride
+            MEDSAM,
+            input_size=self.img_size,
+            upscale_size=self.low_res,
+            classes=self.classes,
+            stride=self.stride,
         )
 
 
@@ -224,7 +238,6 @@ class SamedConfig(SamConfig):
     num_mask_tokens: int = 9
     lora_rank: int = 4
     decoder_rank: int = 0
-    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -281,7 +294,6 @@ class MsaConfig(SamConfig):
     lora_rank: int = 0
     lora_layers: tuple[str, ...] = ()
     lora_groups: int = 0
-    classes: tuple[str, ...] = ()
     slices: int = 1
     chunk: int = 0
 
@@ -289,9 +301,6 @@ class MsaConfig(SamConfig):
         super().__post_init__()
         require = self._require
         require(len(self.classes) != 1, "a single structure needs no name; leave classes empty")
-        require(
-            len(self.classes) <= self.num_mask_tokens, "there are more classes than num_mask_tokens"
-        )
         require(
             bool(self.adapter_ratio) != bool(self.lora_rank),
             "there are either adapters (adapter_ratio) or low-rank branches (lora_rank)",

@@ -22,7 +22,8 @@ class PromptableModel(nn.Module):
     Attributes:
         family: the family record, with this network's input size.
         config: all sizes.
-        source: hashes (`sha256`) and `format` of the files that the weights came from.
+        source: hashes (`sha256`) and `format` of the files that the weights came from, and the
+            `questions` that they leave open, if any.
     """
 
     def __init__(

@@ -76,6 +76,7 @@ class Result:
         class_names: names of the family's classes or structures; empty without.
         class_map: uint8 `[H, W]`, class of every pixel, where each belongs to one class (0 is the
             background); else None.
+        notes: what was decided on the user's behalf and may be wrong for this frame.
     """
 
     masks: NDArray[np.uint8]
@@ -86,6 +87,7 @@ class Result:
     class_index: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     class_names: tuple[str, ...] = ()
     class_map: NDArray[np.uint8] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.class_index):
@@ -161,7 +163,7 @@ class Result:
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but the times, as arrays."""
         found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "timing_ms"}
-        found["class_names"] = np.array(self.class_names, str)
+        found |= {name: np.array(found[name], str) for name in ("class_names", "notes")}
         return {name: array for name, array in found.items() if array is not None}
 
     def _picture(self, index: int | None) -> NDArray[np.uint8]:
@@ -234,6 +236,7 @@ def joined(
     parts: list[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]],
     timing: Timing,
     classes: tuple[str, ...],
+    notes: tuple[str, ...] = (),
 ) -> Result:
     """Decoder outputs of groups of objects as one result, in the objects' order.
 
@@ -242,6 +245,7 @@ def joined(
             is `[n, H, W]`.
         timing: of the answer.
         classes: of the family.
+        notes: for the user.
     """
     order = np.concatenate([objects for objects, _ in parts])
     place = np.argsort(order, kind="stable")
@@ -263,4 +267,5 @@ def joined(
         class_index=class_index if classes else class_index * 0,
         class_names=classes,
         class_map=together["class_map"][0] if "class_map" in together else None,
+        notes=notes,
     )

@@ -64,6 +64,8 @@ class Session:
         self.family: Family = bundle.family
         self.manifest: dict[str, Any] = bundle.manifest
         self._backend_name, self._options, self._why = backend.name, options, why
+        # What the checkpoint left open holds for every answer.
+        self._open_questions = tuple(bundle.manifest.get("source", {}).get("questions", ()))
         self._notes: list[str] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -255,7 +257,14 @@ class Session:
             "family": self.family.name,
             "title": self.manifest.get("title", self.family.title),
             "notes": list(
-                dict.fromkeys((*engines.encoder.notes, *engines.decoder.notes, *self._notes))
+                dict.fromkeys(
+                    (
+                        *self._open_questions,
+                        *engines.encoder.notes,
+                        *engines.decoder.notes,
+                        *self._notes,
+                    )
+                )
             ),
         }
 
@@ -368,7 +377,7 @@ class Session:
             decode=(end - assembled) * 1e3,
             total=(end - start) * 1e3,
         )
-        return joined(parts, timing, self.family.classes)
+        return joined(parts, timing, self.family.classes, self._open_questions)
 
     def _run_decoder(
         self, frame: FrameBuffers, group: PromptGroup, tokens: tuple[int, ...], index: int

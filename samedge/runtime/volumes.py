@@ -36,6 +36,7 @@ class VolumeResult:
         class_names: as in `Result`.
         class_map: uint8 `[D, H, W]`, where each voxel belongs to one class; else None.
         timing_ms: milliseconds per stage, summed over all slices.
+        notes: as in `Result`, of all slices.
     """
 
     scores: NDArray[np.float32]
@@ -46,6 +47,7 @@ class VolumeResult:
     class_map: NDArray[np.uint8] | None
     timing_ms: Mapping[str, float]
     _masks: NDArray[np.uint8] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def masks(self) -> NDArray[np.uint8]:
@@ -99,6 +101,7 @@ def stacked(results: Sequence[Result]) -> VolumeResult:
         class_map=np.stack(maps) if maps else None,
         timing_ms=Timing.summed(r.timing_ms for r in results),
         _masks=None if maps else np.stack([r.masks for r in results], 1),
+        notes=tuple(dict.fromkeys(note for r in results for note in r.notes)),
     )
 
 

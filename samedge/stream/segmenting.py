@@ -41,6 +41,8 @@ class Answer(Protocol):
     def class_map(self) -> NDArray[np.uint8] | None: ...
     @property
     def timing_ms(self) -> Mapping[str, float]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
 
 class Segmenter(Protocol):
@@ -86,6 +88,7 @@ class Segmented:
         class_names: of all classes; empty for families without.
         class_map: uint8 `[H, W]`, number of the class of each pixel, 0 for those not kept; only
             where classes exclude each other.
+        notes: of the session, on what may be wrong for this frame.
     """
 
     frame: Frame
@@ -100,6 +103,7 @@ class Segmented:
     class_index: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     class_names: tuple[str, ...] = ()
     class_map: NDArray[np.uint8] | None = None
+    notes: tuple[str, ...] = ()
 
     def area_px(self, index: int) -> int:
         """Area of mask `index` in px."""
@@ -288,6 +292,7 @@ def _segmented(
         answer.class_index[keep],
         answer.class_names,
         class_map,
+        answer.notes,
     )
 
 

@@ -82,7 +82,7 @@ class SourceSummary:
         structures: by class and object.
         classes: names of all the family's classes; empty if it has none.
         latency_ms: stage -> {"p50", "p95"}.
-        warnings: what was not as expected in the source.
+        warnings: what was not as expected in the source, and what the session noted.
         outputs: kind of output ("masks", "overlays", "video", "contact_sheet", "labels") -> file or
             folder; empty if nothing was to be written.
     """
@@ -115,6 +115,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.frames = self.frames_lost = 0
+        self._notes: dict[str, int] = {}
         self.classes: tuple[str, ...] = ()
         self._found: dict[Key, Structure] = {}
         self._stages: tuple[str, ...] = ()
@@ -126,6 +127,8 @@ class Tally:
             self.classes, self._stages = item.class_names, tuple(item.timing_ms)
         self.frames += 1
         self.frames_lost += any(item.lost)
+        for note in item.notes:
+            self._notes[note] = self._notes.get(note, 0) + 1
         self._latency.add(tuple(round(item.timing_ms[stage], 3) for stage in self._stages))
         for k in item.best:
             self._add_mask(item, k)
@@ -142,6 +145,14 @@ class Tally:
             score = _widened(known.score, round(float(item.scores[k]), 5))
             known = replace(known, score=score)
         self._found[key] = replace(known, frames=known.frames + 1, voxels=known.voxels + pixels)
+
+    def warnings(self, source: Source) -> tuple[str, ...]:
+        """What was not as expected: in the source, and what the session noted of its frames."""
+        noted = [
+            note if count == self.frames else f"{count} of {self.frames} frames: {note}"
+            for note, count in self._notes.items()
+        ]
+        return (*source.warnings, *noted)
 
     def latency_ms(self) -> dict[str, dict[str, float]]:
         """Median and 95th percentile per stage, in ms. The first frame counts like the others."""
@@ -181,6 +192,6 @@ class Tally:
             structures=self.structures(source.voxel_mm3 if is_volume else None),
             classes=self.classes,
             latency_ms=self.latency_ms(),
-            warnings=tuple(source.warnings),
+            warnings=self.warnings(source),
             outputs=dict(outputs),
         )

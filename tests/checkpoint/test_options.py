@@ -11,7 +11,7 @@ from tests.checkpoint.tiny_files import Files, Refused
 
 ODD_OPTIONS = [
     ("samus", {"classes": 2}, "nothing to choose as 'classes'; leave it out"),
-    ("sam", {"slices": 4}, "nothing to choose as 'slices'; leave it out"),
+    ("sam", {"slices": 4}, "nothing to choose as 'slices'; it takes: classes"),
     ("sam", {"rank": 4}, "nothing to choose as 'rank'"),
     ("autosamus", {"chunk": 4}, "nothing to choose as 'chunk'"),
     ("samed", {"slices": 4}, "nothing to choose as 'slices'; it takes: classes, rank, input_size"),

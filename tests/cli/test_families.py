@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import samedge
 from samedge import models as m
 from samedge.checkpoint.samed import lora_file_shapes
 from samedge.cli import run
@@ -122,6 +123,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 Say = Callable[..., str]
+Tell = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture
@@ -131,6 +133,18 @@ def said(capsys: pytest.CaptureFixture[str]) -> Say:
     def call(*arguments: object) -> str:
         assert run([str(a) for a in arguments]) == 0, capsys.readouterr().err
         return capsys.readouterr().out
+
+    return call
+
+
+@pytest.fixture
+def told(capsys: pytest.CaptureFixture[str]) -> Tell:
+    """Runs a command that has to end with an exit code; what it printed, and its errors."""
+
+    def call(code: int, *arguments: object) -> tuple[str, str]:
+        assert run([str(a) for a in arguments]) == code, capsys.readouterr().err
+        captured = capsys.readouterr()
+        return captured.out, captured.err
 
     return call
 
@@ -201,7 +215,7 @@ def test_the_label_volume_holds_the_class_map(tmp_path: Path, volume: Path, said
     ("arguments", "words"),
     [
         (("--classes", "a,,b"), "a name is empty"),
-        (("--classes", "3"), "nothing to choose as 'classes'"),
+        (("--classes", "5"), "there are more classes than num_mask_tokens"),
         (("--chunk", "2"), "nothing to choose as 'chunk'"),
         (("--rank", "0"), "not in the range"),
         (("--family", "msa"), "is Segment Anything"),
@@ -218,3 +232,39 @@ def test_options_that_do_not_fit(
     assert run(["export", str(path), "-o", str(tmp_path / "x.samedge"), *arguments]) in (2, 3)
     assert words in capsys.readouterr().err
     assert not (tmp_path / "x.samedge").exists()
+
+
+def test_a_question_reaches_every_answer(tmp_path: Path, image: Path, told: Tell) -> None:
+    """Three mask tokens, and perhaps MedSAM: said by every command, until the user answers."""
+    checkpoint = write(m.tiny(m.SamConfig, num_mask_tokens=3), tmp_path / "three.pth")
+    bundle = tmp_path / "three.samedge"
+    words = ("MedSAM, or trained from it?", "SAM has 4 mask tokens, and it 3")
+    _, errors = told(0, "export", checkpoint, "-o", bundle, "--quiet")
+    assert all(f"warning: {start}" in errors for start in ("is the checkpoint", "what are the 3"))
+    shown, _ = told(0, "inspect", bundle)
+    assert all(word in " ".join(shown.split()) for word in ("QUESTION", "--family medsam"))
+    out = tmp_path / "out"
+    shown, _ = told(0, "segment", bundle, image, "--point", "20,20", "-o", out)
+    assert all(word in " ".join(shown.split()) for word in words)
+    warnings = json.loads((out / "results.json").read_text())["sources"][0]["warnings"]
+    with samedge.load(bundle) as session:
+        result = session.segment(np.zeros((SIDE, SIDE), np.uint8), points=[(20, 20)])
+        assert list(result.notes) == warnings == session.describe()["notes"]
+        assert all(any(word in note for note in result.notes) for word in words)
+    answers = ("--family", "sam", "--classes", "cup,disc,rim")
+    _, errors = told(0, "export", checkpoint, "-o", bundle, "--quiet", "--force", *answers)
+    assert "warning" not in errors
+    told(0, "segment", bundle, image, "--point", "20,20", "-o", out / "2", "--quiet")
+    assert len(list((out / "2").glob("masks/*_rim.png"))) == 1
+    assert json.loads((out / "2" / "results.json").read_text())["sources"][0]["warnings"] == []
+
+
+@pytest.mark.parametrize("command", ["segment", "verify", "bench"])
+def test_a_checkpoint_in_the_place_of_a_bundle(
+    command: str, tmp_path: Path, image: Path, told: Tell
+) -> None:
+    checkpoint = write(SAM, tmp_path / "sam.pth")
+    arguments = [image, "-o", tmp_path / "out", "--point", "1,1"] if command == "segment" else []
+    _, errors = told(3, command, checkpoint, *arguments)
+    flat = " ".join(errors.split())
+    assert f"this is a PyTorch checkpoint: samedge export {checkpoint} -o sam.samedge" in flat

@@ -138,7 +138,7 @@ def source_record(
         "frames": tally.frames,
         "spacing_mm": None if spacing is None else list(spacing),
         "region": None if region is None else list(region),
-        "warnings": list(source.warnings),
+        "warnings": list(tally.warnings(source)),
         "outputs": dict(outputs),
         "latency_ms": tally.latency_ms(),
         "results": [],

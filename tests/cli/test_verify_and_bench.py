@@ -84,12 +84,15 @@ def test_locate_looks_at_what_failed(
 ) -> None:
     """With the precision left to choose, only the rows that failed; the exit code stays theirs."""
     from samedge.runtime.parity import drift
-    from samedge.runtime.parity.drift import Drift, Tensor
+    from samedge.runtime.parity.drift import ComparedTensor, Drift
 
     module = importlib.import_module("samedge.runtime.parity.verify")
     good = {**failing_row(), "precision": "fp32", "passed": True}
     monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good, failing_row()])
-    bad, before = Tensor("b", "Conv", 2, float("inf"), 3.0), Tensor("a", "Relu", 1, 1e-3, 2.0)
+    bad, before = (
+        ComparedTensor("b", "Conv", 2, float("inf"), 3.0),
+        ComparedTensor("a", "Relu", 1, 1e-3, 2.0),
+    )
     asked = []
 
     def locate(_bundle: Any, cls: Any, precision: str, *_args: Any, **_options: Any) -> list[Drift]:

@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from samedge.bundle.attention_sizes import ATTENTION
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs import builder as graph_module
 from samedge.export.graphs.builder import GraphBuilder
@@ -246,7 +247,8 @@ def test_nothing_about_this_machine(builder: str, folded: FoldedModel) -> None:
     parts += [*model.graph.input, *model.graph.output]
     texts += [part.doc_string for part in parts]
     assert not any(texts)
-    assert not model.metadata_props
+    sizes = [ATTENTION] if builder == "encoder" else []  # of which the file's metadata is all
+    assert [entry.key for entry in model.metadata_props] == sizes
     assert not model.graph.metadata_props
     assert not any(len(part.metadata_props) for part in parts)
     data = model.SerializeToString()

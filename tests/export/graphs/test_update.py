@@ -15,6 +15,7 @@ from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.graphs.update import update_file, update_model
+from samedge.export.half.graph import to_half
 from samedge.fold import layers as fl
 from tests.export.earlier import earlier_bundle, earlier_model
 from tests.export.engine import MODELS, folded_model
@@ -73,6 +74,15 @@ def test_sizes_of_attention_are_those_of_the_model(name: str) -> None:
             folded.family.slices, folded.variant.grid, layer.heads, layer.window
         )  # fmt: skip
         assert s.dim == layer.qkv.weight.shape[0]
+
+
+def test_graphs_that_are_derived_keep_the_sizes(tiny_bundle: Path, tmp_path: Path) -> None:
+    old = earlier_bundle(tiny_bundle, tmp_path / "old.samedge")
+    for path in (tiny_bundle, old.root):
+        graph = OnnxGraph.read(path / "encoder.fp32.onnx")
+        assert len(attention_from_text(graph.metadata[ATTENTION])) == 4
+        to_half(graph).save(tmp_path / "half.onnx")
+        assert OnnxGraph.read(tmp_path / "half.onnx").metadata == graph.metadata
 
 
 def test_weights_beside_the_graph_stay(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samedge.bundle.attention_sizes import AttentionSizes, attention_to_text
+from samedge.bundle.attention_sizes import (
+    AttentionSizes,
+    attention_from_text,
+    attention_to_text,
+)
 from samedge.errors import BundleError
+from samedge.runtime.openvino.compile import read_model, split_encoder
 from samedge.runtime.openvino.rewrites import int8 as openvino_int8
 from samedge.runtime.openvino.rewrites import windows as openvino_windows
 from samedge.runtime.openvino.rewrites.nodes import ints
@@ -133,6 +139,15 @@ def test_attend_from_tokens(shape: Shape, groups: int) -> None:
 def test_any_grid_and_window(images: int, side: int, window: int, heads: int) -> None:
     shape = (images, side, window, heads, 3)
     assert_unchanged(attention(shape), tokens_of(shape), openvino_windows.attend_from_tokens, 1)
+
+
+def test_every_block_of_an_exported_graph_is_found(tiny_bundle: Path) -> None:
+    path = tiny_bundle / "encoder.fp32.onnx"
+    _, encoder = split_encoder(read_model(path))
+    recorded = attention_from_text(encoder.get_rt_info(openvino_windows.RECORDED).value)
+    names = {node.get_friendly_name() for node in encoder.get_ops()}
+    assert {f"{block}/Softmax" for block in recorded} <= names
+    assert openvino_windows.attend_from_tokens(encoder) == len(recorded) == 4
 
 
 @pytest.mark.parametrize("shape", [WHOLE, PADDED, (2, 5, 3, 2, 4)])

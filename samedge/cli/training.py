@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from samedge.cli.printing import Printer, write
+from samedge.progress import Step
 from samedge.train.settings import PRECISIONS
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def options_from(values: dict[str, Any], progress: TrainingProgress) -> RunOptio
     from samedge.train.run import RunOptions
 
     names = ("accelerator", "devices", "suffix", "tensorboard")
-    return RunOptions(**{name: values[name] for name in names}, progress=progress)
+    given = {name: values[name] for name in names}
+    return RunOptions(**given, progress=progress, reading=progress.reading, note=progress.note)
 
 
 def nothing_else(**said: Any) -> None:
@@ -175,6 +177,16 @@ class TrainingProgress:
         if now.validated and not self._quiet:
             write(sys.stderr, f"  epoch {now.epoch + 1}: {_line(now)}\n")
 
+    def reading(self, step: Step) -> None:
+        """A sample was read, before the run begins."""
+        if self._live:
+            self._show(str(step))
+
+    def note(self, text: str) -> None:
+        """What was decided about the data."""
+        if not self._quiet:
+            write(sys.stderr, f"  note: {text}\n")
+
     def _show(self, text: str) -> None:
         from rich.console import Console
         from rich.status import Status
@@ -187,6 +199,8 @@ class TrainingProgress:
 
 def _line(now: Progress) -> str:
     dice = "" if now.dice is None else f", Dice {now.dice:.4f} (best {now.best:.4f})"
+    if now.empty:
+        dice += f", {now.empty} held-out samples empty in label and mask (Dice 1 each)"
     return (
         f"step {now.step} of {now.steps}, loss {now.loss:.4f}{dice}, {now.images_per_s:.1f} "
         f"images/s, {duration(now.remaining_s)} left"
@@ -211,6 +225,8 @@ def print_outcome(printer: Printer, outcome: Outcome, folder: Path) -> None:
             "best": str(outcome.best),
             "last": str(outcome.last),
             "dice": outcome.dice,
+            "held_out": outcome.scored,
+            "both_empty": outcome.empty,
             "step": outcome.step,
             "best_step": outcome.best_step,
             "stopped_early": outcome.early,
@@ -219,7 +235,20 @@ def print_outcome(printer: Printer, outcome: Outcome, folder: Path) -> None:
     if outcome.dice is not None:
         early = "; stopped early, as nothing got better" if outcome.early else ""
         printer.line(f"Best Dice {outcome.dice:.4f}, after step {outcome.best_step}{early}.")
+    if outcome.empty:
+        printer.line(_about_empty(outcome))
     printer.line(f"Wrote {outcome.best} and {outcome.last}. Next: samedge inspect {outcome.best}")
+
+
+def _about_empty(outcome: Outcome) -> str:
+    """What a score is worth where masks of nothing agree with labels of nothing."""
+    said = (
+        f"In {outcome.empty} of {outcome.scored} held-out samples the mask and what it is compared "
+        "with (the label, or the teacher's mask) are both empty, which counts as Dice 1"
+    )
+    if outcome.empty < outcome.scored:
+        return f"{said}."
+    return f"{said}: this score says nothing. Was the teacher trained, or has any label an object?"
 
 
 def print_plan(

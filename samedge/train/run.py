@@ -24,16 +24,16 @@ with importing("lightning_fabric", extra="train", what="training"):
 from samedge.errors import OutputError, TrainingError
 from samedge.files.whole import write_json
 from samedge.models import PromptableModel, build_model
-from samedge.train.data import (
-    augmentation,
-    open_dataset,
-    splits,
-)
+from samedge.progress import Progress as Reading
+from samedge.progress import silent
+from samedge.train.data import augmentation, open_dataset
 from samedge.train.data.items import PreparedItems, digest
 from samedge.train.data.preparation import Preparation, fixed_prompt
-from samedge.train.data.samples import Samples
-from samedge.train.loop.devices import make_fabric
+from samedge.train.data.samples import Sample, Samples
+from samedge.train.lists import check_lists, held_out_samples
+from samedge.train.loop.devices import is_first_process, make_fabric
 from samedge.train.loop.progress import Progress
+from samedge.train.loop.state import STATE
 from samedge.train.loop.task import Segmentation, Task
 from samedge.train.loop.trainer import DataSplits, Outcome, Trainer
 from samedge.train.recipes import Recipe, recipe
@@ -68,6 +68,8 @@ class RunOptions:
         suffix: of the weights: ".pth" or ".safetensors".
         tensorboard: write event files as well.
         progress: called on the first process after every step and validation.
+        reading: the same for the samples that are read before the first step.
+        note: called on the first process with what was decided about the data.
     """
 
     accelerator: str = "auto"
@@ -75,6 +77,24 @@ class RunOptions:
     suffix: str = ".pth"
     tensorboard: bool = False
     progress: Callable[[Progress], None] | None = None
+    reading: Reading = silent
+    note: Callable[[str], object] | None = None
+
+    def check(
+        self,
+        samples: Samples,
+        scored: Samples | None,
+        fits: Callable[[Sample], None],
+        labelled: bool = True,
+    ) -> list[str]:
+        """Read all samples, in every process; see `check_lists`."""
+        first = is_first_process()
+        reading = self.reading if first else silent
+        notes = check_lists(samples, scored, fits, labelled, reading)
+        if self.note is not None and first:
+            for note in notes:
+                self.note(note)
+        return notes
 
 
 def train(
@@ -97,8 +117,8 @@ def train(
         out: folder to make, or an empty one.
         recipe_name: one of `RECIPES`.
         init, config, says: see `samedge.train.start.start`.
-        split, held_out: which lists to train and to score on; without such a `held_out` list
-            nothing is scored, and the last weights are the result.
+        split, held_out: which lists to train and to score on; both are read as a whole before the
+            first step. Without a list "val" nothing is scored, and the last weights are the result.
         options: where it computes.
         said: fields of `Settings` that differ from the recipe's, or `epochs`.
 
@@ -113,12 +133,13 @@ def train(
     samples = open_dataset(data, split)
     seed = said.get("seed") or 0
     begun = begin(chosen, samples, init=init, config=config, says=says, seed=seed)
+    scored = held_out_samples(data, held_out)
+    notes = options.check(samples, scored, _preparation(begun.model, chosen).check)
     fabric = make_fabric(said.get("precision") or "32-true", options.accelerator, options.devices)
     settings = settings_for(chosen, len(samples), fabric.world_size, **said)
-    scored = open_dataset(data, held_out) if held_out in splits(data) else None
     record = run_record(chosen, begun.model, settings, fabric.world_size, samples)
     record["init"] = [{"name": name, "sha256": digest} for name, digest in begun.sources]
-    record["notes"] = list(begun.notes)
+    record["notes"] = [*begun.notes, *notes]
     record["data"] = data_record(data, samples, scored, split, held_out)
     start_folder(out, record, fabric)
     trainer = _trainer(begun.model, chosen, settings, (samples, scored), out, fabric, options)
@@ -163,6 +184,7 @@ def resume(data: str | Path, out: Path, options: RunOptions | None = None) -> Ou
     fabric = make_fabric(settings.precision, options.accelerator, options.devices)
     require_same(record, samples, fabric.world_size, out)
     model = build_model(make_config(record["family"], record["config"]))
+    options.check(samples, scored, _preparation(model, chosen).check)
     trainer = _trainer(model, chosen, settings, (samples, scored), out, fabric, options)
     return trainer.run(resume=True)
 
@@ -248,15 +270,17 @@ def _trainer(
 ) -> Trainer:
     freeze(model, chosen)
     augment = augmentation.AUGMENTATIONS[chosen.augment]
-    items = PreparedItems(
-        samples[0], Preparation(model.config, chosen.prompt), augment, settings.seed
-    )
+    items = PreparedItems(samples[0], _preparation(model, chosen), augment, settings.seed)
     scored = None
     if samples[1] is not None:
         preparation = Preparation(model.config, fixed_prompt(chosen.prompt))
         scored = PreparedItems(samples[1], preparation)
     task = Segmentation(model, chosen.prompt, chosen.loss)
     return make_trainer(task, settings, DataSplits(items, scored), out, fabric, options)
+
+
+def _preparation(model: PromptableModel, chosen: Recipe) -> Preparation:
+    return Preparation(model.config, chosen.prompt)
 
 
 def make_trainer(
@@ -330,7 +354,12 @@ def make_folder(out: Path) -> None:
         taken = any(out.iterdir())
     except OSError as error:
         raise OutputError(f"'{out}' cannot be made: {error.strerror or error}") from error
-    if taken:
-        raise OutputError(
-            f"'{out}' is not empty; choose another folder, or continue the run in it (--resume)"
-        )
+    if not taken:
+        return
+    if (out / STATE).is_file():
+        rest = "choose another folder, or continue the run in it (--resume)"
+    elif (out / RECORD).is_file():
+        rest = "a run in it ended before its first saved state: remove it, or choose another folder"
+    else:
+        rest = "choose another folder"
+    raise OutputError(f"'{out}' is not empty; {rest}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from samedge.cli import run
 from samedge.cli.training import duration
 from samedge.models import tiny_sam_config
 from tests.fold.oracle import random_model
-from tests.train.data.layouts import folders, us30k
+from tests.train.data.layouts import folders, us30k, write
 from tests.train.distill.test_distilling import STUDENT, pictures
 
 NARROW: dict[str, Any] = {"family": "samus", "prompt_dim": 32, "decoder_heads": 4, **STUDENT}
@@ -145,6 +146,82 @@ def test_a_folder_in_use_other_data_and_bad_data(
     (other / "Heart" / "label" / "h2.png").unlink()
     assert run(["train", str(other), "-o", str(tmp_path / "run"), *config]) == 3
     assert "Heart/h2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["img", "label"])
+def test_a_broken_held_out_sample_shows_before_the_first_step(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    data = us30k(tmp_path / "data", 6)
+    (data / "MainPatient" / "val.txt").write_text("1/Nodule/n5\n")
+    lines = (data / "MainPatient" / "train.txt").read_text().splitlines()
+    (data / "MainPatient" / "train.txt").write_text("\n".join(lines[:-2]))
+    file = data / "Nodule" / kind / "n5.png"
+    file.write_bytes(file.read_bytes()[:200])
+    words = ["train", str(data), "-o", str(tmp_path / "run"), "--recipe", "full", *QUICK]
+    assert run([*words, "--config", str(place / "narrow.json")]) == 3
+    said = capsys.readouterr().err
+    assert "1 of 11 samples cannot be used" in said
+    assert "of Nodule/n5 is a damaged PNG file" in said
+    assert "resume" not in said
+    assert "step" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_lists_that_make_no_sense(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = us30k(tmp_path / "data", 6)
+    words = ["train", str(data), "-o", str(tmp_path / "run"), "--recipe", "full", *QUICK]
+    words += ["--config", str(place / "narrow.json")]
+    assert run([*words, "--held-out", "valid"]) == 3
+    assert "there is no list MainPatient/valid.txt" in capsys.readouterr().err
+    assert run(words) == 0
+    assert "note: 2 of 2 held-out samples are trained on as well" in capsys.readouterr().err
+    for path in (data / "Nodule" / "label").iterdir():
+        write(path, np.zeros((70, 90), np.uint8))
+    assert run([*words[:3], str(tmp_path / "other"), *words[4:], "--split", "test-Nodule"]) == 3
+    assert "there is nothing to learn" in capsys.readouterr().err
+
+
+def test_a_run_without_a_state_is_not_to_be_resumed(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text((place / "run" / "run.json").read_text())
+    words = ["train", str(place / "data"), "-o", str(out)]
+    config = ["--recipe", "full", "--config", str(place / "narrow.json"), *QUICK]
+    assert run([*words, *config]) == 6
+    said = capsys.readouterr().err
+    assert "ended before its first saved state: remove it, or choose another folder" in said
+    assert "--resume" not in said
+    assert run([*words, "--resume"]) == 3
+    assert "the run ended before its first saved state" in capsys.readouterr().err
+
+
+def test_empty_masks_of_an_untrained_teacher_are_no_score(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = torch.load(place / "run" / "best.pth", weights_only=True)
+    mute = {k: v for k, v in weights.items() if k != "samedge_config"}
+    for name in list(mute):
+        if "output_hypernetworks_mlps" in name and ".layers.2." in name:
+            mute[name] = torch.zeros_like(mute[name])  # logits of 0: no pixel is above
+    torch.save({**weights, **mute}, tmp_path / "mute.pth")
+    fields = {k: v for k, v in NARROW.items() if k not in ("prompt_dim", "decoder_heads")}
+    (tmp_path / "small.json").write_text(json.dumps(fields))
+    words = ["distill", str(tmp_path / "mute.pth"), str(pictures(tmp_path / "frames"))]
+    words += ["--config", str(tmp_path / "small.json"), *QUICK]
+    assert run([*words, "-o", str(tmp_path / "run")]) == 0
+    out, err = capsys.readouterr()
+    assert "Best Dice 1.0000" in out
+    assert "In 2 of 2 held-out samples the mask and what it is compared with" in out
+    assert "this score says nothing" in out
+    assert "2 held-out samples empty in label and mask" in err
+    assert run([*words, "-o", str(tmp_path / "again"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["held_out"], found["both_empty"]) == (2, 2)
 
 
 def test_a_config_in_toml(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,6 +134,21 @@ class Preparation:
             "name": sample.name,
         }
 
+    def check(self, sample: Sample) -> None:
+        """Nothing, if the model has all classes of a label.
+
+        Raises:
+            ModelError: it lacks one.
+        """
+        self._check_label(sample.label, sample.name)
+
+    def _check_label(self, label: NDArray[np.uint8], name: str) -> None:
+        if self.family.classes and int(label.max()) >= self.classes:
+            raise ModelError(
+                f"{name}: the label has class {int(label.max())}; the model has "
+                f"{self.classes - 1} besides the background"
+            )
+
     def _image(self, sample: Sample) -> Tensor:
         family = self.family
         if family.interpolation == "pil" and not family.padded:
@@ -152,11 +167,7 @@ class Preparation:
         stored = sample.label.shape
         height, width = valid_size(self.family, stored[0], stored[1], self._size)
         small = resize_label(sample.label, height, width, self.family)
-        if self.family.classes and int(small.max()) >= self.classes:
-            raise ModelError(
-                f"{sample.name}: the label has class {int(small.max())}; the model has "
-                f"{self.classes - 1} besides the background"
-            )
+        self._check_label(small, sample.name)
         if (height, width) == (self._size, self._size):
             return small
         return np.pad(small, ((0, self._size - height), (0, self._size - width)))

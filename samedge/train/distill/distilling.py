@@ -13,16 +13,13 @@ from typing import Any
 from samedge.checkpoint import Checkpoint, open_checkpoint
 from samedge.errors import NotSupportedError, SourceError, TrainingError
 from samedge.models import PromptableModel, build_model
-from samedge.train.data import (
-    augmentation,
-    open_dataset,
-    splits,
-)
+from samedge.train.data import augmentation, open_dataset
 from samedge.train.data.pictures import Pictures
-from samedge.train.data.preparation import fixed_prompt, usual_prompt
+from samedge.train.data.preparation import Preparation, fixed_prompt, usual_prompt
 from samedge.train.data.samples import Samples
 from samedge.train.distill.items import PairedItems
 from samedge.train.distill.task import Distillation, DistillWeights
+from samedge.train.lists import held_out_samples
 from samedge.train.loop.devices import make_fabric
 from samedge.train.loop.trainer import DataSplits, Outcome, Trainer
 from samedge.train.recipes import FULL
@@ -128,6 +125,7 @@ def distill(
     samples, scored, labelled = open_images(data, split, held_out)
     opened = open_checkpoint(teacher[0], *teacher[1:], **(says or {}))
     pair = make_pair(opened, config or {}, said.get("seed") or 0, labelled)
+    notes = _check(pair, samples, scored, labelled, options)
     fabric = make_fabric(said.get("precision") or "32-true", options.accelerator, options.devices)
     settings = settings_for(FULL, len(samples), fabric.world_size, **said)
     record = run_record(FULL, pair.student, settings, fabric.world_size, samples)
@@ -140,7 +138,7 @@ def distill(
         "taken_over": pair.taken_over,
         "train_decoder": train_decoder,
         "weights": asdict(weights),
-        "notes": [pair.note],
+        "notes": [pair.note, *notes],
         "data": {
             **data_record(data, samples, scored, split, held_out),
             "labelled": labelled,
@@ -180,10 +178,19 @@ def resume_distillation(
     require_same(record, samples, fabric.world_size, out)
     student = build_model(make_config(record["family"], record["config"]))
     pair = Pair(student, _built(opened), record["taken_over"], record["prompt"])
+    _check(pair, samples, scored, labelled, options)
     weights = from_record(DistillWeights, record["weights"])
     task = _task(pair, weights, record["train_decoder"], labelled)
     trainer = _trainer(task, pair, settings, (samples, scored), out, fabric, options)
     return trainer.run(resume=True)
+
+
+def _check(
+    pair: Pair, samples: Samples, scored: Samples | None, labelled: bool, options: RunOptions
+) -> list[str]:
+    """Both lists, before the first step; a teacher with classes must have those of the labels."""
+    fits = Preparation(pair.teacher.config).check
+    return options.check(samples, scored, fits, labelled)
 
 
 def make_pair(
@@ -263,8 +270,8 @@ def open_images(
             return Pictures(root), Pictures(root, "val"), False
         except SourceError:
             raise error from None
-    named = held_out is not None and held_out in splits(root)
-    return samples, open_dataset(root, str(held_out)) if named else None, True
+    scored = None if held_out is None else held_out_samples(root, held_out)
+    return samples, scored, True
 
 
 def _augmentation(pair: Pair) -> augmentation.Augmentation:

@@ -60,6 +60,11 @@ def make_fabric(precision: str = "32-true", accelerator: str = "auto", devices: 
     return fabric
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one of several that speaks; also before `make_fabric`."""
+    return os.environ.get("RANK", "0") == "0" and os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def _leave_group() -> None:
     """Before the interpreter ends: threads of a group that nobody left abort the process then."""
     if torch.distributed.is_initialized():

@@ -19,6 +19,7 @@ class Progress:
         remaining_s: estimate of what is left, in s.
         dice, best: last and best score; None before the first validation.
         validated: a validation has just ended.
+        empty: held-out samples that were empty in label and mask in the last one, a Dice of 1 each.
     """
 
     step: int
@@ -31,6 +32,7 @@ class Progress:
     dice: float | None = None
     best: float | None = None
     validated: bool = False
+    empty: int = 0
 
 
 class Clock:

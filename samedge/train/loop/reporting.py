@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from samedge.files.whole import write_bytes
 from samedge.train.loop.logs import EPOCHS, STEPS, Logs
 from samedge.train.loop.progress import Clock, Progress
-from samedge.train.loop.state import Position
+from samedge.train.loop.state import Position, kept
 from samedge.train.loop.validation import Score, sheet
 
 SHEETS = "sheets"
@@ -42,6 +42,7 @@ class Reporter:
         self._logs = Logs(folder, step, tensorboard)
         self._clock = Clock()
         self._dice: float | None = None
+        self._empty = 0
         self._last = (0.0, 0.0)
 
     def skip(self) -> None:
@@ -61,7 +62,7 @@ class Reporter:
         loss = at.loss_sum / max(at.loss_count, 1)
         row: dict[str, float | int] = {"step": at.step, "epoch": at.epoch, "train_loss": loss}
         if score is not None:
-            self._dice = score.dice
+            self._dice, self._empty = score.dice, score.empty
             row |= {"val_loss": score.loss, "dice": score.dice, "best": at.best}
         self._logs.add(EPOCHS, row)
         if score is not None and self._folder is not None:
@@ -87,20 +88,22 @@ class Reporter:
             return
         left = self._clock.remaining(at.step, self._steps)
         best = at.best if at.best >= 0 else None
-        loss, lr = self._last
         now = Progress(
-            at.step, self._steps, at.epoch, loss, lr, self._pace, left, self._dice, best, validated
+            *(at.step, self._steps, at.epoch, *self._last, self._pace, left),
+            dice=self._dice,
+            best=best,
+            validated=validated,
+            empty=self._empty,
         )
         self._tell(now)
 
 
 def write_jpeg(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write RGB uint8 `[H, W, 3]`, whole or not at all.
+    """Write RGB uint8 `[H, W, 3]` into a folder of a run's, whole or not at all.
 
     Raises:
         OutputError: the disk is full.
     """
     good, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert good
-    kept = "The saved state and weights are whole: free some space and continue with --resume"
-    write_bytes(path, data.tobytes(), kept)
+    write_bytes(path, data.tobytes(), kept(path.parent.parent, "The saved state is whole"))

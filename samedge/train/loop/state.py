@@ -28,6 +28,8 @@ class Position:
         loss_sum, loss_count: of the epoch so far.
         best: best score so far; -1 before the first validation.
         best_step: when that was.
+        best_empty: held-out samples that were empty in label and mask then.
+        scored: held-out samples in all.
         misses: validations since then.
         stopped: the run ended before all steps because nothing got better.
     """
@@ -39,6 +41,8 @@ class Position:
     loss_count: int = 0
     best: float = -1.0
     best_step: int = 0
+    best_empty: int = 0
+    scored: int = 0
     misses: int = 0
     stopped: bool = False
 
@@ -73,9 +77,7 @@ class State:
             f: getattr(self, f) for f in ("model", "optimiser", "precision", "ema", "random")
         }
         content |= {"version": _VERSION, "position": asdict(self.position)}
-        kept = "The state before is whole: free some space and continue with --resume"
-        target = folder / STATE
-        with whole_file(target, kept if target.exists() else "") as file:
+        with whole_file(folder / STATE, kept(folder, "The state before is whole")) as file:
             torch.save(content, file)
 
     @classmethod
@@ -88,7 +90,8 @@ class State:
         path = folder / STATE
         if not path.is_file():
             raise CheckpointError(
-                f"'{folder}' has no {STATE} to resume from; start without --resume"
+                f"'{folder}' has no {STATE} to resume from: the run ended before its first saved "
+                "state; start it anew, in another folder"
             )
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -105,6 +108,18 @@ class State:
                 "--init with the last weights"
             ) from error
         return cls(position, **parts)
+
+
+def kept(folder: Path, whole: str) -> str:
+    """What is still good when something of a run cannot be written.
+
+    Args:
+        folder: of the run.
+        whole: what is, if a state was saved.
+    """
+    if (folder / STATE).is_file():
+        return f"{whole}: free some space and continue with --resume"
+    return "No state was saved yet: free some space and start the run anew"
 
 
 def random_states() -> dict[str, Any]:

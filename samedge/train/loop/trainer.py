@@ -24,7 +24,7 @@ from samedge.train.loop.ema import Ema
 from samedge.train.loop.progress import Progress
 from samedge.train.loop.reporting import Reporter
 from samedge.train.loop.schedule import Schedule
-from samedge.train.loop.state import Position, State, random_states, restore_random
+from samedge.train.loop.state import STATE, Position, State, kept, random_states, restore_random
 from samedge.train.loop.stopping import StopFlag, stop_flag
 from samedge.train.loop.task import Task
 from samedge.train.loop.validation import Score, validate
@@ -47,6 +47,8 @@ class Outcome:
     Attributes:
         best, last: files of weights; equal without held-out data.
         dice: best score; None without held-out data.
+        scored, empty: held-out samples, and those whose label and mask were both empty when the
+            score was best: they count as 1.
         step: optimiser steps done; best_step: when the best weights were.
         early: the run ended because nothing got better.
         reports: this process is the one of several that speaks to the user.
@@ -59,6 +61,8 @@ class Outcome:
     best_step: int
     early: bool
     reports: bool = True
+    scored: int = 0
+    empty: int = 0
 
 
 class Trainer:
@@ -225,10 +229,12 @@ class Trainer:
     def _diverged(self, what: str, names: list[str]) -> TrainingError:
         at = self.position
         shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        there = (self.folder / STATE).is_file()
+        saved = "What was saved before is whole." if there else "No state was saved yet."
         return TrainingError(
-            f"{what} in step {at.step + 1} (epoch {at.epoch + 1}), on the samples {shown}. What "
-            "was saved before is whole. Look at these samples; a smaller learning rate (--lr), a "
-            "limit on gradients (--clip 1) or precision 32-true may help"
+            f"{what} in step {at.step + 1} (epoch {at.epoch + 1}), on the samples {shown}. {saved} "
+            "Look at these samples; a smaller learning rate (--lr), a limit on gradients (--clip "
+            "1) or precision 32-true may help"
         )
 
     def _validate(self) -> None:
@@ -242,6 +248,7 @@ class Trainer:
                 self.task.train()
             if score is None or score.dice > at.best:
                 at.best, at.best_step, at.misses = score.dice if score else -1.0, at.step, 0
+                at.best_empty, at.scored = (score.empty, score.samples) if score else (0, 0)
                 self._write(self.best)
             else:
                 at.misses += 1
@@ -255,7 +262,7 @@ class Trainer:
             write_weights(self.task.model, path, kept=self._kept())
 
     def _kept(self) -> str:
-        return "The saved state and weights before are whole: free some space and use --resume"
+        return kept(self.folder, "The saved state and weights before are whole")
 
     def _save(self) -> None:
         """Write the state, unless the weights are no numbers any more."""
@@ -295,4 +302,5 @@ class Trainer:
         at = self.position
         dice = at.best if at.best >= 0 else None
         first = self.fabric.is_global_zero
-        return Outcome(self.best, self.last, dice, at.step, at.best_step, at.stopped, first)
+        ends = at.step, at.best_step, at.stopped, first
+        return Outcome(self.best, self.last, dice, *ends, at.scored, at.best_empty)

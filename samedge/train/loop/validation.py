@@ -28,11 +28,15 @@ class Score:
     Attributes:
         dice: mean over samples; of several classes the mean over those present or found.
         loss: mean over samples.
+        samples: how many there are.
+        empty: those of them whose label and mask are both empty, which is a Dice of 1.
         cells: pictures of evenly spaced samples; on the first process only.
     """
 
     dice: float
     loss: float
+    samples: int = 0
+    empty: int = 0
     cells: list[Cell] = field(default_factory=list, repr=False)
 
 
@@ -58,7 +62,7 @@ def validate(task: Task, items: Items, fabric: Fabric, batch: int, workers: int 
     own = list(range(fabric.global_rank, len(items), fabric.world_size))
     batches = [own[i : i + batch] for i in range(0, len(own), batch)]
     shown = set(np.linspace(0, len(items) - 1, min(_PICTURES, len(items))).round().astype(int))
-    sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=fabric.device)
     cells: list[Cell] = []
     with torch.no_grad():
         for indices, data in zip(batches, load(items, 0, batches, workers), strict=True):
@@ -71,9 +75,9 @@ def validate(task: Task, items: Items, fabric: Fabric, batch: int, workers: int 
             if task.model.family.exclusive:  # the background is no structure
                 found, truth = found[:, 1:], truth[:, 1:]
             dice = dice_scores(found, truth)
-            sums += torch.stack(
-                (dice.sum(), loss.double() * len(indices), dice.new_tensor(len(indices)))
-            )
+            empty = ~(found | truth).flatten(1).any(1)
+            count = dice.new_tensor(len(indices))
+            sums += torch.stack((dice.sum(), loss.double() * count, count, empty.sum().double()))
             if fabric.is_global_zero:
                 picked = [k for k, index in enumerate(indices) if index in shown]
                 cells += [
@@ -82,8 +86,9 @@ def validate(task: Task, items: Items, fabric: Fabric, batch: int, workers: int 
                 ]
     total = fabric.all_reduce(sums, reduce_op="sum")
     assert isinstance(total, Tensor)
-    dice_sum, loss_sum, count = total.tolist()
-    return Score(dice_sum / max(count, 1), loss_sum / max(count, 1), cells)
+    dice_sum, loss_sum, seen, nothing = total.tolist()
+    means = dice_sum / max(seen, 1), loss_sum / max(seen, 1)
+    return Score(*means, round(seen), round(nothing), cells)
 
 
 def _cell(
@@ -124,9 +129,10 @@ def _visible(image: Tensor) -> NDArray[np.uint8]:
 
 def sheet(score: Score, title: str) -> NDArray[np.uint8]:
     """All pictures of a validation on one page, RGB uint8."""
+    empty = f"; {score.empty} empty in label and mask" if score.empty else ""
     return contact_sheet(
         score.cells,
         title,
-        f"Dice {score.dice:.4f} over all held-out samples",
+        f"Dice {score.dice:.4f} over all {score.samples} held-out samples{empty}",
         legend=(("label", _TRUTH), ("found", _FOUND)),
     )

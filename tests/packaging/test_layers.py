@@ -46,7 +46,7 @@ ON_REQUEST = {"samedge.export.half.emulation_backend"}
 # The rooms and modules of training, in the same way.
 TRAIN: tuple[tuple[str, ...], ...] = (
     ("data", "recipes"),
-    ("evaluation", "official", "settings", "start", "trainable"),
+    ("evaluation", "lists", "official", "settings", "start", "trainable"),
     ("loop",),
     ("run",),
     ("distill",),

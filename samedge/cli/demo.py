@@ -130,6 +130,7 @@ def _run(
             track=prompted,
             frames=frames,
             output=output,
+            overwrite=True,
             notice=notice,
             on_start=started,
             progress=step,

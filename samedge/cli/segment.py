@@ -165,6 +165,9 @@ def _parsed(parse: Any, value: str) -> Any:
 @click.option("--frames", type=click.IntRange(1), help="Only the first so many of each source.")
 @click.option("--overlays/--no-overlays", default=True, help="Write pictures and video.")
 @click.option("--masks/--no-masks", default=True, help="Write mask PNGs.")
+@click.option(
+    "--overwrite", is_flag=True, help="Remove what an earlier run wrote into DIR (nothing else)."
+)
 @click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
 @click.option(
     "--precision", default="auto", show_default=True, help="auto, fp32, bf16, fp16 or int8."
@@ -192,6 +195,7 @@ def command(
     frames: int | None,
     overlays: bool,
     masks: bool,
+    overwrite: bool,
     backend: str,
     precision: str,
     threads: int | None,
@@ -240,6 +244,7 @@ def command(
             output=output,
             overlays=overlays,
             masks=masks,
+            overwrite=overwrite,
             backend=backend,
             precision=precision,
             threads=threads,

@@ -25,8 +25,9 @@ from samedge.stream.classes import choose_classes
 from samedge.stream.options import SegmentOptions, check_options, check_source
 from samedge.stream.segmenting import Segmenter, segment_frames
 from samedge.stream.sink import Sink
-from samedge.stream.sinks.folder import RESULTS, OutputFolder, OutputOptions
+from samedge.stream.sinks.folder import OutputFolder, OutputOptions
 from samedge.stream.sinks.report import full_notice, header
+from samedge.stream.sinks.used_folder import RESULTS, check_unused
 from samedge.stream.summary import SourceSummary, Tally
 
 Model: TypeAlias = "str | os.PathLike[str] | Bundle | Segmenter"
@@ -71,6 +72,7 @@ def segment(
     output: str | os.PathLike[str] | None = None,
     overlays: bool = True,
     masks: bool = True,
+    overwrite: bool = False,
     notice: str = "",
     sinks: Sequence[Sink] = (),
     backend: str = "auto",
@@ -100,6 +102,8 @@ def segment(
         axis: of a NIfTI or numpy array, along which its slices lie.
         time: along this axis the frames follow each other in time, so they make no volume.
         output: folder to write to, as `samedge segment --help` lists it; None: nothing is written.
+        overwrite: remove first what an earlier run wrote there (nothing else); without it a folder
+            with results is refused.
         overlays, masks: write pictures and videos, and mask PNGs, into it.
         notice: a warning for every picture and the report.
         sinks: take the frames and their masks as they come.
@@ -115,12 +119,14 @@ def segment(
         SourceError: a source is damaged, is none, or does not fit the family.
         BundleError, NotSupportedError, DeviceError: as `samedge.load`.
         SessionError: a session and options of an engine were given.
-        OutputError: the disk is full, or a file cannot be written. Files that were complete by then
-            stay; `results.json` is written last.
+        OutputError: the folder holds results already, the disk is full, or a file cannot be
+            written. Files that were complete by then stay; `results.json` is written last.
     """
     options = SegmentOptions(crop, multimask, track, limit=frames)
     job = _Job(model, prompts, options, classes, (backend, precision, threads))
     given = [source] if isinstance(source, (str, os.PathLike, Source)) else list(source)
+    paths = [Path(one) for one in given if not isinstance(one, Source)]
+    old = [] if output is None else check_unused(Path(output), overwrite, paths)
     with ExitStack() as stack:
         opened = [job.open(one, stack, window, axis, time) for one in given]
         session = job.start(stack)
@@ -130,7 +136,9 @@ def segment(
         folder = None
         if output is not None:
             written = OutputOptions(overlays, masks, notice.rstrip("."))
-            folder = stack.enter_context(job.output_folder(Path(output), session, notice, written))
+            folder = stack.enter_context(
+                job.output_folder(Path(output), session, notice, written, old)
+            )
         taking: list[Sink] = [*([folder] if folder is not None else ()), *sinks]
         tallies = [_run(session, one, job, taking, progress) for one in opened]
         if folder is not None:
@@ -203,16 +211,21 @@ class _Job:
         )
 
     def output_folder(
-        self, path: Path, session: Segmenter, notice: str, options: OutputOptions
+        self,
+        path: Path,
+        session: Segmenter,
+        notice: str,
+        options: OutputOptions,
+        old: Sequence[Path],
     ) -> OutputFolder:
-        """The folder, with the head of its report."""
+        """The folder, with the head of its report, and without the files of an earlier run."""
         about = session.describe()
         name = self._model.path.name if isinstance(self._model, Bundle) else None
         names = [self.family.classes[i] for i in self.options.classes or ()]
         head = header(name, session.manifest, about, self.options, notice, names)
         title = f"{about['title']} ({about['backend']} {about['precision']})"
         volumes = self.family.slices > 1
-        return OutputFolder(path, head, replace(options, title=title, volumes=volumes))
+        return OutputFolder(path, head, replace(options, title=title, volumes=volumes), old)
 
 
 def _comma_list(classes: str | Sequence[str | int]) -> str:

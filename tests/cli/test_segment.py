@@ -226,7 +226,8 @@ def test_ctrl_c_leaves_no_half_video(
     out = tmp_path / "out"
     assert run(["segment", "b", str(clip), "--point", "24,28", "-o", str(out)]) == 130
     left = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
-    assert left == ["masks/clip_00000.png", "masks/clip_00001.png"]  # whole files only
+    # Whole files only, and a list of them.
+    assert left == [".unfinished.txt", "masks/clip_00000.png", "masks/clip_00001.png"]
 
 
 @given(text=st.text(max_size=12).filter(lambda t: "\0" not in t))

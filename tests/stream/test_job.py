@@ -113,7 +113,7 @@ def test_a_failing_sink_ends_the_job_and_the_others_hear_of_it(
             FakeSession(), moving, "center", sinks=[other, Recorder(fail_at=2)], output=out
         )
     assert other.ended == ["SourceError"]
-    assert [p.name for p in out.iterdir()] == ["masks"]  # no results.json, nothing hidden
+    assert {p.name for p in out.iterdir()} == {"masks", ".unfinished.txt"}  # no results.json
 
 
 def test_prompts_in_all_their_shapes(tmp_path: Path) -> None:

@@ -165,10 +165,11 @@ def test_a_failing_loop_leaves_no_video_and_no_results(tmp_path: Path, moving: P
     assert (out / "results.json").exists()
     (out / "us.mp4").unlink()
     with pytest.raises(PromptError, match="no more"):
-        run(out, moving, PromptPlan([(15, 25)]), Failing())
+        run(out, moving, PromptPlan([(15, 25)]), Failing(), overwrite=True)
     assert not (out / "results.json").exists()  # the old one would not fit the new files
     assert not (out / "us.mp4").exists()
-    assert not [p for p in out.rglob("*") if p.name.startswith(".")]
+    hidden = [p.name for p in out.rglob("*") if p.name.startswith(".")]
+    assert hidden == [".unfinished.txt"]  # so that --overwrite knows the files
 
 
 def test_output_folder_in_the_way(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ Every file is written whole or not at all.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,9 @@ from samedge.stream.sinks.label_volume import LabelVolume
 from samedge.stream.sinks.mp4 import Mp4Writer
 from samedge.stream.sinks.report import NOTICE, frame_record, source_record
 from samedge.stream.sinks.results_file import ResultRows, write_results
+from samedge.stream.sinks.used_folder import RESULTS, UNFINISHED, remove
 from samedge.stream.summary import Tally
 
-RESULTS = "results.json"
 DEFAULT_RATE = 25.0  # of a video, per second, where the source does not say
 
 
@@ -73,24 +74,32 @@ class OutputFolder:
     each voxel of its source.
 
     Args:
-        path: folder to write to; made if needed. An older `results.json` in it is removed first.
+        path: folder to write to; made if needed.
         header: first part of the report, see `report.header`.
         options: which files.
+        old: files of an earlier run, from `check_unused`; they are removed first.
 
     Raises:
         OutputError: the folder cannot be made or written to.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any], options: OutputOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        header: Mapping[str, Any],
+        options: OutputOptions,
+        old: Sequence[Path] = (),
+    ) -> None:
         self.path, self._header, self.options = make_folder(path), dict(header), options
         self._sources: list[tuple[dict[str, Any], ResultRows]] = []
         self._names: set[str] = set()
-        try:
-            (self.path / RESULTS).unlink(missing_ok=True)
-        except OSError as error:
-            raise output_error(error, self.path / RESULTS) from error
+        remove(old)
 
     def __enter__(self) -> OutputFolder:
+        try:
+            self._written = (self.path / UNFINISHED).open("ab", buffering=0)
+        except OSError as error:
+            raise output_error(error, self.path) from error
         return self
 
     def __exit__(
@@ -99,8 +108,21 @@ class OutputFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._written.close()
         for _, rows in self._sources:
             rows.close()
+
+    def note(self, name: str) -> str:
+        """Say that a file is going to be written, so that a later run knows it; returns its name.
+
+        Raises:
+            OutputError: no space left.
+        """
+        try:
+            self._written.write(os.fsencode(name) + b"\0")
+        except OSError as error:
+            raise output_error(error, self.path / name) from error
+        return name
 
     def source(self, source: Source) -> SourceSink:
         """A sink for one source; use it in a `with` block."""
@@ -131,6 +153,7 @@ class OutputFolder:
             OutputError: it cannot be written.
         """
         write_results(self.path / RESULTS, self._header, self._sources)
+        remove([self.path / UNFINISHED])  # the report names them all
 
 
 class SourceSink:
@@ -159,7 +182,7 @@ class SourceSink:
         if self._summarised:
             self._stem = self._folder.name(self._source.stem)
         if self._source.is_loop and self._folder.options.overlays:
-            self._begin_video(self._folder.path / f"{self._stem}.mp4")
+            self._begin_video(self._folder.path / self._folder.note(f"{self._stem}.mp4"))
         return self
 
     def _begin_video(self, path: Path) -> None:
@@ -186,11 +209,10 @@ class SourceSink:
         files, class_map = [""] * len(item.masks), ""
         if options.masks:
             files, class_map = self._write_masks(item, name), self._write_class_map(item, name)
-        if options.overlays:
-            self._write_overlay(item, name)
+        overlay = self._write_overlay(item, name) if options.overlays else ""
         if self._labels is not None:
             self._labels.add(item)
-        self._rows.add(frame_record(item, files, class_map))
+        self._rows.add(frame_record(item, files, class_map, overlay))
         self._tally.add(item)
         if self._summarised:
             self._curves.add(item)
@@ -220,6 +242,7 @@ class SourceSink:
         if self._summarised and self._folder.options.overlays:
             self._write_contact_sheet()
         if self._labels is not None and self._tally.frames:
+            self._folder.note(self._labels.name(self._stem))
             self._outputs["labels"] = self._labels.write(self._folder.path, self._stem)
             left = (self._source.total or 0) - self._tally.frames
             if left > 0:
@@ -239,6 +262,7 @@ class SourceSink:
         files = []
         for k, suffix in enumerate(suffixes_of(item)):
             file = f"{name}{suffix}.png"
+            self._folder.note(f"masks/{file}")
             write_png(folder / file, (item.masks[k] != 0).astype(np.uint8) * np.uint8(255))
             files.append(f"masks/{file}")
         return files
@@ -247,10 +271,13 @@ class SourceSink:
         if item.class_map is None:
             return ""
         file = f"{name}_{MAP}.png"
+        self._folder.note(f"masks/{file}")
         write_png(self._masks_folder() / file, item.class_map)
         return f"masks/{file}"
 
-    def _write_overlay(self, item: Segmented, name: str) -> None:
+    def _write_overlay(self, item: Segmented, name: str) -> str:
+        """Into the video, or a file whose name is returned."""
+        file = ""
         shown = visible(item)
         plain = draw_overlay(
             item.frame.picture,
@@ -265,19 +292,19 @@ class SourceSink:
         elif not self._source.is_loop:
             folder = make_folder(self._folder.path / "overlays")
             self._outputs["overlays"] = "overlays"
+            file = self._folder.note(f"overlays/{name}.png")
             write_png(folder / f"{name}.png", picture)
-        if not self._summarised:
-            return
-        if self._cells.wants_next:
+        if self._summarised and self._cells.wants_next:
             self._cells.add(self._captions.cell(item, plain))
-        else:
+        elif self._summarised:
             self._cells.skip()
+        return file
 
     def _write_contact_sheet(self) -> None:
         cells = self._cells.items(MAX_CELLS)
         if not cells or self._last is None:
             raise OutputError(f"{self._source.name}: there was no frame to write")
-        path = self._folder.path / f"{self._stem}_contact.png"
+        path = self._folder.path / self._folder.note(f"{self._stem}_contact.png")
         last, options, step = self._last, self._folder.options, self._captions.step
         size = f"{last.frame.width} x {last.frame.height} px"
         sheet = contact_sheet(

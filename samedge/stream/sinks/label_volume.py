@@ -64,6 +64,10 @@ class LabelVolume:
             np.maximum(labels, (item.masks[k] != 0) * np.uint8(number), out=labels)
             self._last = max(self._last, number)
 
+    def name(self, stem: str) -> str:
+        """Name of the file."""
+        return f"{stem}_labels.npz" if self._source.layout is None else f"{stem}_labels.nii.gz"
+
     def write(self, folder: Path, stem: str) -> str:
         """Write the file; returns its name.
 
@@ -71,11 +75,10 @@ class LabelVolume:
             OutputError: it cannot be written.
         """
         assert self._labels is not None
+        name = self.name(stem)
         if self._source.layout is not None:
-            name = f"{stem}_labels.nii.gz"
             write_nifti_labels(folder / name, self._source.layout, self._labels)
             return name
-        name = f"{stem}_labels.npz"
         buffer = io.BytesIO()
         np.savez_compressed(buffer, labels=self._labels, class_names=np.array(self._label_names()))
         write_bytes(folder / name, buffer.getvalue())

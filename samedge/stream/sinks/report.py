@@ -73,13 +73,16 @@ def header(
     }
 
 
-def frame_record(item: Segmented, files: Sequence[str], class_map: str = "") -> dict[str, Any]:
+def frame_record(
+    item: Segmented, files: Sequence[str], class_map: str = "", overlay: str = ""
+) -> dict[str, Any]:
     """One frame's results.
 
     Args:
         item: the frame.
         files: the PNG of each mask, relative, or "" if it was not written.
         class_map: that of the class map, or "".
+        overlay: that of the picture with its masks, or "" (there is none, or it is in a video).
     """
     record = {
         "index": item.frame.index,
@@ -96,6 +99,8 @@ def frame_record(item: Segmented, files: Sequence[str], class_map: str = "") -> 
     }
     if item.class_map is not None:
         record["class_map"] = class_map or None
+    if overlay:
+        record["overlay"] = overlay
     return record
 
 

@@ -179,12 +179,23 @@ def _check_dtype(array: NDArray[Any], expected: _Expected) -> None:
     elif array.dtype.kind == "f" and array.size and not np.isfinite(array).all():
         remedy = "it holds NaN or infinite values: repair those, then scale to 0..255 and convert"
     elif array.dtype.kind == "f":
-        remedy = "scale it to 0..255 and convert: (frame * 255).round().astype(numpy.uint8)"
+        remedy = _for_numbers(array, "frame.round()")
     elif array.dtype.kind in "iu":
-        remedy = "window it to 0..255 as you would for display, then convert to uint8"
+        remedy = _for_numbers(array, "frame")
     else:
         remedy = "convert it to uint8"
     raise expected.error(f"as {array.dtype}", f": {remedy}")
+
+
+def _for_numbers(array: NDArray[Any], whole: str) -> str:
+    """How numbers of another type become uint8, by the range that they have."""
+    low, high = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
+    came = f"its values go from {low:g} to {high:g}"
+    if array.dtype.kind == "f" and low >= 0 and high <= 1:
+        return f"{came}; scale it to 0..255 and convert: (frame * 255).round().astype(numpy.uint8)"
+    if low >= 0 and high <= 255:
+        return f"{came}; if that is its 0..255 scale, convert it: {whole}.astype(numpy.uint8)"
+    return f"{came}; window it to 0..255 as you would for display, then convert to uint8"
 
 
 def _hint(array: NDArray[Any]) -> str:

@@ -225,14 +225,16 @@ def _check_inside(xy: Floats, geometry: FrameGeometry, what: str) -> None:
     """Points lie on pixels of the frame (and crop); box corners may also lie on its far edge."""
     x0, y0, x1, y1 = geometry.crop
     low, high = np.array([x0, y0]), np.array([x1, y1])
-    outside = (xy < low) | ((xy > high) if what == "box corner" else (xy >= high))
+    corner = what == "box corner"
+    outside = (xy < low) | ((xy > high) if corner else (xy >= high))
     if outside.any():
         x, y = xy[outside.any(axis=1)][0]
         whole = (x0, y0, x1, y1) == (0, 0, geometry.width, geometry.height)
         area = "frame" if whole else "crop"
+        to = "to" if corner else "to below"
         raise PromptError(
-            f"the {what} ({x:g}, {y:g}) is outside the {area}, x {x0}..{x1}, y {y0}..{y1}; "
-            "coordinates are (x, y) in frame px"
+            f"the {what} ({x:g}, {y:g}) is outside the {area}: x goes from {x0} {to} {x1}, y from "
+            f"{y0} {to} {y1}; coordinates are (x, y) in frame px"
         )
 
 

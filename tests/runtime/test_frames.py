@@ -64,7 +64,11 @@ def test_dlpack_on_the_cpu_is_accepted() -> None:
     [
         (IMAGE.astype(np.float32) / 255, "scale it to 0..255"),
         (np.full((20, 30), np.nan), "NaN"),
-        (IMAGE.astype(np.uint16), "window it"),
+        (IMAGE.astype(np.float64), r"from 0 to \d+; .*convert it: frame\.round\(\)\.astype"),
+        (IMAGE.astype(np.float32) * 16, "window it"),
+        (IMAGE.astype(np.float32) / 255 - 0.5, "from -0.5 to .*window it"),
+        (IMAGE.astype(np.int64), r"convert it: frame\.astype\(numpy\.uint8\)"),
+        (IMAGE.astype(np.uint16) * 200, "window it"),
         (IMAGE > 3, "multiply it by 255"),
         (np.zeros((20, 30, 4), np.uint8), "drop the alpha channel"),
         (np.zeros((20, 30, 2), np.uint8), "2 channels"),

@@ -102,12 +102,13 @@ def test_printed_in_one_short_line() -> None:
 
 @pytest.mark.parametrize("make", [lambda: result(3), classes])
 def test_npz_has_every_array(make: Any, tmp_path: Path) -> None:
-    one = make()
+    one = replace(make(), notes=("MedSAM or SAM?",))
     assert one.save(str(tmp_path / "a.npz")) == tmp_path / "a.npz"
     with np.load(tmp_path / "a.npz") as found:
         assert found["class_names"].tolist() == list(one.class_names)
         for name in ("masks", "scores", "low_res_logits", "object_index", "class_index"):
             np.testing.assert_array_equal(found[name], getattr(one, name))
+        assert found["notes"].tolist() == list(one.notes) == ["MedSAM or SAM?"]
         assert ("class_map" in found) is (one.class_map is not None)
 
 

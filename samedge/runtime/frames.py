@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -52,6 +53,10 @@ DeviceFrame = CudaArray | DlpackArray
 FrameLike = HostFrame | DeviceFrame
 
 
+# Modes of PIL images with colours that are no RGB as stored.
+_TO_RGB = ("P", "YCbCr", "HSV", "CMYK", "RGBX")
+
+
 @dataclass(frozen=True)
 class _Expected:
     """What was asked for, in the words of an error message.
@@ -76,7 +81,8 @@ def as_frame(frame: FrameLike, deep: bool = False) -> Pixels:
 
     Args:
         frame: numpy array (also read-only or non-contiguous), or anything on the CPU that numpy can
-            take: a torch tensor, a PIL image, a DLPack capsule's owner.
+            take: a torch tensor, a PIL image (palettes, YCbCr, HSV and CMYK become RGB), a DLPack
+            capsule's owner.
         deep: grey frames may have 16 bits.
 
     Returns:
@@ -130,8 +136,13 @@ def as_slices(slices: HostFrame, count: int | None, deep: bool = False) -> Pixel
 
 
 def _to_numpy(frame: Any, expected: _Expected) -> NDArray[Any]:
+    if isinstance(frame, np.ma.MaskedArray):
+        return _unmasked(frame, expected)
     if isinstance(frame, np.ndarray):
         return frame
+    pillow = sys.modules.get("PIL.Image")  # loaded, if this is one of its images
+    if pillow is not None and isinstance(frame, pillow.Image):
+        return _from_pillow(frame, expected)
     kind = type(frame).__name__
     if is_on_gpu(frame):
         raise on_gpu_error(frame, expected.what)
@@ -148,6 +159,34 @@ def _to_numpy(frame: Any, expected: _Expected) -> NDArray[Any]:
         return np.asarray(frame)
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         raise expected.error(f"as a {kind} that cannot be read as an array ({error})") from error
+
+
+def _unmasked(frame: Any, expected: _Expected) -> NDArray[Any]:
+    """A masked array in which nothing is masked."""
+    count = int(np.count_nonzero(np.ma.getmaskarray(frame)))
+    if count:
+        raise expected.error(
+            f"as a masked array with {count} masked values",
+            ": say what they are, for instance frame.filled(0)",
+        )
+    return np.asarray(frame.data)
+
+
+def _from_pillow(image: Any, expected: _Expected) -> NDArray[Any]:
+    """Grey levels or RGB of a PIL image: its numbers alone may be those of a palette or of hues."""
+    mode = str(image.mode)
+    if "A" in mode.upper().removeprefix("LAB") or "transparency" in image.info:
+        raise expected.error(
+            f"as a PIL image with transparency (mode {mode})",
+            ": lay it on a background, for instance with frame.convert('RGB')",
+        )
+    if mode in _TO_RGB:
+        return np.asarray(image.convert("RGB"))
+    if mode == "1":
+        return np.asarray(image.convert("L"))
+    if mode == "LAB":
+        raise expected.error("as a PIL image of mode LAB", ": convert it with PIL.ImageCms first")
+    return np.asarray(image)
 
 
 def on_gpu_error(frame: Any, what: str = "the frame") -> NotSupportedError:

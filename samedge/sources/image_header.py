@@ -14,13 +14,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Size in px as stored (None: not found), EXIF orientation 1..8, pages, and what is wrong."""
+    """What the header of an image file says.
+
+    Attributes:
+        width, height: in px as stored; None: not found.
+        orientation: of EXIF, 1..8.
+        pages: of a TIFF.
+        problem: what is wrong, or None.
+        white_is_zero: of a TIFF: its smallest value is white.
+        channels: of a TIFF, alpha among them; 0: not found.
+        alpha: of a TIFF: 1, the colours are multiplied by it; 2, they are not; None: it has none,
+            or does not say so.
+    """
 
     width: int | None = None
     height: int | None = None
     orientation: int = 1
     pages: int = 1
     problem: str | None = None
+    white_is_zero: bool = False
+    channels: int = 0
+    alpha: int | None = None
 
 
 def read_header(kind: str, data: bytes) -> ImageHeader:
@@ -102,7 +116,14 @@ def _tiff(data: bytes) -> ImageHeader:
         pages += 1
         following = _ifd(data, 0, following)[1]
     # cv2 turns TIFF images by itself, so their orientation stays 1 here.
-    return ImageHeader(tags.get(256), tags.get(257), pages=pages)
+    return ImageHeader(
+        tags.get(256),
+        tags.get(257),
+        pages=pages,
+        white_is_zero=tags.get(262) == 0,
+        channels=tags.get(277, 1),
+        alpha=tags.get(338),
+    )
 
 
 def exif_orientation(block: bytes) -> int:

@@ -181,12 +181,23 @@ def decode_image(
         raise SourceError(
             f"{name} has {raw.dtype} pixels; expected 8 or 16 bits per channel. Convert it first."
         )
+    if kind == "TIFF" and header.channels == 2:
+        raise SourceError(
+            f"{name} has a grey and an alpha channel, and TIFF files with those cannot be read "
+            "whole; save it without alpha, or as PNG"
+        )
     how = intensity or Intensity()
     if raw.ndim == 2 or raw.shape[2] == 1:
         grey = raw.reshape(raw.shape[:2])
+        # cv2 turns those with 8 bits itself.
+        if header.white_is_zero and grey.dtype == np.uint16:
+            return upright(_white_is_zero(grey, name, warn, how), header.orientation)
         return upright(_grey(grey, name, warn, how), header.orientation)
     how.refuse_colour(name)
-    return upright(_to_rgb(_to_uint8(raw, name, warn), name, warn), header.orientation)
+    # In TIFF files they may be so already; cv2 multiplies those with 8 bits itself.
+    applied = header.alpha == 1 or (header.alpha == 2 and raw.dtype == np.uint8)
+    colours = _to_rgb(_to_uint8(raw, name, warn), name, warn, applied)
+    return upright(colours, header.orientation)
 
 
 def decoded(data: bytes) -> NDArray[Any] | None:
@@ -209,6 +220,18 @@ def _grey(raw: NDArray[Any], name: str, warn: Warn, intensity: Intensity) -> Pix
         warn(f"{name} has 16 bits per pixel; its own range {low}..{high} was stretched to 0..65535")
         return intensity.stretch(raw, (low, high))
     return _to_uint8(raw, name, warn)
+
+
+def _white_is_zero(raw: NDArray[Any], name: str, warn: Warn, intensity: Intensity) -> Pixels:
+    """Grey levels of a 16-bit image whose smallest value is white."""
+    low, high = int(raw.min()), int(raw.max())
+    if intensity.window is not None:
+        # Between the same values, from white to black: of integers, -x runs the other way.
+        start, end = intensity.window
+        return intensity.stretch(-raw.astype(np.int64), (-end, -start))
+    # Scanners with fewer bits: within the range that they use.
+    total = 65535 if high >= UPPER_HALF else low + high
+    return _grey((total - raw.astype(np.int64)).astype(np.uint16), name, warn, intensity)
 
 
 def _to_uint8(raw: NDArray[Any], name: str, warn: Warn) -> NDArray[np.uint8]:
@@ -240,14 +263,17 @@ def window_uint16(values: NDArray[np.uint16]) -> tuple[NDArray[np.uint8], str]:
     return scaled, f"its own range {low}..{high} was stretched to 0..255"
 
 
-def _to_rgb(pixels: NDArray[np.uint8], name: str, warn: Warn) -> NDArray[np.uint8]:
-    """BGR or BGRA to RGB."""
+def _to_rgb(
+    pixels: NDArray[np.uint8], name: str, warn: Warn, applied: bool = False
+) -> NDArray[np.uint8]:
+    """BGR or BGRA to RGB; the colours may be multiplied by alpha already."""
     rgb = pixels[..., 2::-1]
     if pixels.shape[2] == 4:
         alpha = pixels[..., 3:]
         if alpha.min() < 255:
             warn(f"{name} is partly transparent; it was laid on black")
-            rgb = np.round(rgb * (alpha / 255.0)).astype(np.uint8)
+            if not applied:
+                rgb = np.round(rgb * (alpha / 255.0)).astype(np.uint8)
     return np.ascontiguousarray(rgb)
 
 

@@ -112,6 +112,12 @@ class NumpySource(VolumeSource):
         """Find out which axis is which."""
         shape = header.shape
         rgb = header.dtype == np.uint8 and shape[-1:] == (3,)
+        if axis is None and not rgb and len(shape) == 3 and shape[2] in (3, 4):
+            raise SourceError(
+                f"{self.name} holds {header.dtype} colours [H, W, {shape[2]}] ({list(shape)}); "
+                "colours are uint8 RGB [H, W, 3]: convert them first, or give --axis 2 if these "
+                "are slices"
+            )
         if len(shape) == 2 or (len(shape) == 3 and rgb and axis is None):
             self.kind, self.is_stack, self._axis = "image", False, None
             if axis is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from samedge.errors import FrameError, NotSupportedError
 from samedge.runtime.frames import as_frame, as_slices
@@ -134,3 +135,44 @@ class _Rocm:
 def test_gpu_frames_name_the_way_over(frame: Any) -> None:
     with pytest.raises(NotSupportedError, match="asnumpy"):
         as_frame(frame)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "YCbCr", "HSV", "CMYK", "RGBX"])
+def test_colours_of_pil_images(mode: str) -> None:
+    """The stored numbers are no RGB in most of these modes."""
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[:, :10], picture[:, 10:20], picture[:, 20:] = (200, 30, 20), (10, 90, 10), (250, 250, 9)
+    array = as_frame(Image.fromarray(picture).convert(mode))
+    assert array.shape == (20, 30, 3)
+    assert np.abs(array.astype(int) - picture).max() <= (50 if mode == "P" else 4)
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_of_pil_images(mode: str) -> None:
+    picture = np.zeros((20, 30), np.uint8)
+    picture[5:] = 255
+    array = as_frame(Image.fromarray(picture).convert(mode))
+    np.testing.assert_array_equal(array[..., 0], picture)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa", "LAB"])
+def test_pil_images_that_are_refused(mode: str) -> None:
+    with pytest.raises(FrameError, match=f"mode {mode}"):
+        as_frame(Image.new(mode, (30, 20)))
+
+
+def test_pil_palettes_with_a_transparent_colour_are_refused() -> None:
+    image = Image.new("P", (30, 20))
+    image.info["transparency"] = 0
+    with pytest.raises(FrameError, match="transparency"):
+        as_frame(image)
+
+
+def test_masked_arrays() -> None:
+    """Their mask would be lost without a word."""
+    masked = np.ma.masked_greater(IMAGE, 250)
+    with pytest.raises(FrameError, match=r"masked values.*frame\.filled\(0\)"):
+        as_frame(masked)
+    with pytest.raises(FrameError, match="masked values"):
+        as_slices(masked[None], None)
+    np.testing.assert_array_equal(as_frame(np.ma.asarray(IMAGE)), IMAGE)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -332,3 +333,50 @@ def test_damaged_pictures_end_in_a_samedge_error_or_a_frame(
     except SamEdgeError:
         return
     assert all(frame.pixels.dtype == np.uint8 for frame in frames)
+
+
+@pytest.mark.parametrize(
+    ("stored", "alpha", "bits"),
+    [("unassalpha", 2, 8), ("assocalpha", 1, 8), ("unassalpha", 2, 16), ("unspecified", 0, 8)],
+)
+def test_alpha_of_tiffs_is_applied_once(
+    tmp_path: Path, rgb: np.ndarray, stored: str, alpha: int, bits: int
+) -> None:
+    """cv2 multiplies some of them, and some are stored so."""
+    colours = rgb // 2 if alpha == 1 else rgb
+    pixels = np.dstack([colours, np.full(rgb.shape[:2], 128, np.uint8)])
+    if bits == 16:
+        pixels = pixels.astype(np.uint16) * 257
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="rgb", extrasamples=[stored])
+    source = open_source(path)
+    (frame,) = source
+    assert np.abs(frame.pixels.astype(int) - rgb * (128 / 255)).max() <= 1.6
+    assert "partly transparent" in source.warnings[-1]
+
+
+def test_grey_tiffs_with_alpha_are_refused(tmp_path: Path, grey: np.ndarray) -> None:
+    """cv2 drops the alpha channel without a word."""
+    Image.fromarray(np.dstack([grey, grey]), "LA").save(tmp_path / "a.tif")
+    with pytest.raises(SourceError, match="a grey and an alpha channel"):
+        list(open_source(tmp_path / "a.tif"))
+
+
+@pytest.mark.parametrize("scale", [1, 16, 257])
+def test_tiffs_whose_white_is_zero(tmp_path: Path, grey: np.ndarray, scale: int) -> None:
+    """Of 8, 12 and 16 bits; the others use their own range, or all of it."""
+    stored = grey * np.uint8(1) if scale == 1 else grey.astype(np.uint16) * scale
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
+    (frame,) = open_source(tmp_path / "a.tif")
+    expected = 255.0 - grey
+    if scale == 16:
+        expected = (grey.max() - grey.astype(float)) / (grey.max() - grey.min()) * 255
+    np.testing.assert_array_equal(frame.pixels, np.round(expected))
+
+
+def test_a_window_of_a_tiff_whose_white_is_zero(tmp_path: Path) -> None:
+    stored = np.full((20, 20), 1000, np.uint16)
+    stored[:10] = 4000
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
+    (frame,) = open_source(tmp_path / "a.tif", window=(1000, 4000))
+    assert (int(frame.pixels[0, 0]), int(frame.pixels[19, 0])) == (0, 255)

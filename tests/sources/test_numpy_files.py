@@ -105,7 +105,7 @@ def test_booleans_are_black_and_white(tmp_path: Path) -> None:
         (np.array([[{}] * 16] * 16), "Python objects"),
         (np.zeros((4, 5000, 16), np.uint8), "16 to 4096"),
         (np.zeros((0, 16, 16), np.uint8), "0 slices"),
-        (np.zeros((16, 16, 3)), "3 x 16 px"),
+        (np.zeros((16, 16, 3)), r"float64 colours \[H, W, 3\]"),
     ],
 )
 def test_what_is_no_volume(tmp_path: Path, array: np.ndarray, words: str) -> None:
@@ -242,3 +242,16 @@ def test_frames_in_time(tmp_path: Path) -> None:
 def test_time_is_for_arrays(video: Path) -> None:
     with pytest.raises(SourceError, match="--time is for those"):
         open_source(video, time=True)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((48, 64, 3), np.float32), r"float32 colours \[H, W, 3\] \(\[48, 64, 3\]\)"),
+        (np.zeros((48, 64, 4), np.uint8), r"uint8 colours \[H, W, 4\]"),
+    ],
+)
+def test_colours_that_are_no_uint8_rgb(tmp_path: Path, array: np.ndarray, words: str) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(SourceError, match=words):
+        open_source(tmp_path / "a.npy")

@@ -13,14 +13,6 @@ BUNDLE, CHECKPOINT, ENGINE = "bundle", "checkpoint", "engine"
 
 # Serialised engines begin so: TensorRT, TensorRT-RTX.
 _ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt", b"vtrt")
-# What `samedge segment` reads besides images -> words for a message.
-_SOURCES = {
-    "DICOM": "a DICOM file",
-    "video": "a video file",
-    "NIfTI": "a NIfTI volume",
-    "NPY": "a numpy array file",
-    "NPZ": "an archive of numpy arrays",
-}
 _SAFETENSORS_LIMIT = 100_000_000  # bytes; the format allows no longer header
 
 
@@ -33,7 +25,7 @@ def kind_of(path: Path) -> str:
     Raises:
         SourceError: it does not exist or cannot be read.
     """
-    from samedge.sources.sniff import read_head, sniff
+    from samedge.sources.sniff import SOURCE_KINDS, read_head, sniff
 
     if path.is_dir():
         return _folder(path)
@@ -49,10 +41,8 @@ def kind_of(path: Path) -> str:
     if head[:4] in _ENGINE_MAGIC:
         return ENGINE
     kind = sniff(head)
-    if kind in ("PNG", "JPEG", "BMP", "TIFF"):
-        return f"a {kind} image"
-    if kind in _SOURCES:
-        return _SOURCES[kind]
+    if kind in SOURCE_KINDS:
+        return SOURCE_KINDS[kind]
     if kind == "of no kind that samedge knows" and _is_onnx(path, head):
         return "an ONNX file"
     return kind
@@ -66,6 +56,8 @@ def _folder(path: Path) -> str:
 
 
 def _zip(path: Path) -> str:
+    from samedge.sources.sniff import SOURCE_KINDS
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -75,7 +67,7 @@ def _zip(path: Path) -> str:
     if any(name.endswith("data.pkl") for name in names):
         return CHECKPOINT
     if names and all(name.endswith(".npy") for name in names):
-        return _SOURCES["NPZ"]
+        return SOURCE_KINDS["NPZ"]
     if any(name.rpartition("/")[2] == "manifest.json" for name in names):
         return BUNDLE
     return "a zip archive, neither a bundle nor a PyTorch checkpoint"

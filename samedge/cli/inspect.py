@@ -13,13 +13,13 @@ from samedge.cli.inspect_engine import inspect_engine
 from samedge.cli.printing import Printer, common_options
 from samedge.errors import SourceError
 
-# What to do with a file that is neither a checkpoint nor a bundle.
+_FRAMES = "frames: samedge segment BUNDLE {path} --point X,Y -o DIR"
+_SLICES = "slices: samedge segment BUNDLE {path} --window LOW,HIGH -o DIR"
+# What to do with a file that is neither a checkpoint nor a bundle, where "frames" would not do.
 _ADVICE = {
     "image": "a frame: samedge segment BUNDLE {path} --point X,Y -o DIR",
-    "video": "frames: samedge segment BUNDLE {path} --point X,Y -o DIR",
-    "DICOM": "frames: samedge segment BUNDLE {path} --point X,Y -o DIR",
-    "NIfTI": "slices: samedge segment BUNDLE {path} --window LOW,HIGH -o DIR",
-    "numpy": "slices: samedge segment BUNDLE {path} --window LOW,HIGH -o DIR",
+    "NIfTI": _SLICES,
+    "numpy": _SLICES,
     "folder with": "a folder of images, or of the slices of one DICOM series, can be a source: "
     "samedge segment BUNDLE {path} -o DIR",
     "ONNX": "samedge runs bundles, which hold two ONNX graphs and a manifest; "
@@ -57,7 +57,7 @@ def command(
     elif kind == ENGINE:
         inspect_engine(printer, path, layers)
     else:
-        advice = next((text for key, text in _ADVICE.items() if key in kind), None)
+        advice = _advice(kind)
         if advice is None:
             raise SourceError(
                 f"'{path}' is {kind}; expected a checkpoint (.pth, .pt, .safetensors), a bundle "
@@ -65,6 +65,14 @@ def command(
             )
         printer.json({"kind": kind, "advice": advice.format(path=path)})
         printer.line(f"{path} is {kind}\n  {advice.format(path=path)}")
+
+
+def _advice(kind: str) -> str | None:
+    """What to do with a file of this kind, with "{path}" in it; None: nothing."""
+    from samedge.sources.sniff import SOURCE_KINDS
+
+    usual = _FRAMES if kind in SOURCE_KINDS.values() else None
+    return next((text for key, text in _ADVICE.items() if key in kind), usual)
 
 
 def _checkpoint(printer: Printer, path: Path, more: tuple[Path, ...], says: dict[str, Any]) -> None:

@@ -9,6 +9,15 @@ from samedge.errors import SourceError
 
 HEAD_BYTES = 4096
 IMAGE_KINDS = ("PNG", "JPEG", "BMP", "TIFF")
+# What `open_source` reads -> words for a message.
+SOURCE_KINDS: dict[str, str] = {
+    **{kind: f"a {kind} image" for kind in IMAGE_KINDS},
+    "video": "a video file",
+    "DICOM": "a DICOM file",
+    "NIfTI": "a NIfTI volume",
+    "NPY": "a numpy array file",
+    "NPZ": "an archive of numpy arrays",
+}
 HDF5 = "an HDF5 file"
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -70,8 +79,8 @@ def sniff(head: bytes) -> str:
     """Name the kind of file that begins with `head`.
 
     Returns:
-        "PNG", "JPEG", "BMP", "TIFF", "video", "DICOM", "NIfTI", "NPY" or "NPZ" for what samedge
-        reads; otherwise words for a message, for instance "a text file".
+        One of `SOURCE_KINDS` for what samedge reads; otherwise words for a message, for instance
+        "a text file".
     """
     if not head:
         return "an empty file"

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError
@@ -29,7 +28,13 @@ class ToyBackend(Backend):
     name = "toy"
 
     def unavailable(self) -> str | None:
-        """None: the tests need it anyway."""
+        """Why it cannot run here, with the remedy; None if it can."""
+        try:
+            import onnxruntime
+
+            onnxruntime.get_available_providers()
+        except ImportError as error:
+            return f"onnxruntime cannot be imported ({error}); pip install onnxruntime"
         return None
 
     def precisions(self) -> tuple[str, ...]:
@@ -48,6 +53,8 @@ class ToyEngine(Engine):
     """One ONNX file. See `samedge.runtime.backend.Engine`."""
 
     def __init__(self, path: Any, threads: int) -> None:
+        import onnxruntime
+
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         self._session: Any = onnxruntime.InferenceSession(

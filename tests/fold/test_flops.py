@@ -23,7 +23,7 @@ from samedge.models import (
     tiny,
     tiny_samus_config,
 )
-from samedge.models.build import MODELS, _skeleton
+from samedge.models.build import MODELS
 from tests.fold.oracle import random_model
 
 
@@ -37,9 +37,9 @@ def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def weightless(config: SamConfig) -> tuple[PromptableModel, FoldedEncoder]:
     """The model and its folded encoder on the meta device."""
-    model = _skeleton(MODELS[type(config)], config).eval()
-    no_mask = no_mask_embedding(model)
     with torch.device("meta"):
+        model = MODELS[type(config)](config).eval()
+        no_mask = no_mask_embedding(model)
         encoder = fold_encoder(
             model.state_dict(), model.family, encoder_spec(model), no_mask, Notes()
         )

@@ -152,13 +152,13 @@ class Contenders:
         engine = OPENVINO.open_graph(bundle, "encoder", options)
         self._engines.append(engine)
         self.device = OPENVINO.device_name(options.device)
-        variant = bundle.manifest["variant"]
+        variant = bundle.manifest.variant
         buffers = FrameBuffers.for_frame(
             bundle.family,
             self._frame[:, :, None],
             (0, 0, *self._frame.shape[::-1]),
-            variant["input_size"],
-            variant["low_res"],
+            variant.input_size,
+            variant.low_res,
             engine.io,
         )
         np.copyto(buffers.frame, self._frame[:, :, None])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.bundle import Manifest
 from samedge.errors import CheckpointError, MissingDependencyError
 from samedge.families import Family
 from samedge.geometry.frame_geometry import FrameGeometry
@@ -32,7 +33,7 @@ def require_torch() -> Any:
     return torch
 
 
-def eager_model(checkpoint: Any, manifest: dict[str, Any]) -> torch.nn.Module:
+def eager_model(checkpoint: Any, manifest: Manifest) -> torch.nn.Module:
     """The eager model behind a bundle.
 
     Args:
@@ -48,12 +49,12 @@ def eager_model(checkpoint: Any, manifest: dict[str, Any]) -> torch.nn.Module:
 
     several = isinstance(checkpoint, Sequence) and not isinstance(checkpoint, str)
     paths = [Path(path) for path in (checkpoint if several else [checkpoint])]
-    family, size = Family.from_json(manifest["family"]), manifest["variant"]["input_size"]
+    family, size = manifest.family, manifest.variant.input_size
     said: dict[str, Any] = {"family": family.name}
     if family.slices > 1:
         said |= {"slices": family.slices, "chunk": 0 if family.whole_volume else family.slices}
     opened = open_checkpoint(*paths, **said)
-    expected = list(manifest.get("source", {}).get("sha256", []))
+    expected = list(manifest.source.sha256)
     if list(opened.sha256) != expected:
         raise CheckpointError(
             f"{', '.join(path.name for path in paths)} is not what this bundle was made "

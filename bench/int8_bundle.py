@@ -42,5 +42,5 @@ def with_int8(bundle: Bundle, frames: Sequence[NDArray[Any]], path: Path, thread
     quantised = quantised_graph(half, quantisable_layers(half), scales)
     with BundleWriter(path) as writer:
         manifest = FromBundle(bundle, ()).write(writer, silent)
-        manifest["graphs"]["encoder"]["int8"] = write_graph(writer, quantised, "encoder", "int8")
-        return writer.commit(manifest)
+        entry = write_graph(writer, quantised, "encoder", "int8")
+        return writer.commit(manifest.with_graph("encoder", "int8", entry))

@@ -31,14 +31,14 @@ def profile_encoder(bundle: Bundle, precision: str, threads: int, runs: int = 5)
     """Median milliseconds of each layer: (part, name, type, kernel, ms), slowest first."""
     options = LoadOptions(precision, threads, cache=False, profile=True)
     engine = OPENVINO.open_graph(bundle, "encoder", options)
-    family, variant = bundle.family, bundle.manifest["variant"]
+    family, variant = bundle.family, bundle.manifest.variant
     pixels = footage().pixels(0, family)[..., None]
     buffers = FrameBuffers.for_frame(
         family,
         pixels,
         (0, 0, *pixels.shape[1::-1]),
-        variant["input_size"],
-        variant["low_res"],
+        variant.input_size,
+        variant.low_res,
         engine.io,
     )
     np.copyto(buffers.frame, pixels)

@@ -149,10 +149,10 @@ def _export(args: argparse.Namespace, folder: Path) -> None:
     del opened
     folded = fold(model, progress=_begins)
     del model
-    bundle = export(folded, folder / "a.samedge", consume=True, progress=_begins)
+    bundle = export(folded, folder / "a.samedge", consume=True, progress=_begins).bundle
     _tell(_END)
     _tell(_END)
-    size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
+    size = bundle.manifest.size
     predicted = {need.step: need.bytes for need in needs}
     _tell({**about, "needs": predicted, "bundle_mb": size / 1e6})
 

@@ -61,7 +61,7 @@ def compare(
     """
     data = choose_frames(frames[::2], bundle.family, "folder", FRAMES)
     asked = choose_frames(frames[1::2], bundle.family, "folder", QUESTIONS)
-    masks = MaskAgreement(bundle, asked.frames, threads)
+    masks = MaskAgreement.ask(bundle, asked.frames, threads)
     path = bundle.graph("encoder", "fp32")
     graph = OnnxGraph.read(path)
     rows = [{"name": "bf16, no INT8", **masks.compare(graph, "bf16").to_json()}]
@@ -145,8 +145,8 @@ class _Reader:
 def _feeds(
     graph: OnnxGraph, bundle: Bundle, data: CalibrationData
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    variant, family = bundle.manifest["variant"], bundle.family
-    sizes = int(variant["input_size"]), int(variant["low_res"])
+    variant, family = bundle.manifest.variant, bundle.family
+    sizes = variant.input_size, variant.low_res
     for frame in data.frames:
         height, width = frame.shape[:2]
         geometry = frame_geometry(family, height, width, None, *sizes)

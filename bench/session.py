@@ -79,13 +79,13 @@ def run(
 
 def _verified(session: Session, bundle: Bundle) -> dict[str, Any]:
     row = verify_session(session, bundle.selftest())
-    if not row["passed"]:
+    if not row.passed:
         raise ParityError(
-            f"{row['backend']} {row['precision']} fails the self-test (largest logit error "
-            f"{row['max_logit_error']:.3g}, limit {row['limit']:.3g}; {row['flipped']:.2%} of the "
+            f"{row.backend} {row.precision} fails the self-test (largest logit error "
+            f"{row.max_logit_error:.3g}, limit {row.limit:.3g}; {row.flipped:.2%} of the "
             "pixels flipped), so nothing was timed; see `samedge verify`"
         )
-    return row
+    return row.to_json()
 
 
 def _stream(
@@ -131,12 +131,10 @@ def _against(
     """The eager model and the session in turn, on the first frame."""
     from samedge.bench.eager import eager_frame, eager_prompts, network_input
 
-    family, variant = session.family, session.manifest["variant"]
+    family, variant = session.family, session.bundle.manifest.variant
     frame = clip.pixels(0, family)
     height, width = clip.frame(0).shape[:2]
-    geometry = frame_geometry(
-        family, height, width, clip.crop, variant["input_size"], variant["low_res"]
-    )
+    geometry = frame_geometry(family, height, width, clip.crop, variant.input_size, variant.low_res)
     threads = session.describe()["threads"]
     x = network_input(frame, geometry, family)
     prompts = eager_prompts(clip.prompts(family), geometry, family.slices)

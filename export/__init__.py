@@ -13,8 +13,8 @@ from samedge._optional import importing
 
 # PyTorch is needed for a FoldedModel only: a bundle's graphs are turned into other ones without it.
 with importing("onnx", extra="export", what="samedge.export"):
-    from samedge.export.exporting import export
+    from samedge.export.exporting import ExportResult, export
 
-__all__ = ["export"]
+__all__ = ["ExportResult", "export"]
 
 make_callable(__name__)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge._optional import require
-from samedge.bundle import Bundle, BundleWriter
+from samedge.bundle import Bundle, BundleWriter, Manifest, ParityRow
 from samedge.errors import NotSupportedError, ParityError
-from samedge.export.deriving import HalfGraphs, Int8Graph, half_parity, write_graph
+from samedge.export.deriving import (
+    Frames,
+    Int8Graph,
+    half_graphs,
+    half_parity,
+    int8_graph,
+    write_graph,
+)
 from samedge.export.int8.calibration_data import CalibrationData, choose_frames
 from samedge.export.origin_bundle import FromBundle, Origin
 from samedge.machine.needs import GATE
@@ -31,6 +39,22 @@ PRECISIONS = ("fp32", "fp16", "int8")
 REPORT = "int8-report.html"
 
 
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export made.
+
+    Attributes:
+        bundle: finished, open.
+        precisions: of its graphs: those that were asked for and passed, and half precision where it
+            stands in for INT8.
+        refused: precision -> why it is not in the bundle: it was asked for and failed its gate.
+    """
+
+    bundle: Bundle
+    precisions: tuple[str, ...]
+    refused: Mapping[str, str]
+
+
 def export(
     source: FoldedModel | Bundle,
     path: str | os.PathLike[str],
@@ -43,13 +67,14 @@ def export(
     consume: bool = False,
     check_memory: bool = True,
     progress: Progress = silent,
-) -> Bundle:
+) -> ExportResult:
     """Write a bundle: graphs, self-test frames, manifest; all of it or nothing.
 
     Before the bundle gets its name it is run on this machine and compared with the unfolded
     float32 model (the parity gate), in every precision that the CPU has natively; half precision is
-    emulated. The float32 result must pass, and so must every graph of another precision; what the
-    CPU's own bf16 reaches is recorded, and `precision="auto"` only takes one that passed.
+    emulated. The float32 and the half-precision result must pass. INT8 that does not is left out,
+    half precision takes its place, and the result says why. What the CPU's own bf16 reaches is
+    recorded, and `precision="auto"` only takes one that passed.
 
     Args:
         source: from `samedge.fold`; or a bundle with float32 graphs, to which other precisions are
@@ -71,7 +96,7 @@ def export(
         progress: told each step, and how much is done of those that have parts.
 
     Returns:
-        The finished bundle, open.
+        The finished bundle, its precisions, and which ones were refused.
 
     Raises:
         NotSupportedError: a precision that this version does not write, or too little memory.
@@ -79,100 +104,118 @@ def export(
             large for half precision.
         BundleError: the source bundle has no float32 graphs to start from.
         FrameError: a calibration frame is none, or makes the network compute NaN.
-        ParityError: a result is too far from the reference, or 16-bit weights change the model too
-            much; nothing is written. If it is INT8 that is too far, the bundle is written with
-            half precision in its place, and the error says so and names the layers that hurt.
+        ParityError: float32 or half precision is too far from the reference, or 16-bit weights
+            change the model too much; nothing is written.
         OutputError: the disk is full, or has no room for the bundle, or something is in the way.
     """
     wanted = _checked((precisions,) if isinstance(precisions, str) else precisions)
-    if isinstance(source, Bundle):
-        origin: Origin = FromBundle(source, wanted, check_memory)
-    else:
-        require("torch", extra="export", what="exporting a model")
-        from samedge.export.origin_folded import FromFolded
-
-        origin = FromFolded(source, wanted, half_weights, consume, check_memory)
+    origin = _origin(source, wanted, half_weights, consume)
+    origin.check(check_memory)
+    refused: dict[str, str] = {}
     with BundleWriter(path, overwrite=overwrite, zip=zip, size=origin.size()) as writer:
         manifest = origin.write(writer, progress)
         progress(Step(GATE))
         draft = writer.draft(manifest)
-        manifest["parity"] = gate(draft)
-        failed = None
+        manifest = replace(manifest, parity=tuple(gate(draft)))
         if wanted != ("fp32",):
-            failed = _derive(writer, draft, manifest, wanted, calibration, progress)
+            manifest, refused = _derive(writer, draft, manifest, wanted, calibration, progress)
         progress(Step("hashing and moving into place"))
         bundle = writer.commit(manifest)
-    if failed is not None:
-        raise failed
-    return bundle
+    made = bundle.manifest.graphs["encoder"]
+    return ExportResult(bundle, tuple(p for p in PRECISIONS if p in made), refused)
+
+
+def _origin(
+    source: FoldedModel | Bundle, wanted: Sequence[str], half_weights: bool, consume: bool
+) -> Origin:
+    if isinstance(source, Bundle):
+        return FromBundle(source, wanted)
+    require("torch", extra="export", what="exporting a model")
+    from samedge.export.origin_folded import FromFolded
+
+    return FromFolded(source, wanted, half_weights, consume)
 
 
 def _derive(
     writer: BundleWriter,
     draft: Bundle,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     wanted: Sequence[str],
     calibration: Calibration | None,
     progress: Progress,
-) -> ParityError | None:
+) -> tuple[Manifest, dict[str, str]]:
     """Add the graphs of other precisions to the draft, and take out what was not asked for.
 
     Returns:
-        The error to raise once the bundle is written: INT8 did not pass.
+        The manifest with them, and what was refused, with the reasons.
     """
     data = _calibration(calibration, draft)
     more = [] if calibration is None else data.frames[:PROBED]
-    half = HalfGraphs(draft, more, writer.scratch(), progress)
-    for name, graph in half.graphs.items():
-        manifest["graphs"][name]["fp16"] = write_graph(writer, graph, name, "fp16")
-    manifest["overflow"], keep = half.record, half.kept
-    del half
-    manifest["parity"].append(half_parity(writer.draft(manifest), progress))
-    failed = _quantise(writer, draft, manifest, data, keep, progress) if "int8" in wanted else None
-    kept = {*wanted, "fp16"} if failed else {*wanted}
-    for name, entry in manifest["graphs"].items():
-        for precision in [p for p in entry if p not in kept]:
-            if (name, precision) != ("decoder", "fp16"):  # INT8's decoder
-                file = entry.pop(precision)["file"]
-                writer.drop_file(file)
-                writer.drop_file(f"{file}.data")
-    return failed
+    manifest, keep = _with_half(writer, draft, manifest, more, progress)
+    row = half_parity(writer.draft(manifest), progress)
+    manifest = replace(manifest, parity=(*manifest.parity, row))
+    refused: dict[str, str] = {}
+    if "int8" in wanted:
+        manifest, reason = _with_int8(writer, draft, manifest, data, keep, progress)
+        if reason is not None:
+            refused["int8"] = reason
+    kept = {*wanted, "fp16"} if refused else {*wanted}
+    for graph, precision, entry in tuple(manifest.entries()):
+        # INT8 has a decoder in half precision.
+        if precision not in kept and (graph, precision) != ("decoder", "fp16"):
+            manifest = manifest.without_graph(graph, precision)
+            writer.drop_file(entry.file)
+            writer.drop_file(f"{entry.file}.data")
+    return manifest, refused
 
 
-def _quantise(
+def _with_half(
     writer: BundleWriter,
     draft: Bundle,
-    manifest: dict[str, Any],
+    manifest: Manifest,
+    frames: Frames,
+    progress: Progress,
+) -> tuple[Manifest, frozenset[str]]:
+    """Add the graphs in half precision; and the encoder's nodes that it is too short for."""
+    half = half_graphs(draft, frames, writer.scratch(), progress)
+    for name, graph in half.graphs.items():
+        entry = write_graph(writer, graph, name, "fp16")
+        manifest = manifest.with_graph(name, "fp16", entry)
+    return replace(manifest, overflow=half.record), half.kept
+
+
+def _with_int8(
+    writer: BundleWriter,
+    draft: Bundle,
+    manifest: Manifest,
     data: CalibrationData,
     keep: Collection[str],
     progress: Progress,
-) -> ParityError | None:
-    """Add the INT8 encoder, if it passes its gate."""
-    made = Int8Graph(draft, data, keep, progress)
-    entry = manifest["graphs"]["encoder"]
-    entry["int8"] = write_graph(writer, made.graph, "encoder", "int8")
-    manifest["calibration"] = made.record
+) -> tuple[Manifest, str | None]:
+    """Add the INT8 encoder, if it passes its gate; else what it measured, and the reason."""
+    made = int8_graph(draft, data, keep, progress)
+    manifest = replace(manifest, calibration=made.record)
     writer.add_bytes(REPORT, made.page.encode())
-    if "int8" not in OPENVINO.precisions():
-        return None if made.passed else _int8_failed(writer, manifest, made, None)
-    progress(Step("parity gate: INT8"))
-    row = verify(writer.draft(manifest), "openvino", "int8", cache=False)[0]
-    manifest["parity"].append(row)
-    return None if made.passed and row["passed"] else _int8_failed(writer, manifest, made, row)
+    entry = write_graph(writer, made.graph, "encoder", "int8")
+    candidate = manifest.with_graph("encoder", "int8", entry)
+    row = None
+    if "int8" in OPENVINO.precisions():
+        progress(Step("parity gate: INT8"))
+        row = verify(writer.draft(candidate), "openvino", "int8", cache=False)[0]
+        candidate = replace(candidate, parity=(*candidate.parity, row))
+    if made.passed and (row is None or row.passed):
+        return candidate, None
+    writer.drop_file(entry.file)
+    return manifest, _int8_refused(made, row)
 
 
-def _int8_failed(
-    writer: BundleWriter, manifest: dict[str, Any], made: Int8Graph, row: Any
-) -> ParityError:
-    """Take INT8 out again; the error that says why."""
-    writer.drop_file(manifest["graphs"]["encoder"].pop("int8")["file"])
-    manifest["parity"] = [r for r in manifest["parity"] if r["precision"] != "int8"]
+def _int8_refused(made: Int8Graph, row: ParityRow | None) -> str:
     agreement = made.record["agreement"]
     said = f"masks overlap with those of float32 by {agreement['dice']:.4f} (Dice, mean)"
     bound = made.record["bound"]["min_dice"]
     if row is not None:
-        said += f", by {row['dice']:.4f} at worst on the self-test frames"
-    return ParityError(
+        said += f", by {row.dice:.4f} at worst on the self-test frames"
+    return (
         f"parity failed in INT8: {said}, with the worst layers left in higher precision; the bound "
         f"is {bound}. Without those the layers that hurt most are: {made.worst()}. The bundle was "
         f"written with half precision in its place; its {REPORT} has all layers. Calibrate with "
@@ -199,7 +242,7 @@ def _checked(precisions: Sequence[str]) -> tuple[str, ...]:
     return tuple(p for p in PRECISIONS if p in precisions)
 
 
-def gate(bundle: Bundle) -> list[dict[str, Any]]:
+def gate(bundle: Bundle) -> list[ParityRow]:
     """Verify every native precision; float32 has to pass.
 
     Raises:
@@ -207,12 +250,12 @@ def gate(bundle: Bundle) -> list[dict[str, Any]]:
     """
     rows = verify(bundle, backend="openvino", cache=False)
     for row in rows:
-        if row["precision"] == "fp32" and not row["passed"]:
+        if row.precision == "fp32" and not row.passed:
             raise ParityError(
-                f"parity failed: in OpenVINO fp32 the logits differ by {row['max_logit_error']:.2e}"
-                f" and the scores by {row['score_error']:.2e} (limit {row['limit']:.0e}), and "
-                f"{row['flipped']:.2%} of the mask pixels flip (limit {row['flipped_limit']:.2%}, "
-                f"{row['flipped_far']} of them far from the threshold); nothing was written. "
+                f"parity failed: in OpenVINO fp32 the logits differ by {row.max_logit_error:.2e}"
+                f" and the scores by {row.score_error:.2e} (limit {row.limit:.0e}), and "
+                f"{row.flipped:.2%} of the mask pixels flip (limit {row.flipped_limit:.2%}, "
+                f"{row.flipped_far} of them far from the threshold); nothing was written. "
                 "Please report this with the output of `samedge doctor`"
             )
     return rows

@@ -99,11 +99,10 @@ class FileEngine(Engine):
     ) -> None:
         self._graph, self._watch = graph, watch
         self._runner: GraphRunner | None = GraphRunner(path, threads)
-        record = next(iter(bundle.manifest["graphs"][graph].values()))
-        sides = (record["inputs"], record["outputs"])
+        entry = next(iter(bundle.manifest.graphs[graph].values()))
         specs = [
-            tuple(TensorSpec(e["name"], e["dtype"], tuple(e["shape"])) for e in side)
-            for side in sides
+            tuple(TensorSpec(tensor.name, tensor.dtype, tensor.shape) for tensor in side)
+            for side in (entry.inputs, entry.outputs)
         ]
         self._io = GraphIO(*specs)
 

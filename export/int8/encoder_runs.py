@@ -7,7 +7,7 @@ Everything here is the network part, from `network_input` on; frames are brought
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -96,8 +96,8 @@ class NetworkInputs:
     def __init__(self, frames: Sequence[NDArray[Any]], bundle: Bundle) -> None:
         self.frames = frames
         self._family: Family = bundle.family
-        variant: Mapping[str, Any] = bundle.manifest["variant"]
-        self._sizes = int(variant["input_size"]), int(variant["low_res"])
+        variant = bundle.manifest.variant
+        self._sizes = variant.input_size, variant.low_res
 
     def __len__(self) -> int:
         return len(self.frames)

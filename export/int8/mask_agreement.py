@@ -79,23 +79,28 @@ class _Question:
     logits: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
 class MaskAgreement:
-    """Questions and the float32 answers, to be compared with one INT8 graph after the other.
+    """Questions and the float32 answers, to be compared with one INT8 graph after the other."""
 
-    Args:
-        bundle: with its float32 graphs and self-tests.
-        frames: calibration frames to ask about, uint8 [H, W], [H, W, 3], or with slices in front.
-        threads: of the engine.
-    """
+    _bundle: Bundle
+    _threads: int
+    _questions: Sequence[_Question]
 
-    def __init__(self, bundle: Bundle, frames: Sequence[NDArray[Any]], threads: int) -> None:
-        self._bundle, self._threads = bundle, threads
+    @classmethod
+    def ask(cls, bundle: Bundle, frames: Sequence[NDArray[Any]], threads: int) -> MaskAgreement:
+        """Ask the float32 model.
+
+        Args:
+            bundle: with its float32 graphs and self-tests.
+            frames: calibration frames to ask about, uint8 [H, W], [H, W, 3], or with slices in
+                front.
+            threads: of the engine.
+        """
         options = LoadOptions("fp32", threads, cache=False)
-        session = Session(bundle, OPENVINO, options, "reference")
-        try:
-            self._questions = [*_own(bundle, session), *_tried(bundle.family, session, frames)]
-        finally:
-            session.close()
+        with Session(bundle, OPENVINO, options, "reference") as session:
+            questions = [*_own(bundle, session), *_tried(bundle.family, session, frames)]
+        return cls(bundle, threads, questions)
 
     def compare(self, graph: OnnxGraph, precision: str) -> Agreement:
         """Answers of an encoder `graph`; what is not INT8 in it runs in `precision` (or float32
@@ -111,11 +116,8 @@ class MaskAgreement:
         """The same for the two parts of an encoder, whoever quantised the second."""
         backend = _Candidate({"preprocess": preprocess, "encoder": encoder}, precision)
         options = LoadOptions("fp32", self._threads, cache=False)
-        session = Session(self._bundle, backend, options, "candidate")
-        try:
+        with Session(self._bundle, backend, options, "candidate") as session:
             return _agreement([(q, *_ask(session, q.frame, q.prompts)) for q in self._questions])
-        finally:
-            session.close()
 
 
 def _agreement(
@@ -224,9 +226,7 @@ class _Candidate(Backend):
             name: core().compile_model(model, DEVICE, engine_config(precisions[name], options))
             for name, model in self._parts.items()
         }
-        record = bundle.manifest["graphs"]["encoder"]["fp32"]
-        names = {entry["name"] for entry in (*record["inputs"], *record["outputs"])} | {
-            NETWORK_INPUT
-        }
+        entry = bundle.manifest.graphs["encoder"]["fp32"]
+        names = {tensor.name for tensor in entry.tensors}
         compiled = {name: Compiled(model, None, False) for name, model in made.items()}
         return OpenVinoEngine(compiled, frozenset(names | {NETWORK_INPUT}))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -104,17 +105,20 @@ class _Work:
     ) -> None:
         self.data, self.bundle, self.options = data, bundle, options
         self.progress = progress
-        self.digest = graph_sha256(graph)
-        self.graph = graph.copy()
+        self.original, self.graph = graph, graph.copy()
         self.layers = quantisable_layers(graph)
         self.findings = Findings([])
-        if not self.layers:
-            raise ModelError(
-                f"the graph '{graph.name}' has no convolution or linear layer with weights of its "
-                "own; expected the float32 encoder of a bundle: export it again"
-            )
+
+    @cached_property
+    def digest(self) -> str:
+        return graph_sha256(self.original)
 
     def run(self) -> Quantised:
+        if not self.layers:
+            raise ModelError(
+                f"the graph '{self.graph.name}' has no convolution or linear layer with weights of "
+                "its own; expected the float32 encoder of a bundle: export it again"
+            )
         statistics = self._statistics()
         exponents = self._smooth(statistics) if self.options.smoothing else {}
         scales = {layer.name: activation_scale(statistics[layer.value]) for layer in self.layers}
@@ -182,7 +186,7 @@ class _Work:
     def _until_masks_agree(self, scales: dict[str, float]) -> tuple[OnnxGraph, bool]:
         """Leave the worst layers out, more and more of them, until the bound holds."""
         frames = _spread(self.data.frames, self.options.questions)
-        masks = MaskAgreement(self.bundle, frames, self.options.threads)
+        masks = MaskAgreement.ask(self.bundle, frames, self.options.threads)
         release_memory()
         ranked = sorted(self.findings.layers, key=lambda layer: -layer.error)
         base = self._base()

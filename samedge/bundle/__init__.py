@@ -4,7 +4,7 @@
 writes one so that either the whole bundle or nothing stands under its name.
 """
 
-from samedge.bundle.manifest import INTENDED_USE, MANIFEST, SCHEMA, validate_manifest
+from samedge.bundle.manifest import INTENDED_USE, MANIFEST, SCHEMA, Manifest, ParityRow, Variant
 from samedge.bundle.reader import Bundle
 from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
@@ -16,7 +16,9 @@ __all__ = [
     "SCHEMA",
     "Bundle",
     "BundleWriter",
+    "Manifest",
+    "ParityRow",
     "SelfTest",
+    "Variant",
     "check_space",
-    "validate_manifest",
 ]

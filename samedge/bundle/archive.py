@@ -13,9 +13,9 @@ import shutil
 import stat
 import zipfile
 from pathlib import Path
-from typing import Any
 
-from samedge.bundle.manifest import MANIFEST, MAX_MANIFEST_BYTES, parse_manifest
+from samedge.bundle.manifest import MANIFEST, FileEntry, Manifest
+from samedge.bundle.sealing import MAX_MANIFEST_BYTES, parse_manifest
 from samedge.errors import BundleError, OutputError
 from samedge.files.hashes import sha256_file
 from samedge.files.whole import is_disk_error, output_error
@@ -78,7 +78,7 @@ def unpacked(path: Path) -> Path:
         ) from error
 
 
-def _read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, Any], str, bytes]:
+def _read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Manifest, str, bytes]:
     """The manifest, the folder it stands in inside the zip ("" or "NAME/"), and its bytes."""
     names = [info.filename for info in archive.infolist() if not info.is_dir()]
     found = [n for n in names if n == MANIFEST or n.split("/")[1:] == [MANIFEST]]
@@ -100,7 +100,7 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, Any]
         raise BundleError(f"{path.name}: {MANIFEST} is too large; export the bundle again")
     data = archive.read(found[0])
     manifest = parse_manifest(data)
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
+    size = manifest.size
     if size > max(MAX_SMALL_BYTES, MAX_GROWTH * path.stat().st_size):
         raise BundleError(
             f"{path.name} would unpack to {size} bytes, which no bundle of its size does; "
@@ -110,10 +110,10 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, Any]
 
 
 def _unpack(
-    archive: zipfile.ZipFile, prefix: str, manifest: dict[str, Any], data: bytes, folder: Path
+    archive: zipfile.ZipFile, prefix: str, manifest: Manifest, data: bytes, folder: Path
 ) -> None:
     with WorkFolder(folder.parent) as work:
-        for name, entry in manifest["files"].items():
+        for name, entry in manifest.files.items():
             target = work.path / name
             target.parent.mkdir(parents=True, exist_ok=True)
             _unpack_file(archive, prefix + name, target, entry)
@@ -126,13 +126,13 @@ def _unpack(
                 raise
 
 
-def _unpack_file(archive: zipfile.ZipFile, name: str, target: Path, entry: dict[str, Any]) -> None:
+def _unpack_file(archive: zipfile.ZipFile, name: str, target: Path, entry: FileEntry) -> None:
     try:
         info = archive.getinfo(name)
     except KeyError:
         raise BundleError(f"the zipped bundle lacks {name}; copy or export it again") from None
     digest = hashlib.sha256()
-    left = entry["bytes"]
+    left = entry.bytes
     with archive.open(info) as source, open(target, "xb") as file:
         while chunk := source.read(_CHUNK):
             left -= len(chunk)
@@ -140,19 +140,18 @@ def _unpack_file(archive: zipfile.ZipFile, name: str, target: Path, entry: dict[
                 break
             digest.update(chunk)
             file.write(chunk)
-    if left != 0 or digest.hexdigest() != entry["sha256"]:
+    if left != 0 or digest.hexdigest() != entry.sha256:
         raise BundleError(
             f"{name} in the zipped bundle is not what its manifest says; copy it again, or "
             "export it again"
         )
 
 
-def _is_complete(folder: Path, manifest: dict[str, Any], data: bytes) -> bool:
+def _is_complete(folder: Path, manifest: Manifest, data: bytes) -> bool:
     """Whether an earlier unpacking is still whole. Hashes are checked when a file is used."""
     try:
         return (folder / MANIFEST).read_bytes() == data and all(
-            (folder / name).lstat().st_size == entry["bytes"]
-            for name, entry in manifest["files"].items()
+            (folder / name).lstat().st_size == entry.bytes for name, entry in manifest.files.items()
         )
     except OSError:
         return False

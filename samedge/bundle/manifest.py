@@ -1,332 +1,268 @@
-"""The manifest: what a bundle says about itself, and the check that it says it in full."""
+"""What a bundle says about itself, as values: `Manifest` and the entries it is made of.
+
+`samedge.bundle.parsing` makes one from JSON, with all the checks; `Manifest.to_json` is the way
+back. docs/bundle.md has the format.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, ClassVar
 
-from samedge.bundle.names import ENGINES, checked_name
-from samedge.errors import BundleError
-from samedge.families import (
-    INTERPOLATIONS,
-    MASK_INTERPOLATIONS,
-    MASK_VALUES,
-    NORMALISATIONS,
-    PROMPTS,
-    RESIZE_RULES,
-    Family,
-)
+from samedge.families import Family
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-MAX_MANIFEST_BYTES = 16 * 2**20
-MAX_DEPTH = 32
 GRAPHS = ("encoder", "decoder")
 INTENDED_USE = (
     "Research use only. Not a medical device; not for diagnosis, treatment or any other clinical "
     "decision."
 )
 
-_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_TOKEN = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
-_DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
-_NO_DIGEST = b'"digest": "' + b"0" * 64 + b'"'
-_MAX_SIDE = 1 << 16
-_MAX_SLICES = 4096
-_CHOICES: dict[str, tuple[str, ...]] = {  # fields of a family record
-    "resize": RESIZE_RULES,
-    "interpolation": INTERPOLATIONS,
-    "normalisation": NORMALISATIONS,
-    "mask_values": MASK_VALUES,
-    "mask_interpolation": MASK_INTERPOLATIONS,
-    "pad_point": ("always", "no_box"),
-}
-_AGAIN = "; the bundle is damaged or was changed: export it again"
 
+@dataclass(frozen=True)
+class Variant:
+    """Sizes of a network that the outside needs; everything else is in the weights.
 
-def dump_manifest(manifest: dict[str, Any]) -> bytes:
-    """The manifest as it stands on disk, sealed with the hash of its own text.
-
-    Raises:
-        BundleError: a value is not plain JSON (NaN and infinity are not).
+    Attributes:
+        vit: "vit_b", "vit_l", "vit_h" or "custom".
+        input_size: side of the network input, px.
+        grid: side of the image embedding, tokens.
+        low_res: side of the low-res logits.
+        channels: of the frame that the network sees.
+        prompt_dim: channels of the image embedding; 0 where an older bundle does not say.
     """
-    sealed = {key: value for key, value in manifest.items() if key != "digest"}
-    sealed["digest"] = "0" * 64
-    try:
-        text = json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
-    except (ValueError, TypeError) as error:
-        raise BundleError(f"the manifest cannot be written as JSON: {error}") from error
-    data = text.encode() + b"\n"
-    head, mark, tail = data.rpartition(_NO_DIGEST)  # the last key, so the last occurrence
-    assert mark
-    return head + _NO_DIGEST.replace(b"0" * 64, _seal(data)) + tail
+
+    vit: str
+    input_size: int
+    grid: int
+    low_res: int
+    channels: int
+    prompt_dim: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {key: value for key, value in asdict(self).items() if value != 0}
 
 
-def parse_manifest(data: bytes) -> dict[str, Any]:
-    """The validated manifest behind `dump_manifest`.
+@dataclass(frozen=True)
+class TensorEntry:
+    """An input or output of a graph.
 
-    Raises:
-        BundleError: not JSON, another schema, changed since it was written, or incomplete.
+    Attributes:
+        name: in the graph.
+        dtype: "uint8", "float32", "int32" or "int64".
+        shape: sizes, and names of those that are free.
     """
-    try:
-        manifest = json.loads(
-            data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates
-        )
-        _check_depth(manifest, MAX_DEPTH)
-        json.dumps(manifest, ensure_ascii=False).encode()  # lone surrogates cannot be printed
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{MANIFEST} is not valid JSON ({error}){_AGAIN}") from error
-    _check_schema(manifest)
-    seals = list(_DIGEST.finditer(data))
-    if not seals:
-        raise BundleError(f"{MANIFEST} has no 'digest'{_AGAIN}")
-    start, end = seals[-1].span()
-    if _seal(data[:start] + _NO_DIGEST + data[end:]) != seals[-1].group(1):
-        raise BundleError(f"{MANIFEST} does not match its own digest{_AGAIN}")
-    return validate_manifest(manifest)
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
 
-def validate_manifest(manifest: Any) -> dict[str, Any]:
-    """`manifest`, after checking every key that samedge reads. Unknown keys are left alone.
+@dataclass(frozen=True)
+class GraphEntry:
+    """One precision of a graph.
 
-    Raises:
-        BundleError: names the first key that is missing or wrong.
+    Attributes:
+        file: name of the ONNX file.
+        inputs, outputs: in the graph's order.
+        sha256: of the file; "" until the bundle is written.
     """
-    _check_schema(manifest)
-    top = _Node(manifest, "")
-    for key in ("samedge", "title", "intended_use"):
-        top.text(key)
-    family_record(manifest)
-    variant = top.node("variant")
-    variant.text("vit")
-    for key in ("input_size", "low_res", "grid", "channels"):
-        variant.count(key, 1, _MAX_SIDE)
-    _check_files(top.node("files"))
-    graphs = top.node("graphs")
-    for name in GRAPHS:
-        _check_graph(graphs.node(name), manifest["files"])
-    source = top.node("source")
-    source.text("format")
-    for at, digest in enumerate(source.items("sha256")):
-        source.need(_is_hex(digest), f"sha256[{at}]", "64 hexadecimal digits", digest)
-    for at, question in enumerate(source.items("questions") if "questions" in source.data else ()):
-        fine = isinstance(question, str) and question.isprintable() and len(question) <= 2000
-        source.need(fine, f"questions[{at}]", "one line of printable text", question)
-    tools = top.node("tools")
-    for key in tools.data:
-        tools.text(key)
-    top.node("fold_report")
-    for at, row in enumerate(top.items("parity")):
-        entry = _Node(row, f"parity[{at}]")
-        entry.text("backend")
-        entry.text("precision")
-        entry.need(type(row.get("passed")) is bool, "passed", "true or false", row.get("passed"))
-    return top.data
+
+    file: str
+    inputs: tuple[TensorEntry, ...]
+    outputs: tuple[TensorEntry, ...]
+    sha256: str = ""
+
+    @property
+    def tensors(self) -> tuple[TensorEntry, ...]:
+        """Inputs and outputs."""
+        return (*self.inputs, *self.outputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "file": self.file,
+            "inputs": [tensor.to_json() for tensor in self.inputs],
+            "outputs": [tensor.to_json() for tensor in self.outputs],
+            "sha256": self.sha256,
+        }
 
 
-def family_record(manifest: dict[str, Any]) -> Family:
-    """The manifest's Family.
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the bundle: its SHA-256 in hexadecimal, and its size in bytes."""
 
-    Raises:
-        BundleError: fields are missing, unknown, or of the wrong type or value.
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a bundle was made from.
+
+    Attributes:
+        sha256: of the checkpoint's files.
+        format: their kind.
+        questions: what the files leave open and nobody said.
     """
-    node = _Node(manifest, "").node("family")
-    for key in ("name", "title"):
-        node.text(key)
-    for key in ("input_size", "upscale_size", "stride"):
-        node.count(key, 1, _MAX_SIDE)
-    node.count("via", 0, _MAX_SIDE)
-    node.count("single_mask", 0, 255)
-    node.count("slices", 1, _MAX_SLICES)
-    node.choice("channels", (1, 3))
-    for key, choices in _CHOICES.items():
-        node.choice(key, choices)
-    for key in ("exclusive", "whole_volume"):
-        node.need(type(node.data.get(key)) is bool, key, "true or false", node.data.get(key))
-    for key in ("value_scale", "threshold"):
-        node.need(_is_number(node.data.get(key)), key, "a number", node.data.get(key))
-    for key in ("mean", "std"):
-        values = node.items(key)
-        fits = len(values) in (node.data["channels"], 3) and all(map(_is_number, values))
-        node.need(fits, key, "one number per channel", values)
-    node.need(node.data["value_scale"] > 0, "value_scale", "a positive number")
-    node.need(all(v > 0 for v in node.data["std"]), "std", "positive numbers")
-    for prompt in node.items("prompts"):
-        node.need(prompt in PROMPTS, "prompts", "point, box or mask", prompt)
-    for mask in node.items("multi_masks"):
-        node.need(type(mask) is int and 0 <= mask < 256, "multi_masks", "mask numbers", mask)
-    names = node.items("classes")
-    node.need(len(names) <= 256, "classes", "at most 256 names", f"{len(names)} names")
-    for name in names:
-        fits = isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100
-        node.need(fits, "classes", "printable names", name)
-    node.need(len(names) > 1 or not node.data["exclusive"], "exclusive", "false without classes")
-    return Family.from_json(node.data)
+
+    sha256: tuple[str, ...]
+    format: str
+    questions: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        asked = {"questions": list(self.questions)} if self.questions else {}
+        return {"sha256": list(self.sha256), "format": self.format, **asked}
 
 
-class _Node:
-    """An object of the manifest and where it stands, for messages."""
+@dataclass(frozen=True, kw_only=True)
+class ParityRow:
+    """How a backend's results compare with the float32 reference, the worst over all frames.
 
-    def __init__(self, data: Any, where: str) -> None:
-        self.where = where
-        if not isinstance(data, dict):
-            _fail(where or MANIFEST, "an object", data)
-        self.data: dict[str, Any] = data
+    A number that a bundle of an older version does not have is NaN, or None if it is a count.
 
-    def at(self, key: str) -> str:
-        return f"{self.where}.{key}" if self.where else key
+    Attributes:
+        backend, precision: what was compared.
+        frames: self-test frames.
+        max_logit_error: largest absolute difference of the low-res logits; `limit` bounds it, which
+            grows with the RMS of the reference logits where that is above 1.
+        rms_ratio: RMS of that difference over RMS of the reference.
+        dice: overlap of the masks at frame size (1 if both are empty); `dice_limit` bounds it,
+            unless it is 0, and is lower for masks that cover little of the frame (see
+            `samedge.tolerances.Limit.least_dice`).
+        flipped: share of mask pixels that differ; `flipped_limit` bounds it.
+        flipped_far: number of those where the reference is far from another decision (`near_zero`
+            of the limits, in logits); must be 0.
+        score_error: largest absolute difference of the scores; bounded like logits of RMS 1.
+        margin: the smallest of limit / value over these bounds, for Dice of what may be missing
+            from 1 over what is missing; at least 1 is a pass.
+        passed: whether all bounds hold.
+    """
 
-    def need(self, fine: bool, key: str, wanted: str, got: Any = "something else") -> None:
-        if not fine:
-            _fail(self.at(key), wanted, got)
+    NUMBERS: ClassVar = (
+        *("max_logit_error", "limit", "rms_ratio", "dice", "dice_limit"),
+        *("flipped", "flipped_limit", "score_error", "margin"),
+    )
+    COUNTS: ClassVar = ("frames", "flipped_far")
 
-    def get(self, key: str) -> Any:
-        if key not in self.data:
-            raise BundleError(f"{MANIFEST} has no '{self.at(key)}'{_AGAIN}")
-        return self.data[key]
+    backend: str
+    precision: str
+    frames: int | None = None
+    max_logit_error: float = math.nan
+    limit: float = math.nan
+    rms_ratio: float = math.nan
+    dice: float = math.nan
+    dice_limit: float = math.nan
+    flipped: float = math.nan
+    flipped_limit: float = math.nan
+    flipped_far: int | None = None
+    score_error: float = math.nan
+    margin: float = math.nan
+    passed: bool
 
-    def node(self, key: str) -> _Node:
-        return _Node(self.get(key), self.at(key))
-
-    def text(self, key: str) -> str:
-        value = self.get(key)
-        # Only printable text: it goes to terminals and logs.
-        fine = isinstance(value, str) and value.isprintable() and 0 < len(value) <= 2000
-        self.need(fine, key, "one line of printable text", value)
-        return str(value)
-
-    def count(self, key: str, low: int, high: int) -> int:
-        value = self.get(key)
-        self.need(type(value) is int and low <= value <= high, key, f"{low} to {high}", value)
-        return int(value)
-
-    def choice(self, key: str, choices: tuple[Any, ...]) -> None:
-        value = self.get(key)
-        fine = any(type(value) is type(choice) and value == choice for choice in choices)
-        self.need(fine, key, "one of " + ", ".join(map(str, choices)), value)
-
-    def items(self, key: str) -> list[Any]:
-        value = self.get(key)
-        self.need(isinstance(value, list), key, "a list", value)
-        return list(value)
-
-
-def _check_schema(manifest: Any) -> None:
-    schema = _Node(manifest, "").get("schema")
-    if type(schema) is int and schema > SCHEMA:
-        raise BundleError(
-            f"the bundle has schema {schema}; this version of samedge reads schema {SCHEMA}: "
-            "install a newer samedge, or export the bundle again with this one"
-        )
-    if type(schema) is not int or schema != SCHEMA:
-        raise BundleError(f"the bundle has schema {schema!r}, expected {SCHEMA}{_AGAIN}")
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, of what is known."""
+        return {k: v for k, v in asdict(self).items() if v is not None and v == v}
 
 
-def _check_files(files: _Node) -> None:
-    seen: dict[str, str] = {}
-    for name in files.data:
-        checked_name(name)
-        folded = name.lower()  # two names that are one on some disks
-        reserved = folded == MANIFEST or folded.split("/")[0] == ENGINES
-        if reserved or folded in seen:
-            other = seen.get(folded, "the names that samedge keeps for itself")
-            raise BundleError(f"the bundle's file {name!r} collides with {other}{_AGAIN}")
-        seen[folded] = repr(name)
-        entry = files.node(name)
-        entry.count("bytes", 0, 1 << 48)
-        digest = entry.get("sha256")
-        entry.need(_is_hex(digest), "sha256", "64 hexadecimal digits", digest)
-    for folded, name in seen.items():
-        if any(folder in seen for folder in _folders(folded)):
-            raise BundleError(f"the bundle's file {name} stands below another file{_AGAIN}")
+@dataclass(frozen=True)
+class Manifest:
+    """A bundle's manifest.
 
+    Attributes:
+        title: for people.
+        family: record of the model's family.
+        variant: sizes.
+        graphs: "encoder" and "decoder" -> precision -> entry.
+        source: the checkpoint.
+        fold_report: what was folded, and the error that is left.
+        intended_use: one sentence.
+        tools: versions of what made it.
+        parity: rows of the parity gate.
+        calibration: record of INT8 (docs/int8.md), if there is any.
+        overflow: record of half precision (docs/half.md), if there is any.
+        files: name -> entry, of all files but the manifest; filled in by `BundleWriter`.
+        samedge: version that wrote it; likewise.
+    """
 
-def _folders(name: str) -> list[str]:
-    """All folders of a relative name: a, a/b of a/b/c."""
-    parts = name.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]
+    title: str
+    family: Family
+    variant: Variant
+    graphs: Mapping[str, Mapping[str, GraphEntry]]
+    source: Source
+    fold_report: Mapping[str, Any]
+    tools: Mapping[str, str]
+    intended_use: str = INTENDED_USE
+    parity: tuple[ParityRow, ...] = ()
+    calibration: Mapping[str, Any] | None = None
+    overflow: Mapping[str, Any] | None = None
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+    samedge: str = ""
+    # What it was read from. A changed copy (`dataclasses.replace`) has none.
+    _document: Mapping[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files but the manifest."""
+        return sum(entry.bytes for entry in self.files.values())
 
-def _check_graph(graph: _Node, files: dict[str, Any]) -> None:
-    graph.need(bool(graph.data), "fp32", "at least one precision", "none")
-    for precision in graph.data:
-        graph.need(bool(_TOKEN.fullmatch(precision)), precision, "a precision's name", precision)
-        entry = graph.node(precision)
-        name = entry.text("file")
-        entry.need(name in files, "file", "a name that is listed in 'files'", name)
-        digest = entry.get("sha256")
-        entry.need(digest == files[name]["sha256"], "sha256", "the hash given in 'files'", digest)
-        for side in ("inputs", "outputs"):
-            for at, tensor in enumerate(entry.items(side)):
-                _check_tensor(_Node(tensor, f"{entry.at(side)}[{at}]"))
+    def entries(self) -> Iterator[tuple[str, str, GraphEntry]]:
+        """(graph, precision, entry) of all graphs."""
+        for graph, precisions in self.graphs.items():
+            for precision, entry in precisions.items():
+                yield graph, precision, entry
 
+    def with_graph(self, graph: str, precision: str, entry: GraphEntry) -> Manifest:
+        """The same with one more graph, or another one in that place."""
+        return self._with_graphs(graph, {**self.graphs[graph], precision: entry})
 
-def _check_tensor(tensor: _Node) -> None:
-    tensor.text("name")
-    tensor.text("dtype")
-    for side in tensor.items("shape"):
-        fixed = type(side) is int and side >= 0
-        named = isinstance(side, str) and side.isprintable()
-        tensor.need(fixed or named, "shape", "sizes or names of dynamic sizes", side)
+    def without_graph(self, graph: str, precision: str) -> Manifest:
+        """The same without a graph."""
+        left = {key: entry for key, entry in self.graphs[graph].items() if key != precision}
+        return self._with_graphs(graph, left)
 
+    def _with_graphs(self, graph: str, precisions: Mapping[str, GraphEntry]) -> Manifest:
+        return replace(self, graphs={**self.graphs, graph: precisions})
 
-def strings(value: Any) -> Iterator[str]:
-    """All strings in a JSON value, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield str(key)
-            yield from strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from strings(item)
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the file has them, but for its digest."""
+        graphs = {
+            graph: {precision: entry.to_json() for precision, entry in precisions.items()}
+            for graph, precisions in self.graphs.items()
+        }
+        return {
+            "schema": SCHEMA,
+            "samedge": self.samedge,
+            "title": self.title,
+            "family": self.family.to_json(),
+            "variant": self.variant.to_json(),
+            "graphs": graphs,
+            "source": self.source.to_json(),
+            "fold_report": dict(self.fold_report),
+            "intended_use": self.intended_use,
+            "tools": dict(self.tools),
+            "parity": [row.to_json() for row in self.parity],
+            "calibration": self.calibration,
+            **({} if self.overflow is None else {"overflow": self.overflow}),
+            "files": {name: asdict(entry) for name, entry in self.files.items()},
+        }
 
+    def as_mapping(self) -> Mapping[str, Any]:
+        """The JSON of the file, with all keys that stand in it, known or not; read-only."""
+        return MappingProxyType(self.to_json() if self._document is None else self._document)
 
-def _check_depth(value: Any, left: int) -> None:
-    """So that nothing that walks or prints the manifest meets Python's recursion limit."""
-    if left == 0:
-        raise ValueError(f"more than {MAX_DEPTH} levels deep")
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_depth(item, left - 1)
-
-
-def _seal(data: bytes) -> bytes:
-    return hashlib.sha256(data).hexdigest().encode()
-
-
-def _plain(value: Any) -> Any:
-    """numpy scalars and arrays as JSON values."""
-    convert: Callable[[], Any] | None = getattr(value, "tolist", None)
-    if convert is None:
-        raise TypeError(f"{type(value).__name__} is no JSON value")
-    return convert()
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return result
-
-
-def _is_hex(value: Any) -> bool:
-    return isinstance(value, str) and _HEX.fullmatch(value) is not None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e12  # neither NaN nor infinity is
-
-
-def _fail(where: str, wanted: str, got: Any) -> NoReturn:
-    shown = repr(got)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    raise BundleError(f"{MANIFEST}: '{where}' is {shown}, expected {wanted}{_AGAIN}")
+    def read_from(self, document: Mapping[str, Any]) -> Manifest:
+        """The same, and the JSON that it was read from, for `as_mapping`."""
+        made = replace(self)
+        object.__setattr__(made, "_document", document)
+        return made

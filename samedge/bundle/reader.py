@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from samedge.bundle.archive import unpacked
-from samedge.bundle.manifest import (
-    MANIFEST,
-    MAX_MANIFEST_BYTES,
-    family_record,
-    parse_manifest,
-)
+from samedge.bundle.manifest import MANIFEST, Manifest
 from samedge.bundle.mistaken import mistaken_for_a_bundle
 from samedge.bundle.names import regular_file
+from samedge.bundle.sealing import MAX_MANIFEST_BYTES, parse_manifest
 from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
 from samedge.errors import BundleError
 from samedge.families import Family
@@ -40,15 +35,15 @@ class Bundle:
     Attributes:
         path: the bundle as the user named it, a folder or a zip file.
         root: the folder its files are in; for a zip file, a private copy.
-        manifest: the validated manifest.
-        family: the manifest's Family.
+        manifest: what the bundle says about itself.
+        family: record of the model's family, from the manifest.
     """
 
-    def __init__(self, path: Path, root: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, root: Path, manifest: Manifest) -> None:
         self.path = path
         self.root = root
         self.manifest = manifest
-        self.family: Family = family_record(manifest)
+        self.family: Family = manifest.family
         self._verified: dict[str, tuple[int, int]] = {}
 
     @classmethod
@@ -79,7 +74,7 @@ class Bundle:
         Raises:
             BundleError: not in the manifest, missing, a link, or changed since the export.
         """
-        entry = self.manifest["files"].get(name)
+        entry = self.manifest.files.get(name)
         if entry is None:
             raise BundleError(
                 f"{self.path.name}: its manifest lists no file {name!r}; export the bundle again"
@@ -90,7 +85,7 @@ class Bundle:
         if self._verified.get(name) == state:
             return file
         try:
-            same = info.st_size == entry["bytes"] and sha256_file(file) == entry["sha256"]
+            same = info.st_size == entry.bytes and sha256_file(file) == entry.sha256
         except OSError as error:
             raise BundleError(
                 f"{self.path.name}: {name} cannot be read: {error.strerror or error}"
@@ -117,17 +112,16 @@ class Bundle:
         Raises:
             BundleError: the bundle has no such graph, or a file was changed.
         """
-        graphs = self.manifest["graphs"]
-        if precision not in graphs.get(name, {}):
-            there = ", ".join(f"{g} {p}" for g in graphs for p in graphs[g])
+        entry = self.manifest.graphs.get(name, {}).get(precision)
+        if entry is None:
+            there = ", ".join(f"{graph} {key}" for graph, key, _ in self.manifest.entries())
             raise BundleError(
                 f"{self.path.name} holds no {precision} {name}, only: {there}; export it with "
                 f"--precision {precision}"
             )
-        file: str = graphs[name][precision]["file"]
-        if f"{file}.data" in self.manifest["files"]:
-            self.verify_file(f"{file}.data")
-        return self.verify_file(file)
+        if f"{entry.file}.data" in self.manifest.files:
+            self.verify_file(f"{entry.file}.data")
+        return self.verify_file(entry.file)
 
     def selftest(self) -> list[SelfTest]:
         """All self-test frames, hashes checked, sorted by name.
@@ -136,7 +130,7 @@ class Bundle:
             BundleError: a file was changed or cannot be read.
         """
         tests = []
-        for name in sorted(self.manifest["files"]):
+        for name in sorted(self.manifest.files):
             if name.startswith(f"{FOLDER}/") and name.endswith(SUFFIX):
                 data = self.verify_file(name).read_bytes()
                 stem = name.removeprefix(f"{FOLDER}/").removesuffix(SUFFIX)
@@ -144,7 +138,7 @@ class Bundle:
         return tests
 
 
-def _read_manifest(root: Path) -> dict[str, Any]:
+def _read_manifest(root: Path) -> Manifest:
     """The validated manifest of a folder whose files are all there with the right sizes."""
     if not os.path.lexists(root / MANIFEST):
         raise BundleError(
@@ -160,11 +154,11 @@ def _read_manifest(root: Path) -> dict[str, Any]:
             f"{root.name}: {MANIFEST} cannot be read: {error.strerror or error}"
         ) from error
     manifest = parse_manifest(data)
-    for name, entry in manifest["files"].items():
+    for name, entry in manifest.files.items():
         size = regular_file(root, name).st_size
-        if size != entry["bytes"]:
+        if size != entry.bytes:
             raise BundleError(
-                f"{root.name}: {name} has {size} bytes, the manifest says {entry['bytes']}; copy "
+                f"{root.name}: {name} has {size} bytes, the manifest says {entry.bytes}; copy "
                 "the bundle again, or export it again"
             )
     return manifest

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from samedge._version import __version__
 from samedge.bundle.archive import write_zip
-from samedge.bundle.manifest import MANIFEST, SCHEMA, dump_manifest, parse_manifest, strings
+from samedge.bundle.manifest import MANIFEST, FileEntry, GraphEntry, Manifest
 from samedge.bundle.names import checked_name
 from samedge.bundle.reader import Bundle
+from samedge.bundle.sealing import dump_manifest, parse_manifest
 from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
 from samedge.errors import BundleError, OutputError, SamEdgeError
@@ -111,26 +113,25 @@ class BundleWriter:
         """Store a self-test frame under its own name."""
         self.add_bytes(test.file, test.to_bytes())
 
-    def draft(self, manifest: dict[str, Any]) -> Bundle:
+    def draft(self, manifest: Manifest) -> Bundle:
         """The unfinished bundle, opened where it is, for the parity gate before `commit`.
 
         It is gone when the block is left.
 
         Raises:
-            BundleError: the manifest is incomplete.
+            BundleError: the manifest names a graph that was not written.
         """
         self._write_manifest(manifest)
         return Bundle.open(self._folder)
 
-    def commit(self, manifest: dict[str, Any]) -> Bundle:
+    def commit(self, manifest: Manifest) -> Bundle:
         """Hash everything, write the manifest, and move the bundle to its place in one step.
 
         Args:
-            manifest: all keys but `schema`, `samedge`, `files` and the `sha256` of the graphs,
-                which are filled in here.
+            manifest: `samedge`, `files` and the `sha256` of the graphs are filled in here.
 
         Raises:
-            BundleError: the manifest is incomplete, or names a path of this machine.
+            BundleError: it names a graph that was not written, or a path of this machine.
             OutputError: the disk is full, or something else appeared at the target meanwhile.
         """
         try:
@@ -148,23 +149,21 @@ class BundleWriter:
             raise output_error(error, self.path) from error
         return Bundle(self.path, opened.root if self._zip else self.path, opened.manifest)
 
-    def _write_manifest(self, manifest: dict[str, Any]) -> list[str]:
+    def _write_manifest(self, manifest: Manifest) -> list[str]:
         """Write the manifest; the names of the files it lists."""
         self._folder.mkdir(exist_ok=True)
-        entries = {
-            name: {"sha256": sha256_file(self._folder / name), "bytes": size}
+        files = {
+            name: FileEntry(sha256_file(self._folder / name), size)
             for name, size in _listing(self._folder)
         }
-        graphs = json.loads(json.dumps(manifest.get("graphs", {})))
-        for graph in graphs.values():
-            for entry in graph.values():
-                entry["sha256"] = entries.get(entry.get("file"), {}).get("sha256")
-        head = {"schema": SCHEMA, "samedge": __version__}
-        full = {**head, **manifest, **head, "graphs": graphs, "files": entries}
-        data = dump_manifest(full)
+        graphs = {
+            graph: {key: _hashed(entry, files) for key, entry in precisions.items()}
+            for graph, precisions in manifest.graphs.items()
+        }
+        data = dump_manifest(replace(manifest, graphs=graphs, files=files, samedge=__version__))
         _check_privacy(parse_manifest(data), self.path)
         (self._folder / MANIFEST).write_bytes(data)
-        return list(entries)
+        return list(files)
 
     def _check_target(self) -> None:
         path = self.path
@@ -205,14 +204,32 @@ def _listing(folder: Path) -> list[tuple[str, int]]:
     return [(name, size) for name, size in names if name != MANIFEST]
 
 
-def _check_privacy(manifest: dict[str, Any], target: Path) -> None:
+def _hashed(entry: GraphEntry, files: Mapping[str, FileEntry]) -> GraphEntry:
+    """With the hash of its file; one that was not written has none, and is refused when read."""
+    return replace(entry, sha256=files[entry.file].sha256) if entry.file in files else entry
+
+
+def _check_privacy(manifest: Manifest, target: Path) -> None:
     """Refuse a manifest that carries folders of this machine to others."""
     here = os.path.expanduser("~"), os.getcwd(), tempfile.gettempdir(), target.absolute().parent
     folders = "|".join(re.escape(str(folder)) for folder in here if len(str(folder)) > 1)
     path = re.compile(rf"(?<![\w./-])({folders})(?![\w.-])")
-    for text in strings(manifest):
+    for text in _strings(manifest.to_json()):
         if folders and path.search(text):
             raise BundleError(
                 f"the manifest would tell a path of this machine: {text[:80]!r}; store file "
                 "names without folders"
             )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield str(key)
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)

@@ -188,7 +188,7 @@ def _reused(target: Path, step: Steps) -> Bundle | None:
     step.begin(f"checking {target.name}, left by an earlier run")
     try:
         bundle = Bundle.open(target)
-        for name in bundle.manifest["files"]:
+        for name in bundle.manifest.files:
             bundle.verify_file(name)
     except BundleError as error:
         step.begin(f"making it again, since {error}")
@@ -205,8 +205,7 @@ def _exported(build: Any, target: Path, step: Steps) -> Bundle:
     model = build()
     folded = fold(model, progress=step)
     del model  # 400 MB that the export does not need
-    bundle: Bundle = export(folded, target, overwrite=True, consume=True, progress=step)
-    return bundle
+    return export(folded, target, overwrite=True, consume=True, progress=step).bundle
 
 
 def _print(result: SegmentResult, printer: Printer) -> None:

@@ -14,10 +14,11 @@ from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
 from samedge.cli.printing import Printer, common_options, write
 from samedge.cli.resources import Resources
 from samedge.cli.steps import Steps
-from samedge.errors import NotSupportedError
+from samedge.errors import NotSupportedError, ParityError
 
 if TYPE_CHECKING:
     from samedge.bundle import Bundle
+    from samedge.export import ExportResult
     from samedge.export.int8.calibration_data import CalibrationData
     from samedge.families import Family
     from samedge.fold import FoldedModel
@@ -146,21 +147,20 @@ def command(
         folded = fold(model, check_memory=not ignore_memory, progress=step)
         del model
         frames = _frames(calibration, calibration_frames, folded.family, step)
-        if dry_run:
-            bundle = None
-        else:
+        result = None
+        if not dry_run:
             options |= {
                 "half_weights": half_weights,
                 "consume": True,
                 "progress": step,
                 "calibration": frames,
             }
-            bundle = _write(folded, output, precision, options)
+            result = _write(folded, output, precision, options)
     printer.line(f"\n{folded.report}\n")
-    if bundle is None:
+    if result is None:
         _print_plan(printer, folded, output, precision, half_weights, resources)
         return
-    _print_bundle(printer, bundle, output)
+    _finish(printer, result, output)
 
 
 def _refuse_for_bundles(
@@ -189,8 +189,8 @@ def _from_bundle(
     with Steps(printer) as step:
         opened = Bundle.open(source)
         options["calibration"] = _frames(*calibration, opened.family, step)
-        bundle = _write(opened, output, precisions, {**options, "progress": step})
-    _print_bundle(printer, bundle, output)
+        result = _write(opened, output, precisions, {**options, "progress": step})
+    _finish(printer, result, output)
 
 
 def _frames(
@@ -211,22 +211,28 @@ def _frames(
     return data
 
 
-def _print_bundle(printer: Printer, bundle: Any, output: Path) -> None:
-    manifest = bundle.manifest
-    total = sum(f["bytes"] for f in manifest["files"].values())
-    printer.json({"bundle": str(output), "bytes": total, **manifest})
-    printer.table(
-        "Parity with the float32 reference", PARITY_COLUMNS, parity_rows(manifest["parity"])
-    )
-    if manifest["calibration"] is not None:
-        layers = manifest["calibration"]["layers"]
+def _finish(printer: Printer, result: ExportResult, output: Path) -> None:
+    """Print what was made.
+
+    Raises:
+        ParityError: a precision that was asked for was refused.
+    """
+    manifest = result.bundle.manifest
+    size, refused = manifest.size, {"refused": result.refused} if result.refused else {}
+    printer.json({"bundle": str(output), "bytes": size, **manifest.as_mapping(), **refused})
+    rows = parity_rows(manifest.parity)
+    printer.table("Parity with the float32 reference", PARITY_COLUMNS, rows)
+    if "int8" in result.precisions and manifest.calibration is not None:
+        layers = manifest.calibration["layers"]
         kept = [layer["name"] for layer in layers if layer["kept"]]
         printer.line(
             f"INT8: {len(layers) - len(kept)} of {len(layers)} layers"
             + (f"; in higher precision: {', '.join(kept)}" if kept else "")
             + f". All of them with plots: {REPORT} in the bundle"
         )
-    printer.line(f"Wrote {output} ({size_text(total)}). Next: samedge verify {output}")
+    printer.line(f"Wrote {output} ({size_text(size)}). Next: samedge verify {output}")
+    if result.refused:
+        raise ParityError("; ".join(result.refused.values()))
 
 
 def _check_output(output: Path, force: bool) -> None:
@@ -239,7 +245,7 @@ def _check_output(output: Path, force: bool) -> None:
 
 def _write(
     source: FoldedModel | Bundle, output: Path, precisions: tuple[str, ...], options: dict[str, Any]
-) -> Any:
+) -> ExportResult:
     from samedge.export import export
 
     return export(source, output, precisions, **options)

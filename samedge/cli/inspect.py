@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,10 @@ from samedge.cli.filetype import BUNDLE, CHECKPOINT, ENGINE, kind_of, one_line, 
 from samedge.cli.inspect_engine import inspect_engine
 from samedge.cli.printing import Printer, common_options
 from samedge.errors import SourceError
+
+if TYPE_CHECKING:
+    from samedge.bundle import Manifest, ParityRow
+    from samedge.families import Family
 
 _FRAMES = "frames: samedge segment BUNDLE {path} --point X,Y -o DIR"
 _SLICES = "slices: samedge segment BUNDLE {path} --window LOW,HIGH -o DIR"
@@ -87,64 +93,62 @@ def _bundle(printer: Printer, path: Path) -> None:
     from samedge.bundle import Bundle
 
     bundle = Bundle.open(path)
-    for name in bundle.manifest["files"]:
+    for name in bundle.manifest.files:
         bundle.verify_file(name)
     manifest = bundle.manifest
-    printer.json({"kind": BUNDLE, **manifest})
-    printer.table(f"{manifest['title']}: a samedge bundle", ("", ""), _about(manifest))
+    printer.json({"kind": BUNDLE, **manifest.as_mapping()})
+    printer.table(f"{manifest.title}: a samedge bundle", ("", ""), _about(manifest))
     printer.table("Graphs", ("graph", "input / output", "type", "shape"), _ports(manifest))
-    parity = manifest.get("parity", [])
-    if parity:
-        printer.table("Parity with the float32 reference", PARITY_COLUMNS, parity_rows(parity))
-    files = [(name, size_text(f["bytes"]), f["sha256"][:16]) for name, f in _files(manifest)]
-    printer.table("Files, all as their hashes say", ("file", "size", "sha256 (begins)"), files)
-    printer.line(manifest["intended_use"])
-
-
-def _files(manifest: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    return sorted(manifest["files"].items())
-
-
-def _about(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    family = manifest["family"]
-    total = sum(f["bytes"] for _, f in _files(manifest))
-    rows = [
-        ("family", f"{family['title']} ({family['name']})"),
-        ("prompts", ", ".join(family["prompts"]) or "none: it finds its objects by itself"),
-        *_structures(family),
-        *((key.replace("_", " "), one_line(v)) for key, v in manifest["variant"].items()),
-        ("precisions", ", ".join(sorted(manifest["graphs"]["encoder"]))),
-        ("written by", f"samedge {manifest['samedge']}, bundle schema {manifest['schema']}"),
-        ("size", size_text(total)),
-        *(("QUESTION", question) for question in manifest.get("source", {}).get("questions", ())),
+    if manifest.parity:
+        rows = parity_rows(manifest.parity)
+        printer.table("Parity with the float32 reference", PARITY_COLUMNS, rows)
+    files = [
+        (name, size_text(file.bytes), file.sha256[:16])
+        for name, file in sorted(manifest.files.items())
     ]
-    digests = manifest.get("source", {}).get("sha256", [])
-    rows += [("checkpoint sha256", digest) for digest in digests]
-    tools = manifest.get("tools", {})
-    if tools:
-        rows.append(("tools", ", ".join(f"{name} {v}" for name, v in tools.items())))
+    printer.table("Files, all as their hashes say", ("file", "size", "sha256 (begins)"), files)
+    printer.line(manifest.intended_use)
+
+
+def _about(manifest: Manifest) -> list[tuple[str, str]]:
+    from samedge.bundle import SCHEMA
+
+    family = manifest.family
+    rows = [
+        ("family", f"{family.title} ({family.name})"),
+        ("prompts", ", ".join(family.prompts) or "none: it finds its objects by itself"),
+        *_structures(family),
+        *((key.replace("_", " "), one_line(v)) for key, v in manifest.variant.to_json().items()),
+        ("precisions", ", ".join(sorted(manifest.graphs["encoder"]))),
+        ("written by", f"samedge {manifest.samedge}, bundle schema {SCHEMA}"),
+        ("size", size_text(manifest.size)),
+        *(("QUESTION", question) for question in manifest.source.questions),
+    ]
+    rows += [("checkpoint sha256", digest) for digest in manifest.source.sha256]
+    if manifest.tools:
+        rows.append(("tools", ", ".join(f"{name} {v}" for name, v in manifest.tools.items())))
     return rows
 
 
-def _structures(family: dict[str, Any]) -> list[tuple[str, str]]:
+def _structures(family: Family) -> list[tuple[str, str]]:
     rows = []
-    if family["classes"]:
-        kind = "classes (one per pixel)" if family["exclusive"] else "structures"
-        rows.append((kind, ", ".join(family["classes"])))
-    if family["slices"] > 1:
-        which = "exactly" if family["whole_volume"] else "any multiple of"
-        rows.append(("volumes", f"{which} {family['slices']} slices"))
+    if family.classes:
+        kind = "classes (one per pixel)" if family.exclusive else "structures"
+        rows.append((kind, ", ".join(family.classes)))
+    if family.slices > 1:
+        which = "exactly" if family.whole_volume else "any multiple of"
+        rows.append(("volumes", f"{which} {family.slices} slices"))
     return rows
 
 
-def _ports(manifest: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+def _ports(manifest: Manifest) -> list[tuple[str, str, str, str]]:
     rows = []
-    for graph, precisions in manifest["graphs"].items():
+    for graph, precisions in manifest.graphs.items():
         first = next(iter(precisions.values()))
-        for direction, mark in (("inputs", "in"), ("outputs", "out")):
-            for port in first[direction]:
-                shape = " x ".join(str(n) for n in port["shape"])
-                rows.append((graph, f"{mark:<4}{port['name']}", port["dtype"], shape))
+        for tensors, mark in ((first.inputs, "in"), (first.outputs, "out")):
+            for tensor in tensors:
+                shape = " x ".join(map(str, tensor.shape))
+                rows.append((graph, f"{mark:<4}{tensor.name}", tensor.dtype, shape))
     return rows
 
 
@@ -154,31 +158,29 @@ PARITY_COLUMNS = (
 )  # fmt: skip
 
 
-def parity_rows(rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+def parity_rows(rows: Sequence[ParityRow]) -> list[tuple[str, ...]]:
     """Cells of a parity table, for `inspect`, `export` and `verify`; "-" for what is not known."""
 
     return [
         (
-            str(row["backend"]),
-            str(row["precision"]),
-            _number(row.get("max_logit_error"), "{:.2e}"),
-            _number(row.get("limit"), "{:.0e}"),
-            _margin(row.get("margin")),
-            _number(row.get("rms_ratio"), "{:.1e}"),
-            _number(row.get("dice"), "{:.5f}"),
-            _number(row.get("flipped"), "{:.4%}"),
-            "yes" if row["passed"] else "NO",
+            row.backend,
+            row.precision,
+            _number(row.max_logit_error, "{:.2e}"),
+            _number(row.limit, "{:.0e}"),
+            _margin(row.margin),
+            _number(row.rms_ratio, "{:.1e}"),
+            _number(row.dice, "{:.5f}"),
+            _number(row.flipped, "{:.4%}"),
+            "yes" if row.passed else "NO",
         )
         for row in rows
     ]
 
 
-def _margin(value: object) -> str:
+def _margin(value: float) -> str:
     # An error of exactly zero has no margin in numbers.
-    if isinstance(value, int | float) and value > 1e6:
-        return "> 1e6 x"
-    return _number(value, "{:.3g} x")
+    return "> 1e6 x" if value > 1e6 else _number(value, "{:.3g} x")
 
 
-def _number(value: object, style: str) -> str:
-    return style.format(value) if isinstance(value, int | float) else "-"
+def _number(value: float, style: str) -> str:
+    return "-" if math.isnan(value) else style.format(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,7 @@ from samedge.errors import ParityError
 from samedge.progress import Step
 
 if TYPE_CHECKING:
+    from samedge.bundle import ParityRow
     from samedge.runtime.parity.drift import Drift
 
 
@@ -49,13 +50,14 @@ def command(
 
     printer = Printer(quiet, as_json)
     rows = verify(bundle, backend=backend, precision=precision)
-    failed = [row for row in rows if not row["passed"]]
+    failed = [row for row in rows if not row.passed]
     drifts: list[Drift] = []
     if locate:
         for row in rows if precision != "auto" else failed:
             drifts += _locate(printer, bundle, row)
     found = {"located": [drift.to_json() for drift in drifts]} if locate else {}
-    printer.json({"bundle": bundle.name, "passed": not failed, "rows": rows, **found})
+    shown = [row.to_json() for row in rows]
+    printer.json({"bundle": bundle.name, "passed": not failed, "rows": shown, **found})
     printer.table("Parity with the float32 reference", PARITY_COLUMNS, parity_rows(rows))
     for drift in drifts:
         _print(printer, drift)
@@ -65,14 +67,14 @@ def command(
         raise ParityError(_failure(bundle, rows, located=locate))
 
 
-def _failure(bundle: Path, rows: list[dict[str, Any]], located: bool) -> str:
-    passed = [row["precision"] for row in rows if row["passed"]]
-    failed = [row for row in rows if not row["passed"]]
-    names = ", ".join(f"{row['backend']} {row['precision']}" for row in failed)
+def _failure(bundle: Path, rows: list[ParityRow], located: bool) -> str:
+    passed = [row.precision for row in rows if row.passed]
+    failed = [row for row in rows if not row.passed]
+    names = ", ".join(f"{row.backend} {row.precision}" for row in failed)
     remedy = f"use --precision {passed[0]}" if passed else "do not use it on this device"
     where = "" if located else (
-        f"; `samedge verify {bundle} --backend {failed[0]['backend']} --precision "
-        f"{failed[0]['precision']} --locate` finds the operation where it goes wrong"
+        f"; `samedge verify {bundle} --backend {failed[0].backend} --precision "
+        f"{failed[0].precision} --locate` finds the operation where it goes wrong"
     )  # fmt: skip
     return (
         f"{bundle.name} does not compute on this device what it should: {names}; {remedy}, and "
@@ -80,7 +82,7 @@ def _failure(bundle: Path, rows: list[dict[str, Any]], located: bool) -> str:
     )
 
 
-def _locate(printer: Printer, path: Path, row: dict[str, Any]) -> list[Drift]:
+def _locate(printer: Printer, path: Path, row: ParityRow) -> list[Drift]:
     from samedge.bundle import Bundle
     from samedge.machine.cpu import physical_cores
     from samedge.runtime.choice import named_backend
@@ -88,11 +90,11 @@ def _locate(printer: Printer, path: Path, row: dict[str, Any]) -> list[Drift]:
 
     def tell(step: Step, /) -> None:
         if printer.progress_wanted:
-            write(sys.stderr, f"comparing {row['precision']} {step}\n")
+            write(sys.stderr, f"comparing {row.precision} {step}\n")
 
-    backend = named_backend(row["backend"])
+    backend = named_backend(row.backend)
     opened, threads = Bundle.open(path), physical_cores()
-    return locate(opened, backend, row["precision"], threads, 0, tell, thorough=not row["passed"])
+    return locate(opened, backend, row.precision, threads, 0, tell, thorough=not row.passed)
 
 
 def _print(printer: Printer, drift: Drift) -> None:

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from samedge.bundle import SelfTest
+from samedge.bundle import SelfTest, Variant
 from samedge.errors import ModelError
 from samedge.families import Family
 from samedge.fold.decoder import DecoderSpec, fold_decoder
 from samedge.fold.encoder import EncoderSpec, fold_encoder
 from samedge.fold.layers import Block
-from samedge.fold.model import FoldedModel, Variant
+from samedge.fold.model import FoldedModel
 from samedge.fold.probes import (
     Frame,
     decode_folded,

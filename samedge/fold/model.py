@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from samedge.bundle import SelfTest
+from samedge.bundle import SelfTest, Variant
 from samedge.families import Family
 from samedge.fold.decoder_layers import FoldedDecoder
 from samedge.fold.layers import FoldedEncoder
 from samedge.fold.report import FoldReport
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Sizes that the outside needs; everything else is in the weights.
-
-    Attributes:
-        vit: "vit_b", "vit_l", "vit_h" or "custom".
-        input_size: side of the network input, px.
-        grid: side of the image embedding, tokens.
-        low_res: side of the low-res logits.
-        channels: of the frame that the network sees.
-        prompt_dim: channels of the image embedding.
-    """
-
-    vit: str
-    input_size: int
-    grid: int
-    low_res: int
-    channels: int
-    prompt_dim: int
 
 
 class FoldedModel(nn.Module):

@@ -7,10 +7,7 @@ and compute what the graph says. `int8` is the encoder's alone: the decoder is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from samedge.bundle import Bundle
+from samedge.bundle import Bundle, Manifest
 from samedge.errors import NotSupportedError
 from samedge.runtime.backend import STRONGLY_TYPED, Backend, GraphKeys
 
@@ -19,13 +16,13 @@ PRECISIONS = ("int8", "bf16", "fp16", "fp32")
 
 
 def graph_key(
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     backend: str,
     graph: str,
     precision: str,
     graphs: GraphKeys = STRONGLY_TYPED,
 ) -> str:
-    """The key under `manifest["graphs"][graph]` of the file that `backend` takes for `precision`.
+    """The key under `manifest.graphs[graph]` of the file that `backend` takes for `precision`.
 
     Args:
         manifest: of a bundle.
@@ -43,11 +40,11 @@ def graph_key(
             f"use one of: {', '.join(sorted(graphs, key=PRECISIONS.index))}"
         )
     wanted = graphs[precision][graph]
-    there = manifest["graphs"][graph]
+    there = manifest.graphs[graph]
     for key in wanted:
         if key in there:
             return key
-    has = ", ".join(f"{name} {key}" for name in manifest["graphs"] for key in _keys(manifest, name))
+    has = ", ".join(f"{name} {key}" for name in manifest.graphs for key in _keys(manifest, name))
     raise NotSupportedError(
         f"{precision} with the {backend} backend needs the bundle's {wanted[0]} {graph} graph, and "
         f"it has only: {has}; make a bundle that has it: "
@@ -61,7 +58,7 @@ def runnable(bundle: Bundle, backend: Backend) -> tuple[str, ...]:
     found = []
     for precision in backend.precisions():
         if all(missing_graph(bundle, backend, graph, precision) is None for graph in
-               bundle.manifest["graphs"]):  # fmt: skip
+               bundle.manifest.graphs):  # fmt: skip
             found.append(precision)
     return tuple(found)
 
@@ -99,7 +96,7 @@ def choose_precision(
             f"the precision '{precision}' {what} with the {backend.name} backend; "
             f"use one of: {', '.join(('auto', *usable))}"
         )
-    for graph in bundle.manifest["graphs"]:
+    for graph in bundle.manifest.graphs:
         error = missing_graph(bundle, backend, graph, precision)
         if error is not None:
             raise error
@@ -152,17 +149,17 @@ def proven(bundle: Bundle, backend: Backend, precision: str, device: int = 0) ->
 
 def parity(bundle: Bundle, backend: str, precision: str) -> bool | None:
     """Whether the bundle passed with this backend and precision; None if it was not tried."""
-    for row in bundle.manifest.get("parity", []):
-        if row.get("backend") == backend and row.get("precision") == precision:
-            return bool(row.get("passed"))
+    for row in bundle.manifest.parity:
+        if row.backend == backend and row.precision == precision:
+            return row.passed
     return None
 
 
-def _keys(manifest: Mapping[str, Any], graph: str) -> list[str]:
-    return [key for key in reversed(PRECISIONS) if key in manifest["graphs"][graph]]
+def _keys(manifest: Manifest, graph: str) -> list[str]:
+    return [key for key in reversed(PRECISIONS) if key in manifest.graphs[graph]]
 
 
-def _to_export(manifest: Mapping[str, Any], extra: str) -> list[str]:
+def _to_export(manifest: Manifest, extra: str) -> list[str]:
     """What the new bundle should hold: what this one has, and the graph that is missing."""
-    keys = {*manifest["graphs"]["encoder"], extra}
+    keys = {*manifest.graphs["encoder"], extra}
     return [key for key in reversed(PRECISIONS) if key in keys]

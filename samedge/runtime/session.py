@@ -57,20 +57,22 @@ class Session:
 
     Attributes:
         family: the model family's record.
-        manifest: the bundle's manifest.
+        bundle: what it runs.
+        manifest: the bundle's manifest as it stands in the file, read-only.
     """
 
     def __init__(self, bundle: Bundle, backend: Backend, options: LoadOptions, why: str) -> None:
         self.family: Family = bundle.family
-        self.manifest: dict[str, Any] = bundle.manifest
+        self.bundle = bundle
+        self.manifest: Mapping[str, Any] = bundle.manifest.as_mapping()
         self._backend_name, self._options, self._why = backend.name, options, why
         # What the checkpoint left open holds for every answer.
-        self._open_questions = tuple(bundle.manifest.get("source", {}).get("questions", ()))
+        self._open_questions = bundle.manifest.source.questions
         self._notes: list[str] = []
         self._lock = threading.Lock()
         self._closed = False
-        variant = bundle.manifest["variant"]
-        self._input_size, self._low_res = int(variant["input_size"]), int(variant["low_res"])
+        variant = bundle.manifest.variant
+        self._input_size, self._low_res = variant.input_size, variant.low_res
         self._engines = backend.open(bundle, options)
         try:
             self._embedding = self._engines.encoder.buffer("image_embedding")
@@ -255,7 +257,7 @@ class Session:
             "why": self._why,
             "threads": self._options.threads,
             "family": self.family.name,
-            "title": self.manifest.get("title", self.family.title),
+            "title": self.bundle.manifest.title,
             "notes": list(
                 dict.fromkeys(
                     (
@@ -283,7 +285,7 @@ class Session:
             self._engines.close()
 
     def __repr__(self) -> str:
-        title = self.manifest.get("title", self.family.title)
+        title = self.bundle.manifest.title
         state = ", closed" if self._closed else ""
         return f"Session({title}, {self._backend_name} {self._options.precision}{state})"
 

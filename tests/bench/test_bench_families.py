@@ -13,6 +13,7 @@ import torch
 
 import samedge
 from samedge.bench import eager, layers, render, run
+from samedge.bundle.manifest import Source, Variant
 from samedge.models import (
     AutosamusConfig,
     MedsamConfig,
@@ -23,6 +24,7 @@ from samedge.models import (
     tiny,
 )
 from samedge.runtime.openvino.backend import OPENVINO
+from tests.bundle.manifests import small_manifest
 from tests.fold.oracle import random_model
 
 # What a user says besides the file, and the model that it becomes.
@@ -43,7 +45,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def exported(model: PromptableModel, folder: Path) -> Path:
-    return samedge.export(samedge.fold(model), folder / "tiny.samedge").path
+    return samedge.export(samedge.fold(model), folder / "tiny.samedge").bundle.path
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +121,10 @@ def test_the_eager_model_has_the_bundles_size(
 
     monkeypatch.setattr("samedge.checkpoint.open_checkpoint", opening)
     family = tiny(SamedConfig, img_size=224).family
-    manifest = {
-        "family": family.to_json(),
-        "variant": {"input_size": 224},
-        "source": {"sha256": ["00"]},
-    }
+    manifest = small_manifest(
+        family=family,
+        variant=Variant("vit_b", 224, 14, 56, 3),
+        source=Source(("00",), "torch module"),
+    )
     assert eager.eager_model(["a.pth", "b.pth"], manifest) == 224
     assert asked == [{"family": "samed"}, {"family": "samed", "input_size": 224}]

@@ -16,6 +16,7 @@ from samedge.bundle import SelfTest
 from samedge.errors import ParityError, SourceError
 from samedge.families import SAMUS
 from samedge.runtime.result import Result
+from tests.bundle.manifests import small_manifest
 
 
 class FakeSession:
@@ -24,10 +25,7 @@ class FakeSession:
     def __init__(self, error: float = 0.0) -> None:
         self.now, self.frames, self.error = 0.0, 0, error
         self.family = SAMUS
-        self.manifest = {
-            "variant": {"input_size": 256, "low_res": 128},
-            "graphs": {"encoder": {"fp32": {}}, "decoder": {"fp32": {}}},
-        }
+        self.bundle = SimpleNamespace(manifest=small_manifest())
 
     def clock(self) -> float:
         return self.now
@@ -81,12 +79,7 @@ def fake_bundle(tests: int = 1) -> Any:
         masks=np.zeros((1, 20, 30), np.uint8),
         scores=np.zeros(1, np.float32),
     )
-    manifest = {
-        "source": {"sha256": []},
-        "family": SAMUS.to_json(),
-        "variant": {"input_size": 256, "low_res": 128},
-    }
-    return SimpleNamespace(manifest=manifest, selftest=lambda: [test] * tests)
+    return SimpleNamespace(manifest=small_manifest(), selftest=lambda: [test] * tests)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -32,8 +31,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bundle(checkpoint: Path) -> Path:
     opened = samedge.open_checkpoint(checkpoint)
     model = opened.build()
-    exported: Any = samedge.export(samedge.fold(model), checkpoint.parent / "tiny.samedge")
-    return exported.path
+    exported = samedge.export(samedge.fold(model), checkpoint.parent / "tiny.samedge")
+    return Path(exported.bundle.path)
 
 
 def test_session_benchmark(bundle: Path) -> None:

@@ -58,8 +58,9 @@ def only_others(monkeypatch: pytest.MonkeyPatch) -> None:
             return {}
 
     class Masks:
-        def __init__(self, *_: Any) -> None:
-            pass
+        @classmethod
+        def ask(cls, *_: Any) -> Masks:
+            return cls()
 
         def compare(self, *_: Any) -> Result:
             return Result()

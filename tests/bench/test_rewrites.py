@@ -16,7 +16,7 @@ from samedge.models import build_samus, tiny_samus_config
 
 @pytest.mark.parametrize("precision", ["fp32"])
 def test_rows(tmp_path: Path, precision: str, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = export(fold(build_samus(tiny_samus_config())), tmp_path / "tiny.samedge")
+    bundle = export(fold(build_samus(tiny_samus_config())), tmp_path / "tiny.samedge").bundle
     rows = measure(bundle.path, precision, threads=1, rounds=2)
     assert [row["name"] for row in rows] == [
         "as exported",

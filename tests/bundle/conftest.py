@@ -3,41 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from samedge.bundle import INTENDED_USE, Bundle, BundleWriter, SelfTest
-from samedge.families import SAMUS
+from samedge.bundle import Bundle, BundleWriter, Manifest, ParityRow, SelfTest, Variant
+from samedge.bundle.manifest import GRAPHS, GraphEntry, Source, TensorEntry
+from tests.bundle.manifests import small_manifest
 
 
 @pytest.fixture
-def manifest() -> dict[str, Any]:
+def manifest() -> Manifest:
     """What an exporter hands to `commit`."""
-    return {
-        "family": SAMUS.to_json(),
-        "variant": {"vit": "vit_b", "input_size": 64, "low_res": 32, "grid": 8, "channels": 1},
-        "title": "SAMUS, a very small one",
-        "graphs": {
-            name: {
-                "fp32": {
-                    "file": f"{name}.fp32.onnx",
-                    "inputs": [{"name": "frame", "dtype": "uint8", "shape": ["H", "W", 1]}],
-                    "outputs": [{"name": "scores", "dtype": "float32", "shape": ["N", 1]}],
-                }
-            }
-            for name in ("encoder", "decoder")
+    frame = TensorEntry("frame", "uint8", ("H", "W", 1))
+    scores = TensorEntry("scores", "float32", ("N", 1))
+    return small_manifest(
+        variant=Variant("vit_b", 64, 8, 32, 1),
+        graphs={
+            name: {"fp32": GraphEntry(f"{name}.fp32.onnx", (frame,), (scores,))} for name in GRAPHS
         },
-        "source": {"sha256": ["0f" * 32], "format": "pth"},
-        "tools": {"numpy": np.__version__},
-        "fold_report": {"max_error": 1.5e-6, "steps": [{"what": "adapters", "count": 12}]},
-        "parity": [
-            {"backend": "openvino", "precision": "fp32", "dice": np.float32(1), "passed": True}
-        ],
-        "intended_use": INTENDED_USE,
-    }
+        source=Source(("0f" * 32,), "pth"),
+        tools={"numpy": np.__version__},
+        fold_report={"max_error": 1.5e-6, "steps": [{"what": "adapters", "count": 12}]},
+        parity=(ParityRow(backend="openvino", precision="fp32", dice=np.float32(1), passed=True),),
+    )
 
 
 @pytest.fixture
@@ -60,16 +52,17 @@ Make = Callable[..., Bundle]
 
 
 @pytest.fixture
-def make(manifest: dict[str, Any], selftest: SelfTest) -> Make:
-    """`make(path, overwrite=..., zip=..., weights=...)` writes the bundle."""
+def make(manifest: Manifest, selftest: SelfTest) -> Make:
+    """`make(path, overwrite=..., zip=..., weights=..., changes=...)` writes the bundle."""
 
-    def write(path: Path, weights: bytes = b"weights" * 1000, **options: bool) -> Bundle:
+    def write(path: Path, weights: bytes = b"weights" * 1000, **options: Any) -> Bundle:
+        changes = options.pop("changes", {})
         with BundleWriter(path, **options) as writer:
             writer.add_bytes("encoder.fp32.onnx", b"encoder graph")
             writer.add_bytes("encoder.fp32.onnx.data", weights)
             writer.add_bytes("decoder.fp32.onnx", b"decoder graph")
             writer.add_selftest(selftest)
-            return writer.commit(manifest)
+            return writer.commit(replace(manifest, **changes))
 
     return write
 

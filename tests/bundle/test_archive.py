@@ -221,7 +221,7 @@ def test_damage_is_found_or_harmless(zipped: Path, cache: Path, data: st.DataObj
     damaged.write_bytes(content)
     try:
         bundle = Bundle.open(damaged)
-        for name in bundle.manifest["files"]:
+        for name in bundle.manifest.files:
             bundle.verify_file(name)
         bundle.selftest()
     except BundleError:

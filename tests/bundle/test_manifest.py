@@ -4,47 +4,94 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import zipfile
 from collections.abc import Iterator
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samedge.bundle import Bundle
-from samedge.bundle.manifest import (
-    dump_manifest,
-    family_record,
-    parse_manifest,
-    validate_manifest,
-)
+from samedge.bundle import MANIFEST, Bundle
+from samedge.bundle.manifest import Manifest
+from samedge.bundle.parsing import manifest_from_json
+from samedge.bundle.sealing import dump_manifest, parse_manifest, seal
 from samedge.errors import BundleError
+
+ROOT = Path(__file__).parents[2]
+BUNDLES = sorted([*ROOT.glob("samedge/data/*.samedge"), *ROOT.glob("tests/data/*.samedge")])
 
 
 @pytest.fixture
 def full(bundle: Bundle) -> dict[str, Any]:
-    return copy.deepcopy(bundle.manifest)
+    return copy.deepcopy(dict(bundle.manifest.as_mapping()))
 
 
 def test_text_is_stable(full: dict[str, Any]) -> None:
-    data = dump_manifest(full)
+    data = seal(full)
     assert dump_manifest(parse_manifest(data)) == data
-    assert list(parse_manifest(data))[-1] == "digest"
+    assert list(parse_manifest(data).as_mapping())[-1] == "digest"
+
+
+@pytest.mark.parametrize("path", BUNDLES, ids=lambda path: path.name)
+def test_what_is_read_from_an_earlier_bundle_is_written_again(path: Path) -> None:
+    data = _text(path)
+    manifest = parse_manifest(data)
+    before, after = json.loads(data), json.loads(dump_manifest(manifest))
+    assert before == manifest.as_mapping()
+    del before["digest"], after["digest"]  # which stands for the order of the keys as well
+    assert after == before
+
+
+def _text(path: Path) -> bytes:
+    if path.is_dir():
+        return (path / MANIFEST).read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(MANIFEST)
+
+
+def test_what_is_read_is_typed(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.family == bundle.family
+    assert manifest.variant.input_size == 64
+    assert manifest.graphs["decoder"]["fp32"].outputs[0].shape == ("N", 1)
+    assert manifest.parity[0].dice == 1.0
+    assert math.isnan(manifest.parity[0].margin)  # which this bundle does not have
+    with pytest.raises(FrozenInstanceError):
+        manifest.title = "another"  # type: ignore[misc]
 
 
 def test_unknown_keys_are_left_alone(full: dict[str, Any]) -> None:
     full["calibration"] = {"frames": 64}
+    full["colour"] = {"of": "the cart"}
     full["variant"]["colour"] = "grey"
-    again = parse_manifest(dump_manifest(full))
-    assert again["calibration"] == {"frames": 64}
+    again = parse_manifest(seal(full))
+    assert again.calibration == {"frames": 64}
+    seen = again.as_mapping()
+    assert seen["colour"] == {"of": "the cart"}
+    assert seen["variant"]["colour"] == "grey"
+    with pytest.raises(TypeError):
+        seen["title"] = "another"  # type: ignore[index]
+
+
+def test_a_changed_copy_is_seen_as_it_is(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert replace(manifest, title="another").as_mapping()["title"] == "another"
+    half = manifest.with_graph("encoder", "fp16", manifest.graphs["encoder"]["fp32"])
+    assert list(half.as_mapping()["graphs"]["encoder"]) == ["fp32", "fp16"]
+    assert list(half.without_graph("encoder", "fp32").graphs["encoder"]) == ["fp16"]
+    assert list(manifest.graphs["encoder"]) == ["fp32"]
 
 
 def test_a_seal_that_looks_like_the_seal(full: dict[str, Any]) -> None:
     """A value that looks like the digest's own place does not confuse it."""
     full["tools"]["digest"] = "0" * 64
     full["fold_report"]["digest"] = "0" * 64
-    data = dump_manifest(full)
-    assert parse_manifest(data)["tools"]["digest"] == "0" * 64
+    data = seal(full)
+    assert parse_manifest(data).tools["digest"] == "0" * 64
 
 
 @pytest.mark.parametrize(
@@ -105,7 +152,7 @@ def test_wrong_values_are_named(full: dict[str, Any], path: str, value: Any, wor
     else:
         node[key] = value
     with pytest.raises(BundleError, match=words):
-        parse_manifest(dump_manifest(full))
+        parse_manifest(seal(full))
 
 
 def _split(path: str) -> list[str]:
@@ -137,7 +184,7 @@ def _split(path: str) -> list[str]:
 def test_unsafe_names(full: dict[str, Any], name: str) -> None:
     full["files"][name] = {"sha256": "0" * 64, "bytes": 0}
     with pytest.raises(BundleError, match="unsafe file name"):
-        validate_manifest(full)
+        manifest_from_json(full)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +194,7 @@ def test_unsafe_names(full: dict[str, Any], name: str) -> None:
 def test_names_that_collide(full: dict[str, Any], name: str) -> None:
     full["files"][name] = {"sha256": "0" * 64, "bytes": 0}
     with pytest.raises(BundleError, match=r"collides|below another file"):
-        validate_manifest(full)
+        manifest_from_json(full)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +225,7 @@ def test_texts_that_are_no_manifest(data: bytes) -> None:
 def test_values_without_json(full: dict[str, Any]) -> None:
     for value in (float("nan"), float("inf"), object(), {1, 2}):
         with pytest.raises(BundleError, match="cannot be written as JSON"):
-            dump_manifest({**full, "extra": value})
+            seal({**full, "extra": value})
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -219,18 +266,21 @@ def test_mutations_are_fine_or_a_bundle_error(full: dict[str, Any], data: st.Dat
         else:
             node.pop(path[-1])
     try:
-        read = parse_manifest(dump_manifest(mutant))
+        read: Manifest = parse_manifest(seal(mutant))
     except BundleError as error:
         str(error).encode()
         return
-    json.dumps(read)
-    assert family_record(read).to_json() == read["family"]
+    document = read.as_mapping()
+    json.dumps(dict(document))
+    assert read.family.to_json() == document["family"]
+    # What was understood can be written, and is understood again.
+    assert parse_manifest(dump_manifest(read)) == read
 
 
 @settings(max_examples=300)
 @given(st.data())
 def test_one_changed_byte_is_always_noticed(full: dict[str, Any], data: st.DataObject) -> None:
-    text = bytearray(dump_manifest(full))
+    text = bytearray(seal(full))
     at = data.draw(st.integers(0, len(text) - 1))
     text[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(BundleError):

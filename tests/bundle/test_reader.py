@@ -19,9 +19,9 @@ def test_round_trip(bundle: Bundle, selftest: SelfTest) -> None:
     again = Bundle.open(str(bundle.path))
     assert again.family == SAMUS
     assert again.manifest == bundle.manifest
-    assert again.manifest["samedge"]
-    assert again.manifest["parity"][0]["dice"] == 1.0
-    assert sorted(again.manifest["files"]) == [
+    assert again.manifest.samedge
+    assert again.manifest.parity[0].dice == 1.0
+    assert sorted(again.manifest.files) == [
         "decoder.fp32.onnx",
         "encoder.fp32.onnx",
         "encoder.fp32.onnx.data",
@@ -29,8 +29,8 @@ def test_round_trip(bundle: Bundle, selftest: SelfTest) -> None:
     ]
     graph = again.graph("encoder", "fp32")
     assert graph.read_bytes() == b"encoder graph"
-    entry = again.manifest["graphs"]["encoder"]["fp32"]
-    assert entry["sha256"] == again.manifest["files"]["encoder.fp32.onnx"]["sha256"]
+    entry = again.manifest.graphs["encoder"]["fp32"]
+    assert entry.sha256 == again.manifest.files["encoder.fp32.onnx"].sha256
     (test,) = again.selftest()
     assert test.name == selftest.name
     for name in ("frame", "points", "labels", "low_res_logits", "masks", "scores"):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -348,15 +349,13 @@ def test_a_graph_that_was_not_written(manifest: Any, target: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["title", "tools", "fold_report"])
-def test_paths_of_this_machine_stay_here(
-    make: Any, manifest: Any, target: Path, where: str
-) -> None:
+def test_paths_of_this_machine_stay_here(make: Any, target: Path, where: str) -> None:
     leak = f"made from {Path.home()}/models/samus.pth"
-    manifest[where] = leak if where == "title" else {"note": leak}
+    said = leak if where == "title" else {"note": leak}
     with pytest.raises(BundleError, match="path of this machine"):
-        make(target)
-    manifest[where] = "x" if where == "title" else {"note": "/encoder/blocks.0/attn/MatMul"}
-    text = make(target).root.joinpath("manifest.json").read_text()
+        make(target, changes={where: said})
+    said = "x" if where == "title" else {"note": "/encoder/blocks.0/attn/MatMul"}
+    text = make(target, changes={where: said}).root.joinpath("manifest.json").read_text()
     assert str(target.parent) not in text
     assert os.uname().nodename not in text
 
@@ -366,12 +365,12 @@ def test_draft_is_a_bundle_and_is_not_kept(manifest: Any, selftest: SelfTest, ta
         for name in ("encoder", "decoder"):
             writer.new_file(f"{name}.fp32.onnx").write_bytes(b"x")
         writer.add_selftest(selftest)
-        draft = writer.draft({**manifest, "parity": []})
+        draft = writer.draft(replace(manifest, parity=()))
         assert draft.graph("encoder", "fp32").read_bytes() == b"x"
         assert draft.selftest()[0].name == selftest.name
         assert not target.exists()
         final = writer.commit(manifest)
-    assert final.manifest["parity"][0]["passed"] is True
+    assert final.manifest.parity[0].passed is True
     assert not draft.path.exists()
     assert entries(target.parent) == ["new.samedge"]
 

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from samedge.bundle import Bundle, BundleWriter
 from samedge.cli import run
+from samedge.export import ExportResult, exporting
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "samedge" / "data" / "samus-demo.samedge"
@@ -27,10 +29,10 @@ def export(*arguments: object) -> int:
 
 def test_the_bundle_is_complete(exported: Path) -> None:
     manifest = Bundle.open(exported).manifest
-    assert manifest["family"]["name"] == "samus"
-    assert set(manifest["graphs"]) == {"encoder", "decoder"}
-    assert all(row["passed"] for row in manifest["parity"])
-    assert manifest["parity"]
+    assert manifest.family.name == "samus"
+    assert set(manifest.graphs) == {"encoder", "decoder"}
+    assert all(row.passed for row in manifest.parity)
+    assert manifest.parity
 
 
 def test_report_and_parity_are_printed(
@@ -135,6 +137,24 @@ def test_half_precision_from_a_bundle(
     assert sorted(p.name for p in out.glob("*.onnx")) == ["decoder.fp16.onnx", "encoder.fp16.onnx"]
     assert manifest["overflow"]["frames"] >= 1
     assert {row["backend"] for row in manifest["parity"]} == {"openvino", "emulation"}
+
+
+def test_a_refused_precision_is_exit_code_5_and_the_rest_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "parity failed in INT8: masks overlap by 0.5"
+
+    def refusing(source: Bundle, path: Path, _precisions: Any, **options: Any) -> ExportResult:
+        made = exporting.export(source, path, ("fp32",), overwrite=options["overwrite"])
+        return ExportResult(made.bundle, made.precisions, {"int8": reason})
+
+    monkeypatch.setattr(sys.modules["samedge.export"], "export", refusing)
+    out = tmp_path / "a.samedge"
+    assert export(DEMO, "-o", out, "--precision", "fp32,int8", "--json", "-q") == 5
+    captured = capsys.readouterr()
+    assert reason in captured.err
+    assert json.loads(captured.out)["refused"] == {"int8": reason}
+    assert run(["verify", str(out), "--precision", "fp32", "--quiet"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import shutil
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from samedge.cli import run
 from samedge.cli.filetype import BUNDLE, CHECKPOINT, kind_of, size_text
 from samedge.cli.inspect import parity_rows
 from samedge.errors import SourceError
+from tests.bundle.manifests import parity_row
 
 
 def inspect(*arguments: object) -> int:
@@ -220,13 +223,13 @@ def test_sizes(count: int, text: str) -> None:
 
 
 def test_a_parity_row_without_numbers_is_shown_all_the_same() -> None:
-    (row,) = parity_rows([{"backend": "openvino", "precision": "bf16", "passed": False}])
+    (row,) = parity_rows([parity_row("openvino", "bf16", False)])
     assert row == ("openvino", "bf16", "-", "-", "-", "-", "-", "-", "NO")
 
 
 @pytest.mark.parametrize(
-    ("margin", "text"), [(1e26, "> 1e6 x"), (12.3456, "12.3 x"), (0.5, "0.5 x"), (None, "-")]
+    ("margin", "text"), [(1e26, "> 1e6 x"), (12.3456, "12.3 x"), (0.5, "0.5 x"), (math.nan, "-")]
 )
-def test_margins(margin: float | None, text: str) -> None:
-    row = {"backend": "openvino", "precision": "fp32", "passed": True, "margin": margin}
+def test_margins(margin: float, text: str) -> None:
+    row = replace(parity_row("openvino", "fp32", True), margin=margin)
     assert parity_rows([row])[0][4] == text

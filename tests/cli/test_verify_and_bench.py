@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from samedge import bench
+from samedge.bundle import ParityRow
 from samedge.cli import run
 
 
@@ -27,18 +29,18 @@ def test_verify_json(exported: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert report["rows"][0]["precision"] == "fp32"
 
 
-def failing_row() -> dict[str, Any]:
+def failing_row() -> ParityRow:
     """What `verify` returns for an engine that is silently wrong."""
-    return {
-        "backend": "openvino",
-        "precision": "bf16",
-        "max_logit_error": 3.5,
-        "limit": 0.2,
-        "rms_ratio": 0.5,
-        "dice": 0.1,
-        "flipped": 0.4,
-        "passed": False,
-    }
+    return ParityRow(
+        backend="openvino",
+        precision="bf16",
+        max_logit_error=3.5,
+        limit=0.2,
+        rms_ratio=0.5,
+        dice=0.1,
+        flipped=0.4,
+        passed=False,
+    )
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -87,7 +89,7 @@ def test_locate_looks_at_what_failed(
     from samedge.runtime.parity.drift import ComparedTensor, Drift
 
     module = importlib.import_module("samedge.runtime.parity.verify")
-    good = {**failing_row(), "precision": "fp32", "passed": True}
+    good = replace(failing_row(), precision="fp32", passed=True)
     monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good, failing_row()])
     bad, before = (
         ComparedTensor("b", "Conv", 2, float("inf"), 3.0),
@@ -117,7 +119,7 @@ def test_nothing_to_locate(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = importlib.import_module("samedge.runtime.parity.verify")
-    good = {**failing_row(), "passed": True}
+    good = replace(failing_row(), passed=True)
     monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good])
     assert run(["verify", str(exported), "--locate"]) == 0
     assert "nothing to locate" in capsys.readouterr().out

@@ -20,8 +20,8 @@ TARGET = Path(__file__).with_name("tiny.samedge")
 
 def main() -> None:
     model = SyntheticSamus(tiny_samus_config()).build()
-    bundle = export(fold(model), TARGET, overwrite=True)
-    print(f"wrote {TARGET.name}: {bundle.manifest['title']}")
+    bundle = export(fold(model), TARGET, overwrite=True).bundle
+    print(f"wrote {TARGET.name}: {bundle.manifest.title}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from copy import deepcopy
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 import samedge
 from samedge.bundle import INTENDED_USE, Bundle
 from samedge.bundle import writer as writer_module
+from samedge.bundle.manifest import Source
 from samedge.errors import (
     BundleError,
     ModelError,
@@ -24,10 +26,10 @@ from samedge.errors import (
 )
 from samedge.export import exporting
 from samedge.export.graphs import file as onnx_file
-from samedge.families import Family
 from samedge.fold import FoldedModel
 from samedge.progress import Progress, Step
 from samedge.runtime.openvino.backend import OPENVINO
+from tests.bundle.manifests import parity_row
 from tests.export.engine import folded_model, open_graph, random_frame
 
 STEPS = 4
@@ -36,13 +38,15 @@ STEPS = 4
 @pytest.fixture(scope="module", params=["sam", "medsam", "samed", "volume", "samus", "autosamus"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: Any) -> tuple[FoldedModel, Bundle]:
     folded = folded_model(request.param)
-    return folded, samedge.export(folded, tmp_path_factory.mktemp("bundles") / "tiny.samedge")
+    return folded, samedge.export(
+        folded, tmp_path_factory.mktemp("bundles") / "tiny.samedge"
+    ).bundle
 
 
 @pytest.fixture
 def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the parity gate, which takes most of the time, where it is not what is tested."""
-    row = {"backend": "openvino", "precision": "fp32", "passed": True}
+    row = parity_row("openvino", "fp32", True)
     monkeypatch.setattr(exporting, "gate", lambda _bundle: [row])
 
 
@@ -54,49 +58,54 @@ def only_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_manifest(exported: tuple[FoldedModel, Bundle]) -> None:
     folded, bundle = exported
     manifest, v = bundle.manifest, folded.variant
-    assert manifest["samedge"] == samedge.__version__
-    assert Family.from_json(manifest["family"]) == folded.family
-    assert manifest["variant"] == {
-        "vit": "custom",
-        "input_size": v.input_size,
-        "grid": v.grid,
-        "low_res": v.low_res,
-        "channels": v.channels,
-        "prompt_dim": v.prompt_dim,
-    }
-    assert manifest["fold_report"] == folded.report.to_json()
-    assert manifest["source"] == {"sha256": [], "format": "torch module"}
-    assert {"torch", "onnx", "numpy", "openvino", "python"} <= set(manifest["tools"])
-    assert manifest["intended_use"] == INTENDED_USE
-    assert manifest["calibration"] is None
+    assert manifest.samedge == samedge.__version__
+    assert manifest.family == folded.family
+    assert manifest.variant == v
+    assert manifest.fold_report == folded.report.to_json()
+    assert manifest.source == Source((), "torch module")
+    assert {"torch", "onnx", "numpy", "openvino", "python"} <= set(manifest.tools)
+    assert manifest.intended_use == INTENDED_USE
+    assert manifest.calibration is None
+
+
+def test_a_session_shows_the_manifest(exported: tuple[FoldedModel, Bundle]) -> None:
+    bundle = exported[1]
+    with samedge.load(bundle, precision="fp32", threads=1) as session:
+        assert session.manifest["family"] == bundle.family.to_json()
+        assert dict(session.manifest) == json.loads((bundle.path / "manifest.json").read_text())
+        with pytest.raises(TypeError):
+            session.manifest["title"] = "another"  # type: ignore[index]
 
 
 def test_manifest_lists_the_graphs_as_they_are(exported: tuple[FoldedModel, Bundle]) -> None:
     bundle = exported[1]
-    assert set(bundle.manifest["graphs"]) == {"encoder", "decoder"}
-    for name, precisions in bundle.manifest["graphs"].items():
+    assert set(bundle.manifest.graphs) == {"encoder", "decoder"}
+    for name, precisions in bundle.manifest.graphs.items():
         assert set(precisions) == {"fp32"}
         session = open_graph(bundle.graph(name, "fp32"))
-        for side, values in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
-            listed = precisions["fp32"][side]
-            assert [x["name"] for x in listed] == [x.name for x in values]
+        entry = precisions["fp32"]
+        for listed, values in (
+            (entry.inputs, session.get_inputs()),
+            (entry.outputs, session.get_outputs()),
+        ):
+            assert [x.name for x in listed] == [x.name for x in values]
             for ours, theirs in zip(listed, values, strict=True):
-                kind = {"float32": "float"}.get(ours["dtype"], ours["dtype"])
+                kind = {"float32": "float"}.get(ours.dtype, ours.dtype)
                 assert f"tensor({kind})" == theirs.type
-                assert ours["shape"] == theirs.shape
+                assert list(ours.shape) == theirs.shape
 
 
 def test_parity_rows(exported: tuple[FoldedModel, Bundle]) -> None:
     """One for each precision that this CPU has; float32 passed."""
-    rows = exported[1].manifest["parity"]
-    assert [row["precision"] for row in rows] == [
+    rows = exported[1].manifest.parity
+    assert [row.precision for row in rows] == [
         name for name in OPENVINO.precisions() if name != "int8"
     ]
-    best = next(row for row in rows if row["precision"] == "fp32")
-    assert best["passed"]
-    assert best["margin"] >= 1
-    assert 0 < best["max_logit_error"] <= best["limit"]
-    assert best["frames"] == len(exported[0].selftests)
+    best = next(row for row in rows if row.precision == "fp32")
+    assert best.passed
+    assert best.margin >= 1
+    assert 0 < best.max_logit_error <= best.limit
+    assert best.frames == len(exported[0].selftests)
 
 
 def test_selftests_are_those_of_the_fold(exported: tuple[FoldedModel, Bundle]) -> None:
@@ -125,15 +134,15 @@ def test_the_bundle_serves(exported: tuple[FoldedModel, Bundle]) -> None:
 
 def test_class_names_come_through(exported: tuple[FoldedModel, Bundle]) -> None:
     folded, bundle = exported
-    assert tuple(bundle.manifest["family"]["classes"]) == folded.family.classes
-    listed = [output["name"] for output in bundle.manifest["graphs"]["decoder"]["fp32"]["outputs"]]
+    assert bundle.manifest.family.classes == folded.family.classes
+    listed = [output.name for output in bundle.manifest.graphs["decoder"]["fp32"].outputs]
     assert ("class_map" in listed) == folded.family.exclusive
 
 
 @pytest.mark.usefixtures("ungated")
 def test_the_same_model_gives_the_same_files(tmp_path: Path, folded: FoldedModel) -> None:
-    bundles = [samedge.export(folded, tmp_path / f"{i}.samedge") for i in (1, 2)]
-    first, second = (bundle.manifest["files"] for bundle in bundles)
+    bundles = [samedge.export(folded, tmp_path / f"{i}.samedge").bundle for i in (1, 2)]
+    first, second = (bundle.manifest.files for bundle in bundles)
     assert first == second
     assert {"encoder.fp32.onnx", "decoder.fp32.onnx"} <= set(first)
 
@@ -148,10 +157,11 @@ def test_export_does_not_change_the_model(tmp_path: Path, folded: FoldedModel) -
 @pytest.mark.usefixtures("ungated")
 def test_steps_are_told(tmp_path: Path) -> None:
     steps: list[Step] = []
-    bundle = samedge.export(folded_model("samus"), tmp_path / "a.samedge", progress=steps.append)
+    result = samedge.export(folded_model("samus"), tmp_path / "a.samedge", progress=steps.append)
     assert len(steps) == STEPS
     assert all(step.name and step.of == 0 for step in steps)
-    assert bundle.path == tmp_path / "a.samedge"
+    assert result.bundle.path == tmp_path / "a.samedge"
+    assert (result.precisions, dict(result.refused)) == (("fp32",), {})
     assert [p.name for p in tmp_path.iterdir()] == ["a.samedge"]
 
 
@@ -159,10 +169,10 @@ def test_weights_beside_the_graphs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """As for models beyond 2 GB: gate, session and hashes cover the second file."""
     monkeypatch.setattr(onnx_file, "EXTERNAL_ABOVE", 0)
     only_float32(monkeypatch)
-    bundle = samedge.export(folded_model("sam"), tmp_path / "a.samedge")
+    bundle = samedge.export(folded_model("sam"), tmp_path / "a.samedge").bundle
     weights = bundle.path / "encoder.fp32.onnx.data"
-    assert weights.name in bundle.manifest["files"]
-    assert bundle.manifest["parity"][0]["passed"]
+    assert weights.name in bundle.manifest.files
+    assert bundle.manifest.parity[0].passed
     open_graph(bundle.path / "encoder.fp32.onnx")
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
@@ -197,7 +207,7 @@ def test_a_wrong_graph_does_not_replace_a_good_bundle(
 ) -> None:
     only_float32(monkeypatch)
     target = tmp_path / "a.samedge"
-    good = samedge.export(folded_model("samus"), target).manifest
+    good = samedge.export(folded_model("samus"), target).bundle.manifest
     folded = deepcopy(folded_model("samus"))
     folded.state_dict()["decoder.head.hyper.0.2.bias"] += 1
     with pytest.raises(ParityError):
@@ -242,7 +252,7 @@ def test_overwrite(zipped: bool, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("ungated")
 def test_a_zip_serves(tmp_path: Path) -> None:
-    bundle = samedge.export(folded_model("samus"), tmp_path / "a.samedge", zip=True)
+    bundle = samedge.export(folded_model("samus"), tmp_path / "a.samedge", zip=True).bundle
     with samedge.load(bundle.path, precision="fp32", threads=1) as session:
         assert session.segment(random_frame(64, 50, 1), points=[[9, 9]]).masks.shape == (1, 64, 50)
 
@@ -275,7 +285,7 @@ def test_ctrl_c_leaves_nothing(step: int, zipped: bool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", range(STEPS))
 def test_ctrl_c_leaves_the_bundle_that_was_there(step: int, tmp_path: Path) -> None:
     target = tmp_path / "a.samedge"
-    before = samedge.export(folded_model("samus"), target).manifest
+    before = samedge.export(folded_model("samus"), target).bundle.manifest
     with pytest.raises(KeyboardInterrupt):
         samedge.export(folded_model("sam"), target, overwrite=True, progress=interrupt_at(step))
     assert Bundle.open(target).manifest == before

@@ -28,6 +28,7 @@ from samedge.machine import memory
 from samedge.machine.memory import Room
 from samedge.models import MsaConfig, sam_config, tiny, tiny_sam_config
 from samedge.progress import Step
+from tests.bundle.manifests import parity_row
 from tests.export.engine import folded_model, open_graph, random_frame
 from tests.fold.oracle import random_model
 
@@ -37,7 +38,7 @@ DATA = "encoder.fp32.onnx.data"
 @pytest.fixture
 def ungated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the parity gate, where it is not what is tested."""
-    row = {"backend": "openvino", "precision": "fp32", "passed": True}
+    row = parity_row("openvino", "fp32", True)
     monkeypatch.setattr(exporting, "gate", lambda _bundle: [row])
 
 
@@ -55,21 +56,21 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The same model with weights inside, beside the graph, and beside it in a zip."""
     folder = tmp_path_factory.mktemp("large")
     folded = folded_model("sam")
-    made = {"inside": samedge.export(folded, folder / "inside.samedge").path}
+    made = {"inside": samedge.export(folded, folder / "inside.samedge").bundle.path}
     with beside():
-        made["beside"] = samedge.export(folded, folder / "beside.samedge").path
-        made["zipped"] = samedge.export(folded, folder / "zipped.samedge", zip=True).path
+        made["beside"] = samedge.export(folded, folder / "beside.samedge").bundle.path
+        made["zipped"] = samedge.export(folded, folder / "zipped.samedge", zip=True).bundle.path
     return made
 
 
 def test_the_files(bundles: dict[str, Path]) -> None:
     inside, outside = (Bundle.open(bundles[kind]).manifest for kind in ("inside", "beside"))
-    added = set(outside["files"]) - set(inside["files"])
+    added = set(outside.files) - set(inside.files)
     assert added == {DATA, DATA.replace("encoder", "decoder")}
     for name in ("encoder.fp32.onnx", "decoder.fp32.onnx"):
-        assert outside["files"][name]["bytes"] < inside["files"][name]["bytes"]
-    assert outside["parity"] == inside["parity"]
-    assert all(row["passed"] for row in outside["parity"])
+        assert outside.files[name].bytes < inside.files[name].bytes
+    assert outside.parity == inside.parity
+    assert all(row.passed for row in outside.parity)
 
 
 @pytest.mark.parametrize("kind", ["beside", "zipped"])
@@ -209,9 +210,9 @@ def test_the_message_names_what_would_need_less(monkeypatch: pytest.MonkeyPatch)
 def test_a_model_that_is_consumed_keeps_what_is_known(tmp_path: Path) -> None:
     folded = deepcopy(folded_model("sam"))
     report = str(folded.report)
-    bundle = samedge.export(folded, tmp_path / "a.samedge", consume=True)
-    kept = samedge.export(folded_model("sam"), tmp_path / "b.samedge")
-    assert bundle.manifest["files"] == kept.manifest["files"]
+    bundle = samedge.export(folded, tmp_path / "a.samedge", consume=True).bundle
+    kept = samedge.export(folded_model("sam"), tmp_path / "b.samedge").bundle
+    assert bundle.manifest.files == kept.manifest.files
     assert str(folded.report) == report
     assert sum(p.numel() for p in folded.parameters()) == 0
 

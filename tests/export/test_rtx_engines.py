@@ -15,6 +15,7 @@ from samedge.bench.eager import synthetic_samus
 from samedge.bundle import Bundle
 from samedge.export import exporting
 from samedge.runtime.tensorrt.layer_report import LayerReport
+from tests.bundle.manifests import parity_row
 from tests.export.rtx import (
     CAPABILITIES,
     DEMO,
@@ -34,13 +35,13 @@ BY_RULE = ("preprocess", "postprocess")
 def vit_b(tmp_path_factory: Any) -> Bundle:
     """SAMUS ViT-B in float32 and half precision; its gates are tested elsewhere."""
     patch = pytest.MonkeyPatch()
-    passed = {"backend": "openvino", "precision": "fp32", "passed": True, "margin": 1.0}
+    passed = parity_row("openvino", "fp32", True)
     patch.setattr(exporting, "gate", lambda _bundle: [passed])
     patch.setattr(exporting, "half_parity", lambda _draft, _step: passed)
     try:
         folded = samedge.fold(synthetic_samus("vit_b"))
         path = tmp_path_factory.mktemp("vit_b") / "b.samedge"
-        return samedge.export(folded, path, ("fp32", "fp16"), consume=True)
+        return samedge.export(folded, path, ("fp32", "fp16"), consume=True).bundle
     finally:
         patch.undo()
 
@@ -48,7 +49,7 @@ def vit_b(tmp_path_factory: Any) -> Bundle:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: Any) -> Bundle:
     path = tmp_path_factory.mktemp("demo") / "demo.samedge"
-    return samedge.export(Bundle.open(DEMO), path, ("fp32", "fp16"))
+    return samedge.export(Bundle.open(DEMO), path, ("fp32", "fp16")).bundle
 
 
 @pytest.fixture(scope="module")

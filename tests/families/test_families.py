@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from samedge.bundle.manifest import family_record
+from samedge.bundle.parsing import family_from_json
 from samedge.errors import BundleError
 from samedge.families import (
     FAMILIES,
@@ -32,7 +32,7 @@ def test_round_trip(family: Family) -> None:
     again = Family.from_json(json.loads(json.dumps(family.to_json())))
     assert again == family
     assert hash(again) == hash(family)
-    assert family_record({"family": family.to_json()}) == family
+    assert family_from_json(family.to_json()) == family
 
 
 @families
@@ -86,7 +86,7 @@ def test_a_wrong_value_is_a_bundle_error(field: str, value: Any) -> None:
     empty = field in ("prompts", "multi_masks", "classes") and value == []
     fine = empty or (field, value) == ("threshold", -1)
     if fine:
-        assert family_record({"family": data}).to_json() == data
+        assert family_from_json(data).to_json() == data
         return
     with pytest.raises(BundleError, match=f"family.{field}"):
-        family_record({"family": data})
+        family_from_json(data)

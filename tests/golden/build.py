@@ -55,7 +55,7 @@ class Build:
     def bundle(self) -> Bundle:
         """The bundle, exported as for a user: behind the parity gate."""
         if self._bundle is None:
-            self._bundle = export(self.folded(), self.folder / "model.samedge")
+            self._bundle = export(self.folded(), self.folder / "model.samedge").bundle
             self._folded = None
         return self._bundle
 

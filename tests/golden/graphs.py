@@ -25,7 +25,7 @@ PROMPT_INPUTS = ("point_coords", "point_labels", "mask_input", "has_mask")
 
 def input_names(bundle: Bundle, graph: str) -> list[str]:
     """Inputs of a graph, as the manifest lists them."""
-    return [entry["name"] for entry in bundle.manifest["graphs"][graph]["fp32"]["inputs"]]
+    return [tensor.name for tensor in bundle.manifest.graphs[graph]["fp32"].inputs]
 
 
 def frame_feeds(bundle: Bundle, image: CaseImage) -> Arrays:
@@ -41,7 +41,7 @@ def frame_feeds(bundle: Bundle, image: CaseImage) -> Arrays:
 
 def prompt_feeds(bundle: Bundle, prompt: Prompt, geometry: FrameGeometry) -> Arrays:
     """Inputs of the decoder graph that come from the prompt."""
-    side = int(bundle.manifest["variant"]["low_res"])
+    side = int(bundle.manifest.variant.low_res)
     coords, labels = tokens_of(prompt, geometry, bundle.family)
     given = prompt.masks is not None
     masks = prompt.masks if prompt.masks is not None else np.zeros((1, 1, side, side), np.float32)
@@ -74,8 +74,8 @@ def preprocessing(bundle: Bundle) -> onnx.ModelProto:
 
 def network(bundle: Bundle) -> onnx.ModelProto:
     """The encoder graph from `network_input` on."""
-    variant = bundle.manifest["variant"]
-    size = variant["input_size"]
+    variant = bundle.manifest.variant
+    size = variant.input_size
     shape = [bundle.family.slices, variant["channels"], size, size]
     model = _read(bundle, "encoder")
     model.graph.value_info.append(_float_value(NETWORK_INPUT, shape))

@@ -105,7 +105,7 @@ class OnnxEngine(OneByOne):
         feeds = graphs.prompt_feeds(self.bundle, prompt, geometry)
         feeds.pop("mask_index", None)
         sparse, *added = self._prompt_encoder.run(None, feeds)
-        grid = int(self.bundle.manifest["variant"]["grid"])
+        grid = int(self.bundle.manifest.variant.grid)
         tokens = added[0] if added else None
         return sparse, dense_embedding(tokens, self._no_mask, prompt.count, grid)
 

@@ -139,7 +139,7 @@ class OpenVinoEngine(OneByOne):
                 self.notes.append(f"decoded below the Session, which refuses the prompt: {error}")
         whole = embedding + self._no_mask[:, None, None]
         feeds = graphs.decoder_feeds(self.bundle, whole, prompt, geometry)
-        side = int(self.bundle.manifest["variant"]["low_res"])
+        side = int(self.bundle.manifest.variant.low_res)
         shape = (prompt.count, len(self.family.mask_tokens(prompt.multimask)))
         low_res, scores = np.zeros((*shape, side, side), np.float32), np.zeros(shape, np.float32)
         masks = np.zeros((*shape, geometry.height, geometry.width), np.uint8)
@@ -172,7 +172,7 @@ class OpenVinoEngine(OneByOne):
         feeds = graphs.prompt_feeds(self.bundle, prompt, geometry)
         feeds.pop("mask_index", None)
         results = self._prompt_encoder.create_infer_request().infer(feeds).to_tuple()
-        grid = int(self.bundle.manifest["variant"]["grid"])
+        grid = int(self.bundle.manifest.variant.grid)
         added = results[1].copy() if len(results) > 1 else None
         return results[0].copy(), dense_embedding(added, self._no_mask, prompt.count, grid)
 

@@ -49,7 +49,7 @@ def pixels(seed: int = 0, size: tuple[int, int] = (90, 120)) -> Any:
 
 def test_it_computes_what_the_reference_computed(backend: str, tiny_bundle: Path) -> None:
     rows = verify(tiny_bundle, backend, "fp32")
-    assert all(row["passed"] for row in rows), rows
+    assert all(row.passed for row in rows), rows
 
 
 def test_graphs_compute_what_single_kernels_do(session: Any, tiny_bundle: Path) -> None:

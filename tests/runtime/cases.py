@@ -64,7 +64,7 @@ class Case:
         self.model = model
         with pytest.MonkeyPatch.context() as patch:  # the gate is not what is tested here
             patch.setattr(OPENVINO, "precisions", lambda: ("fp32",))
-            self.bundle = samedge.export(samedge.fold(model), folder / "tiny.samedge")
+            self.bundle = samedge.export(samedge.fold(model), folder / "tiny.samedge").bundle
         self.family = self.bundle.family
         self.session = samedge.load(self.bundle, "openvino", "fp32", threads=1, cache=False)
 
@@ -81,9 +81,9 @@ class Case:
         return {"box": [x, y, x + 40, y + 35]} if "box" in self.family.prompts else {}
 
     def geometry(self, frame: Any, crop: Any = None) -> FrameGeometry:
-        variant = self.bundle.manifest["variant"]
+        variant = self.bundle.manifest.variant
         height, width = frame.shape[1:3] if self.family.slices > 1 else frame.shape[:2]
-        sizes = variant["input_size"], variant["low_res"]
+        sizes = variant.input_size, variant.low_res
         return frame_geometry(self.family, height, width, crop, *sizes)
 
     def eager(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +19,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from samedge.bundle.manifest import GRAPHS, FileEntry, GraphEntry, Manifest, TensorEntry, Variant
 from samedge.errors import BundleError
 from samedge.families import SAM, SAMUS, Family
+from tests.bundle.manifests import small_manifest
 
 SIDE, GRID, LOW_RES, WIDTH, MASKS = 32, 4, 16, 8, 4
 BOOL, FLOAT, INT32, INT64, UINT8 = (
@@ -164,28 +166,30 @@ class FakeBundle:
 
     path: Path
     family: Family
-    manifest: dict[str, Any] = field(default_factory=dict)
+    manifest: Manifest
     tests: list[Any] = field(default_factory=list)
 
     def graph(self, name: str, precision: str) -> Path:
         path = self.path / f"{name}.{precision}.onnx"
-        if _sha256(path) != self.manifest["files"][path.name]["sha256"]:
+        if _sha256(path) != self.manifest.files[path.name].sha256:
             raise BundleError(f"{path.name} was changed")
         return path
 
     def selftest(self) -> list[Any]:
         return self.tests
 
+    def tell(self, **changes: Any) -> None:
+        """Other fields of the manifest."""
+        self.manifest = replace(self.manifest, **changes)
 
-_GRAPHS = ("encoder", "decoder")
 
-
-def _tensors(path: Path) -> dict[str, list[dict[str, str]]]:
+def _entry(path: Path) -> GraphEntry:
     graph = onnx.load(path).graph
-    return {
-        "inputs": [{"name": tensor.name} for tensor in graph.input],
-        "outputs": [{"name": tensor.name} for tensor in graph.output],
-    }
+    inputs, outputs = (
+        tuple(TensorEntry(tensor.name, "", ()) for tensor in tensors)
+        for tensors in (graph.input, graph.output)
+    )
+    return GraphEntry(path.name, inputs, outputs, _sha256(path))
 
 
 def _sha256(path: Path) -> str:
@@ -196,13 +200,13 @@ def make_bundle(folder: Path, family: Family) -> FakeBundle:
     folder.mkdir(parents=True, exist_ok=True)
     write_encoder(folder / "encoder.fp32.onnx", mean=any(family.mean))
     write_decoder(folder / "decoder.fp32.onnx", masks="mask" in family.prompts)
-    manifest = {
-        "title": f"toy {family.title}",
-        "variant": {"input_size": SIDE, "low_res": LOW_RES, "grid": GRID},
-        "graphs": {name: {"fp32": _tensors(folder / f"{name}.fp32.onnx")} for name in _GRAPHS},
-        "files": {p.name: {"sha256": _sha256(p)} for p in folder.glob("*.onnx")},
-        "parity": [],
-    }
+    manifest = small_manifest(
+        title=f"toy {family.title}",
+        family=family,
+        variant=Variant("custom", SIDE, GRID, LOW_RES, family.channels),
+        graphs={name: {"fp32": _entry(folder / f"{name}.fp32.onnx")} for name in GRAPHS},
+        files={p.name: FileEntry(_sha256(p), p.stat().st_size) for p in folder.glob("*.onnx")},
+    )
     return FakeBundle(folder, family, manifest)
 
 

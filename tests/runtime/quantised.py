@@ -18,7 +18,7 @@ from onnx import helper
 
 from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT
-from samedge.bundle.manifest import dump_manifest
+from samedge.bundle.sealing import seal
 from samedge.export.graphs.model import OnnxGraph
 
 
@@ -67,7 +67,7 @@ def with_graph(folder: Path, name: str) -> Bundle:
     manifest["files"][name] = {"bytes": len(data), "sha256": digest}
     entry = {**manifest["graphs"][graph]["fp32"], "file": name, "sha256": digest}
     manifest["graphs"][graph][precision] = entry
-    (folder / "manifest.json").write_bytes(dump_manifest(manifest))
+    (folder / "manifest.json").write_bytes(seal(manifest))
     return Bundle.open(folder)
 
 

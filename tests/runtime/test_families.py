@@ -234,11 +234,11 @@ def test_verify(cases: Cases, name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(OPENVINO, "precisions", lambda: ("fp32",))
     case = cases(name)
     (row,) = verify(case.bundle, threads=1, cache=False)
-    assert row["passed"], row
-    assert row["margin"] > 1
-    assert row["flipped_far"] == 0
-    assert row["frames"] == len(case.bundle.selftest())
-    assert 0 < row["max_logit_error"] < row["limit"]
+    assert row.passed, row
+    assert row.margin > 1
+    assert row.flipped_far == 0
+    assert row.frames == len(case.bundle.selftest())
+    assert 0 < row.max_logit_error < row.limit
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
@@ -250,7 +250,7 @@ def test_verify_sees_one_wrong_answer(cases: Cases, name: str) -> None:
         wrong = getattr(test, field).copy()
         wrong[-1] = 1 - wrong[-1]
         row = verify_session(case.session, [replace(test, **{field: wrong})])
-        assert not row["passed"], field
+        assert not row.passed, field
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))

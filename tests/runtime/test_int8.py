@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.compile import _Models, compile_graph, core, rest_of
 from samedge.runtime.parity.drift_cases import recorded_cases
 from samedge.tolerances import LIMITS
+from tests.bundle.manifests import parity_row
 from tests.runtime.quantised import with_int8
 
 pytestmark = pytest.mark.skipif(
@@ -28,12 +30,10 @@ pytestmark = pytest.mark.skipif(
 
 def first_inputs(bundle: Bundle) -> dict[str, Any]:
     """What the encoder takes for the first self-test's frame."""
-    family, variant = bundle.family, bundle.manifest["variant"]
+    family, variant = bundle.family, bundle.manifest.variant
     frame = bundle.selftest()[0].frame
     height, width = frame.shape[:2]
-    geometry = frame_geometry(
-        family, height, width, None, variant["input_size"], variant["low_res"]
-    )
+    geometry = frame_geometry(family, height, width, None, variant.input_size, variant.low_res)
     channels = 3 if frame.ndim == 3 else 1
     known, pixels = encoder_inputs(family, geometry, channels)
     pixels[...] = frame.reshape(pixels.shape)
@@ -72,8 +72,8 @@ _PRODUCTS = ("FullyConnected", "FullyConnectedQuantizedLegacy", "Convolution")
 
 def test_int8_computes_what_its_graph_says(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX Runtime executes the Q/DQ graph node by node; float32 is much farther away."""
-    refused = [{"backend": "openvino", "precision": "bf16", "passed": False}]
-    monkeypatch.setitem(bundle.manifest, "parity", refused)  # the rest in float32, too
+    refused = replace(bundle.manifest, parity=(parity_row("openvino", "bf16", False),))
+    monkeypatch.setattr(bundle, "manifest", refused)  # the rest in float32, too
     onnxruntime = pytest.importorskip("onnxruntime")
     inputs = first_inputs(bundle)
     path = str(bundle.graph("encoder", "int8"))
@@ -92,14 +92,14 @@ def test_int8_computes_what_its_graph_says(bundle: Bundle, monkeypatch: pytest.M
 
 def test_int8_has_a_row_with_a_dice_limit(bundle: Bundle) -> None:
     (row,) = verify(bundle, precision="int8", threads=1)
-    assert (row["precision"], row["dice_limit"]) == ("int8", LIMITS["int8"].dice)
+    assert (row.precision, row.dice_limit) == ("int8", LIMITS["int8"].dice)
     # Plainly quantised and with random weights it need not pass, but it is near.
-    assert row["margin"] > 0.5
-    assert row["rms_ratio"] > 1e-3  # float32 would give 1e-6: something was quantised
+    assert row.margin > 0.5
+    assert row.rms_ratio > 1e-3  # float32 would give 1e-6: something was quantised
 
 
 def test_auto_verifies_what_the_bundle_has_graphs_for(bundle: Bundle) -> None:
-    assert [row["precision"] for row in verify(bundle, threads=1)] == list(OPENVINO.precisions())
+    assert [row.precision for row in verify(bundle, threads=1)] == list(OPENVINO.precisions())
 
 
 def test_preprocessing_and_decoder_are_those_of_float32(bundle: Bundle) -> None:
@@ -129,7 +129,7 @@ def test_preprocessing_and_decoder_are_those_of_float32(bundle: Bundle) -> None:
 
 
 def _low_res(bundle: Bundle) -> tuple[int, int]:
-    side = int(bundle.manifest["variant"]["low_res"])
+    side = bundle.manifest.variant.low_res
     return side, side
 
 
@@ -156,10 +156,10 @@ def test_the_rest_is_bf16_only_where_native_and_not_refused(
     monkeypatch.setattr(ov.Core, "get_property", lambda *_: native)
     assert rest_of(bundle, "int8") == "bf16"
     assert rest_of(bundle, "fp16") == "fp16"
-    rows = [{"backend": "openvino", "precision": "bf16", "passed": False}]
-    monkeypatch.setitem(bundle.manifest, "parity", rows)
+    refused = replace(bundle.manifest, parity=(parity_row("openvino", "bf16", False),))
+    monkeypatch.setattr(bundle, "manifest", refused)
     assert rest_of(bundle, "int8") == "fp32"
-    monkeypatch.setitem(bundle.manifest, "parity", [])
+    monkeypatch.setattr(bundle, "manifest", replace(refused, parity=()))
     native.remove("BF16")
     assert rest_of(bundle, "int8") == "fp32"
 

@@ -9,24 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from samedge.bundle import Manifest
 from samedge.errors import NotSupportedError
 from samedge.runtime.backend import STRONGLY_TYPED, Backend
 from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.precision import PRECISIONS, choose_precision, graph_key, runnable
+from tests.bundle.manifests import parity_row, small_manifest
 
 
-def manifest(encoder: str, decoder: str = "fp32", **parity: bool) -> dict[str, Any]:
+def manifest(encoder: str, decoder: str = "fp32", **parity: bool) -> Manifest:
     """Graphs by name ("fp32 int8"), and parity rows of OpenVINO by precision."""
-    return {
-        "graphs": {
-            "encoder": {key: {} for key in encoder.split()},
-            "decoder": {key: {} for key in decoder.split()},
-        },
-        "parity": [
-            {"backend": "openvino", "precision": name, "passed": passed}
-            for name, passed in parity.items()
-        ],
-    }
+    rows = tuple(parity_row("openvino", name, passed) for name, passed in parity.items())
+    return small_manifest(encoder, decoder, parity=rows)
 
 
 def bundle(*args: Any, **parity: bool) -> Any:
@@ -179,11 +173,11 @@ def test_a_key_is_always_one_of_the_bundles(
 ) -> None:
     data = manifest(" ".join(encoder), " ".join(decoder))
     for graph in ("encoder", "decoder"):
-        there = data["graphs"][graph]
+        there = data.graphs[graph]
         assert _answer(data, name, graph, precision) in (*there, "remedy")
 
 
-def _answer(data: dict[str, Any], name: str, graph: str, precision: str) -> str:
+def _answer(data: Manifest, name: str, graph: str, precision: str) -> str:
     try:
         return key_of(data, name, graph, precision)
     except NotSupportedError as error:

@@ -18,6 +18,7 @@ from samedge.runtime import buffers, load
 from samedge.runtime.backend import LoadOptions, both_graphs
 from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.session import Session
+from tests.bundle.manifests import parity_row
 from tests.runtime.watched import Watched
 
 SIDE, LOW_RES = 32, 16
@@ -252,7 +253,7 @@ def test_auto_takes_bf16_only_where_it_is_native_and_passed(
     samus_toy: Any, monkeypatch: pytest.MonkeyPatch, passed: bool
 ) -> None:
     monkeypatch.setattr(OPENVINO, "precisions", lambda: ("fp32", "bf16"))
-    samus_toy.manifest["parity"] = [{"backend": "openvino", "precision": "bf16", "passed": passed}]
+    samus_toy.tell(parity=(parity_row("openvino", "bf16", passed),))
     with load(samus_toy, threads=1) as session:
         assert session.describe()["precision"] == ("bf16" if passed else "fp32")
 

@@ -88,13 +88,13 @@ def test_sam_mask(sam: Case) -> None:
 
 def test_verify_passes_and_shows_its_margin(samus: Case) -> None:
     for row in verify(samus.bundle, threads=1, cache=False):
-        assert row["passed"]
-        assert row["margin"] > 1
-        assert row["frames"] == len(list(samus.bundle.selftest()))
+        assert row.passed
+        assert row.margin > 1
+        assert row.frames == len(list(samus.bundle.selftest()))
 
 
 def test_one_changed_byte_is_refused(samus: Case, tmp_path: Any) -> None:
-    bundle = samedge.export(samedge.fold(samus.model), tmp_path / "changed.samedge")
+    bundle = samedge.export(samedge.fold(samus.model), tmp_path / "changed.samedge").bundle
     path = bundle.path / "encoder.fp32.onnx"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1

@@ -127,7 +127,7 @@ def test_all_stages_score_as_the_trained_model(recipe: str, tmp_path: Path) -> N
     model = trained(recipe, tmp_path)
     assert max(errors(model).values()) <= LIMITS["fp32"].embedding
     folded = samedge.fold(model)
-    bundle = samedge.export(folded, tmp_path / "m.samedge")
+    bundle = samedge.export(folded, tmp_path / "m.samedge").bundle
     graphs = [open_graph(bundle.graph(part, "fp32")) for part in ("encoder", "decoder")]
     engine = Engine(folded, *graphs)
     preparation = Preparation(model.config)

@@ -272,15 +272,14 @@ def graph_digest(bundle: Bundle, file: str) -> str:
         bundle: open.
         file: name of the graph's file in the bundle.
     """
-    files = bundle.manifest["files"]
-    hashes = [files[name]["sha256"] for name in (file, f"{file}.data") if name in files]
+    files = bundle.manifest.files
+    hashes = [files[name].sha256 for name in (file, f"{file}.data") if name in files]
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def model_digest(bundle: Bundle) -> str:
     """SHA-256 over all graphs of a bundle: names the bundle's folder in the cache."""
-    graphs = bundle.manifest["graphs"].values()
-    digests = [graph_digest(bundle, entry["file"]) for each in graphs for entry in each.values()]
+    digests = [graph_digest(bundle, entry.file) for _, _, entry in bundle.manifest.entries()]
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 

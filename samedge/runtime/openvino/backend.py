@@ -99,8 +99,8 @@ class OpenVinoBackend(Backend):
             )
         device, key = self.numbered(options.device), self._key(bundle, graph, options)
         parts, notes = compile_graph(bundle, graph, key, options, device)
-        record = bundle.manifest["graphs"][graph][key]
-        names = frozenset(entry["name"] for entry in (*record["inputs"], *record["outputs"]))
+        entry = bundle.manifest.graphs[graph][key]
+        names = frozenset(tensor.name for tensor in entry.tensors)
         return OpenVinoEngine(parts, names | {NETWORK_INPUT}, tuple(notes))
 
     def device_name(self, number: int) -> str:

@@ -155,7 +155,7 @@ class _Pair:
     computed: dict[str, GraphValue] = field(init=False)
 
     def __post_init__(self) -> None:
-        if "fp32" not in self.bundle.manifest["graphs"][self.graph]:
+        if "fp32" not in self.bundle.manifest.graphs[self.graph]:
             raise NotSupportedError(
                 f"the bundle has no float32 {self.graph} to compare with; export it again with "
                 "--precision fp32 among its precisions"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.bundle import Bundle, SelfTest
+from samedge.bundle import Bundle, ParityRow, SelfTest
 from samedge.errors import BundleError
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.mask_values import decision_distance, dice, mask_values
@@ -26,7 +26,6 @@ from samedge.runtime.result import Result
 from samedge.runtime.session import Session
 from samedge.tolerances import LIMITS, Limit
 
-Row = dict[str, Any]
 # Stands for an error that is NaN or infinite: a manifest is JSON and can hold neither.
 BROKEN = 1e30
 
@@ -38,7 +37,7 @@ def verify(
     threads: int | None = None,
     device: int = 0,
     cache: bool = True,
-) -> list[Row]:
+) -> list[ParityRow]:
     """Run a bundle's self-test on this device.
 
     Args:
@@ -49,8 +48,7 @@ def verify(
         threads, device, cache: as for `samedge.load`.
 
     Returns:
-        One row per precision: backend, precision, frames, max_logit_error, limit, rms_ratio, dice,
-        dice_limit, flipped, flipped_limit, margin, passed. See `compare`.
+        One row per precision.
 
     Raises:
         BundleError: damaged, changed, or without self-test frames.
@@ -67,24 +65,24 @@ def verify(
     return rows
 
 
-def verify_session(session: Session, tests: Iterable[SelfTest]) -> Row:
+def verify_session(session: Session, tests: Iterable[SelfTest]) -> ParityRow:
     """Run self-test frames through a session and compare with what they should give.
 
     Raises:
         BundleError: there are no frames.
     """
     pairs = list(run_selftests(session, tests))
-    about, variant = session.describe(), session.manifest["variant"]
+    about, manifest = session.describe(), session.bundle.manifest
 
     def distance(test: SelfTest) -> NDArray[np.float32]:
         height, width = test.masks.shape[1:]
-        sizes = variant["input_size"], variant["low_res"]
+        sizes = manifest.variant.input_size, manifest.variant.low_res
         geometry = frame_geometry(session.family, height, width, None, *sizes)
         values = mask_values(test.low_res_logits, geometry, session.family)
         return decision_distance(values, session.family)
 
     judged = about["precision"]
-    if judged == "fp32" and not all("fp32" in g for g in session.manifest["graphs"].values()):
+    if judged == "fp32" and not all("fp32" in g for g in manifest.graphs.values()):
         judged = "fp16"  # computed in float32, from weights that are rounded to half
     return compare(pairs, about["backend"], about["precision"], distance, judged)
 
@@ -133,22 +131,15 @@ def compare(
     precision: str,
     distance: Callable[[SelfTest], NDArray[np.float32]] | None = None,
     judged_as: str | None = None,
-) -> Row:
+) -> ParityRow:
     """Compare results with their references under the limits of `precision`, or of `judged_as`.
 
-    Row entries, each the worst over all frames:
-        max_logit_error: largest absolute difference of the low-res logits; `limit` bounds it, which
-            grows with the RMS of the reference logits where that is above 1.
-        rms_ratio: RMS of that difference over RMS of the reference.
-        dice: overlap of the masks at frame size (1 if both are empty); `dice_limit` bounds it,
-            unless it is 0, and is lower for masks that cover little of the frame (see
-            `samedge.tolerances.Limit.least_dice`).
-        flipped: share of mask pixels that differ; `flipped_limit` bounds it.
-        flipped_far: number of those where the reference is far from another decision (`near_zero`
-            of the limits, in logits); must be 0. Counted if `distance` tells how far each pixel is.
-        score_error: largest absolute difference of the scores; bounded like logits of RMS 1.
-        margin: the smallest of limit / value over these bounds, for Dice of what may be missing
-            from 1 over what is missing; at least 1 is a pass.
+    Args:
+        pairs: results, and the self-tests with what they should be.
+        backend, precision: for the row.
+        distance: how far each mask pixel of a self-test is from another decision, in logits; if it
+            is given, pixels that flip far from one are counted.
+        judged_as: the precision whose limits count, if it is another one.
 
     Raises:
         BundleError: there is nothing to compare, or shapes do not fit.
@@ -171,22 +162,22 @@ def compare(
         limit.flipped / max(flipped, 1e-30),
         min(_dice_margin(result.masks, test.masks, limit) for result, test in pairs),
     ]
-    return {
-        "backend": backend,
-        "precision": precision,
-        "frames": len(pairs),
-        "max_logit_error": error,
-        "limit": limit.logits,
-        "rms_ratio": max(row["rms_ratio"] for row in worst),
-        "dice": min(row["dice"] for row in worst),
-        "dice_limit": limit.dice,
-        "flipped": flipped,
-        "flipped_limit": limit.flipped,
-        "flipped_far": far,
-        "score_error": score_error,
-        "margin": min(margins),
-        "passed": min(margins) >= 1 and far == 0,
-    }
+    return ParityRow(
+        backend=backend,
+        precision=precision,
+        frames=len(pairs),
+        max_logit_error=error,
+        limit=limit.logits,
+        rms_ratio=max(row["rms_ratio"] for row in worst),
+        dice=min(row["dice"] for row in worst),
+        dice_limit=limit.dice,
+        flipped=flipped,
+        flipped_limit=limit.flipped,
+        flipped_far=far,
+        score_error=score_error,
+        margin=min(margins),
+        passed=min(margins) >= 1 and far == 0,
+    )
 
 
 def _flipped_far(

@@ -70,7 +70,7 @@ class TensorRtBackend(Backend):
         try:
             keys = (
                 key_for(self._library, bundle, graph, self._key(bundle, graph, precision), gpu)
-                for graph in bundle.manifest["graphs"]
+                for graph in bundle.manifest.graphs
             )
             found = [store.passed(key, precision) for key in keys]
         finally:
@@ -117,10 +117,10 @@ class TensorRtBackend(Backend):
         outputs alone are those of the engine that a session would load."""
         key = self._key(bundle, graph, options.precision)
         bundle.graph(graph, key)
-        record, device = bundle.manifest["graphs"][graph][key], Device(options.device)
+        entry, device = bundle.manifest.graphs[graph][key], Device(options.device)
         try:
             with device:
-                if {*names} <= {tensor["name"] for tensor in record["outputs"]}:
+                if {*names} <= {tensor.name for tensor in entry.outputs}:
                     wanted = key_for(self._library, bundle, graph, key, device)
                     engine, _ = _obtain(self._library, bundle, wanted, options)
                     inside: tuple[str, ...] = ()
@@ -129,7 +129,7 @@ class TensorRtBackend(Backend):
                         self._library, bundle, graph, options.precision, also=names
                     )
                     engine, inside = Engine(self._library, built.data), built.also
-                return named_outputs(engine, record, inside, device, names, cases)
+                return named_outputs(engine, entry, inside, device, names, cases)
         finally:
             device.close()
 
@@ -140,8 +140,8 @@ class TensorRtBackend(Backend):
         with queue.device:
             wanted = key_for(self._library, bundle, graph, key, queue.device)
             engine, notes = _obtain(self._library, bundle, wanted, options)
-            record = bundle.manifest["graphs"][graph][key]
-            io = engine.io(record["inputs"], record["outputs"])
+            entry = bundle.manifest.graphs[graph][key]
+            io = engine.io({tensor.name: tensor.shape for tensor in entry.tensors})
         return TensorRtEngine(queue, engine, io, options.cache, notes)
 
     def _key(self, bundle: Bundle, graph: str, precision: str) -> str:
@@ -320,7 +320,7 @@ def key_for(
         key: of the graph's entry in the manifest, "fp16".
         device: the GPU.
     """
-    file = bundle.manifest["graphs"][graph][key]["file"]
+    file = bundle.manifest.graphs[graph][key].file
     digest, capability = graph_digest(bundle, file), device.compute_capability
     return NvidiaKey(graph, key, digest, library.name, library.version, capability, device.name)
 

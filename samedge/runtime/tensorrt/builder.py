@@ -147,7 +147,7 @@ class _Build:
             notes.append(_SUMS.format(without_products(library, network), library.title))
         also = mark_outputs(library, network, self.also) if self.also else []
         shapes = profile_shapes(
-            self.bundle.manifest["graphs"][self.graph][self.key]["inputs"],
+            self.bundle.manifest.graphs[self.graph][self.key].inputs,
             ranges_for(self.bundle, options.max_side),
         )
         _add_profile(library, builder, config, shapes)

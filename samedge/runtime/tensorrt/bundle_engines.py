@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from samedge.bundle import Bundle
+from samedge.bundle import Bundle, ParityRow
 from samedge.errors import NotSupportedError
 from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
@@ -30,7 +30,7 @@ from samedge.runtime.engines.store import (
     remove_engine,
 )
 from samedge.runtime.gpu.driver import Device, problem
-from samedge.runtime.parity.verify import Row, verify_session
+from samedge.runtime.parity.verify import verify_session
 from samedge.runtime.precision import graph_key
 from samedge.runtime.session import Session
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
@@ -80,7 +80,7 @@ class BuildResult:
 
     folder: Path
     engines: tuple[EngineRow, ...]
-    parity: tuple[Row, ...] = ()
+    parity: tuple[ParityRow, ...] = ()
     unchecked: str | None = None
 
     @property
@@ -91,7 +91,8 @@ class BuildResult:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         rows = [asdict(row) for row in self.engines]
-        return {"engines": rows, "parity": list(self.parity), "unchecked": self.unchecked}
+        gate = [row.to_json() for row in self.parity]
+        return {"engines": rows, "parity": gate, "unchecked": self.unchecked}
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def build_engines(
             present = EngineStore(() if force else (target,))
             rows.append(_built(library, bundle, order, how, work, present, progress))
         unchecked = _unchecked(rows, gpu)
-        parity: tuple[Row, ...] = ()
+        parity: tuple[ParityRow, ...] = ()
         if unchecked is None:
             parity = _gate(bundle, backend, wanted, device, (work, target))
         installed = tuple(_installed(row, parity, work, target) for row in rows)
@@ -195,7 +196,7 @@ def available(bundle: Bundle, backend: str) -> tuple[str, ...]:
     found = []
     for precision in PRECISIONS:
         try:
-            for graph in bundle.manifest["graphs"]:
+            for graph in bundle.manifest.graphs:
                 graph_key(bundle.manifest, backend, graph, precision)
         except NotSupportedError as error:
             missing = error
@@ -239,13 +240,13 @@ def _orders(
     gpus: dict[int, str | None],
 ) -> Iterator[_Order]:
     """One for each file of a graph that the precisions take, and each GPU."""
-    for graph in bundle.manifest["graphs"]:
+    for graph in bundle.manifest.graphs:
         served: dict[str, list[str]] = {}
         for precision in precisions:
             key = graph_key(bundle.manifest, library.name, graph, precision)
             served.setdefault(key, []).append(precision)
         for key, names in served.items():
-            digest = graph_digest(bundle, bundle.manifest["graphs"][graph][key]["file"])
+            digest = graph_digest(bundle, bundle.manifest.graphs[graph][key].file)
             for capability, name in gpus.items():
                 yield _Order(
                     NvidiaKey(graph, key, digest, library.name, version, capability, name),
@@ -304,7 +305,7 @@ def _gate(
     precisions: tuple[str, ...],
     device: int,
     folders: tuple[Path, ...],
-) -> tuple[Row, ...]:
+) -> tuple[ParityRow, ...]:
     """Run the self-test with the new engines."""
     rows = []
     for precision in precisions:
@@ -314,17 +315,17 @@ def _gate(
     return tuple(rows)
 
 
-def _installed(row: EngineRow, parity: Sequence[Row], work: Path, target: Path) -> EngineRow:
+def _installed(row: EngineRow, parity: Sequence[ParityRow], work: Path, target: Path) -> EngineRow:
     """Give an engine its name, if one of its precisions passed, and note what the gate said."""
     if set(row.precisions) <= set(_failed(parity)):
         remove_engine(target / row.file)  # one that was there is no better
         return replace(row, state="refused")
     engine = (work if row.state == "built" else target) / row.file
-    add_parity(engine, [said for said in parity if said["precision"] in row.precisions])
+    add_parity(engine, [said.to_json() for said in parity if said.precision in row.precisions])
     if row.state == "built":
         move_engine(engine, target)
     return row
 
 
-def _failed(parity: Sequence[Row]) -> tuple[str, ...]:
-    return tuple(str(row["precision"]) for row in parity if not row["passed"])
+def _failed(parity: Sequence[ParityRow]) -> tuple[str, ...]:
+    return tuple(row.precision for row in parity if not row.passed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +74,17 @@ class Engine:
             _shared[key] = engine
         return engine
 
-    def io(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> GraphIO:
+    def io(self, listed: Mapping[str, tuple[int | str, ...]]) -> GraphIO:
         """Inputs and outputs, with the manifest's names for sizes that are free.
 
         Args:
-            inputs, outputs: of the graph, from the manifest.
+            listed: shapes of the graph's inputs and outputs by name, from the manifest.
 
         Raises:
             DeviceError: the engine has others.
         """
         trt, engine = self.library.module, self._engine
         names = [engine.get_tensor_name(at) for at in range(engine.num_io_tensors)]
-        listed = {tensor["name"]: tuple(tensor["shape"]) for tensor in (*inputs, *outputs)}
         if set(names) != set(listed):
             raise DeviceError(
                 f"the engine takes and gives {', '.join(sorted(names))}, the bundle says "

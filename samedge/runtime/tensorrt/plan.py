@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.bundle.manifest import GraphEntry
 from samedge.errors import DeviceError
 from samedge.runtime.backend import Arrays, GraphIO, TensorSpec
 from samedge.runtime.gpu.arrays import DeviceArray
@@ -299,7 +300,7 @@ def placement(array: NDArray[Any] | DeviceArray | None) -> str:
 
 def named_outputs(
     engine: Engine,
-    record: Mapping[str, Any],
+    entry: GraphEntry,
     inside: Sequence[str],
     device: Device,
     names: Sequence[str],
@@ -310,7 +311,7 @@ def named_outputs(
 
     Args:
         engine: loaded.
-        record: of its graph, from the manifest.
+        entry: of its graph, from the manifest.
         inside: tensors that are outputs of this engine and not of the graph.
         device: the calling thread's.
         names: of tensors.
@@ -325,8 +326,8 @@ def named_outputs(
         NotSupportedError: an input is larger than the engine was built for.
     """
     # The sizes of tensors from inside are known when the inputs' are.
-    further = [{"name": name, "shape": ()} for name in inside]
-    io = engine.io(record["inputs"], [*record["outputs"], *further])
+    listed = {tensor.name: tensor.shape for tensor in entry.tensors}
+    io = engine.io(listed | dict.fromkeys(inside, ()))
     return [_run_once(engine, io, device, case, set(names)) for case in cases]
 
 

@@ -6,9 +6,10 @@ for.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 from samedge.bundle import Bundle
+from samedge.bundle.manifest import TensorEntry
 from samedge.errors import NotSupportedError
 from samedge.geometry.frame_geometry import MAX_SIDE, MIN_SIDE
 
@@ -57,7 +58,7 @@ def ranges_for(bundle: Bundle, max_side: int = MAX_SIDE) -> dict[str, Range]:
 
 
 def profile_shapes(
-    inputs: list[dict[str, Any]], ranges: dict[str, Range]
+    inputs: Sequence[TensorEntry], ranges: dict[str, Range]
 ) -> dict[str, tuple[Shape, Shape, Shape]]:
     """Smallest, usual and largest shape of every input that has a named dimension.
 
@@ -70,11 +71,11 @@ def profile_shapes(
     """
     shapes = {}
     for tensor in inputs:
-        shape = tensor["shape"]
+        shape = tensor.shape
         unknown = [side for side in shape if isinstance(side, str) and side not in ranges]
         if unknown:
             raise NotSupportedError(
-                f"the input '{tensor['name']}' has a size '{unknown[0]}' that this version of "
+                f"the input '{tensor.name}' has a size '{unknown[0]}' that this version of "
                 f"samedge has no range for; it knows: {', '.join(ranges)}. Export the bundle again "
                 "with this version"
             )
@@ -83,5 +84,5 @@ def profile_shapes(
                 tuple(ranges[side][at] if isinstance(side, str) else int(side) for side in shape)
                 for at in range(3)
             )
-            shapes[str(tensor["name"])] = (low, usual, high)
+            shapes[tensor.name] = (low, usual, high)
     return shapes

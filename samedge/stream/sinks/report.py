@@ -24,7 +24,7 @@ NOTICE = "Research use only. Not a medical device."
 
 def manifest_hash(manifest: Mapping[str, Any]) -> str:
     """SHA-256 of a bundle's manifest (sorted keys, no spaces); it holds the hashes of all files."""
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(dict(manifest), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

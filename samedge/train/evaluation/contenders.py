@@ -134,8 +134,8 @@ class SessionContender:
         self.engine, self.precision = str(about["backend"]), str(about["precision"])
         self.name = f"{name} ({self.engine} {self.precision})"
         self.family = session.family
-        variant = session.manifest["variant"]
-        self.input_size, self.low_res = int(variant["input_size"]), int(variant["low_res"])
+        variant = session.bundle.manifest.variant
+        self.input_size, self.low_res = variant.input_size, variant.low_res
 
     def set_frame(self, image: NDArray[np.uint8]) -> None:
         """Encode `[H, W]` or `[H, W, 3]` RGB."""

@@ -102,7 +102,7 @@ def test_a_bundle_of_before_runs_and_is_brought_up_to_date(
     tiny_bundle: Path, tmp_path: Path
 ) -> None:
     old = earlier_bundle(tiny_bundle, tmp_path / "old.samedge")
-    new = samedge.export(old, tmp_path / "new.samedge")
+    new = samedge.export(old, tmp_path / "new.samedge").bundle
     today = Bundle.open(tiny_bundle)
     for name in BUILD:
         graph = onnx.load(new.graph(name, "fp32"))

@@ -20,7 +20,7 @@ from tests.export.engine import folded_model, random_frame
 def both(tmp_path_factory: Any) -> Bundle:
     """A bundle with fp32 and fp16 graphs."""
     path = tmp_path_factory.mktemp("both") / "both.samedge"
-    return samedge.export(folded_model("samus"), path, ("fp32", "fp16"))
+    return samedge.export(folded_model("samus"), path, ("fp32", "fp16")).bundle
 
 
 def test_numbers_are_near_float32_and_not_the_same(both: Bundle) -> None:
@@ -45,16 +45,16 @@ def test_half_precision_only(both: Bundle, precision: str) -> None:
 
 
 def test_a_bundle_without_half_graphs(tmp_path: Path) -> None:
-    bundle = samedge.export(folded_model("samus"), tmp_path / "a.samedge")
+    bundle = samedge.export(folded_model("samus"), tmp_path / "a.samedge").bundle
     with pytest.raises(NotSupportedError, match=r"needs the bundle's fp16 encoder graph"):
         samedge.load(bundle, "emulation", "fp16")
 
 
 def test_a_bundle_of_half_graphs_alone_is_judged_as_such(both: Bundle, tmp_path: Path) -> None:
     """OpenVINO computes it in float32, but its weights are rounded."""
-    half = samedge.export(both, tmp_path / "half.samedge", ("fp16",))
+    half = samedge.export(both, tmp_path / "half.samedge", ("fp16",)).bundle
     with_full, without = (verify(b, "openvino", "fp32")[0] for b in (both, half))
-    assert with_full["passed"]
-    assert without["passed"]
-    assert without["max_logit_error"] > with_full["limit"]
-    assert without["limit"] > 100 * with_full["limit"]
+    assert with_full.passed
+    assert without.passed
+    assert without.max_logit_error > with_full.limit
+    assert without.limit > 100 * with_full.limit

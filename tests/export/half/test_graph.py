@@ -261,16 +261,16 @@ def test_numbers_are_told_from_indices(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["samus", "autosamus", "sam", "medsam", "samed", "volume"])
 def test_bundles_with_both(name: str, tmp_path: Path) -> None:
-    bundle = samedge.export(folded_model(name), tmp_path / "a.samedge", ("fp32", "fp16"))
-    for entry in bundle.manifest["graphs"].values():
+    bundle = samedge.export(folded_model(name), tmp_path / "a.samedge", ("fp32", "fp16")).bundle
+    for entry in bundle.manifest.graphs.values():
         assert list(entry) == ["fp32", "fp16"]
-        assert entry["fp32"]["inputs"] == entry["fp16"]["inputs"]
-        assert entry["fp32"]["outputs"] == entry["fp16"]["outputs"]
-    row = next(r for r in bundle.manifest["parity"] if r["backend"] == deriving.EMULATION)
-    assert row["passed"]
-    assert row["margin"] > 1
-    assert row["max_logit_error"] > 0
-    overflow = bundle.manifest["overflow"]
+        assert entry["fp32"].tensors == entry["fp16"].tensors
+    row = next(r for r in bundle.manifest.parity if r.backend == deriving.EMULATION)
+    assert row.passed
+    assert row.margin > 1
+    assert row.max_logit_error > 0
+    overflow = bundle.manifest.overflow
+    assert overflow is not None
     assert set(overflow["largest"]) == {"encoder", "decoder"}
     assert overflow["float32_nodes"] == {"encoder": [], "decoder": []}
     assert overflow["frames"] >= 1
@@ -278,7 +278,7 @@ def test_bundles_with_both(name: str, tmp_path: Path) -> None:
 
 def test_large_values_stay_in_float32(tmp_path: Path) -> None:
     """A value near the end of the half range: its nodes are named, and the gate still passes."""
-    source = samedge.export(folded_model("samus"), tmp_path / "a.samedge")
+    source = samedge.export(folded_model("samus"), tmp_path / "a.samedge").bundle
     path = tmp_path / "a.samedge" / "encoder.fp32.onnx"
     graph = OnnxGraph.read(path)
     # the same function: lin1's columns times 2^20 would overflow, were they not undone before GELU
@@ -291,10 +291,12 @@ def test_large_values_stay_in_float32(tmp_path: Path) -> None:
     graph.nodes[at].input[0] = "a/down"
     graph.nodes[at:at] = [up, down]
     changed = _with_encoder(source, graph, tmp_path / "b.samedge")
-    bundle = samedge.export(changed, tmp_path / "c.samedge", ("fp16",))
-    kept = bundle.manifest["overflow"]["float32_nodes"]["encoder"]
+    bundle = samedge.export(changed, tmp_path / "c.samedge", ("fp16",)).bundle
+    overflow = bundle.manifest.overflow
+    assert overflow is not None
+    kept = overflow["float32_nodes"]["encoder"]
     assert kept == ["a/down", "a/up"]
-    assert next(iter(bundle.manifest["overflow"]["largest"]["encoder"])) == "a/up"
+    assert next(iter(overflow["largest"]["encoder"])) == "a/up"
     assert types(OnnxGraph.read(bundle.graph("encoder", "fp16")))["a/up"] == FLOAT
 
 
@@ -303,12 +305,11 @@ def _with_encoder(source: Bundle, graph: OnnxGraph, path: Path) -> Bundle:
     from samedge.bundle import BundleWriter
 
     with BundleWriter(path) as writer:
-        manifest = {k: v for k, v in source.manifest.items() if k not in ("files", "digest")}
         graph.save(writer.new_file("encoder.fp32.onnx"))
         writer.add_file("decoder.fp32.onnx", source.graph("decoder", "fp32"))
         for test in source.selftest():
             writer.add_selftest(test)
-        return writer.commit(manifest)
+        return writer.commit(source.manifest)
 
 
 def test_a_failed_gate_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,16 +80,16 @@ def test_graphs_compute_the_rounded_model(name: str, folded: Any) -> None:
 def test_bundle_of_half_the_size(tmp_path: Path) -> None:
     """In OpenVINO, too, in every precision; the weights there are the rounded ones."""
     model = samedge.fold(random_model(tiny_samus_config(embed_dim=64, prompt_dim=64)))
-    full = samedge.export(deepcopy(model), tmp_path / "full.samedge")
-    half = samedge.export(model, tmp_path / "half.samedge", half_weights=True)
+    full = samedge.export(deepcopy(model), tmp_path / "full.samedge").bundle
+    half = samedge.export(model, tmp_path / "half.samedge", half_weights=True).bundle
     for graph in ("encoder", "decoder"):
-        sizes = [b.manifest["files"][f"{graph}.fp32.onnx"]["bytes"] for b in (full, half)]
+        sizes = [b.manifest.files[f"{graph}.fp32.onnx"].bytes for b in (full, half)]
         assert sizes[1] < 0.7 * sizes[0]
-    assert full.manifest["fold_report"]["rounding_error"] is None
-    assert 0 < half.manifest["fold_report"]["rounding_error"] < 0.03
+    assert full.manifest.fold_report["rounding_error"] is None
+    assert 0 < half.manifest.fold_report["rounding_error"] < 0.03
     rows = verify(half, backend="openvino", cache=False)
-    assert {row["precision"] for row in rows} >= {"fp32"}
-    assert all(row["passed"] for row in rows)
+    assert {row.precision for row in rows} >= {"fp32"}
+    assert all(row.passed for row in rows)
 
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import samedge
 from samedge.bundle import Bundle
-from samedge.errors import FrameError, NotSupportedError, ParityError
+from samedge.errors import FrameError, NotSupportedError
 from samedge.export import deriving
 from samedge.export.int8.record import Quantised
 from samedge.machine.memory import Room
@@ -36,7 +36,7 @@ def exported(tmp_path_factory: Any, frames: list[Any]) -> tuple[Bundle, Quantise
     path = tmp_path_factory.mktemp("int8") / "demo.samedge"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deriving, "quantise", kept)
-        bundle = samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
+        bundle = samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames).bundle
     return bundle, found[0]
 
 
@@ -46,21 +46,22 @@ def int8(exported: tuple[Bundle, Quantised]) -> Bundle:
 
 
 def test_what_is_in_it(int8: Bundle) -> None:
-    graphs = int8.manifest["graphs"]
+    graphs = int8.manifest.graphs
     assert {name: list(entry) for name, entry in graphs.items()} == {
         "encoder": ["int8"],
         "decoder": ["fp16"],  # never quantised
     }
-    record = int8.manifest["calibration"]
+    record = int8.manifest.calibration
+    assert record is not None
     assert record["frames"] == len(list(int8.selftest()))
     assert record["agreement"]["dice"] >= record["bound"]["min_dice"]
     assert len([layer for layer in record["layers"] if not layer["kept"]]) > 30
     page = int8.verify_file("int8-report.html").read_text()
     assert "<svg" in page
     assert "encoder.cnn" in page or "cnn.convs.0" in page
-    rows = {(row["backend"], row["precision"]): row for row in int8.manifest["parity"]}
-    assert rows["openvino", "int8"]["passed"]
-    assert rows["emulation", "fp16"]["passed"]
+    rows = {(row.backend, row.precision): row for row in int8.manifest.parity}
+    assert rows["openvino", "int8"].passed
+    assert rows["emulation", "fp16"].passed
 
 
 def test_auto_takes_it_and_masks_are_right(int8: Bundle) -> None:
@@ -84,13 +85,15 @@ def test_a_failed_gate_leaves_half_precision(
     worse = replace(exported[1], passed=False)
     monkeypatch.setattr(deriving, "quantise", lambda *_, **__: worse)
     path = tmp_path / "a.samedge"
-    with pytest.raises(ParityError, match="parity failed in INT8") as caught:
-        samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
-    assert caught.value.exit_code == 5
-    assert "encoder.cnn.convs.0" in str(caught.value)  # which layers hurt
+    result = samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
+    assert result.precisions == ("fp16",)
+    assert list(result.refused) == ["int8"]
+    assert "parity failed in INT8" in result.refused["int8"]
+    assert "encoder.cnn.convs.0" in result.refused["int8"]  # which layers hurt
     left = Bundle.open(path)
-    assert list(left.manifest["graphs"]["encoder"]) == ["fp16"]
-    assert not [row for row in left.manifest["parity"] if row["precision"] == "int8"]
+    assert left.manifest == result.bundle.manifest
+    assert list(left.manifest.graphs["encoder"]) == ["fp16"]
+    assert not [row for row in left.manifest.parity if row.precision == "int8"]
     assert not list(path.glob("*int8*.onnx"))
     assert (path / "int8-report.html").exists()
     with samedge.load(left) as session:
@@ -124,10 +127,10 @@ def test_what_is_no_calibration_set(calibration: Any, words: str, tmp_path: Path
 
 
 def test_without_calibration_the_record_says_so(tmp_path: Path) -> None:
-    bundle = samedge.export(
-        folded_model("autosamus-other"), tmp_path / "a.samedge", ("fp32", "int8")
-    )
-    record = bundle.manifest["calibration"]
+    folded = folded_model("autosamus-other")
+    bundle = samedge.export(folded, tmp_path / "a.samedge", ("fp32", "int8")).bundle
+    record = bundle.manifest.calibration
+    assert record is not None
     assert record["source"] == "self-test"
     assert record["warnings"]
 
@@ -141,9 +144,7 @@ def test_int8_engines(int8: Bundle, tmp_path: Path, capability: int) -> None:
     found = report_of(folder, "encoder.int8", capability).without(("preprocess",))
     fused, attentions = found.attentions
     assert fused == attentions == 8
-    wanted = {
-        layer["name"] for layer in int8.manifest["calibration"]["layers"] if not layer["kept"]
-    }
+    wanted = {layer["name"] for layer in int8.manifest.calibration["layers"] if not layer["kept"]}
     done = {
         node.rpartition("/")[0]
         for layer in found.products["int8"]

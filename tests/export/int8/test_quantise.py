@@ -32,7 +32,8 @@ OPTIONS = Int8Options(min_dice=0.5, max_error=0.05, questions=2, threads=1)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return samedge.export(folded_model(MODEL), tmp_path_factory.mktemp("int8") / "a.samedge")
+    path = tmp_path_factory.mktemp("int8") / "a.samedge"
+    return samedge.export(folded_model(MODEL), path).bundle
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ def test_a_graph_without_layers(data: CalibrationData, bundle: Bundle) -> None:
 @pytest.mark.parametrize("name", ["medsam", "samed", "msa", "volume", "autosamus"])
 def test_other_families(name: str, tmp_path: Path) -> None:
     """Boxes, several classes, stacks of slices: their masks are compared as well."""
-    made = samedge.export(folded_model(name), tmp_path / "a.samedge")
+    made = samedge.export(folded_model(name), tmp_path / "a.samedge").bundle
     data = choose_frames(ultrasound(max(4, 2 * made.family.slices), 48), made.family, "folder")
     graph = OnnxGraph.read(made.graph("encoder", "fp32"))
     options = Int8Options(min_dice=0.0, max_error=1.0, probes=1, questions=1, threads=1)
@@ -162,7 +163,7 @@ def test_other_families(name: str, tmp_path: Path) -> None:
 
 
 def test_agreement_sees_a_broken_encoder(graph: OnnxGraph, bundle: Bundle) -> None:
-    masks = mask_agreement.MaskAgreement(bundle, ultrasound(2, 48), 1)
+    masks = mask_agreement.MaskAgreement.ask(bundle, ultrasound(2, 48), 1)
     same = masks.compare(graph, "fp32")
     assert same.dice > 0.999
     broken = graph.copy()

@@ -11,6 +11,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from samedge.bundle.manifest import FileEntry
 from samedge.errors import BundleError, DeviceError
 from samedge.families import SAMUS
 from samedge.geometry.frame_geometry import frame_geometry
@@ -30,7 +31,8 @@ def inputs_for(frame: Any) -> dict[str, Any]:
 
 
 def rehash(bundle: Any, path: Path) -> None:
-    bundle.manifest["files"][path.name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = FileEntry(hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size)
+    bundle.tell(files={**bundle.manifest.files, path.name: entry})
 
 
 def test_split_halves_compute_what_the_whole_does(samus_toy: Any, frame: Any) -> None:

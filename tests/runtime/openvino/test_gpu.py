@@ -13,6 +13,7 @@ from samedge.runtime import load
 from samedge.runtime.choice import choose_backend
 from samedge.runtime.openvino import compile as openvino_compile
 from samedge.runtime.openvino.backend import OPENVINO_GPU
+from tests.bundle.manifests import parity_row
 
 
 class PretendedCore:
@@ -105,9 +106,9 @@ def test_of_several_gpus_one_is_chosen_by_number(pretend: Any, samus_toy: Any) -
 
 def test_its_parity_rows_are_its_own(pretend: Any, samus_toy: Any) -> None:
     pretend("GPU")
-    samus_toy.manifest["parity"] = [{"backend": "openvino", "precision": "fp16", "passed": True}]
+    samus_toy.tell(parity=(parity_row("openvino", "fp16", True),))
     with load(samus_toy, "openvino_gpu", threads=1) as session:
         assert session.describe()["precision"] == "fp32"
-    samus_toy.manifest["parity"][0]["backend"] = "openvino_gpu"
+    samus_toy.tell(parity=(parity_row("openvino_gpu", "fp16", True),))
     with load(samus_toy, "openvino_gpu", threads=1) as session:
         assert session.describe()["precision"] == "fp16"

@@ -186,8 +186,9 @@ def test_a_bundle_without_selftests_or_float32(tiny_bundle: Path) -> None:
     with pytest.raises(BundleError, match="no self-test frames"):
         locate(bundle, OPENVINO, "fp32")
     bundle = Bundle.open(tiny_bundle)
-    entry = bundle.manifest["graphs"]["encoder"]
-    entry["fp16"] = entry.pop("fp32")
+    entry = bundle.manifest.graphs["encoder"]["fp32"]
+    half = bundle.manifest.with_graph("encoder", "fp16", entry)
+    bundle.manifest = half.without_graph("encoder", "fp32")
     with pytest.raises((NotSupportedError, BundleError), match=r"fp32|float32"):
         locate(bundle, OPENVINO, "fp32")
 

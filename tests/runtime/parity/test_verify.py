@@ -39,13 +39,13 @@ def test_a_good_engine_passes_with_its_margin(samus_toy: Any, frame: Any) -> Non
     result = reference(samus_toy, frame, points=[(3, 4)])
     samus_toy.tests = [selftest(result, frame, [(3, 4)])]
     (row,) = verify(samus_toy, backend="openvino", precision="fp32", threads=1)
-    assert row["passed"]
-    assert row["frames"] == 1
-    assert (row["backend"], row["precision"]) == ("openvino", "fp32")
-    assert row["max_logit_error"] == 0
-    assert row["dice"] == 1
-    assert row["margin"] > 1
-    assert row["limit"] == pytest.approx(LIMITS["fp32"].logits, rel=1e-3)
+    assert row.passed
+    assert row.frames == 1
+    assert (row.backend, row.precision) == ("openvino", "fp32")
+    assert row.max_logit_error == 0
+    assert row.dice == 1
+    assert row.margin > 1
+    assert row.limit == pytest.approx(LIMITS["fp32"].logits, rel=1e-3)
 
 
 def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None:
@@ -55,14 +55,14 @@ def test_auto_verifies_all_native_precisions(samus_toy: Any, frame: Any) -> None
     samus_toy.tests = [selftest(result, frame, [(3, 4)])]
     rows = verify(samus_toy, threads=1)
     native = tuple(name for name in OPENVINO.precisions() if name != "int8")
-    assert tuple(row["precision"] for row in rows) == native  # the toy has no int8 graph
+    assert tuple(row.precision for row in rows) == native  # the toy has no int8 graph
 
 
 def test_multimask_frames_are_asked_for_as_such(sam_toy: Any, frame: Any) -> None:
     result = reference(sam_toy, frame, points=[(3, 4)], multimask=True)
     sam_toy.tests = [selftest(result, frame, [(3, 4)], multimask=True)]
     (row,) = verify(sam_toy, precision="fp32", threads=1)
-    assert row["passed"]
+    assert row.passed
 
 
 def test_a_frame_is_encoded_once_for_all_its_prompts(
@@ -80,8 +80,8 @@ def test_a_frame_is_encoded_once_for_all_its_prompts(
         Session, "set_frame", lambda self, f: (encoded.append(f), original(self, f))
     )
     (row,) = verify(samus_toy, backend="openvino", precision="fp32", threads=1)
-    assert row["passed"]
-    assert row["frames"] == 4
+    assert row.passed
+    assert row.frames == 4
     assert len(encoded) == 3
 
 
@@ -102,14 +102,12 @@ def test_numbers_of_the_comparison() -> None:
     masks[0, 0, :2] = 0
     result, _ = pair(masks=masks, low_res_logits=test.low_res_logits + np.float32(0.01))
     row = compare([(result, test)], "openvino", "fp32")
-    assert row["max_logit_error"] == pytest.approx(0.01, rel=1e-4)
-    assert row["flipped"] == pytest.approx(2 / 200)
-    assert row["dice"] == pytest.approx(2 * 98 / 198)
-    assert row["rms_ratio"] == pytest.approx(
-        0.01 / np.sqrt((test.low_res_logits**2).mean()), rel=1e-3
-    )
-    assert row["margin"] == pytest.approx(0.01, rel=1e-3)
-    assert not row["passed"]
+    assert row.max_logit_error == pytest.approx(0.01, rel=1e-4)
+    assert row.flipped == pytest.approx(2 / 200)
+    assert row.dice == pytest.approx(2 * 98 / 198)
+    assert row.rms_ratio == pytest.approx(0.01 / np.sqrt((test.low_res_logits**2).mean()), rel=1e-3)
+    assert row.margin == pytest.approx(0.01, rel=1e-3)
+    assert not row.passed
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -119,17 +117,15 @@ def test_nan_never_passes(value: float) -> None:
     logits[0, 0, 0] = value
     result, _ = pair(low_res_logits=logits)
     row = compare([(result, test)], "openvino", "bf16")
-    assert not row["passed"]
-    assert row["max_logit_error"] == BROKEN
-    assert row["margin"] < 1
+    assert not row.passed
+    assert row.max_logit_error == BROKEN
+    assert row.margin < 1
 
 
 def test_the_worst_frame_counts() -> None:
     good = pair()
     bad = pair(low_res_logits=good[1].low_res_logits + np.float32(0.1))
-    assert compare([good, bad], "openvino", "bf16")["max_logit_error"] == pytest.approx(
-        0.1, rel=1e-3
-    )
+    assert compare([good, bad], "openvino", "bf16").max_logit_error == pytest.approx(0.1, rel=1e-3)
 
 
 def test_nothing_to_verify_is_an_error(samus_toy: Any) -> None:
@@ -153,10 +149,10 @@ def test_pixels_far_from_the_threshold_must_not_flip() -> None:
     test = selftest(Result(masks, scores, logits, result.object_index, {}), None, [(1, 2)])
     distance = np.full(masks.shape, 0.5, np.float32)
     bf16 = compare([(result, test)], "openvino", "bf16", lambda _: distance)
-    assert bf16["passed"]
+    assert bf16.passed
     row = compare([(result, test)], "openvino", "fp32", lambda _: distance)
-    assert row["flipped_far"] == 1
-    assert not row["passed"]
+    assert row.flipped_far == 1
+    assert not row.passed
 
 
 @pytest.mark.parametrize(("size", "passes"), [(1.0, False), (10.0, True)])
@@ -169,8 +165,8 @@ def test_limits_grow_with_large_logits_only(size: float, passes: bool) -> None:
     expected = Result(masks, scores, logits, index, {})
     got = Result(masks, scores, logits + np.float32(5e-4), index, {})
     row = compare([(got, selftest(expected, frame, [(3, 4)]))], "openvino", "fp32")
-    assert row["passed"] is passes
-    assert row["limit"] == pytest.approx(LIMITS["fp32"].logits * size)
+    assert row.passed is passes
+    assert row.limit == pytest.approx(LIMITS["fp32"].logits * size)
 
 
 def square(side: int, hole: int = 0) -> Any:
@@ -192,34 +188,34 @@ def int8_row(mask: Any, reference: Any) -> dict[str, Any]:
 def test_int8_is_judged_by_dice_with_its_margin() -> None:
     row = int8_row(square(50, hole=30), square(50))
     lost = 1 - 2 * 2470 / (2470 + 2500)
-    assert row["dice"] == pytest.approx(1 - lost)
-    assert row["dice_limit"] == LIMITS["int8"].dice
-    assert row["margin"] == pytest.approx((1 - LIMITS["int8"].dice) / lost)
-    assert row["passed"]
+    assert row.dice == pytest.approx(1 - lost)
+    assert row.dice_limit == LIMITS["int8"].dice
+    assert row.margin == pytest.approx((1 - LIMITS["int8"].dice) / lost)
+    assert row.passed
     worse = square(50)
     worse[0, 10:14, 10:60] = 0  # 8 % of the mask: half a percent of the frame's pixels
     row = int8_row(worse, square(50))
-    assert row["flipped"] < row["flipped_limit"]
-    assert not row["passed"]
+    assert row.flipped < row.flipped_limit
+    assert not row.passed
 
 
 def test_a_small_mask_may_lose_more_dice() -> None:
     """One pixel less around it is more of a small mask than of a large one."""
     small, large = int8_row(square(8, hole=4), square(8)), int8_row(square(40), square(40))
-    assert small["dice"] < small["dice_limit"]
-    assert small["passed"]
-    assert large["margin"] > small["margin"] > 1
-    assert not int8_row(square(4), square(8))["passed"]
+    assert small.dice < small.dice_limit
+    assert small.passed
+    assert large.margin > small.margin > 1
+    assert not int8_row(square(4), square(8)).passed
 
 
 def test_an_empty_reference_has_no_dice_to_lose() -> None:
     empty = np.zeros((1, 200, 200), np.uint8)
-    assert int8_row(empty, empty)["passed"]
-    assert int8_row(square(3), empty)["passed"]  # nine pixels of forty thousand
-    assert not int8_row(square(50), empty)["passed"]  # flipped says so
+    assert int8_row(empty, empty).passed
+    assert int8_row(square(3), empty).passed  # nine pixels of forty thousand
+    assert not int8_row(square(50), empty).passed  # flipped says so
 
 
 def test_float_precisions_have_no_dice_limit() -> None:
     row = compare([pair()], "openvino", "fp32")
-    assert row["dice_limit"] == 0
-    assert row["margin"] > 1e6
+    assert row.dice_limit == 0
+    assert row.margin > 1e6

@@ -20,7 +20,8 @@ import onnx
 import pytest
 
 from samedge.bundle import Bundle
-from samedge.bundle.manifest import dump_manifest
+from samedge.bundle.manifest import TensorEntry
+from samedge.bundle.sealing import seal
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.families import SAM, SAMED
 from samedge.progress import Step, silent
@@ -206,8 +207,8 @@ def test_ranges_fit_the_family() -> None:
             assert ranges["objects"][2] * ranges["masks"][2] * side * side <= MAX_ELEMENTS
             assert all(low <= usual <= high for low, usual, high in ranges.values())
     with pytest.raises(NotSupportedError, match="a size 'depth'"):
-        profile_shapes([{"name": "x", "shape": ["depth", 3]}], ranges)
-    assert profile_shapes([{"name": "x", "shape": [2, 3]}], ranges) == {}
+        profile_shapes([TensorEntry("x", "float32", ("depth", 3))], ranges)
+    assert profile_shapes([TensorEntry("x", "float32", (2, 3))], ranges) == {}
 
 
 @needs_rtx
@@ -251,7 +252,7 @@ def test_weights_in_a_file_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
         manifest["files"][name] = {"bytes": len(content), "sha256": digest}
     graphs = manifest["graphs"]["decoder"]["fp32"]
     graphs["sha256"] = manifest["files"]["decoder.fp32.onnx"]["sha256"]
-    (folder / "manifest.json").write_bytes(dump_manifest(manifest))
+    (folder / "manifest.json").write_bytes(seal(manifest))
     library, options = NVIDIA_LIBRARIES["tensorrt_rtx"], BuildOptions(compute_capability=86)
     moved = build_engine(library, Bundle.open(folder), "decoder", "fp32", options)
     inside = build_engine(library, bundle, "decoder", "fp32", options)

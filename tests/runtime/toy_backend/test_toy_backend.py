@@ -52,7 +52,7 @@ def test_verify_in_python_and_on_the_command_line(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (row,) = verify(tiny_bundle, backend="toy")
-    assert (row["backend"], row["precision"], row["passed"]) == ("toy", "fp32", True)
+    assert (row.backend, row.precision, row.passed) == ("toy", "fp32", True)
     assert run(["verify", str(tiny_bundle), "--backend", "toy", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["backend"] == "toy"
 

@@ -125,7 +125,7 @@ def test_the_student_exports_like_any_other(tmp_path: Path) -> None:
         [teacher], data, tmp_path / "run", config=STUDENT, options=QUIET, **{**SAID, "epochs": 1}
     )
     model = open_checkpoint(outcome.best).build()
-    bundle = samedge.export(samedge.fold(model), tmp_path / "student.samedge")
+    bundle = samedge.export(samedge.fold(model), tmp_path / "student.samedge").bundle
     with samedge.load(bundle.path) as session:
         frame = picture(disc(60, 90, (40, 30), 14))
         assert session.segment(frame, points=[(40, 30)]).masks.shape == (1, 60, 90)

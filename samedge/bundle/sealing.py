@@ -1,0 +1,102 @@
+"""The text of a manifest: JSON that carries the hash of itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from samedge.bundle.manifest import MANIFEST, Manifest
+from samedge.bundle.parsing import AGAIN, check_schema, manifest_from_json
+from samedge.errors import BundleError
+
+MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_DEPTH = 32
+
+_DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
+_NO_DIGEST = b'"digest": "' + b"0" * 64 + b'"'
+
+
+def dump_manifest(manifest: Manifest) -> bytes:
+    """The manifest as it stands on disk.
+
+    Raises:
+        BundleError: a value is not plain JSON (NaN and infinity are not).
+    """
+    return seal(manifest.to_json())
+
+
+def seal(document: Mapping[str, Any]) -> bytes:
+    """A manifest's JSON, whatever it holds, as text with the hash of its own text.
+
+    Raises:
+        BundleError: a value is not plain JSON (NaN and infinity are not).
+    """
+    sealed = {key: value for key, value in document.items() if key != "digest"}
+    sealed["digest"] = "0" * 64
+    try:
+        text = json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False, default=_plain)
+    except (ValueError, TypeError) as error:
+        raise BundleError(f"the manifest cannot be written as JSON: {error}") from error
+    data = text.encode() + b"\n"
+    head, mark, tail = data.rpartition(_NO_DIGEST)  # the last key, so the last occurrence
+    assert mark
+    return head + _NO_DIGEST.replace(b"0" * 64, _hash(data)) + tail
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """The validated manifest behind `dump_manifest`.
+
+    Raises:
+        BundleError: not JSON, another schema, changed since it was written, or incomplete.
+    """
+    try:
+        document = json.loads(
+            data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates
+        )
+        _check_depth(document, MAX_DEPTH)
+        json.dumps(document, ensure_ascii=False).encode()  # lone surrogates cannot be printed
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{MANIFEST} is not valid JSON ({error}){AGAIN}") from error
+    check_schema(document)
+    seals = list(_DIGEST.finditer(data))
+    if not seals:
+        raise BundleError(f"{MANIFEST} has no 'digest'{AGAIN}")
+    start, end = seals[-1].span()
+    if _hash(data[:start] + _NO_DIGEST + data[end:]) != seals[-1].group(1):
+        raise BundleError(f"{MANIFEST} does not match its own digest{AGAIN}")
+    return manifest_from_json(document)
+
+
+def _check_depth(value: Any, left: int) -> None:
+    """So that nothing that walks or prints the manifest meets Python's recursion limit."""
+    if left == 0:
+        raise ValueError(f"more than {MAX_DEPTH} levels deep")
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _check_depth(item, left - 1)
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars and arrays as JSON values."""
+    convert: Callable[[], Any] | None = getattr(value, "tolist", None)
+    if convert is None:
+        raise TypeError(f"{type(value).__name__} is no JSON value")
+    return convert()
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return result

@@ -27,6 +27,7 @@ from samedge.machine.needs import GATE
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.parity.verify import verify
+from samedge.runtime.precision import SELF_TEST
 
 if TYPE_CHECKING:
     from samedge.fold.model import FoldedModel
@@ -227,7 +228,7 @@ def _calibration(given: Calibration | None, draft: Bundle) -> CalibrationData:
     if isinstance(given, CalibrationData):
         return given
     if given is None:
-        return choose_frames((t.frame for t in draft.selftest()), draft.family, "self-test")
+        return choose_frames((t.frame for t in draft.selftest()), draft.family, SELF_TEST)
     return choose_frames(given, draft.family)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from samedge.errors import FrameError, SamEdgeError
 from samedge.families import Family
 from samedge.runtime.frames import as_frame, as_slices
+from samedge.runtime.precision import SELF_TEST
 
 # 64 frames give every layer of a ViT tens of thousands of tokens; more did not change a scale.
 LIMIT = 64
@@ -41,6 +42,10 @@ class CalibrationData:
     source: str
     offered: int
     warnings: tuple[str, ...]
+
+    def pixels(self) -> Iterable[Frame]:
+        """The frames with an axis of channels, as a session sees them."""
+        return (f if f.shape[-1] == 3 else f[..., None] for f in self.frames)
 
     def sha256(self) -> str:
         """Hash of all pixels, sizes and their order."""
@@ -162,7 +167,7 @@ def _warnings(frames: Sequence[Frame], source: str) -> list[str]:
         for name in ("mean", "spread", "black", "edges", "colour")
     )
     found = []
-    if source == "self-test":
+    if source == SELF_TEST:
         return [
             "calibrated with the bundle's synthetic self-test frames; real frames of your device "
             "make better INT8 scales: --calibration FOLDER"

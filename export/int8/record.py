@@ -9,6 +9,7 @@ from typing import Any
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.int8.calibration_data import CalibrationData
 from samedge.export.int8.mask_agreement import Agreement
+from samedge.runtime.frame_look import looks_of
 
 METHOD = "symmetric int8; weights per output channel, activations per tensor, cut by least error"
 
@@ -136,6 +137,7 @@ def make_record(
         "trials": [trial.to_json() for trial in findings.trials],
         "layers": [layer.to_json() for layer in findings.layers],
         "smoothing": _smoothing(findings.smoothed),
+        "looks": looks_of(data.pixels()),
         "warnings": list(data.warnings),
     }
 

@@ -11,6 +11,8 @@ from samedge.bundle import Bundle, Manifest
 from samedge.errors import NotSupportedError
 from samedge.runtime.backend import STRONGLY_TYPED, Backend, GraphKeys
 
+# What a calibration record calls the bundle's own frames.
+SELF_TEST = "self-test"
 # All that samedge knows, fastest first: the order in which `auto` tries them.
 PRECISIONS = ("int8", "bf16", "fp16", "fp32")
 
@@ -80,8 +82,10 @@ def choose_precision(
     """The precision to run on a device, and why.
 
     "auto" is the fastest that the device computes natively, the bundle has graphs for, and whose
-    row in the bundle's parity table passed with this backend; fp32 needs no row. A precision that
-    was asked for by name is taken even if it was never tried here.
+    row in the bundle's parity table passed with this backend; fp32 needs no row. It takes INT8 only
+    if that was calibrated and gated with frames of the user's own: on others than those its masks
+    may be worse than the gate says. A precision that was asked for by name is taken even if it was
+    never tried here.
 
     Raises:
         NotSupportedError: it was asked for and does not run here.
@@ -119,6 +123,12 @@ def _fastest(bundle: Bundle, backend: Backend, device: int) -> tuple[str, str]:
             if name in native:
                 refused.append(f"the bundle has no {name} graph")
             continue
+        if name == "int8" and not calibrated_with_own_frames(bundle):
+            refused.append(
+                "int8 was not calibrated with frames of your own: do so (samedge export BUNDLE -o "
+                "NEW --precision int8 --calibration FRAMES), or ask for it by name"
+            )
+            continue
         passed = proven(bundle, backend, name, device)
         if passed:
             why = "fastest that is native here and passed the bundle's parity gate"
@@ -145,6 +155,12 @@ def proven(bundle: Bundle, backend: Backend, precision: str, device: int = 0) ->
     were built for a GPU like number `device`; None if it was not tried."""
     passed = parity(bundle, backend.name, precision)
     return backend.proven(bundle, precision, device) if passed is None else passed
+
+
+def calibrated_with_own_frames(bundle: Bundle) -> bool:
+    """Whether INT8 took its ranges from, and was gated on, other frames than the self-test's."""
+    record = bundle.manifest.calibration
+    return record is not None and record.get("source") not in (None, SELF_TEST)
 
 
 def parity(bundle: Bundle, backend: str, precision: str) -> bool | None:

@@ -20,6 +20,7 @@ from samedge.geometry.frame_geometry import checked_crop
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import Backend, GpuArray, LoadOptions
 from samedge.runtime.buffers import TURNED_ON_CPU, DecoderBuffers, FrameBuffers, LruCache
+from samedge.runtime.frame_look import CalibrationLooks
 from samedge.runtime.frames import (
     FrameLike,
     HostFrame,
@@ -68,6 +69,8 @@ class Session:
         self._backend_name, self._options, self._why = backend.name, options, why
         # What the checkpoint left open holds for every answer.
         self._open_questions = bundle.manifest.source.questions
+        self._calibrated = CalibrationLooks.of(bundle.manifest.calibration, options.precision)
+        self._frame_notes: tuple[str, ...] = ()
         self._notes: list[str] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -326,6 +329,10 @@ class Session:
         start = time.perf_counter()
         self._frame = None
         whole = checked_crop(crop, *pixels.shape[-3:-1])
+        self._frame_notes = ()
+        if self._calibrated is not None and isinstance(pixels, np.ndarray):
+            x0, y0, x1, y1 = whole
+            self._frame_notes = self._calibrated.notes(pixels[..., y0:y1, x0:x1, :])
         encoder = self._engines.encoder
         buffers = self._frames.get(
             (pixels.shape, pixels.dtype.str, whole),
@@ -379,7 +386,7 @@ class Session:
             decode=(end - assembled) * 1e3,
             total=(end - start) * 1e3,
         )
-        return joined(parts, timing, self.family.classes, self._open_questions)
+        return joined(parts, timing, self.family.classes, self._open_questions + self._frame_notes)
 
     def _run_decoder(
         self, frame: FrameBuffers, group: PromptGroup, tokens: tuple[int, ...], index: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.bundle.manifests import parity_row, small_manifest
 def manifest(encoder: str, decoder: str = "fp32", **parity: bool) -> Manifest:
     """Graphs by name ("fp32 int8"), and parity rows of OpenVINO by precision."""
     rows = tuple(parity_row("openvino", name, passed) for name, passed in parity.items())
-    return small_manifest(encoder, decoder, parity=rows)
+    return small_manifest(encoder, decoder, parity=rows, calibration={"source": "folder"})
 
 
 def bundle(*args: Any, **parity: bool) -> Any:
@@ -116,6 +117,16 @@ def test_auto_is_the_fastest_that_passed(
     graphs: str, parity: dict[str, bool], expected: str
 ) -> None:
     assert choose_precision(bundle(graphs, **parity), ALL, "auto")[0] == expected
+
+
+@pytest.mark.parametrize("calibration", [None, {"source": "self-test"}, {}])
+def test_auto_takes_int8_only_with_frames_of_the_users_own(calibration: Any) -> None:
+    synthetic = bundle("fp32 int8", bf16=True, int8=True)
+    synthetic.manifest = replace(synthetic.manifest, calibration=calibration)
+    chosen, why = choose_precision(synthetic, ALL, "auto")
+    assert chosen == "bf16"
+    assert "int8 was not calibrated with frames of your own" in why
+    assert choose_precision(synthetic, ALL, "int8") == ("int8", "asked for")
 
 
 def test_auto_takes_only_what_is_native() -> None:

@@ -64,6 +64,17 @@ def test_what_is_in_it(int8: Bundle) -> None:
     assert rows["emulation", "fp16"].passed
 
 
+def test_frames_unlike_the_calibration_are_noted(int8: Bundle, frames: list[Any]) -> None:
+    with samedge.load(int8, precision="int8", threads=1) as session:
+        points = [(frames[0].shape[1] / 2, frames[0].shape[0] / 2)]
+        assert session.segment(frames[0], points=points).notes == ()
+        white = np.full_like(frames[0], 255)
+        (note,) = session.segment(white, points=points).notes
+        assert "unlike the frames that INT8 was calibrated with (brightness" in note
+        assert session.predict(points=points).notes == (note,)  # of the same frame
+        assert session.segment(frames[0], points=points).notes == ()
+
+
 def test_auto_takes_it_and_masks_are_right(int8: Bundle) -> None:
     test = int8.selftest()[0]
     with samedge.load(int8) as session, samedge.load(Bundle.open(DEMO), precision="fp32") as full:

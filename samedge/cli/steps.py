@@ -112,7 +112,8 @@ def progress_bars(printer: Printer, unit: str = "") -> Iterator[Progress]:
             bars.update(
                 tasks[step.name], description=text, completed=step.done, total=step.of or None
             )
-            if unit and step.of and step.done >= step.of:  # room for the next
+            if unit and step.of and step.done >= step.of:  # seen full once, then room for the next
+                bars.refresh()
                 bars.remove_task(tasks.pop(step.name))
 
         yield tell

@@ -49,6 +49,11 @@ class FromFolded:
                 f"samedge.export got a {type(self.folded).__name__}; expected the result of "
                 "samedge.fold(model), or an open Bundle"
             )
+        if not self.folded.selftests:
+            raise ModelError(
+                "the folded model was not compared with the unfolded one, so nothing of a bundle "
+                "could be proven; fold it without compare=False"
+            )
         if memory:
             require_memory_to_export(self.folded, self.consume, self.precisions)
 

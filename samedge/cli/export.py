@@ -86,7 +86,11 @@ Examples:
     is_flag=True,
     help="Store weights in 16 bits: half the size, computed in float32 all the same.",
 )
-@click.option("--dry-run", is_flag=True, help="Fold and report, but write nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Fold and report what it would write: nothing is run or written.",
+)
 @click.option(
     "--ignore-memory", is_flag=True, help="Try it where the memory seems too small for the model."
 )
@@ -144,7 +148,7 @@ def command(
         step.begin("building the model")
         model = opened.build(copy=False)
         del opened
-        folded = fold(model, check_memory=not ignore_memory, progress=step)
+        folded = fold(model, check_memory=not ignore_memory, compare=not dry_run, progress=step)
         del model
         frames = _frames(calibration, calibration_frames, folded.family, step)
         result = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -45,6 +46,7 @@ def fold(
     channels: int | None = None,
     family: str | None = None,
     check_memory: bool = True,
+    compare: bool = True,
     progress: Progress = silent,
 ) -> FoldedModel:
     """Fold a model into its inference network.
@@ -60,6 +62,8 @@ def fold(
             with the repetition to RGB folded away). 3 keeps three different channels.
         family: what a foreign module is, where its tensors do not tell ("medsam").
         check_memory: refuse the work where this machine has not enough memory for it.
+        compare: run both models on the self-test frames, which takes most of the time. Without it
+            the report has no errors, and the model cannot be exported: it is a plan.
         progress: told each step.
 
     Returns:
@@ -95,8 +99,12 @@ def fold(
     folded = FoldedModel(record, variant, encoder, decoder, no_mask)
     folded.source = native.source
     release_memory()  # of weights in float64 there is as much as of a few blocks
-    progress(Step(COMPARE))
-    folded.report = measure(native, folded, notes)
+    if compare:
+        progress(Step(COMPARE))
+        folded.report = measure(native, folded, notes)
+    else:
+        folded.selftests = []
+        folded.report = plan(native, folded, notes)
     return folded
 
 
@@ -236,18 +244,61 @@ def measure(model: PromptableModel, folded: FoldedModel, notes: Notes) -> FoldRe
         decoder_flops = _decoder_flops(model, folded, next(iter(seen.values())), tests[0])
     folded.selftests = tests
     first = next(iter(seen.values()))
+    return replace(
+        _report(model, folded, notes, first.flops, decoder_flops),
+        embedding_error=max(e.error(folded) for e in seen.values()),
+        embedding_max=max(float(e.before.abs().max()) for e in seen.values()),
+        logit_error=logit_error,
+    )
+
+
+def plan(model: PromptableModel, folded: FoldedModel, notes: Notes) -> FoldReport:
+    """The report without errors: the encoders' FLOPs follow from shapes, so nothing is encoded."""
+    family = folded.family
+    name, frame, prompts = selftest_prompts(family, folded.variant.input_size)[0]
+    geometry = geometry_of(family, folded.variant.input_size, folded.variant.low_res, frame)
+    pixels = network_pixels(frame, family, geometry)
+    before, after = _without_data(model), _without_data(folded)
+    with _frozen(model), torch.no_grad():
+        given = eager_input(pixels, family).to("meta")
+        shape, flops_before = _counted(lambda: before.encode(given))
+        _, flops_after = _counted(lambda: after.encode(pixels.to("meta")))
+        empty = torch.zeros(shape.shape)
+        both = _Encoded(geometry, empty, empty, (flops_before, flops_after))
+        test = reference(model, empty, geometry, name, frame, prompts)
+        decoder_flops = _decoder_flops(model, folded, both, test)
+    return _report(model, folded, notes, both.flops, decoder_flops)
+
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def _without_data(model: _Module) -> _Module:
+    """A copy on the meta device: it knows shapes alone, and takes no memory."""
+    copies: dict[int, torch.Tensor] = {
+        id(p): nn.Parameter(p.detach().to("meta"), requires_grad=False) for p in model.parameters()
+    }
+    copies |= {id(b): b.to("meta") for b in model.buffers()}
+    return deepcopy(model, copies).eval()
+
+
+def _report(
+    model: PromptableModel,
+    folded: FoldedModel,
+    notes: Notes,
+    flops: tuple[int, int],
+    decoder_flops: tuple[int, int],
+) -> FoldReport:
+    """What holds whether or not the models were compared."""
     return FoldReport(
         folded=notes.lines(),
         kept=_kept(folded),
         parameters_before=sum(p.numel() for p in model.parameters()),
         parameters_after=sum(p.numel() for p in folded.parameters()),
-        flops_before=first.flops[0],
-        flops_after=first.flops[1],
+        flops_before=flops[0],
+        flops_after=flops[1],
         decoder_flops_before=decoder_flops[0],
         decoder_flops_after=decoder_flops[1],
-        embedding_error=max(e.error(folded) for e in seen.values()),
-        embedding_max=max(float(e.before.abs().max()) for e in seen.values()),
-        logit_error=logit_error,
     )
 
 

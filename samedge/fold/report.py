@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -32,7 +33,8 @@ class FoldReport:
         flops_before, flops_after: of one image through the encoder (2 per multiply-add; matrix
             products and convolutions, as counted by torch's FlopCounterMode).
         decoder_flops_before, decoder_flops_after: one single-point prompt.
-        embedding_error: largest absolute difference of the embedding on the self-test frames.
+        embedding_error: largest absolute difference of the embedding on the self-test frames; NaN,
+            as the next two: the models were not compared.
         embedding_max: largest absolute value of the unfolded embedding there.
         logit_error: the same for low-res logits of one point prompt.
         rounding_error: what weights rounded to 16 bits change of the logits; None: not rounded.
@@ -46,15 +48,16 @@ class FoldReport:
     flops_after: int
     decoder_flops_before: int
     decoder_flops_after: int
-    embedding_error: float
-    embedding_max: float
-    logit_error: float
+    embedding_error: float = math.nan
+    embedding_max: float = math.nan
+    logit_error: float = math.nan
     rounding_error: float | None = None
     probe: str = field(default="self-test frames, synthetic speckle")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, for a manifest."""
-        return {**asdict(self), "folded": [list(line) for line in self.folded]}
+        values = {k: None if v != v else v for k, v in asdict(self).items()}  # JSON has no NaN
+        return {**values, "folded": [list(line) for line in self.folded]}
 
     def __str__(self) -> str:
         rows = [
@@ -69,13 +72,16 @@ class FoldReport:
                 "parameters",
                 f"{self.parameters_before * 1e-6:.4g} -> {self.parameters_after * 1e-6:.4g} M",
             ),
-            (
-                "embedding error",
-                f"{self.embedding_error:.1e} (embedding maximum {self.embedding_max:.2f}; "
-                f"{self.probe})",
-            ),
-            ("logit error", f"{self.logit_error:.1e}"),
         ]
+        if not math.isnan(self.embedding_error):
+            rows += [
+                (
+                    "embedding error",
+                    f"{self.embedding_error:.1e} (embedding maximum {self.embedding_max:.2f}; "
+                    f"{self.probe})",
+                ),
+                ("logit error", f"{self.logit_error:.1e}"),
+            ]
         if self.rounding_error is not None:
             rows.append(("16-bit weights", f"logits change by up to {self.rounding_error:.1e}"))
         return "\n".join(["What was folded:", *(f"  {name:<24} {text}" for name, text in rows)])

@@ -86,6 +86,7 @@ def test_dry_run_json(
     assert report["dry_run"]
     assert report["files"]["encoder.fp32.onnx"] > 0
     assert report["fold_report"]["flops_after"] > 0
+    assert report["fold_report"]["logit_error"] is None  # nothing was run
 
 
 def test_an_existing_bundle_is_replaced_only_by_force(

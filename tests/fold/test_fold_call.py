@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,20 @@ def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, FoldedModel]:
 
 def lines(folded: FoldedModel) -> dict[tuple[str, str], int]:
     return {(kind, text): times for kind, text, times in folded.report.folded}
+
+
+def test_a_plan_counts_the_same_and_runs_nothing(
+    pair: tuple[nn.Module, FoldedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, folded = pair
+    monkeypatch.setattr(folding, "measure", None)
+    plan = samedge.fold(model, compare=False)
+    measured = {"embedding_error", "embedding_max", "logit_error"}
+    planned, compared = plan.report.to_json(), folded.report.to_json()
+    assert planned == {**compared, **dict.fromkeys(measured)}
+    assert "error" not in str(plan.report)
+    with pytest.raises(ModelError, match="fold it without compare=False"):
+        samedge.export(plan, tmp_path / "a.samedge")
 
 
 def test_report_counts_what_was_folded() -> None:

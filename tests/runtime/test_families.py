@@ -198,7 +198,8 @@ def test_families_that_round_take_8_bits(cases: Cases, name: str) -> None:
     ("frame", "words"),
     [
         (random_pixels(90, 120, 3, dtype=np.uint16), "colours have 8 bits"),
-        (grey().astype(np.float32), "scale it to 0..255"),
+        (grey().astype(np.float32), "convert it: frame.round"),
+        (grey().astype(np.float32) / 255, r"0\.\.1|\* 255"),
         (np.full((90, 120), np.nan), "NaN"),
         (random_pixels(90, 120, 4), "drop the alpha channel"),
         (random_pixels(4, 90, 120, 3), "one frame at a time"),

@@ -65,7 +65,7 @@ def folding_in_float64():
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (fold_layers_module, fold_decoder_module, fold_generator_module):
-            patch.setattr(module, "_parameter", parameter)
+            patch.setattr(module, "parameter", parameter)
         yield
 
 

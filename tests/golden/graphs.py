@@ -76,7 +76,7 @@ def network(bundle: Bundle) -> onnx.ModelProto:
     """The encoder graph from `network_input` on."""
     variant = bundle.manifest.variant
     size = variant.input_size
-    shape = [bundle.family.slices, variant["channels"], size, size]
+    shape = [bundle.family.slices, variant.channels, size, size]
     model = _read(bundle, "encoder")
     model.graph.value_info.append(_float_value(NETWORK_INPUT, shape))
     return _part(model, [NETWORK_INPUT], ["image_embedding"])

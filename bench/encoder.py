@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from samedge.bench.latency import alternate, speed_ratio, summarise
 from samedge.bench.report import render, svg
 from samedge.bench.startup import measure_startup
 from samedge.errors import OutputError, ParityError
+from samedge.progress import Progress, Step
 
 SCHEMA = 1
 PAUSE_S = 0.05
@@ -40,7 +41,7 @@ def measure(
     rounds: int = 10,
     vit: str = "vit_b",
     startup: bool = True,
-    say: Callable[[str], None] = print,
+    progress: Progress = print,
 ) -> dict[str, Any]:
     """Build everything in `work`, check it, measure it.
 
@@ -51,7 +52,7 @@ def measure(
         rounds: measured rounds, after one to warm up.
         vit: "vit_b", "vit_l" or "vit_h".
         startup: also measure session start and memory.
-        say: called with one line per step.
+        progress: told each step.
 
     Returns:
         A report of plain JSON values; see `samedge.bench.render`.
@@ -62,16 +63,16 @@ def measure(
     """
     torch = require_torch()
     torch.set_num_threads(threads)
-    say("building the model and its plain export")
+    progress(Step("building the model and its plain export"))
     model = synthetic_samus(vit)
     contenders = Contenders(model, work, threads)
     contenders.add_eager(EAGER)
     contenders.add_plain()
-    say("folding and exporting the bundle")
+    progress(Step("folding and exporting the bundle"))
     bundle = contenders.add_samedge()
-    say("comparing the embeddings")
+    progress(Step("comparing the embeddings"))
     errors = check(contenders.embeddings(), contenders.precisions)
-    say(f"measuring {len(errors)} encoders in turn, {rounds} rounds")
+    progress(Step(f"measuring {len(errors)} encoders in turn, {rounds} rounds"))
     samples = alternate(contenders.calls, rounds, warmup=1, pause_s=PAUSE_S)
     rows = [_row(name, samples, contenders, errors[name]) for name in samples]
     device = contenders.device
@@ -88,7 +89,7 @@ def measure(
         "startup": [],
     }
     if startup:
-        say("measuring session start and memory")
+        progress(Step("measuring session start and memory"))
         report["startup"] = [measure_startup(bundle, p, threads) for p in contenders.worth]
     return report
 
@@ -143,14 +144,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--svg", type=Path, help="write a plot of every sample here")
     options = parser.parse_args(arguments)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    def tell(step: Step, /) -> None:
+        print(step, file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="samedge-bench-") as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         wanted = not options.no_startup
-        report = measure(work, options.threads, options.rounds, options.vit, wanted, say)
+        report = measure(work, options.threads, options.rounds, options.vit, wanted, tell)
     for path, text in ((options.json, json.dumps(report, indent=1)), (options.svg, svg(report))):
         if path is not None:
             _write(path, text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from samedge.bench.entry import run
 from samedge.bench.plain import export_plain
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import DeviceError
+from samedge.progress import Progress, Step
 
 if TYPE_CHECKING:
     from samedge.export.graphs.model import OnnxGraph
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 _HEAD = ("graph", "kernels", "fused attentions", "working memory, MB", "weights, MB")
 
 
-def measure(vit: str, capability: int, work: Path, say: Callable[[str], None]) -> list[Any]:
+def measure(vit: str, capability: int, work: Path, progress: Progress) -> list[Any]:
     """One row per graph: name and `LayerReport`.
 
     Args:
         vit: "vit_b", "vit_l", "vit_h" or "tiny".
         capability: compute capability of the GPU to build for, 86 for 8.6.
         work: folder for the ONNX files.
-        say: called with one line per step.
+        progress: told each step.
 
     Raises:
         MissingDependencyError: torch, onnx or tensorrt-rtx is not installed.
@@ -49,7 +50,7 @@ def measure(vit: str, capability: int, work: Path, say: Callable[[str], None]) -
 
     model: Any = synthetic_samus(vit)
     side = model.config.img_size
-    say("folding")
+    progress(Step("folding"))
     encoder_graph(fold(model)).save(work / "folded.onnx")
     folded = network_part(OnnxGraph.read(work / "folded.onnx"), side)
     graphs = {"folded": folded}
@@ -57,12 +58,12 @@ def measure(vit: str, capability: int, work: Path, say: Callable[[str], None]) -
     for name, columns in shapes.items():
         graphs[name] = folded.copy()
         fuse_attention(graphs[name], columns)
-    say("writing the plain export")
+    progress(Step("writing the plain export"))
     example = torch.zeros(1, 3, side, side, dtype=torch.half)
     plain = export_plain(model.image_encoder.half(), example, work / "plain.onnx")
     rows = [("plain export of the half model", build(plain, capability))]
     for name, graph in graphs.items():
-        say(f"building: {name}")
+        progress(Step(f"building: {name}"))
         to_half(graph).save(work / "graph.onnx")
         rows.append((name, build(work / "graph.onnx", capability)))
     return rows

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from samedge.export.int8.quantise import quantise
 from samedge.export.int8.record import Int8Options
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import encoder_inputs
+from samedge.progress import Progress, Step
 from samedge.runtime.openvino.compile import core, split_encoder
 from samedge.sources.opening import open_source
 
@@ -44,7 +45,7 @@ def compare(
     frames: Sequence[NDArray[Any]],
     others: Sequence[str] = OTHERS,
     threads: int = 2,
-    say: Callable[[str], None] = print,
+    progress: Progress = print,
 ) -> list[dict[str, Any]]:
     """One row per quantiser: its name, and `Agreement.to_json()`.
 
@@ -53,7 +54,7 @@ def compare(
         frames: every second one to calibrate with, the others to ask about.
         others: of `OTHERS`.
         threads: of the engine.
-        say: called with one line per step.
+        progress: told each step.
 
     Raises:
         MissingDependencyError: a quantiser is not installed.
@@ -65,11 +66,11 @@ def compare(
     path = bundle.graph("encoder", "fp32")
     graph = OnnxGraph.read(path)
     rows = [{"name": "bf16, no INT8", **masks.compare(graph, "bf16").to_json()}]
-    say("samedge")
+    progress(Step("samedge"))
     ours = quantise(graph, data, bundle, options=Int8Options(threads=threads))
     rows.append({"name": "samedge", **masks.compare(ours.graph, "bf16").to_json()})
     for name in others:
-        say(name)
+        progress(Step(name))
         with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
             source = Path(folder) / "encoder.onnx"
             graph.save(source)
@@ -168,11 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         every = [frame.picture for frame in source]
     step = max(1, len(every) // (2 * max(FRAMES, QUESTIONS)))
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+    def tell(step: Step, /) -> None:
+        print(step, file=sys.stderr, flush=True)
 
     others = [name for name in options.others.split(",") if name]
-    rows = compare(Bundle.open(options.bundle), every[::step], others, options.threads, say)
+    rows = compare(Bundle.open(options.bundle), every[::step], others, options.threads, tell)
     columns = ["quantiser", "mean Dice", "worst", "pixels that differ", "logits, RMS"]
     print(table("Masks against float32", columns, [_cells(row) for row in rows]))
     return 0

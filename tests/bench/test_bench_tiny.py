@@ -12,6 +12,7 @@ import samedge
 from samedge.bench import encoder, layers, render, run, startup, svg
 from samedge.bench.eager import synthetic_samus
 from samedge.errors import CheckpointError, DeviceError
+from samedge.progress import Step
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +59,8 @@ def test_a_checkpoint_the_bundle_was_not_made_from(bundle: Path, tmp_path: Path)
 
 
 def test_encoder_benchmark(tmp_path: Path) -> None:
-    said: list[str] = []
-    report = encoder.measure(tmp_path, 1, rounds=2, vit="tiny", startup=False, say=said.append)
+    said: list[Step] = []
+    report = encoder.measure(tmp_path, 1, rounds=2, vit="tiny", startup=False, progress=said.append)
     assert json.loads(json.dumps(report)) == report
     names = [row["name"] for row in report["rows"]]
     assert names[0] == encoder.EAGER

@@ -11,6 +11,7 @@ import pytest
 from samedge.bench import quantisers
 from samedge.bundle import Bundle
 from samedge.errors import MissingDependencyError, NotSupportedError
+from samedge.progress import Step
 from tests.export.int8.cases import ultrasound
 
 
@@ -21,10 +22,10 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 def test_rows(bundle: Bundle) -> None:
     pytest.importorskip("onnxruntime")
-    said: list[str] = []
+    said: list[Step] = []
     rows = quantisers.compare(bundle, ultrasound(8, 48), ("onnxruntime",), 1, said.append)
     assert [row["name"] for row in rows] == ["bf16, no INT8", "samedge", "onnxruntime"]
-    assert said == ["samedge", "onnxruntime"]
+    assert [step.name for step in said] == ["samedge", "onnxruntime"]
     assert len({row["masks"] for row in rows}) == 1
     assert all(0 < row["dice"] <= 1 for row in rows)
     assert rows[0]["logit_rms"] < rows[1]["logit_rms"]

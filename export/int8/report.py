@@ -27,7 +27,7 @@ def report_page(record: Record, title: str) -> str:
     """A self-contained HTML page about one calibration.
 
     Args:
-        record: `manifest["calibration"]` of a bundle.
+        record: `Manifest.calibration` of a bundle.
         title: of the model, for the heading.
     """
     parts = [

@@ -27,6 +27,7 @@ from samedge.models import (
 from samedge.train.distill.distilling import _task, distill, make_pair, resume_distillation
 from samedge.train.distill.task import DistillWeights, align, embedding_loss
 from samedge.train.loop.state import State
+from samedge.train.loop.trainer import Outcome
 from samedge.train.official import write_weights
 from samedge.train.run import RunOptions
 from tests.train.data.layouts import disc, folders, picture, write
@@ -74,27 +75,37 @@ def student_of(family: str) -> dict[str, Any]:
     return STUDENT
 
 
-@pytest.mark.parametrize("family", TEACHERS)
-def test_any_teacher_on_labels(family: str, tmp_path: Path) -> None:
-    teacher, data = teacher_file(tmp_path, family), folders(tmp_path / "data")
-    says = {"family": family} if family == "medsam" else {}
+def says_of(family: str) -> dict[str, str]:
+    """What has to be said of a teacher's file: MedSAM's tensors are SAM's."""
+    return {"family": family} if family == "medsam" else {}
+
+
+def distilled(teacher: Path, data: Path, run: Path, family: str) -> tuple[Outcome, list[float]]:
+    """A student that learned from the teacher, and its loss after every step."""
     losses: list[float] = []
     options = RunOptions(accelerator="cpu", progress=lambda p: losses.append(p.loss))
     outcome = distill(
         [teacher],
         data,
-        tmp_path / "run",
+        run,
         config=student_of(family),
-        says=says,
+        says=says_of(family),
         options=options,
         **SAID,
     )
+    return outcome, losses
+
+
+@pytest.mark.parametrize("family", TEACHERS)
+def test_any_teacher_on_labels(family: str, tmp_path: Path) -> None:
+    teacher, data = teacher_file(tmp_path, family), folders(tmp_path / "data")
+    outcome, losses = distilled(teacher, data, tmp_path / "run", family)
     assert outcome.dice is not None
     assert np.mean(losses[-2:]) < 0.95 * np.mean(losses[:2]), losses
     wanted = "medsam" if family == "medsam" else "samus"
     opened = open_checkpoint(outcome.best, family=wanted)
     assert opened.config.embed_dim == 16
-    original = open_checkpoint(teacher, **says).tensors
+    original = open_checkpoint(teacher, **says_of(family)).tensors
     taken = {k: v for k, v in opened.tensors.items() if k.startswith("mask_decoder.")}
     if family in ("sam", "samus", "medsam"):
         assert not same(taken, {k: original[k] for k in taken})
@@ -103,18 +114,7 @@ def test_any_teacher_on_labels(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["sam", "medsam", "samus"])
 def test_images_without_labels(family: str, tmp_path: Path) -> None:
     teacher, data = teacher_file(tmp_path, family), pictures(tmp_path / "data")
-    says = {"family": family} if family == "medsam" else {}
-    losses: list[float] = []
-    options = RunOptions(accelerator="cpu", progress=lambda p: losses.append(p.loss))
-    outcome = distill(
-        [teacher],
-        data,
-        tmp_path / "run",
-        config=student_of(family),
-        says=says,
-        options=options,
-        **SAID,
-    )
+    outcome, losses = distilled(teacher, data, tmp_path / "run", family)
     assert outcome.dice is not None
     assert np.mean(losses[-2:]) < np.mean(losses[:2]), losses
 
@@ -155,8 +155,7 @@ def test_a_stopped_distillation_continues_to_the_same_numbers(tmp_path: Path) ->
 
 
 def opened(tmp_path: Path, family: str) -> Any:
-    says = {"family": family} if family == "medsam" else {}
-    return open_checkpoint(teacher_file(tmp_path, family), **says)
+    return open_checkpoint(teacher_file(tmp_path, family), **says_of(family))
 
 
 def test_students_that_do_not_fit(tmp_path: Path) -> None:

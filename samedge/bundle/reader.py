@@ -14,6 +14,7 @@ from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
 from samedge.errors import BundleError
 from samedge.families import Family
 from samedge.files.hashes import sha256_file
+from samedge.files.paths import kind_at, shown
 
 
 def _refuse_others(path: Path) -> None:
@@ -56,13 +57,14 @@ class Bundle:
         """
         given = Path(path)
         root = given
-        if given.is_file():
+        found = kind_at(given, BundleError)
+        if found == "file":
             _refuse_others(given)
             root = unpacked(given)
-        elif not given.is_dir():
+        elif found != "folder":
             raise BundleError(
-                f"there is no bundle at '{given}'; make one with: samedge export CHECKPOINT -o "
-                "NAME.samedge"
+                f"there is no bundle at '{shown(given)}'; make one with: samedge export "
+                "CHECKPOINT -o NAME.samedge"
             )
         return cls(given, root, _read_manifest(root))
 

@@ -22,6 +22,7 @@ from samedge.bundle.selftest import SelfTest
 from samedge.bundle.space import check_space
 from samedge.errors import BundleError, OutputError, SamEdgeError
 from samedge.files.hashes import sha256_file
+from samedge.files.paths import kind_at
 from samedge.files.whole import is_disk_error, output_error, sync, sync_tree
 from samedge.files.work_folder import WorkFolder, move_into_place
 
@@ -167,6 +168,7 @@ class BundleWriter:
 
     def _check_target(self) -> None:
         path = self.path
+        kind_at(path, OutputError)
         if not path.absolute().parent.is_dir():
             raise OutputError(
                 f"there is no folder '{path.parent}' to write {path.name} into; make it first"

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from samedge.checkpoint.torch_files import load_legacy, load_zip, one_line
 from samedge.errors import CheckpointError, MissingDependencyError
+from samedge.files.paths import kind_at, shown
 
 # Where training scripts keep the model's tensors, most specific first.
 WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "weights")
@@ -180,13 +181,14 @@ def sniff(file: Path) -> str:
     Raises:
         CheckpointError: anything else; says what it looks like.
     """
-    if file.is_dir():
+    found = kind_at(file, CheckpointError)
+    if found == "folder":
         raise CheckpointError(
             f"{file.name}: is a folder; expected a .pth, .pt or .safetensors file"
         )
-    if not file.exists():
-        raise CheckpointError(f"{file.name}: no such file")
-    if not file.is_file():
+    if found == "missing":
+        raise CheckpointError(f"{shown(file.name)}: no such file")
+    if found == "other":
         raise CheckpointError(f"{file.name}: is not a regular file")
     size = file.stat().st_size
     if size == 0:

@@ -51,7 +51,9 @@ Exit codes:
 """
 
 # What the operating system reports when a result cannot be written.
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE)
+# What it reports of a path that the user gave, should it only show when the file is opened.
+_PATH_ERRORS = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 
 
 class LazyGroup(click.Group):
@@ -153,6 +155,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         text += str(error.strerror or error)
         if error.errno in _DISK_ERRORS:
             return OutputError.exit_code, text
+        if error.filename and error.errno in _PATH_ERRORS:
+            return SamEdgeError.exit_code, text
         return 1, text + _FAULT
     return 1, f"{type(error).__name__}: {error}{_FAULT}"
 

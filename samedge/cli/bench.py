@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from samedge.cli.printing import Printer, common_options
-from samedge.errors import OutputError
+from samedge.cli.printing import Printer, common_options, plain
+from samedge.files.whole import check_target, write_json
 
 
 @click.command()
@@ -57,6 +56,8 @@ def command(
     from samedge import bench
 
     printer = Printer(quiet, as_json)
+    if output is not None:
+        check_target(output)
     report = bench.run(
         bundle,
         backend=backend,
@@ -68,9 +69,6 @@ def command(
         threads=threads,
     )
     if output is not None:
-        try:
-            output.write_text(json.dumps(report, indent=2) + "\n")
-        except OSError as error:
-            raise OutputError(f"cannot write '{output}': {error.strerror or error}") from error
+        write_json(output, plain(report))
     printer.json(report)
     printer.line(bench.render(report))

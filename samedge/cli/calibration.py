@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samedge.errors import SourceError
+from samedge.files.paths import kind_at
 
 if TYPE_CHECKING:
     from samedge.export.int8.calibration_data import CalibrationData
@@ -36,6 +37,7 @@ def calibration_data(
     """
     from samedge.export.int8.calibration_data import LIMIT, choose_frames
 
+    kind_at(path, SourceError)  # says what is wrong with a path that nothing can be at
     if _is_data_set(path):
         frames, kind = _of_data_set(path, warn), "data set"
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,7 @@ def _open_data(
     from samedge.train.data import open_dataset, splits
 
     if split is None:
-        known = splits(data) if labels is None and data.is_dir() else ["all"]
+        known = splits(data) if labels is None and os.path.isdir(data) else ["all"]
         split = "test" if "test" in known else "all"
     classes = ("background", *names) if names else ()
     samples = open_dataset(data, split, labels=labels, classes=classes)

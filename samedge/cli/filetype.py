@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from samedge.errors import SourceError
+from samedge.files.paths import kind_at, shown
 
 # What `kind_of` returns for what samedge itself opens.
 BUNDLE, CHECKPOINT, ENGINE = "bundle", "checkpoint", "engine"
@@ -27,11 +28,12 @@ def kind_of(path: Path) -> str:
     """
     from samedge.sources.sniff import SOURCE_KINDS, read_head, sniff
 
-    if path.is_dir():
+    found = kind_at(path, SourceError)
+    if found == "folder":
         return _folder(path)
-    if not path.exists():
-        raise SourceError(f"there is no file or folder '{path}'")
-    if not path.is_file():
+    if found == "missing":
+        raise SourceError(f"there is no file or folder '{shown(path)}'")
+    if found == "other":
         raise SourceError(f"'{path}' is neither a file nor a folder")
     head = read_head(path)
     if head.startswith(b"PK\x03\x04"):

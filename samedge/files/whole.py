@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from samedge.errors import OutputError
+from samedge.files.paths import kind_at, shown
 from samedge.files.work_folder import (
     WorkFolder,
     is_still_there,
@@ -60,6 +61,7 @@ def make_folder(path: Path) -> Path:
     Raises:
         OutputError: a file is in the way, or no permission.
     """
+    kind_at(path, OutputError)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -69,6 +71,24 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise output_error(error, path) from error
     return path
+
+
+def check_target(path: Path) -> None:
+    """Say before long work whether a file can be written to `path`, as far as that can be seen.
+
+    Raises:
+        OutputError: a folder, a pipe or a device is in the way, or its folder is missing.
+    """
+    found = kind_at(path, OutputError)
+    if found in ("folder", "other"):
+        # A pipe would be replaced by a file, or waited for as long as nobody reads.
+        what = "a folder" if found == "folder" else "a pipe or a device"
+        raise OutputError(f"'{shown(path)}' is {what}; give the name of a file")
+    if kind_at(path.absolute().parent, OutputError) != "folder":
+        raise OutputError(
+            f"there is no folder '{shown(path.parent)}' to write {shown(path.name)} into; make it "
+            "first"
+        )
 
 
 class _DraftFile:
@@ -175,6 +195,7 @@ def json_bytes(text: str) -> bytes:
 
 @contextmanager
 def _draft(path: Path, mode: int, kept: str) -> Iterator[tuple[Path, int]]:
+    check_target(path)
     draft, handle = None, -1
     try:
         draft, handle = _open_draft(path, mode)
@@ -254,6 +275,7 @@ def _refuse(target: Path, marker: str, overwrite: bool) -> None:
     Raises:
         OutputError: what is in the way, and what to do.
     """
+    kind_at(target, OutputError)
     try:
         if not target.exists():
             return

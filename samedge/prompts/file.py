@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from samedge.errors import PromptError
+from samedge.files.paths import read_small, shown
 from samedge.prompts.prompt import Prompt
 
 POINT, BOX = ("x", "y"), ("x0", "y0", "x1", "y1")
@@ -87,12 +88,11 @@ def read_prompts(path: Path) -> PromptFile:
         PromptError: it cannot be read, or a line is not as it should be; names the line.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise PromptError(f"cannot read {path.name}: {error.strerror or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise PromptError(f"{path.name} is larger than 16 MB; that is no file of prompts")
+        data = read_small(path, MAX_FILE_BYTES, PromptError)
+    except FileNotFoundError:
+        raise PromptError(
+            f"there is no file {shown(path.name)} of prompts; expected CSV: {_HEADERS}"
+        ) from None
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

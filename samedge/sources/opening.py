@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from samedge.errors import NotSupportedError, SourceError
+from samedge.files.paths import kind_at, shown
 from samedge.sources.frame import Source, Warn
 from samedge.sources.intensity import Intensity, Range
 from samedge.sources.sniff import HDF5, IMAGE_KINDS, read_head, sniff
@@ -45,14 +46,15 @@ def open_source(
     """
     path = Path(path)
     intensity = Intensity(window, deep)
-    if path.is_dir():
-        kind = "folder"
-    elif path.is_file():
+    kind: str = kind_at(path, SourceError)
+    if kind == "file":
         kind = sniff(read_head(path))
-    elif path.exists():
+    elif kind == "other":
         raise SourceError(f"{path.name} is neither a file nor a folder; expected a {EXPECTED}")
-    else:
-        raise SourceError(f"there is no file or folder {path.name or path}; expected a {EXPECTED}")
+    elif kind == "missing":
+        raise SourceError(
+            f"there is no file or folder {shown(path.name or path)}; expected a {EXPECTED}"
+        )
     for option, given in (("--axis", axis is not None), ("--time", time)):
         if given and kind not in ("NIfTI", "NPY", "NPZ"):
             raise SourceError(

@@ -22,6 +22,7 @@ with importing("lightning_fabric", extra="train", what="training"):
 
 
 from samedge.errors import OutputError, TrainingError
+from samedge.files.paths import kind_at, read_small
 from samedge.files.whole import write_json
 from samedge.models import PromptableModel, build_model
 from samedge.progress import Progress as Reading
@@ -42,6 +43,7 @@ from samedge.train.start import Start, make_config, start
 from samedge.train.trainable import freeze
 
 RECORD = "run.json"
+MAX_RECORD_BYTES = 1 << 24
 # What a run is continued by.
 ENTRIES: dict[str, type] = {
     "recipe": str,
@@ -220,10 +222,10 @@ def read_record(folder: Path, kind: str, entries: Mapping[str, type]) -> dict[st
         TrainingError: there is none, it cannot be read, is of the other kind, or lacks an entry.
     """
     try:
-        record = json.loads((folder / RECORD).read_text())
+        record = json.loads(read_small(folder / RECORD, MAX_RECORD_BYTES, TrainingError))
     except FileNotFoundError:
         raise TrainingError(f"'{folder}' is no run: it has no {RECORD}") from None
-    except (OSError, ValueError) as error:
+    except (RecursionError, ValueError) as error:
         raise TrainingError(f"{RECORD} of '{folder}' cannot be read: {error}") from error
     if not isinstance(record, dict):
         raise _damaged(f"it holds a {type(record).__name__}, not a run's record")
@@ -349,6 +351,7 @@ def make_folder(out: Path) -> None:
     Raises:
         OutputError: it cannot be made, or is not empty.
     """
+    kind_at(out, OutputError)
     try:
         out.mkdir(parents=True, exist_ok=True)
         taken = any(out.iterdir())

@@ -22,6 +22,7 @@ from samedge.checkpoint import Checkpoint, open_checkpoint
 from samedge.checkpoint.pour import pour_sam_into_samus, resize_position_tables
 from samedge.checkpoint.samed import base_name
 from samedge.errors import ModelError, NotSupportedError, TrainingError
+from samedge.files.paths import read_small, shown
 from samedge.models import (
     AutosamusConfig,
     MedsamConfig,
@@ -37,6 +38,7 @@ from samedge.models.common import LayerNorm2d
 from samedge.models.samus import Samus
 from samedge.train.recipes import Recipe
 
+MAX_CONFIG_BYTES = 1 << 20
 CONFIGS: dict[str, type[SamConfig]] = {
     "sam": SamConfig,
     "medsam": MedsamConfig,
@@ -72,8 +74,10 @@ def read_config(path: Path) -> dict[str, Any]:
         NotSupportedError: TOML before Python 3.11.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_small(path, MAX_CONFIG_BYTES, TrainingError).decode("utf-8")
+    except FileNotFoundError:
+        raise TrainingError(f"there is no file '{shown(path)}' of config fields") from None
+    except UnicodeDecodeError as error:
         raise TrainingError(f"{path.name} cannot be read: {error}") from error
     try:
         if path.suffix.lower() == ".toml":
@@ -84,7 +88,7 @@ def read_config(path: Path) -> dict[str, Any]:
             found = tomllib.loads(text)
         else:
             found = json.loads(text)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise TrainingError(f"{path.name} is neither valid JSON nor TOML: {error}") from error
     if not isinstance(found, dict):
         raise TrainingError(f"{path.name} holds a {type(found).__name__}; expected config fields")

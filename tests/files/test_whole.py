@@ -15,6 +15,7 @@ import pytest
 
 from samedge.errors import OutputError
 from samedge.files.whole import (
+    check_target,
     is_disk_error,
     make_folder,
     output_error,
@@ -160,7 +161,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
         make_folder(tmp_path / "out")
     with pytest.raises(OutputError, match="cannot be written"):
         make_folder(tmp_path / "out" / "deeper")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="there is no folder"):
         write_bytes(tmp_path / "out" / "a.txt", b"x")
     with pytest.raises(OutputError, match="is a file"), whole_folder(tmp_path / "out", "marker"):
         raise AssertionError("nothing may be made")
@@ -172,3 +173,11 @@ def test_which_errors_are_the_disks() -> None:
     assert not is_disk_error(ValueError("x"))
     message = str(output_error(OSError(errno.EROFS, "Read-only file system"), Path("/a/b.txt")))
     assert message.startswith("b.txt cannot be written: Read-only file system; nothing")
+
+
+def test_what_cannot_be_written_to_is_said_before_the_work(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (("pipe", "a pipe"), (".", "is a folder"), ("no/a.json", "no folder")):
+        with pytest.raises(OutputError, match=message):
+            check_target(tmp_path / name)
+    check_target(tmp_path / "a.json")

@@ -18,6 +18,7 @@ from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError, OutputError
+from samedge.files.paths import read_small
 from samedge.files.whole import write_bytes
 from samedge.geometry.frame_geometry import MAX_SIDE
 from samedge.progress import Progress, Step, silent
@@ -29,6 +30,7 @@ from samedge.runtime.tensorrt.sizes import Shape, profile_shapes, ranges_for
 
 _NO_FLOAT32 = "FP32 GEMM is not supported"  # what TensorRT-RTX says for Turing
 _SUMS = "{} float32 matrix products are computed as sums of products: {} has no other for this GPU"
+MAX_TIMING_CACHE_BYTES = 1 << 28
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -265,14 +267,9 @@ def _read_timing_cache(config: Any, options: BuildOptions) -> list[str]:
     if options.timing_cache is None:
         return []
     try:
-        data = options.timing_cache.read_bytes()
+        data = read_small(options.timing_cache, MAX_TIMING_CACHE_BYTES, NotSupportedError)
     except FileNotFoundError:
         data = b""
-    except OSError as error:
-        raise NotSupportedError(
-            f"the timing cache {options.timing_cache} cannot be read ({error.strerror}); name "
-            "another file"
-        ) from error
     timings = config.create_timing_cache(data)
     if timings is not None and config.set_timing_cache(timings, False):
         return []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge.errors import OutputError
+from samedge.files.paths import kind_at
 from samedge.files.whole import output_error
 
 RESULTS = "results.json"
@@ -83,7 +84,7 @@ def remove(paths: Iterable[Path]) -> None:
 
 def _in_the_way(folder: Path) -> list[Path]:
     """Results, and what has the name of one. `results.json` comes first: it goes first."""
-    if not folder.is_dir():
+    if kind_at(folder, OutputError) != "folder":
         return []
     found = [folder / name for name in (RESULTS, UNFINISHED) if (folder / name).exists()]
     for path in sorted(folder.iterdir()):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import SourceError
+from samedge.files.paths import kind_at
 from samedge.sources.frame import Warn
 from samedge.train.data.label_files import read_label
 from samedge.train.data.pairing import holds_pairs, pair_files
@@ -98,6 +99,8 @@ class ImageFolders:
 def find_pair(root: Path) -> tuple[Path, Path] | None:
     """The folders of images and labels inside `root`, or itself twice if it holds both; else
     None."""
+    if kind_at(root, SourceError) != "folder":
+        return None
     for images, labels in PAIRS:
         if (root / images).is_dir() and (root / labels).is_dir():
             return root / images, root / labels

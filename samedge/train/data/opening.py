@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from samedge.errors import SourceError
+from samedge.files.paths import kind_at, shown
 from samedge.train.data.folders import ImageFolders, find_pair
 from samedge.train.data.us30k import LISTS, Us30k, splits_of
 
@@ -42,8 +43,8 @@ def open_dataset(
         SourceError: no known layout, no such split, or a list or folder that cannot be used.
     """
     root = Path(path)
-    if not root.is_dir():
-        raise SourceError(f"there is no folder '{path}'")
+    if kind_at(root, SourceError) != "folder":
+        raise SourceError(f"there is no folder '{shown(path)}'")
     if labels is not None:
         return ImageFolders(root, Path(labels), root.name, split, classes, val_share, seed)
     if (root / LISTS).is_dir():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samedge.errors import SourceError
+from samedge.files.paths import kind_at, shown
 from samedge.sources.images import natural_key
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -41,7 +42,7 @@ def pair_files(images: Path, labels: Path) -> tuple[list[Pair], tuple[str, ...]]
             or labels of two kinds; one folder without names that tell masks from images.
     """
     stems = by_stem(images)
-    together = labels.is_dir() and images.samefile(labels)
+    together = kind_at(labels, SourceError) == "folder" and images.samefile(labels)
     found = stems if together else by_stem(labels)
     owners = {stem: _owner(stem, stems, together) for stem in found}
     if together:
@@ -73,8 +74,8 @@ def by_stem(folder: Path) -> dict[str, Path]:
     Raises:
         SourceError: it is missing, holds none, or two of one name.
     """
-    if not folder.is_dir():
-        raise SourceError(f"there is no folder '{folder.name}' with images")
+    if kind_at(folder, SourceError) != "folder":
+        raise SourceError(f"there is no folder '{shown(folder.name)}' with images")
     files = image_files(folder)
     if not files:
         raise SourceError(f"folder {folder.name} holds no image ({', '.join(SUFFIXES)})")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from samedge.errors import SourceError
+from samedge.files.paths import kind_at, shown
 from samedge.train.data.pairing import image_files
 from samedge.train.data.reading import read_pixels
 from samedge.train.data.samples import Sample
@@ -27,8 +28,8 @@ class Pictures:
     notes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, split: str = "train") -> None:
-        if not folder.is_dir():
-            raise SourceError(f"there is no folder '{folder}'")
+        if kind_at(folder, SourceError) != "folder":
+            raise SourceError(f"there is no folder '{shown(folder)}'")
         ordered = image_files(folder)
         if len(ordered) < 2:
             raise SourceError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samedge.errors import SourceError
+from samedge.files.paths import read_small
 from samedge.sources.frame import Warn
 from samedge.train.data.label_files import read_label
 from samedge.train.data.reading import Image, check_pair, read_pixels, refuse_copy
@@ -21,6 +22,7 @@ from samedge.train.data.samples import Sample
 
 LISTS = "MainPatient"
 CLASS_FILE = "class.json"
+MAX_LIST_BYTES = 1 << 26  # a million images of long names
 MAX_CLASSES = 256  # labels are stored with 8 bits
 
 
@@ -118,8 +120,8 @@ def read_class_counts(root: Path) -> dict[str, int]:
             '{"Breast-BUSI": 2}: classes of each set, the background included'
         )
     try:
-        counts = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        counts = json.loads(read_small(path, MAX_LIST_BYTES, SourceError))
+    except (FileNotFoundError, RecursionError, ValueError) as error:
         raise SourceError(f"{CLASS_FILE} cannot be read: {error}") from error
     if not isinstance(counts, dict) or not counts:
         raise SourceError(f'{CLASS_FILE} holds no sets; expected {{"Breast-BUSI": 2, ...}}')
@@ -148,8 +150,9 @@ def read_list(root: Path, split: str, counts: dict[str, int], class_id: int = 1)
             f"there is no list {LISTS}/{split}.txt; there are: {', '.join(known) or 'none'}"
         )
     try:
-        text = (root / LISTS / f"{split}.txt").read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        data = read_small(root / LISTS / f"{split}.txt", MAX_LIST_BYTES, SourceError)
+        text = data.decode("utf-8-sig")
+    except (FileNotFoundError, ValueError) as error:
         raise SourceError(f"{LISTS}/{split}.txt cannot be read: {error}") from error
     numbered = [(i, line.strip()) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not numbered:

@@ -12,6 +12,7 @@ from typing import Any
 
 from samedge.checkpoint import Checkpoint, open_checkpoint
 from samedge.errors import NotSupportedError, SourceError, TrainingError
+from samedge.files.paths import kind_at
 from samedge.models import PromptableModel, build_model
 from samedge.train.data import augmentation, open_dataset
 from samedge.train.data.pictures import Pictures
@@ -264,7 +265,11 @@ def open_images(
     try:
         samples: Samples = open_dataset(root, split)
     except SourceError as error:
-        if not root.is_dir() or not any(root.iterdir()) or (root / "MainPatient").is_dir():
+        if (
+            kind_at(root, SourceError) != "folder"
+            or not any(root.iterdir())
+            or (root / "MainPatient").is_dir()
+        ):
             raise
         try:
             return Pictures(root), Pictures(root, "val"), False

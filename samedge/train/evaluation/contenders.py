@@ -6,6 +6,7 @@ logits, by the same geometry: their scores can be compared.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge._optional import require
-from samedge.errors import NotSupportedError, SessionError
+from samedge.errors import NotSupportedError, SessionError, SourceError
 from samedge.families import Family
+from samedge.files.paths import kind_at
 from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
 from samedge.geometry.mask_values import decide, mask_values
 from samedge.prompts.prompt import Prompt
@@ -191,7 +193,7 @@ def open_contenders(
 
 def _is_bundle(path: Path) -> bool:
     """A folder or zip file with a manifest; whatever else it is, `open_checkpoint` will say."""
-    return path.is_dir() or path.suffix == ".samedge"
+    return kind_at(path, SourceError) == "folder" or path.suffix == ".samedge"
 
 
 def _session(
@@ -209,7 +211,9 @@ def _eager(model: str, threads: int | None, says: dict[str, Any]) -> Contender:
 
     from samedge.checkpoint import open_checkpoint
 
-    files = [model] if Path(model).exists() else model.split(JOINED)
+    files = model.split(JOINED)
+    if len(files) > 1 and os.path.exists(model):  # a file whose own name has a plus
+        files = [model]
     built: Any = open_checkpoint(*files, **says).build(copy=False)
     if threads is not None:
         torch.set_num_threads(threads)

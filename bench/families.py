@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from samedge.bench.eager import require_torch
-from samedge.bench.report import table
 from samedge.errors import ModelError
+from samedge.tables import render_table
 
 if TYPE_CHECKING:
     from samedge.fold import FoldReport
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     for folded in measured(args.names or None):
         print(f"\n{folded.title}\n{folded.report}", flush=True)
         rows.append(row(folded))
-    sys.stdout.write("\n" + table("Before and after folding", COLUMNS, rows) + "\n")
+    sys.stdout.write("\n" + render_table("Before and after folding", COLUMNS, rows) + "\n")
     return 0
 
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from samedge.bench.entry import run
 from samedge.bench.frames import footage
-from samedge.bench.report import table
 from samedge.bundle import Bundle
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.buffers import FrameBuffers
 from samedge.runtime.openvino.backend import OPENVINO
+from samedge.tables import render_table
 
 Row = tuple[str, str, str, str, float]
 
@@ -69,9 +69,9 @@ def _render(rows: Sequence[Row], top: int) -> str:
     sums: list[list[Any]] = [[f"{p} {k}", str(n), f"{ms:.1f}"] for p, k, n, ms in by_type(rows)]
     slowest = [[name[-60:], kind, kernel, f"{ms:.2f}"] for _, name, kind, kernel, ms in rows[:top]]
     return (
-        table("Milliseconds per kind of layer", ["kind", "layers", "ms"], sums)
+        render_table("Milliseconds per kind of layer", ["kind", "layers", "ms"], sums)
         + "\n"
-        + table("Slowest layers", ["layer", "kind", "kernel", "ms"], slowest)
+        + render_table("Slowest layers", ["layer", "kind", "kernel", "ms"], slowest)
     )
 
 

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bench.entry import run
-from samedge.bench.report import table
 from samedge.bundle import Bundle
 from samedge.errors import MissingDependencyError, NotSupportedError
 from samedge.export.graphs.model import OnnxGraph
@@ -35,6 +34,7 @@ from samedge.geometry.network_input import encoder_inputs
 from samedge.progress import Progress, Step
 from samedge.runtime.openvino.compile import core, split_encoder
 from samedge.sources.opening import open_source
+from samedge.tables import render_table
 
 FRAMES, QUESTIONS = 32, 40
 OTHERS = ("nncf", "onnxruntime")
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     others = [name for name in options.others.split(",") if name]
     rows = compare(Bundle.open(options.bundle), every[::step], others, options.threads, tell)
     columns = ["quantiser", "mean Dice", "worst", "pixels that differ", "logits, RMS"]
-    print(table("Masks against float32", columns, [_cells(row) for row in rows]))
+    print(render_table("Masks against float32", columns, [_cells(row) for row in rows]))
     return 0
 
 

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from html import escape
 from typing import Any
+
+from samedge.tables import render_table
 
 Report = dict[str, Any]
 _COLOURS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a463f2")
 
 
-def render(report: Report) -> str:
-    """A report of `run` or of `samedge.bench.encoder` as text."""
+def render(report: Report, width: int | None = None) -> str:
+    """A report of `run` or of `samedge.bench.encoder` as text.
+
+    Args:
+        report: what they return.
+        width: columns of text that its table may take; None: as many as it needs.
+    """
     if report["kind"] == "encoder":
-        return _render_encoder(report)
-    return _render_session(report)
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain text table; all columns but the first are aligned to the right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    built = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
-    for index, column in enumerate(columns):
-        built.add_column(column, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        built.add_row(*row)
-    buffer = io.StringIO()
-    console = Console(file=buffer, width=160, markup=False, highlight=False, emoji=False)
-    console.print(built)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+        return _render_encoder(report, width)
+    return _render_session(report, width)
 
 
 def svg(report: Report, width: int = 760) -> str:
@@ -69,7 +57,7 @@ def svg(report: Report, width: int = 760) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _render_session(report: Report) -> str:
+def _render_session(report: Report, width: int | None) -> str:
     slices = report["slices"]
     unit = "frames" if slices == 1 else f"stacks of {slices} slices"
     head = (
@@ -83,10 +71,11 @@ def _render_session(report: Report) -> str:
     ]
     lines = [
         head,
-        table(
+        render_table(
             "Milliseconds per frame" if slices == 1 else "Milliseconds per stack",
             ["stage", "p50", "p90", "p99", "worst"],
             rows,
+            width,
         ),
         f"{report['fps']:.2f} frames per second (wall clock); outside the encoder: "
         f"{report['outside_encoder_share']:.1%} of a frame; start {report['start_s']:.2f} s",
@@ -106,7 +95,7 @@ def _render_session(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _render_encoder(report: Report) -> str:
+def _render_encoder(report: Report, width: int | None) -> str:
     rows = []
     for row in report["rows"]:
         rows.append(
@@ -124,7 +113,10 @@ def _render_encoder(report: Report) -> str:
         f"{report['title']}, {report['threads']} threads, {report['rounds']} rounds in turn, "
         f"{report['device']}"
     )
-    lines = [table(title, columns, rows), "Ratios: median of the rounds (10 % to 90 % of them)."]
+    lines = [
+        render_table(title, columns, rows, width),
+        "Ratios: median of the rounds (10 % to 90 % of them).",
+    ]
     for start in report["startup"]:
         lines.append(
             f"Session {start['precision']}: start {start['cold']['start_s']:.2f} s cold, "

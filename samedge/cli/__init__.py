@@ -7,6 +7,7 @@ samedge/errors.py). `--debug` shows the traceback as well.
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import threading
@@ -14,12 +15,18 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from samedge._version import __version__
+from samedge._wording import command_line, did_you_mean
+from samedge.cli.choices import COMPLETE
 from samedge.cli.printing import discard, printable, write
 from samedge.errors import Cancelled, OutputError, SamEdgeError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Name -> (module with an object `command`, summary). The summary stands here so that
 # `samedge --help` imports no command.
@@ -36,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("samedge.cli.train", "Fine-tune on a data set of images and labels."),
     "distill": ("samedge.cli.distill", "Teach a large model's encoder to a small one."),
     "demo": ("samedge.cli.demo", "The whole way, on a real cine loop."),
+    "completion": ("samedge.cli.completion", "Make the shell complete samedge's commands."),
 }
 
 EPILOG = """\b
@@ -72,6 +80,27 @@ class LazyGroup(click.Group):
         if not any(parameter.name == "debug" for parameter in command.params):
             command.params.append(_debug_option())
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names; a near miss is told what was meant."""
+        name = str(args[0])
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            meant = did_you_mean(name, COMMANDS) or f"; expected one of: {', '.join(COMMANDS)}"
+            ctx.fail(f"there is no command '{name}'{meant}")
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names from the table above, so that none is imported, and options."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, from the table above."""
@@ -113,7 +142,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with cli.make_context("samedge", args) as ctx:
+        with command_line(), cli.make_context("samedge", args) as ctx:
             cli.invoke(ctx)
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -186,6 +215,11 @@ def main() -> None:
     """Entry point of the command `samedge`."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _on_terminate)
+    instruction = os.environ.get(COMPLETE)
+    if instruction:  # the shell asks what could stand here
+        from click.shell_completion import shell_complete
+
+        sys.exit(shell_complete(cli, {}, "samedge", COMPLETE, instruction))
     code = run()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import click
 
-from samedge.cli.printing import Printer, common_options, plain
+from samedge.cli.choices import engine_options
+from samedge.cli.printing import Printer, common_options, plain, table_width, verbose_option
 from samedge.files.whole import check_target, write_json
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
-@click.option(
-    "--precision", default="auto", show_default=True, help="auto, fp32, bf16, fp16 or int8."
-)
+@engine_options()
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
@@ -33,6 +31,7 @@ from samedge.files.whole import check_target, write_json
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Also write the report as JSON."
 )
+@verbose_option
 @common_options
 def command(
     bundle: Path,
@@ -44,6 +43,7 @@ def command(
     threads: int | None,
     eager_checkpoint: Path | None,
     output: Path | None,
+    verbose: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -55,7 +55,7 @@ def command(
     """
     from samedge import bench
 
-    printer = Printer(quiet, as_json)
+    printer = Printer(quiet, as_json, verbose)
     if output is not None:
         check_target(output)
     report = bench.run(
@@ -71,4 +71,5 @@ def command(
     if output is not None:
         write_json(output, plain(report))
     printer.json(report)
-    printer.line(bench.render(report))
+    printer.detail(f"why: {report.get('why')}\n")
+    printer.line(bench.render(report, table_width()))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from samedge.cli.choices import Choice, NameList
 from samedge.cli.filetype import size_text
-from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
+from samedge.cli.inspect import print_parity
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.steps import progress_bars
 from samedge.errors import ParityError
@@ -25,15 +26,6 @@ Examples:
 _COLUMNS = ("engine", "for", "size", "kernels", "seconds", "state")
 
 
-def _precisions(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-    if names == ("auto",):
-        return ()
-    if not names or not {"fp32", "fp16", "int8"}.issuperset(names):
-        raise click.BadParameter(f"'{value}': expected auto, or some of fp32,fp16,int8")
-    return names
-
-
 def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[int, ...]:
     names = [name.strip().removeprefix("sm_").replace(".", "") for name in value.split(",")]
     if not value:
@@ -48,14 +40,15 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> t
 @click.option(
     "--target",
     required=True,
-    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    type=Choice(["tensorrt", "tensorrt-rtx"]),
     help="Library that runs the engines.",
 )
 @click.option(
     "--precision",
     default="auto",
     show_default=True,
-    callback=_precisions,
+    type=NameList(["fp32", "fp16", "int8"], alone="auto"),
+    metavar="LIST",
     help="fp32, fp16, int8, separated by commas; auto: all that the bundle has graphs for.",
 )
 @click.option(
@@ -139,7 +132,7 @@ def command(
     with progress_bars(printer) as progress:
         result = build_engines(
             opened,
-            target.replace("-", "_"),
+            target,
             precision,
             capabilities,
             output,
@@ -165,7 +158,7 @@ def _print(result: BuildResult, printer: Printer) -> None:
         printer.line(f"note: {note}")
     if result.parity:
         title = "Parity with the float32 reference, on this GPU"
-        printer.table(title, PARITY_COLUMNS, parity_rows(list(result.parity)))
+        print_parity(printer, title, list(result.parity))
     if result.unchecked is not None:
         printer.line(
             f"Not checked: {result.unchecked}. Run `samedge verify` with --backend on the device "

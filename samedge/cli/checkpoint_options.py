@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from samedge.cli.choices import Choice
 from samedge.families import FAMILIES
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ def checkpoint_options(function: Function) -> Function:
     options = (
         click.option(
             "--family",
-            type=click.Choice(list(FAMILIES)),
+            type=Choice(list(FAMILIES)),
             help="What the checkpoint is, where its tensors do not tell: MedSAM has those of SAM.",
         ),
         click.option(

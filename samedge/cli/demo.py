@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge._optional import require
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.choices import engine_options
+from samedge.cli.printing import Printer, common_options, verbose_option
 from samedge.cli.steps import Steps
 from samedge.errors import BundleError, PromptError
 
@@ -47,13 +48,11 @@ CHAMBER = "178,95"  # px; inside the left ventricle in the first frame of the ex
     "--point", default=CHAMBER, show_default=True, metavar="X,Y", help="Start of the tracking, px."
 )
 @click.option("--frames", type=click.IntRange(1), help="Only the first so many of the 30 frames.")
-@click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
-@click.option(
-    "--precision", default="auto", show_default=True, help="auto, fp32, bf16, fp16 or int8."
-)
+@engine_options()
 @click.option(
     "--threads", type=click.IntRange(1), help="CPU threads.  [default: the physical cores]"
 )
+@verbose_option
 @common_options
 def command(
     output: Path,
@@ -65,6 +64,7 @@ def command(
     backend: str,
     precision: str,
     threads: int | None,
+    verbose: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -83,7 +83,7 @@ def command(
         click_at = parse_point(point)
     except PromptError as error:
         raise click.UsageError(str(error)) from error
-    printer = Printer(quiet, as_json)
+    printer = Printer(quiet, as_json, verbose)
     engine = {"backend": backend, "precision": precision, "threads": threads}
     ready = None if checkpoint is not None or untrained else bundle or ready_bundle()
     result = _run(output, checkpoint, ready, click_at, frames, engine, printer)
@@ -116,7 +116,8 @@ def _run(
 
         def started(about: Mapping[str, Any]) -> None:
             step.end()
-            printer.line(f"\n{about['title']} on {about['device']} ({about['why']})")
+            printer.line()
+            printer.engine(about)
             if notice:
                 printer.line(notice)
 

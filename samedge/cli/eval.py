@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
+from samedge.cli.choices import BACKEND, Choice, complete_files
 from samedge.cli.printing import Printer, common_options, plain
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from samedge.train.evaluation import Evaluation, Rules
 
 REPORT = "report.json"
+# Columns that go first where there is no room; the report has all of them.
+_SPARED = (10, 9, 8, 6)  # equal to first, no surface, ASSD, IoU
 EPILOG = """\b
 Examples:
   samedge eval samus.pth --data US30K --split test-Breast-BUSI -o scores
@@ -58,7 +61,9 @@ def _spacing(
 
 
 @click.command(epilog=EPILOG)
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument(
+    "models", nargs=-1, required=True, metavar="MODEL...", shell_complete=complete_files
+)
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path), help="Folder with labelled images."
 )
@@ -76,7 +81,7 @@ def _spacing(
 )
 @click.option(
     "--prompt",
-    type=click.Choice(["auto", "point", "box", "none"]),
+    type=Choice(["auto", "point", "box", "none"]),
     default="auto",
     show_default=True,
     help="Made from the label; auto: what each model takes.",
@@ -92,7 +97,7 @@ def _spacing(
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option(
     "--score-at",
-    type=click.Choice(["frame", "network"]),
+    type=Choice(["frame", "network"]),
     default="frame",
     show_default=True,
     help="Size of masks and labels when they are compared; network: as SAMUS scores.",
@@ -101,7 +106,14 @@ def _spacing(
     "--spacing", metavar="MM", callback=_spacing, help="Side of a pixel: distances in mm."
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only N images, evenly spread.")
-@click.option("--backend", default="auto", show_default=True, help="For bundles, e.g. openvino.")
+@click.option(
+    "--backend",
+    type=BACKEND,
+    default="auto",
+    show_default=True,
+    metavar="TEXT",
+    help="For bundles, e.g. openvino.",
+)
 @click.option(
     "--precision",
     default="auto",
@@ -239,6 +251,7 @@ def _report(
     printer.json(document)
     distance = document["distance_unit"]
     columns = [f"{c}, {distance}" if c in ("HD95", "ASSD") else c for c in TABLE_COLUMNS]
-    printer.table(f"{about['data']}, {about['split']}", columns, table_rows(document))
+    title = f"{about['data']}, {about['split']}"
+    printer.table(title, columns, table_rows(document), [columns[i] for i in _SPARED])
     if output is not None:
         printer.line(f"Wrote {output / REPORT}, scores.csv and worst_1.png beside it.")

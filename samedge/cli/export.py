@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
+from samedge.cli.choices import NameList
 from samedge.cli.filetype import BUNDLE, kind_of, size_text
-from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
+from samedge.cli.inspect import print_parity
 from samedge.cli.printing import Printer, common_options, write
 from samedge.cli.resources import Resources
 from samedge.cli.steps import Steps
-from samedge.errors import NotSupportedError, ParityError
+from samedge.errors import ParityError
 
 if TYPE_CHECKING:
     from samedge.bundle import Bundle
@@ -25,19 +26,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp32", "fp16", "int8")
 REPORT = "int8-report.html"
+_BF16 = "bf16 needs no graph of its own: export fp32, and run the bundle with --precision bf16"
 _BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a weight
-
-
-def _precisions(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
-    if "bf16" in names:
-        raise NotSupportedError(
-            "bf16 needs no graph of its own: export fp32, and run the bundle with --precision bf16"
-        )
-    unknown = [name for name in names if name not in PRECISIONS]
-    if unknown or not names:
-        raise click.BadParameter(f"'{value}': expected some of {', '.join(PRECISIONS)}")
-    return names
 
 
 EPILOG = """\b
@@ -63,7 +53,7 @@ Examples:
     "--precision",
     default="fp32",
     show_default=True,
-    callback=_precisions,
+    type=NameList(PRECISIONS, elsewhere={"bf16": _BF16}),
     metavar="LIST",
     help="Graphs to write: fp32, fp16 (for TensorRT), int8.",
 )
@@ -224,8 +214,7 @@ def _finish(printer: Printer, result: ExportResult, output: Path) -> None:
     manifest = result.bundle.manifest
     size, refused = manifest.size, {"refused": result.refused} if result.refused else {}
     printer.json({"bundle": str(output), "bytes": size, **manifest.as_mapping(), **refused})
-    rows = parity_rows(manifest.parity)
-    printer.table("Parity with the float32 reference", PARITY_COLUMNS, rows)
+    print_parity(printer, "Parity with the float32 reference", manifest.parity)
     if "int8" in result.precisions and manifest.calibration is not None:
         layers = manifest.calibration["layers"]
         kept = [layer["name"] for layer in layers if layer["kept"]]

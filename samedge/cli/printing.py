@@ -6,11 +6,11 @@ command nor its exit code: whatever is printed after that is dropped.
 
 from __future__ import annotations
 
-import io
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -20,6 +20,8 @@ import click
 from samedge.errors import OutputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+_LEAST_WIDTH = 40  # of a table, whatever a terminal says
 
 
 def common_options(function: Function) -> Function:
@@ -32,6 +34,13 @@ def common_options(function: Function) -> Function:
     )(function)
 
 
+def verbose_option(function: Function) -> Function:
+    """Add `--verbose` to a command; its function gets `verbose`."""
+    return click.option(
+        "-v", "--verbose", is_flag=True, help="Also tell why this engine and precision were taken."
+    )(function)
+
+
 @dataclass(frozen=True)
 class Printer:
     """Prints what a command has to say, as its `--quiet` and `--json` ask.
@@ -39,10 +48,12 @@ class Printer:
     Attributes:
         quiet: print only JSON, if asked for.
         as_json: print one JSON value instead of text.
+        verbose: print reasons as well.
     """
 
     quiet: bool = False
     as_json: bool = False
+    verbose: bool = False
 
     @property
     def text_wanted(self) -> bool:
@@ -59,12 +70,32 @@ class Printer:
         if self.text_wanted:
             write(sys.stdout, printable(text) + "\n")
 
+    def detail(self, text: str) -> None:
+        """A line for `--verbose` alone."""
+        if self.verbose:
+            self.line(text)
+
+    def engine(self, about: Mapping[str, Any]) -> None:
+        """What runs here, as `Session.describe` tells it; with `--verbose` also why."""
+        self.line(f"{about['title']} on {about['device']}: {about['backend']} {about['precision']}")
+        self.detail(f"why: {about['why']}")
+
     def table(
-        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = ""
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        optional: Sequence[str] = (),
     ) -> None:
-        """A table; columns whose cells are all numbers are aligned to the right."""
+        """A table that fits the terminal, and an empty line; see `samedge.tables.render_table`."""
         if self.text_wanted:
-            write(sys.stdout, render_table(title, columns, rows, note))
+            from samedge.tables import render_table
+
+            cells = [[printable(str(cell)) for cell in row] for row in rows]
+            terminal = sys.stdout is not None and sys.stdout.isatty()
+            width = table_width()
+            text = render_table(printable(title), columns, cells, width, terminal, optional)
+            write(sys.stdout, f"{text}\n\n")
 
     def json(self, value: object) -> None:
         """The result as JSON, if it was asked for. NaN and infinity become null."""
@@ -79,43 +110,16 @@ class Printer:
                     write(sys.stdout, piece)
 
 
-def render_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], note: str = ""
-) -> str:
-    """The table as text, with colours if stdout is a terminal that has them."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def table_width() -> int | None:
+    """Columns of text that a table may take: the terminal's, or what $COLUMNS says.
 
-    table = Table(
-        title=printable(title),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        show_header=any(columns),
-        pad_edge=True,
-    )
-    for index, column in enumerate(columns):
-        numbers = all(_is_number(str(row[index])) for row in rows)
-        table.add_column(column, justify="right" if numbers and rows else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(printable(str(cell)) for cell in row))
-    buffer = io.StringIO()
+    Into a file or a pipe a table is as wide as it needs to be (`grep` wants whole lines), unless
+    $COLUMNS says how wide: a shell does not export it by itself.
+    """
     terminal = sys.stdout is not None and sys.stdout.isatty()
-    # Into a file or a pipe a table is as wide as it needs to be: `grep` wants whole lines.
-    console = Console(
-        file=buffer,
-        force_terminal=terminal,
-        width=None if terminal else 200,
-        markup=False,
-        highlight=False,
-        emoji=False,
-    )
-    console.print(table)
-    if note:
-        console.print(note, soft_wrap=True)
-    return "\n".join(line.rstrip() for line in buffer.getvalue().rstrip().split("\n")) + "\n\n"
+    if not terminal and not os.environ.get("COLUMNS", "").isdecimal():
+        return None
+    return max(shutil.get_terminal_size((80, 24)).columns, _LEAST_WIDTH)
 
 
 def write(stream: IO[str] | None, text: str) -> None:
@@ -153,15 +157,6 @@ def discard(stream: IO[str]) -> None:
 def printable(text: str) -> str:
     """`text` without control characters: a name in a foreign file must not steer the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
-
-
-def _is_number(text: str) -> bool:
-    head = text.strip().split(" ")[0].rstrip("%")
-    try:
-        float(head.replace(",", ""))
-    except ValueError:
-        return head in ("", "-")
-    return True
 
 
 def plain(value: object) -> object:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.choices import engine_options
+from samedge.cli.printing import Printer, common_options, verbose_option
 from samedge.cli.steps import progress_bars
 from samedge.errors import PromptError, SourceError
 
@@ -168,13 +168,11 @@ def _parsed(parse: Any, value: str) -> Any:
 @click.option(
     "--overwrite", is_flag=True, help="Remove what an earlier run wrote into DIR (nothing else)."
 )
-@click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
-@click.option(
-    "--precision", default="auto", show_default=True, help="auto, fp32, bf16, fp16 or int8."
-)
+@engine_options()
 @click.option(
     "--threads", type=click.IntRange(1), help="CPU threads.  [default: the physical cores]"
 )
+@verbose_option
 @common_options
 def command(
     bundle: Path,
@@ -199,6 +197,7 @@ def command(
     backend: str,
     precision: str,
     threads: int | None,
+    verbose: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -227,7 +226,7 @@ def command(
     model = Bundle.open(bundle)
     if plan.is_empty and model.family.prompts:
         raise click.UsageError(missing_prompt(model.family))
-    printer = Printer(quiet, as_json)
+    printer = Printer(quiet, as_json, verbose)
     with progress_bars(printer, "frames") as progress:
         result = segment(
             model,
@@ -248,14 +247,10 @@ def command(
             backend=backend,
             precision=precision,
             threads=threads,
-            on_start=lambda about: _print_start(about, printer),
+            on_start=printer.engine,
             progress=progress,
         )
     _print(result, output, printer)
-
-
-def _print_start(about: Mapping[str, Any], printer: Printer) -> None:
-    printer.line(f"{about['title']} on {about['device']} ({about['why']})")
 
 
 def _print(result: SegmentResult, output: Path, printer: Printer) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
+from samedge.cli.choices import Choice
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.training import (
     SETTINGS,
@@ -36,9 +37,7 @@ Examples:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder of the run."
 )
-@click.option(
-    "--recipe", type=click.Choice(list(RECIPES)), help="How to train; see docs/training.md."
-)
+@click.option("--recipe", type=Choice(list(RECIPES)), help="How to train; see docs/training.md.")
 @click.option(
     "--init",
     multiple=True,

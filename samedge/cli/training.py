@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from samedge.cli.choices import Choice
 from samedge.cli.printing import Printer, write
 from samedge.progress import Step
 from samedge.train.settings import PRECISIONS
@@ -77,7 +78,7 @@ def _options() -> list[Callable[[Function], Function]]:
         click.option("--seed", type=from_0, help="Of everything random.  [default: 0]"),
         click.option(
             "--precision",
-            type=click.Choice(PRECISIONS),
+            type=Choice(PRECISIONS),
             help="Of the network; losses and weights are float32.  [default: 32-true]",
         ),
         click.option(
@@ -100,7 +101,7 @@ def _options() -> list[Callable[[Function], Function]]:
         ),
         click.option(
             "--accelerator",
-            type=click.Choice(("auto", "cpu", "cuda")),
+            type=Choice(("auto", "cpu", "cuda")),
             default="auto",
             show_default=True,
             help="Where to compute.",
@@ -115,7 +116,7 @@ def _options() -> list[Callable[[Function], Function]]:
         click.option(
             "--format",
             "suffix",
-            type=click.Choice((".pth", ".safetensors")),
+            type=Choice((".pth", ".safetensors")),
             default=".pth",
             show_default=True,
             help="Of the weights.",

@@ -9,24 +9,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from samedge.cli.inspect import PARITY_COLUMNS, parity_rows
-from samedge.cli.printing import Printer, common_options, write
+from samedge.cli.choices import engine_options
+from samedge.cli.inspect import margin_text, print_parity
+from samedge.cli.printing import Printer, common_options, verbose_option, write
 from samedge.errors import ParityError
 from samedge.progress import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from samedge.bundle import ParityRow
     from samedge.runtime.parity.drift import Drift
 
 
+_LEGEND = """\
+margin: limit / error of logits, scores, pixels or Dice, the least; 1 x passes
+RMS ratio: RMS of the logits' difference / RMS of the logits; it has no limit"""
+
+
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--backend", default="auto", show_default=True, help="Engine, e.g. openvino.")
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    help="fp32, bf16, fp16 or int8; auto tries all that this device and the bundle have.",
+@engine_options(
+    precision="fp32, bf16, fp16 or int8; auto tries all that this device and the bundle have."
 )
 @click.option(
     "--locate",
@@ -34,21 +38,32 @@ if TYPE_CHECKING:
     help="Find the first tensor inside the graphs that differs: of precisions that fail, or of "
     "the one that --precision names.",
 )
+@verbose_option
 @common_options
 def command(
-    bundle: Path, backend: str, precision: str, locate: bool, quiet: bool, as_json: bool
+    bundle: Path,
+    backend: str,
+    precision: str,
+    locate: bool,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Run the self-test of BUNDLE on this device and compare with the float32 reference.
 
-    Run it before a device serves: engines are known to be silently wrong on some hardware. Exit
-    code 5 if a result is farther from the reference than its precision allows.
+    Run it before a device serves: engines are known to be silently wrong on some hardware. Its last
+    line is the verdict. Exit code 5 if a result is farther from the reference than its precision
+    allows.
 
     With --locate the graphs are computed again with tensors from inside given out, and compared
     with float32 until the operation is found where the results part.
     """
+    from samedge.runtime.choice import choose_backend
     from samedge.runtime.parity.verify import verify
 
-    printer = Printer(quiet, as_json)
+    printer = Printer(quiet, as_json, verbose)
+    why = choose_backend(backend)[1]
+    printer.detail(f"why this backend: {why}\n")
     rows = verify(bundle, backend=backend, precision=precision)
     failed = [row for row in rows if not row.passed]
     drifts: list[Drift] = []
@@ -57,14 +72,71 @@ def command(
             drifts += _locate(printer, bundle, row)
     found = {"located": [drift.to_json() for drift in drifts]} if locate else {}
     shown = [row.to_json() for row in rows]
-    printer.json({"bundle": bundle.name, "passed": not failed, "rows": shown, **found})
-    printer.table("Parity with the float32 reference", PARITY_COLUMNS, parity_rows(rows))
+    verdict = _verdict(bundle.name, rows)
+    about = {"bundle": bundle.name, "passed": not failed, "verdict": verdict, "why": why}
+    printer.json({**about, "rows": shown, **found})
+    print_parity(printer, "Parity with the float32 reference", rows)
+    printer.line(f"{_LEGEND}\n")
     for drift in drifts:
         _print(printer, drift)
     if locate and not drifts:
         printer.line("Every precision passed: there is nothing to locate.")
+    printer.line(verdict)
     if failed:
         raise ParityError(_failure(bundle, rows, located=locate))
+
+
+def _verdict(name: str, rows: Sequence[ParityRow]) -> str:
+    """Whether the bundle passes, in which precisions, and what decides; one line."""
+    failed = [row for row in rows if not row.passed]
+    passed = [row for row in rows if row.passed]
+    if failed:
+        also = f"; it passes in {_engines(passed)}" if passed else ""
+        reasons = "; ".join(f"{_engine(row)}: {_reason(row)}" for row in failed)
+        return f"{name} FAILS in {_engines(failed)}{also}. {reasons}."
+    nearest = min(rows, key=lambda row: row.margin)
+    where = f", {_engine(nearest)}" if len(rows) > 1 else ""
+    return (
+        f"{name} passes in {_engines(passed)} "
+        f"(least margin {margin_text(nearest.margin)}: {_nearest_bound(nearest)}{where})."
+    )
+
+
+def _engine(row: ParityRow) -> str:
+    return f"{row.backend} {row.precision}"
+
+
+def _engines(rows: Sequence[ParityRow]) -> str:
+    return ", ".join(map(_engine, rows))
+
+
+def _reason(row: ParityRow) -> str:
+    """Every bound that does not hold, with what was found."""
+    reasons = []
+    if row.max_logit_error > row.limit:
+        reasons.append(f"logit error {row.max_logit_error:.2e} (limit {row.limit:.2e})")
+    if row.flipped > row.flipped_limit:
+        reasons.append(f"{row.flipped:.4%} of the pixels flipped (limit {row.flipped_limit:.4%})")
+    if row.flipped_far:
+        reasons.append(f"{row.flipped_far} pixels flipped that are far from an outline (limit 0)")
+    if row.dice_limit and row.dice < row.dice_limit:
+        reasons.append(f"Dice {row.dice:.5f} (limit {row.dice_limit:.5f} for all but small masks)")
+    return " and ".join(reasons) or f"score error {row.score_error:.2e}, {_times(row)} its limit"
+
+
+def _times(row: ParityRow) -> str:
+    return "beyond" if math.isnan(row.margin) else f"{1 / max(row.margin, 1e-30):.3g} times"
+
+
+def _nearest_bound(row: ParityRow) -> str:
+    """Which of the errors the margin is of, in words."""
+    bounds = {
+        "logits": row.limit / max(row.max_logit_error, 1e-30),
+        "flipped pixels": row.flipped_limit / max(row.flipped, 1e-30),
+    }
+    named = [name for name, ratio in bounds.items() if ratio <= row.margin * 1.000001]
+    # Of the other two, scores and Dice, the row does not tell the limit.
+    return named[0] if named else "Dice or scores"
 
 
 def _failure(bundle: Path, rows: list[ParityRow], located: bool) -> str:
@@ -121,6 +193,5 @@ def _print(printer: Printer, drift: Drift) -> None:
         f"error, level {drift.level:.2g}",
         ("place", "tensor", "operator", "error", "largest", "", ""),
         rows,
-        drift.verdict,
     )
-    printer.line()
+    printer.line(f"{drift.verdict}\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 
+from samedge._wording import did_you_mean, option
 from samedge.errors import NotSupportedError
 from samedge.runtime.backend import Backend
 
@@ -27,20 +28,27 @@ ON_REQUEST = frozenset({"openvino_gpu", "emulation"})
 LATER = ("torch",)
 
 
+def backend_name(name: str) -> str:
+    """A backend's name as this table has it: dashes are underscores."""
+    return name.replace("-", "_")
+
+
 def named_backend(name: str) -> Backend:
     """The backend called `name`, checked to run on this machine.
 
     Raises:
         NotSupportedError: unknown, not in this version, or not usable here; with the remedy.
     """
+    name = backend_name(name)
     if name in LATER:
         raise NotSupportedError(
             f"the backend '{name}' is not in this version of samedge; "
-            f"use backend='openvino' (any CPU), or a later version of samedge"
+            f"use {option('backend', 'openvino')} (any CPU), or a later version of samedge"
         )
     if name not in BACKENDS:
         raise NotSupportedError(
             f"there is no backend '{name}'; expected one of: auto, {', '.join(BACKENDS)}"
+            f"{did_you_mean(name, ('auto', *BACKENDS))}"
         )
     backend = _imported(name)
     reason = backend.unavailable()

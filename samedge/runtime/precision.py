@@ -7,6 +7,7 @@ and compute what the graph says. `int8` is the encoder's alone: the decoder is n
 
 from __future__ import annotations
 
+from samedge._wording import did_you_mean
 from samedge.bundle import Bundle, Manifest
 from samedge.errors import NotSupportedError
 from samedge.runtime.backend import STRONGLY_TYPED, Backend, GraphKeys
@@ -95,10 +96,11 @@ def choose_precision(
     native = backend.precisions()
     if precision not in native:
         usable = [name for name in PRECISIONS if name in runnable(bundle, backend)]
+        meant = "" if precision in PRECISIONS else did_you_mean(precision, ("auto", *PRECISIONS))
         what = "does not run here" if precision in PRECISIONS else "is none that samedge knows"
         raise NotSupportedError(
             f"the precision '{precision}' {what} with the {backend.name} backend; "
-            f"use one of: {', '.join(('auto', *usable))}"
+            f"use one of: {', '.join(('auto', *usable))}{meant}"
         )
     for graph in bundle.manifest.graphs:
         error = missing_graph(bundle, backend, graph, precision)

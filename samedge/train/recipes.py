@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from samedge._wording import did_you_mean
 from samedge.errors import TrainingError
 
 OPTIMISERS = ("adam", "adamw")
@@ -231,5 +232,8 @@ def recipe(name: str) -> Recipe:
         TrainingError: there is none.
     """
     if name not in RECIPES:
-        raise TrainingError(f"unknown recipe '{name}'; expected one of {', '.join(RECIPES)}")
+        raise TrainingError(
+            f"unknown recipe '{name}'; expected one of {', '.join(RECIPES)}"
+            f"{did_you_mean(name, RECIPES)}"
+        )
     return RECIPES[name]

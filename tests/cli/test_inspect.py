@@ -228,7 +228,8 @@ def test_a_parity_row_without_numbers_is_shown_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("margin", "text"), [(1e26, "> 1e6 x"), (12.3456, "12.3 x"), (0.5, "0.5 x"), (math.nan, "-")]
+    ("margin", "text"),
+    [(1e26, "> 1e6 x"), (12.3456, "12.3 x"), (0.5, "0.5 x"), (0.9999, "0.999 x"), (math.nan, "-")],
 )
 def test_margins(margin: float, text: str) -> None:
     row = replace(parity_row("openvino", "fp32", True), margin=margin)

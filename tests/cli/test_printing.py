@@ -9,34 +9,13 @@ import sys
 import numpy as np
 import pytest
 
-from samedge.cli.printing import Printer, render_table, write
-
-
-def test_numbers_are_aligned_right_and_text_left() -> None:
-    text = render_table("Title", ("name", "ms"), [("a", "1.5"), ("long name", "100.25")])
-    lines = text.splitlines()
-    assert lines[0] == "Title"
-    assert "name" in lines[1]
-    first, second = lines[3:5]
-    assert first.endswith("  1.5")
-    assert second.endswith("100.25")
-    assert first.startswith(" a ")
-
-
-def test_markup_in_a_cell_is_text() -> None:
-    assert "[bold]x[/bold]" in render_table("[red]t", ("a",), [("[bold]x[/bold]",)])
+from samedge.cli.printing import Printer, write
 
 
 def test_escape_sequences_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     Printer().line("a\x1b[2Jb\x07")
     Printer().table("t\x1b[1m", ("c",), [("\x1b]0;title\x07",)])
     assert "\x1b" not in capsys.readouterr().out
-
-
-def test_an_empty_table_and_a_note() -> None:
-    text = render_table("Nothing", ("a", "b"), [], note="and why")
-    assert "Nothing" in text
-    assert "and why" in text
 
 
 def test_json_takes_numpy_and_leaves_no_nan(capsys: pytest.CaptureFixture[str]) -> None:

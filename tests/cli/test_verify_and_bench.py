@@ -163,7 +163,7 @@ def test_bench_hands_over_its_options(
         return {"frames": options["frames"]}
 
     monkeypatch.setattr(bench, "run", fake, raising=False)
-    monkeypatch.setattr(bench, "render", lambda report: f"rendered {report}", raising=False)
+    monkeypatch.setattr(bench, "render", lambda report, _width: f"rendered {report}", raising=False)
     arguments = ["b.samedge", "--backend", "openvino", "--precision", "bf16", "--threads", "1"]
     assert run(["bench", *arguments, "--frames", "7", "--eager", "x.pth"]) == 0
     assert seen["bundle"] == Path("b.samedge")
@@ -177,3 +177,46 @@ def test_a_report_that_cannot_be_written_is_6(
 ) -> None:
     monkeypatch.setattr(bench, "run", lambda *_args, **_options: {}, raising=False)
     assert run(["bench", "b.samedge", "-o", str(tmp_path / "no" / "report.json")]) == 6
+
+
+def test_the_verdict_of_a_bundle_that_passes(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["verify", str(exported), "--precision", "fp32"]) == 0
+    text = capsys.readouterr().out
+    verdict = text.splitlines()[-1]
+    assert verdict.startswith(f"{exported.name} passes in openvino fp32 (least margin ")
+    assert "margin: limit / error" in text
+    assert run(["verify", str(exported), "--precision", "fp32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"].startswith(f"{exported.name} passes")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"max_logit_error": 3.5, "limit": 0.2}, "logit error 3.50e+00 (limit 2.00e-01)"),
+        ({"flipped": 0.03, "flipped_limit": 0.02}, "3.0000% of the pixels flipped (limit 2.0000%)"),
+        ({"flipped_far": 7}, "7 pixels flipped that are far from an outline (limit 0)"),
+        ({"dice": 0.9, "dice_limit": 0.97}, "Dice 0.90000 (limit 0.97000"),
+        ({"score_error": 0.5, "margin": 0.2}, "score error 5.00e-01, 5 times its limit"),
+    ],
+)
+def test_the_verdict_says_what_failed(
+    changes: dict[str, Any],
+    reason: str,
+    exported: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    module = importlib.import_module("samedge.runtime.parity.verify")
+    good = replace(
+        failing_row(), precision="fp32", passed=True, max_logit_error=0.1, dice=1.0, flipped=0.0,
+        flipped_limit=0.01, flipped_far=0, score_error=0.0, margin=2.0,
+    )  # fmt: skip
+    bad = replace(good, precision="bf16", passed=False, **changes)
+    monkeypatch.setattr(module, "verify", lambda *_args, **_options: [good, bad])
+    assert run(["verify", str(exported)]) == 5
+    verdict = capsys.readouterr().out.splitlines()[-1]
+    name = f"{exported.name} FAILS in openvino bf16; it passes in openvino fp32. openvino bf16: "
+    assert verdict.startswith(name)
+    assert reason in verdict

@@ -19,8 +19,8 @@ MOST_FILES = 24
 
 # Lowest first; a unit imports itself and anything in a line above its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("_install",),
-    ("errors", "_callable", "_version", "progress"),
+    ("_install", "_wording"),
+    ("errors", "_callable", "_version", "progress", "tables"),
     ("_optional", "families", "tolerances"),
     ("machine", "files"),
     ("geometry", "simulate"),
@@ -82,7 +82,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "nibabel": {"sources", "stream"},
     "av": {"sources", "stream"},
     "click": {"cli"},
-    "rich": {"cli", "bench"},
+    "rich": {"cli", "tables"},
 }
 
 

@@ -88,7 +88,7 @@ def test_json_schema_and_no_patient_data(tmp_path: Path, moving: Path) -> None:
     assert report["schema"] == 1
     assert report["bundle"]["manifest_sha256"] == manifest_hash(FakeSession().manifest)
     assert report["session"] == {
-        "backend": "fake", "precision": "fp32", "device": "CPU", "threads": 1
+        "backend": "fake", "precision": "fp32", "device": "CPU", "why": "a test", "threads": 1
     }  # fmt: skip
     assert "Research use only" in report["notice"]
     frame = report["sources"][0]["results"][2]

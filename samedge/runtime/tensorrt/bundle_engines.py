@@ -14,13 +14,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from samedge._wording import did_you_mean
 from samedge.bundle import Bundle, ParityRow
 from samedge.errors import NotSupportedError
 from samedge.files.whole import output_error
 from samedge.files.work_folder import WorkFolder
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import LoadOptions
-from samedge.runtime.choice import named_backend
+from samedge.runtime.choice import backend_name, named_backend
 from samedge.runtime.engines.keys import NvidiaKey, graph_digest
 from samedge.runtime.engines.store import (
     EngineStore,
@@ -148,6 +149,12 @@ def build_engines(
         DeviceError: a build failed.
         OutputError: the folder cannot be written.
     """
+    backend = backend_name(backend)
+    if backend not in NVIDIA_LIBRARIES:
+        raise NotSupportedError(
+            f"there are no engines of '{backend}'; expected one of: {', '.join(NVIDIA_LIBRARIES)}"
+            f"{did_you_mean(backend, NVIDIA_LIBRARIES)}"
+        )
     library = NVIDIA_LIBRARIES[backend]
     given = options or BuildOptions()
     version = library.version  # the first thing to say is what is not installed

@@ -63,7 +63,9 @@ def header(
             "title": manifest.get("title"),
             "weights_sha256": list((manifest.get("source") or {}).get("sha256", [])),
         },
-        "session": {k: session.get(k) for k in ("backend", "precision", "device", "threads")},
+        "session": {
+            k: session.get(k) for k in ("backend", "precision", "device", "why", "threads")
+        },
         "options": {
             "multimask": options.multimask,
             "track": options.track,

@@ -16,6 +16,7 @@ from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Frame, Pixels, Source, Warn, check_size
 from samedge.sources.image_header import ImageHeader, read_header
 from samedge.sources.intensity import Intensity
+from samedge.sources.mask_names import masks_among
 from samedge.sources.sniff import HEAD_BYTES, IMAGE_KINDS, read_bytes, read_head, sniff
 
 # 16-bit images that reach it use the whole range; the others come from scanners with fewer bits.
@@ -40,7 +41,7 @@ class FolderSource(Source):
     """The images directly inside a folder, in natural order (`frame2` before `frame10`).
 
     Other files are skipped and counted in a warning; a file that is called like an image and is
-    none is named there.
+    none is named there. Masks that lie beside their images (`a_mask.png`) are left out, and counted.
 
     Args:
         path: the folder.
@@ -69,12 +70,25 @@ class FolderSource(Source):
         others = [p for p in files if kinds[p] not in IMAGE_KINDS]
         if not self._files:
             raise SourceError(_nothing_in(self.name, [kinds[p] for p in others]))
+        self._files = self._without_masks(self._files)
         self.total = len(self._files)
         for p in others:
             if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"):
                 self.warn(f"{p.name} is no image but {kinds[p]}; it was skipped")
         if others:
             self.warn(f"{len(others)} of {len(files)} files in {self.name} are no images; skipped")
+
+    def _without_masks(self, files: list[Path]) -> list[Path]:
+        """The images alone; the user is told of the rest."""
+        masks = masks_among(p.stem for p in files)
+        if not masks:
+            return files
+        left_out = [p for p in files if p.stem in masks]
+        self.warn(
+            f"{len(left_out)} of {len(files)} images in {self.name} are masks by their names (the "
+            f"first is {left_out[0].name}); left out"
+        )
+        return [p for p in files if p.stem not in masks]
 
     @property
     def stem(self) -> str:

@@ -380,3 +380,30 @@ def test_a_window_of_a_tiff_whose_white_is_zero(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
     (frame,) = open_source(tmp_path / "a.tif", window=(1000, 4000))
     assert (int(frame.pixels[0, 0]), int(frame.pixels[19, 0])) == (0, 255)
+
+
+@pytest.mark.parametrize(
+    ("files", "images"),
+    [
+        # BUSI as shipped; several masks, other separators, words, formats and cases.
+        (("b (1).png", "b (1)_mask.png", "b (1)_mask_1.png", "b (2).png", "b (2)_mask.png"), 2),
+        (("a.png", "a-Mask.PNG", "b.jpg", "b_labels.tif", "c.png"), 3),
+        (("a.png", "a_mask.png", "lost_mask.png"), 1),
+        # No mask of anything here: names that only look like one.
+        (("x_mask.png", "y_mask.png"), 2),
+        (("face_mask_1.png", "face_mask_2.png", "unmasked.png"), 3),
+    ],
+)
+def test_masks_beside_their_images_are_no_frames(
+    tmp_path: Path, grey: np.ndarray, files: tuple[str, ...], images: int
+) -> None:
+    folder = tmp_path / "busi"
+    folder.mkdir()
+    for name in files:
+        Image.fromarray(grey).save(folder / name)
+    source = open_source(folder)
+    assert source.total == len(list(source)) == images
+    masks = len(files) - images
+    said = [w for w in source.warnings if w.startswith(f"{masks} of {len(files)} images in busi")]
+    assert len(said) == (masks > 0)
+    assert all("are masks" in warning and "left out" in warning for warning in source.warnings)

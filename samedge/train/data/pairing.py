@@ -6,17 +6,16 @@ or beside it; several masks are `X_mask.png`, `X_mask_1.png` and so on, as in BU
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from samedge.errors import SourceError
 from samedge.files.paths import kind_at, shown
 from samedge.sources.images import natural_key
+from samedge.sources.mask_names import mask_name, masked_image, masks_among
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-_LABEL_NAME = re.compile(r"(?P<image>.+?)[_-](?P<word>mask|label)s?([_-][0-9]+)?", re.IGNORECASE)
 _SHOWN = 10  # file names that a note lists
 
 
@@ -51,7 +50,8 @@ def pair_files(images: Path, labels: Path) -> tuple[list[Pair], tuple[str, ...]]
                 f"images and labels are in one folder, '{images.name}', and no file in it is "
                 "called like the mask of another; expected X.png and X_mask.png, or two folders"
             )
-        stems = {s: p for s, p in stems.items() if not (owners[s] or _label_name(s))}
+        masks = masks_among(stems)
+        stems = {s: p for s, p in stems.items() if s not in masks}
     pairs = [
         Pair(path, _labels_of(path, [found[s] for s, o in owners.items() if o == stem], labels))
         for stem, path in stems.items()
@@ -63,9 +63,7 @@ def pair_files(images: Path, labels: Path) -> tuple[list[Pair], tuple[str, ...]]
 
 def holds_pairs(folder: Path) -> bool:
     """Whether images and masks lie together in this folder."""
-    names = [path.stem for path in image_files(folder)] if folder.is_dir() else []
-    stems = dict.fromkeys(names)
-    return any(_owner(stem, stems, True) for stem in stems)
+    return folder.is_dir() and bool(masks_among(path.stem for path in image_files(folder)))
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
@@ -103,20 +101,13 @@ def image_files(folder: Path) -> list[Path]:
     return sorted((p for p in files if not p.name.startswith(".")), key=natural_key)
 
 
-def _label_name(stem: str) -> re.Match[str] | None:
-    return _LABEL_NAME.fullmatch(stem)
-
-
-def _owner(stem: str, images: Iterable[str], together: bool) -> str | None:
+def _owner(stem: str, images: Collection[str], together: bool) -> str | None:
     """Name of the image that a label of this name belongs to."""
-    if not together and stem in images:
-        return stem
-    named = _label_name(stem)
-    return named["image"] if named and named["image"] in images else None
+    return stem if not together and stem in images else masked_image(stem, images)
 
 
 def _labels_of(image: Path, labels: list[Path], folder: Path) -> tuple[Path, ...]:
-    kinds = {named["word"].lower() if (named := _kind(p, image)) else "" for p in labels}
+    kinds = {_kind(label, image) for label in labels}
     if len(kinds) > 1:
         raise SourceError(
             f"{folder.name} has several labels of different kinds for {image.name}: "
@@ -131,9 +122,10 @@ def _labels_of(image: Path, labels: list[Path], folder: Path) -> tuple[Path, ...
     return tuple(labels)
 
 
-def _kind(label: Path, image: Path) -> re.Match[str] | None:
-    """How a label is called: None, if like its image."""
-    return None if label.stem == image.stem else _label_name(label.stem)
+def _kind(label: Path, image: Path) -> str:
+    """How a label is called, "mask" or "label"; "" if like its image."""
+    named = None if label.stem == image.stem else mask_name(label.stem)
+    return named["word"].lower() if named else ""
 
 
 def _notes(pairs: list[Pair], lost: list[Path], together: str) -> Iterable[str]:

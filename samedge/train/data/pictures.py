@@ -8,6 +8,7 @@ import numpy as np
 
 from samedge.errors import SourceError
 from samedge.files.paths import kind_at, shown
+from samedge.sources.mask_names import masks_among
 from samedge.train.data.pairing import image_files
 from samedge.train.data.reading import read_pixels
 from samedge.train.data.samples import Sample
@@ -17,7 +18,8 @@ class Pictures:
     """Images of a folder, each with an empty label.
 
     Args:
-        folder: PNG, JPEG and so on; sub-folders are not looked at.
+        folder: PNG, JPEG and so on; sub-folders are not looked at, and masks that lie beside their
+            images (`a_mask.png`) are left out.
         split: "train", or "val": every tenth image, the first among them.
 
     Raises:
@@ -25,12 +27,19 @@ class Pictures:
     """
 
     classes = ("background", "object")
-    notes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, split: str = "train") -> None:
         if kind_at(folder, SourceError) != "folder":
             raise SourceError(f"there is no folder '{shown(folder)}'")
-        ordered = image_files(folder)
+        found = image_files(folder)
+        masks = masks_among(p.stem for p in found)
+        ordered = [p for p in found if p.stem not in masks]
+        self.notes: tuple[str, ...] = ()
+        if masks:
+            self.notes = (
+                f"{len(found) - len(ordered)} of {len(found)} files in {folder.name} are masks by "
+                "their names; left out",
+            )
         if len(ordered) < 2:
             raise SourceError(
                 f"'{folder.name}' holds {len(ordered)} images; expected at least two, one of which "

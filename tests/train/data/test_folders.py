@@ -9,6 +9,7 @@ import pytest
 
 from samedge.errors import SourceError
 from samedge.train.data import ImageFolders, open_dataset, splits
+from samedge.train.data.pictures import Pictures
 from tests.train.data.layouts import disc, folders, picture, us30k, write
 
 
@@ -198,3 +199,16 @@ def test_lists_win_over_folders(tmp_path: Path) -> None:
     root = us30k(tmp_path / "data")
     folders(root)
     assert len(open_dataset(root, "train")) == 8
+
+
+def test_pictures_without_labels_are_no_masks(tmp_path: Path) -> None:
+    """A student is taught on a folder of images; the masks that lie in it are none."""
+    label = disc(40, 40, (20, 20), 9)
+    for index in range(3):
+        write(tmp_path / f"x{index}.png", picture(label))
+        write(tmp_path / f"x{index}_mask.png", label * 255)
+    taught, held_out = Pictures(tmp_path), Pictures(tmp_path, "val")
+    assert [len(taught), len(held_out)] == [2, 1]
+    assert taught[0].name.endswith("x1")
+    assert "3 of 6 files" in taught.notes[0]
+    assert "left out" in taught.notes[0]

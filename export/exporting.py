@@ -15,13 +15,13 @@ from samedge.bundle import Bundle, BundleWriter, Manifest, ParityRow
 from samedge.errors import NotSupportedError, ParityError
 from samedge.export.deriving import (
     Frames,
-    Int8Graph,
     half_graphs,
     half_parity,
     int8_graph,
     write_graph,
 )
 from samedge.export.int8.calibration_data import CalibrationData, choose_frames
+from samedge.export.int8.refusal import refusal
 from samedge.export.origin_bundle import FromBundle, Origin
 from samedge.machine.needs import GATE
 from samedge.progress import Progress, Step, silent
@@ -207,21 +207,7 @@ def _with_int8(
     if made.passed and (row is None or row.passed):
         return candidate, None
     writer.drop_file(entry.file)
-    return manifest, _int8_refused(made, row)
-
-
-def _int8_refused(made: Int8Graph, row: ParityRow | None) -> str:
-    agreement = made.record["agreement"]
-    said = f"masks overlap with those of float32 by {agreement['dice']:.4f} (Dice, mean)"
-    bound = made.record["bound"]["min_dice"]
-    if row is not None:
-        said += f", by {row.dice:.4f} at worst on the self-test frames"
-    return (
-        f"parity failed in INT8: {said}, with the worst layers left in higher precision; the bound "
-        f"is {bound}. Without those the layers that hurt most are: {made.worst()}. The bundle was "
-        f"written with half precision in its place; its {REPORT} has all layers. Calibrate with "
-        "more frames of the kind that the model will see (--calibration), or do without INT8"
-    )
+    return manifest, refusal(made.record, row, made.worst(), REPORT)
 
 
 def _calibration(given: Calibration | None, draft: Bundle) -> CalibrationData:

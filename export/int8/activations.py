@@ -81,8 +81,17 @@ def activations(
     inputs: NetworkInputs,
     threads: int,
     progress: Progress = silent,
+    names: Sequence[str] = (),
 ) -> dict[str, Activation]:
     """Statistics of what every layer takes, by the value's name.
+
+    Args:
+        encoder: the float32 graph.
+        layers: of it.
+        inputs: the frames.
+        threads: of the engine.
+        progress: told how many of the passes are done.
+        names: of the frames, for messages.
 
     Raises:
         FrameError: a frame made the network compute NaN or infinity.
@@ -91,18 +100,26 @@ def activations(
     sizes = _sizes(encoder, values)
     chunks = _chunks(sizes)
     found: dict[str, Activation] = {}
+    called = names or [f"calibration frame {n + 1}" for n in range(len(inputs))]
+    passes = len(chunks) * len(inputs)
+    progress(Step("INT8: activation statistics", 0, passes))
     for number, chunk in enumerate(chunks):
         collectors = {name: _Collector(values[name], len(inputs), sizes[name]) for name in chunk}
         request = compiled(_reduced(encoder, collectors), threads).create_infer_request()
         for index, x in enumerate(inputs):
             for collector, pair in zip(collectors.values(), _pairs(run(request, x)), strict=True):
-                collector.add(*pair, index)
+                collector.add(*pair, called[index])
             done = number * len(inputs) + index + 1
-            progress(Step("INT8: activation statistics", done, len(chunks) * len(inputs)))
+            progress(Step("INT8: activation statistics", done, passes))
         found |= {name: collector.result() for name, collector in collectors.items()}
         del request  # before the next one is made
         release_memory()
     return found
+
+
+def rounds(encoder: EncoderModel, layers: Sequence[QuantisableLayer]) -> int:
+    """How often `activations` runs over all frames: so much of their values is held at once."""
+    return len(_chunks(_sizes(encoder, {layer.value: layer for layer in layers})))
 
 
 def _pairs(arrays: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -162,11 +179,11 @@ class _Collector:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     tokens: list[NDArray[np.float32]] = field(default_factory=list)
 
-    def add(self, peaks: NDArray[np.float32], places: NDArray[np.float32], index: int) -> None:
+    def add(self, peaks: NDArray[np.float32], places: NDArray[np.float32], name: str) -> None:
         """One frame's."""
         if not np.isfinite(peaks).all():
             raise FrameError(
-                f"calibration frame {index + 1} makes the input of {self.layer.name} "
+                f"{name} makes the input of {self.layer.name} "
                 f"{'NaN' if np.isnan(peaks).any() else 'infinite'}; expected finite numbers: leave "
                 "the frame out, or check the checkpoint's weights"
             )

@@ -36,12 +36,18 @@ class CalibrationData:
         source: kind of source in one word ("folder", "video", "self-test"), never a path.
         offered: how many there were before the limit.
         warnings: what a user should know about them.
+        numbers: the place of each among those that were offered, from 1.
     """
 
     frames: list[Frame]
     source: str
     offered: int
     warnings: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+    def names(self) -> list[str]:
+        """The frames in words, for messages."""
+        return [f"calibration frame {number}" for number in self.numbers]
 
     def pixels(self) -> Iterable[Frame]:
         """The frames with an axis of channels, as a session sees them."""
@@ -49,11 +55,7 @@ class CalibrationData:
 
     def sha256(self) -> str:
         """Hash of all pixels, sizes and their order."""
-        digest = hashlib.sha256()
-        for frame in self.frames:
-            digest.update(f"{frame.dtype}{frame.shape}".encode())
-            digest.update(np.ascontiguousarray(frame).data)
-        return digest.hexdigest()
+        return frames_sha256(self.frames)
 
 
 def choose_frames(
@@ -71,11 +73,11 @@ def choose_frames(
     Raises:
         FrameError: no frame came, or one is none (NaN, wrong type or shape); which one.
     """
-    kept: list[Frame] = []
+    kept: list[tuple[int, Frame]] = []
     step, count = 1, 0
     for count, frame in enumerate(_stacks(frames, family), 1):
         if (count - 1) % step == 0:
-            kept.append(frame)
+            kept.append((count, frame))
         if len(kept) == 2 * limit:
             kept, step = kept[::2], 2 * step
     if not kept:
@@ -84,7 +86,19 @@ def choose_frames(
             "those that the model will see (a folder of images, a video, a DICOM file)"
         )
     chosen = [kept[i * len(kept) // limit] for i in range(limit)] if len(kept) > limit else kept
-    return CalibrationData(chosen, source, count, tuple(_warnings(chosen, source)))
+    numbers, taken = (tuple(column) for column in zip(*chosen, strict=True))
+    return CalibrationData(
+        list(taken), source, count, tuple(_warnings(taken, source)), tuple(numbers)
+    )
+
+
+def frames_sha256(frames: Iterable[Frame]) -> str:
+    """Hash of all pixels, sizes and their order."""
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(f"{frame.dtype}{frame.shape}".encode())
+        digest.update(np.ascontiguousarray(frame).data)
+    return digest.hexdigest()
 
 
 def _stacks(frames: Iterable[Any], family: Family) -> Iterable[Frame]:

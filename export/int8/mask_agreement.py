@@ -22,6 +22,7 @@ from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.model import OnnxGraph
 from samedge.families import Family
 from samedge.geometry.mask_values import dice
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import Backend, Engines, LoadOptions, both_graphs
 from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.compile import (
@@ -35,11 +36,36 @@ from samedge.runtime.openvino.compile import (
 from samedge.runtime.openvino.engine import OpenVinoEngine
 from samedge.runtime.openvino.rewrites.dense import optimise
 from samedge.runtime.session import Session
+from samedge.tolerances import LIMITS
 
 SMALLEST, LARGEST = 0.004, 0.6  # share of the frame that a mask may cover
 PROMPTS_PER_FRAME = 2
 # Where prompts are tried, as shares of the frame's sides.
 PLACES = ((0.5, 0.5), (0.35, 0.4), (0.65, 0.4), (0.4, 0.65), (0.6, 0.65), (0.5, 0.25), (0.5, 0.8))
+
+
+@dataclass(frozen=True)
+class WorstMask:
+    """The mask that is nearest to its limit, or farthest beyond it.
+
+    Attributes:
+        frame: which one it is on, in words.
+        dice: its overlap with the float32 mask.
+        limit: on that; `Limit.least_dice` of its size.
+    """
+
+    frame: str
+    dice: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it keeps the limit."""
+        return self.dice >= self.limit
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, rounded."""
+        return {"frame": self.frame, "dice": round(self.dice, 6), "limit": round(self.limit, 6)}
 
 
 @dataclass(frozen=True)
@@ -52,6 +78,7 @@ class Agreement:
         flipped: share of all mask pixels that differ.
         logit_rms: RMS of the logits' difference over RMS of the logits.
         masks: how many were compared.
+        worst: the mask that decides about the limit of each; None if all are empty in float32.
     """
 
     dice: float
@@ -59,6 +86,7 @@ class Agreement:
     flipped: float
     logit_rms: float
     masks: int
+    worst: WorstMask | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, rounded."""
@@ -68,11 +96,13 @@ class Agreement:
             "flipped": round(self.flipped, 6),
             "logit_rms": round(self.logit_rms, 6),
             "masks": self.masks,
+            "worst": None if self.worst is None else self.worst.to_json(),
         }
 
 
 @dataclass(frozen=True)
 class _Question:
+    name: str
     frame: NDArray[Any]
     prompts: dict[str, Any]
     masks: NDArray[np.uint8]
@@ -88,7 +118,14 @@ class MaskAgreement:
     _questions: Sequence[_Question]
 
     @classmethod
-    def ask(cls, bundle: Bundle, frames: Sequence[NDArray[Any]], threads: int) -> MaskAgreement:
+    def ask(
+        cls,
+        bundle: Bundle,
+        frames: Sequence[NDArray[Any]],
+        threads: int,
+        names: Sequence[str] = (),
+        progress: Progress = silent,
+    ) -> MaskAgreement:
         """Ask the float32 model.
 
         Args:
@@ -96,28 +133,56 @@ class MaskAgreement:
             frames: calibration frames to ask about, uint8 [H, W], [H, W, 3], or with slices in
                 front.
             threads: of the engine.
+            names: of the frames, in words.
+            progress: told the frames that are done.
         """
+        called = names or [f"calibration frame {n + 1}" for n in range(len(frames))]
         options = LoadOptions("fp32", threads, cache=False)
         with Session(bundle, OPENVINO, options, "reference") as session:
-            questions = [*_own(bundle, session), *_tried(bundle.family, session, frames)]
+            asked = _Asked(session)
+            questions = _own(bundle, asked)
+            for done, (name, frame) in enumerate(zip(called, frames, strict=True)):
+                progress(Step("INT8: masks in float32", done, len(frames)))
+                questions += _tried(bundle.family, asked, name, frame)
+            progress(Step("INT8: masks in float32", len(frames), len(frames)))
         return cls(bundle, threads, questions)
 
-    def compare(self, graph: OnnxGraph, precision: str) -> Agreement:
-        """Answers of an encoder `graph`; what is not INT8 in it runs in `precision` (or float32
-        where this CPU has no such type)."""
+    def compare(
+        self, graph: OnnxGraph, precision: str, progress: Progress = silent, step: str = "masks"
+    ) -> Agreement:
+        """Answers of an encoder `graph`.
+
+        Args:
+            graph: the encoder.
+            precision: of what is not INT8 in it; float32 where this CPU has no such type.
+            progress: told the questions that are answered.
+            step: what that is called.
+        """
         with tempfile.TemporaryDirectory(prefix="samedge-int8-") as folder:
             path = Path(folder) / "encoder.onnx"
             graph.save(path)
             preprocess, encoder = split_encoder(read_model(path))
             encoder = optimise(encoder, "int8")
-            return self.compare_network(preprocess, encoder, precision)
+            return self.compare_network(preprocess, encoder, precision, progress, step)
 
-    def compare_network(self, preprocess: ov.Model, encoder: ov.Model, precision: str) -> Agreement:
+    def compare_network(
+        self,
+        preprocess: ov.Model,
+        encoder: ov.Model,
+        precision: str,
+        progress: Progress = silent,
+        step: str = "masks",
+    ) -> Agreement:
         """The same for the two parts of an encoder, whoever quantised the second."""
         backend = _Candidate({"preprocess": preprocess, "encoder": encoder}, precision)
         options = LoadOptions("fp32", self._threads, cache=False)
         with Session(self._bundle, backend, options, "candidate") as session:
-            return _agreement([(q, *_ask(session, q.frame, q.prompts)) for q in self._questions])
+            asked, rows = _Asked(session), []
+            for done, question in enumerate(self._questions):
+                progress(Step(step, done, len(self._questions)))
+                rows.append((question, *asked.answer(question.frame, question.prompts)))
+            progress(Step(step, len(rows), len(rows)))
+        return _agreement(rows)
 
 
 def _agreement(
@@ -130,10 +195,25 @@ def _agreement(
     square = sum(float(((a - b) ** 2).sum()) for a, b in wide)
     power = sum(float((a**2).sum()) for a, _ in wide)
     rms = float(np.sqrt(square / max(power, 1e-30)))
-    return Agreement(float(np.mean(overlaps)), min(overlaps), flipped / pixels, rms, len(overlaps))
+    mean, worst = float(np.mean(overlaps)), _worst(rows)
+    return Agreement(mean, min(overlaps), flipped / pixels, rms, len(overlaps), worst)
 
 
-def _own(bundle: Bundle, session: Session) -> list[_Question]:
+def _worst(
+    rows: list[tuple[_Question, NDArray[np.uint8], NDArray[np.float32]]],
+) -> WorstMask | None:
+    """The mask that loses most of what its size allows; one that is empty in float32 has no Dice
+    to lose."""
+    found = [
+        WorstMask(question.name, dice(mask, reference), LIMITS["int8"].least_dice(share))
+        for question, masks, _ in rows
+        for mask, reference in zip(masks, question.masks, strict=True)
+        if (share := float(np.mean(reference != 0)))
+    ]
+    return max(found, key=lambda mask: (1 - mask.dice) / (1 - mask.limit), default=None)
+
+
+def _own(bundle: Bundle, asked: _Asked) -> list[_Question]:
     """The bundle's self-tests."""
     questions = []
     for test in bundle.selftest():
@@ -142,21 +222,19 @@ def _own(bundle: Bundle, session: Session) -> list[_Question]:
             prompts |= {"points": test.points, "labels": test.labels}
         if test.box is not None:
             prompts["box"] = test.box
-        questions.append(_Question(test.frame, prompts, *_ask(session, test.frame, prompts)))
+        name = f"self-test frame '{test.name}'"
+        questions.append(_Question(name, test.frame, prompts, *asked.answer(test.frame, prompts)))
     return questions
 
 
-def _tried(family: Family, session: Session, frames: Sequence[NDArray[Any]]) -> list[_Question]:
-    questions = []
-    for frame in frames:
-        kept = 0
-        for prompts in _prompts(family, frame):
-            masks, logits = _ask(session, frame, prompts)
-            if all(SMALLEST <= mask.mean() <= LARGEST for mask in masks):
-                questions.append(_Question(frame, prompts, masks, logits))
-                kept += 1
-            if kept == PROMPTS_PER_FRAME:
-                break
+def _tried(family: Family, asked: _Asked, name: str, frame: NDArray[Any]) -> list[_Question]:
+    questions: list[_Question] = []
+    for prompts in _prompts(family, frame):
+        masks, logits = asked.answer(frame, prompts)
+        if all(SMALLEST <= mask.mean() <= LARGEST for mask in masks):
+            questions.append(_Question(name, frame, prompts, masks, logits))
+        if len(questions) == PROMPTS_PER_FRAME:
+            break
     return questions
 
 
@@ -173,17 +251,28 @@ def _prompts(family: Family, frame: NDArray[Any]) -> list[dict[str, Any]]:
     return [{}]
 
 
-def _ask(
-    session: Session, frame: NDArray[Any], prompts: dict[str, Any]
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Masks and logits; of a stack of slices, of all of them."""
-    if session.family.slices == 1:
-        result = session.segment(frame, **prompts)
-        return result.masks.copy(), result.low_res_logits.copy()
-    count = session.family.slices
-    results = session.segment_slices(frame, [_of_slice(prompts, i, count) for i in range(count)])
-    masks = np.concatenate([r.masks for r in results])
-    return masks, np.concatenate([r.low_res_logits for r in results])
+class _Asked:
+    """A session, and the frame that it has encoded: that is nearly all of the time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._frame: NDArray[Any] | None = None
+
+    def answer(
+        self, frame: NDArray[Any], prompts: dict[str, Any]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Masks and logits; of a stack of slices, of all of them."""
+        session, count = self._session, self._session.family.slices
+        if count == 1:
+            if frame is not self._frame:
+                session.set_frame(frame)
+                self._frame = frame
+            result = session.predict(**prompts)
+            return result.masks.copy(), result.low_res_logits.copy()
+        parts = [_of_slice(prompts, i, count) for i in range(count)]
+        results = session.segment_slices(frame, parts)
+        masks = np.concatenate([r.masks for r in results])
+        return masks, np.concatenate([r.low_res_logits for r in results])
 
 
 def _of_slice(prompts: dict[str, Any], index: int, count: int) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """A float32 encoder graph -> INT8: calibrated, smoothed, and no more of it than the masks allow.
 
-1. Statistics of what flows into every convolution and linear layer, on calibration frames.
+1. Statistics of what flows into every convolution and linear layer, on calibration frames, and on
+   the self-test frames: the masks of those are what every device is verified with.
 2. Outliers behind norms move into the weights (`samedge.export.int8.smoothing`), exactly.
 3. Each layer by itself is made INT8, and the error of the image embedding measured.
 4. All layers are, but for those that are beyond a bound by themselves; then the worst of the rest
-   go back to higher precision, one after the other, until masks agree with float32 masks.
+   go back to higher precision, one after the other, until masks agree with float32 masks: on
+   average, and each by itself.
 
 The result has explicit Q/DQ and is one file for OpenVINO, ONNX Runtime and TensorRT.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +34,12 @@ from samedge.export.int8.activations import (
     smoothed,
     unpack,
 )
-from samedge.export.int8.calibration_data import CalibrationData
+from samedge.export.int8.calibration_data import (
+    CalibrationData,
+    choose_frames,
+    frames_sha256,
+)
+from samedge.export.int8.duration import measured
 from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs
 from samedge.export.int8.mask_agreement import MaskAgreement
 from samedge.export.int8.quantisable import multiplications, quantisable_layers
@@ -108,6 +116,8 @@ class _Work:
         self.original, self.graph = graph, graph.copy()
         self.layers = quantisable_layers(graph)
         self.findings = Findings([])
+        self.own = _new_frames(bundle, data)
+        self.frames = [*data.frames, *self.own]
 
     @cached_property
     def digest(self) -> str:
@@ -119,7 +129,15 @@ class _Work:
                 f"the graph '{self.graph.name}' has no convolution or linear layer with weights of "
                 "its own; expected the float32 encoder of a bundle: export it again"
             )
-        statistics = self._statistics()
+        key = CalibrationKey(VERSION, self.digest, frames_sha256(self.frames))
+        store = EngineStore.of_user() if self.options.cache else EngineStore(())
+        stored = store.find(key)
+        known = isinstance(stored, StoredEngine)
+        self._tell_duration(known)
+        if isinstance(stored, StoredEngine):
+            statistics = unpack(stored.file.array().tobytes())
+        else:
+            statistics = self._measured_statistics(store, key)
         exponents = self._smooth(statistics) if self.options.smoothing else {}
         scales = {layer.name: activation_scale(statistics[layer.value]) for layer in self.layers}
         shares = self._shares(statistics)
@@ -135,19 +153,33 @@ class _Work:
             for layer in self.layers
         ]  # fmt: skip
         quantised, passed = self._until_masks_agree(steps)
-        record = make_record(self.data, self.findings, self.options, self.digest)
+        record = make_record(self.data, self.findings, self.options, self.digest, len(self.own))
         return Quantised(quantised, record, self.data.warnings, passed)
 
-    def _statistics(self) -> Statistics:
-        """From the cache, or measured. The key is what they depend on."""
-        key = CalibrationKey(VERSION, self.digest, self.data.sha256())
-        store = EngineStore.of_user() if self.options.cache else EngineStore(())
-        stored = store.find(key)
-        if isinstance(stored, StoredEngine):
-            return unpack(stored.file.array().tobytes())
-        inputs = NetworkInputs(self.data.frames, self.bundle)
+    def _tell_duration(self, known: bool) -> None:
+        """Say how long all of it will take; `known`: the statistics need not be measured."""
+        step = Step("INT8: how long it will take")
+        self.progress(step)
+        options = self.options
+        found = measured(
+            self.original,
+            self.layers,
+            NetworkInputs(self.frames, self.bundle),
+            threads=options.threads,
+            probes=min(options.probes, len(self.data.frames)),
+            questions=min(options.questions, len(self.data.frames)) + len(self.own),
+            attempts=len(_attempts(0, len(self.layers))),
+            known=known,
+        )
+        self.progress(replace(step, done=1, of=1, phase=str(found)))
+
+    def _measured_statistics(self, store: EngineStore, key: CalibrationKey) -> Statistics:
+        inputs = NetworkInputs(self.frames, self.bundle)
+        names = [*self.data.names(), *["a self-test frame"] * len(self.own)]
         with EncoderModel(self.graph) as encoder:
-            found = activations(encoder, self.layers, inputs, self.options.threads, self.progress)
+            found = activations(
+                encoder, self.layers, inputs, self.options.threads, self.progress, names
+            )
         if self.options.cache:
             with suppress(OutputError):  # the next export measures again
                 store.save(key, memoryview(pack(found)))
@@ -177,7 +209,8 @@ class _Work:
         return {name: count / total for name, count in counts.items()}
 
     def _sensitivity(self, scales: dict[str, float]) -> dict[str, float]:
-        inputs = NetworkInputs(_spread(self.data.frames, self.options.probes), self.bundle)
+        places = _spread(len(self.data.frames), self.options.probes)
+        inputs = NetworkInputs([self.data.frames[n] for n in places], self.bundle)
         with EncoderModel(self.graph) as encoder:
             return sensitivity(
                 encoder, self.layers, scales, inputs, self.options.threads, self.progress
@@ -185,26 +218,31 @@ class _Work:
 
     def _until_masks_agree(self, scales: dict[str, float]) -> tuple[OnnxGraph, bool]:
         """Leave the worst layers out, more and more of them, until the bound holds."""
-        frames = _spread(self.data.frames, self.options.questions)
-        masks = MaskAgreement.ask(self.bundle, frames, self.options.threads)
+        masks = self._questions()
         release_memory()
         ranked = sorted(self.findings.layers, key=lambda layer: -layer.error)
         base = self._base()
-        kept = sum(layer.error > self.options.max_error for layer in ranked)
-        attempts = [*_attempts(kept, len(ranked))]
-        for number, kept in enumerate(attempts, 1):
-            self.progress(Step("INT8: comparing masks", number - 1, len(attempts)))
+        beyond = sum(layer.error > self.options.max_error for layer in ranked)
+        for kept in _attempts(beyond, len(ranked)):
+            step = f"INT8: masks with {kept} of {len(ranked)} layers in higher precision"
+            self.progress(Step(step))
             out = {layer.name for layer in ranked[:kept]}
             layers = [layer for layer in quantisable_layers(base) if layer.name not in out]
             quantised = quantised_graph(base, layers, scales)
-            agreement = masks.compare(quantised, "bf16")
+            agreement = masks.compare(quantised, "bf16", self.progress, step)
             self.findings.trials.append(Trial(kept, agreement))
             release_memory()
-            if agreement.dice >= self.options.min_dice:
+            if self.options.allows(agreement):
                 break
-        self.progress(Step("INT8: comparing masks", len(attempts), len(attempts)))
         self._explain(ranked[:kept])
-        return quantised, agreement.dice >= self.options.min_dice
+        return quantised, self.options.allows(agreement)
+
+    def _questions(self) -> MaskAgreement:
+        """What the float32 model says about some of the frames."""
+        places, names = _spread(len(self.data.frames), self.options.questions), self.data.names()
+        frames = [self.data.frames[n] for n in places]
+        called = [names[n] for n in places]
+        return MaskAgreement.ask(self.bundle, frames, self.options.threads, called, self.progress)
 
     def _base(self) -> OnnxGraph:
         """What Q/DQ is put into."""
@@ -215,7 +253,7 @@ class _Work:
             if layer.error > self.options.max_error:
                 layer.kept = f"its error alone is above {self.options.max_error:g}"
             else:
-                layer.kept = f"masks agreed by less than {self.options.min_dice:g} with it in INT8"
+                layer.kept = "masks agreed too little with it in INT8"
 
 
 def _attempts(first: int, layers: int) -> Sequence[int]:
@@ -227,11 +265,23 @@ def _attempts(first: int, layers: int) -> Sequence[int]:
     return found
 
 
-def _spread(frames: Sequence[Any], count: int) -> list[Any]:
-    """`count` of the frames, evenly spread."""
-    if len(frames) <= count:
-        return list(frames)
-    return [frames[(2 * i + 1) * len(frames) // (2 * count)] for i in range(count)]
+def _spread(frames: int, count: int) -> list[int]:
+    """Places of `count` of the frames, evenly spread."""
+    if frames <= count:
+        return list(range(frames))
+    return [(2 * i + 1) * frames // (2 * count) for i in range(count)]
+
+
+def _new_frames(bundle: Bundle, data: CalibrationData) -> list[Any]:
+    """The bundle's self-test frames that are not among the calibration's, each once."""
+    seen = {frames_sha256([frame]) for frame in data.frames}
+    found = []
+    for frame in choose_frames((t.frame for t in bundle.selftest()), bundle.family).frames:
+        digest = frames_sha256([frame])
+        if digest not in seen:
+            found.append(frame)
+            seen.add(digest)
+    return found
 
 
 def graph_sha256(graph: OnnxGraph) -> str:

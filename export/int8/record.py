@@ -20,6 +20,7 @@ class Int8Options:
 
     Attributes:
         min_dice: the mean overlap with float32 masks that must be reached.
+        each: each mask must keep the limit that `samedge verify` has for int8, as well.
         max_error: the RMS of the embedding's error, relative, beyond which a layer by itself is
             not worth its speed; it stays in higher precision whatever the masks say.
         probes: frames that the sensitivity of each layer is measured on.
@@ -32,6 +33,7 @@ class Int8Options:
     """
 
     min_dice: float = 0.99
+    each: bool = True
     max_error: float = 0.01
     probes: int = 2
     questions: int = 12
@@ -40,6 +42,12 @@ class Int8Options:
     keep_float: frozenset[str] = frozenset()
     threads: int = 2
     cache: bool = True
+
+    def allows(self, agreement: Agreement) -> bool:
+        """Whether masks agree well enough."""
+        worst = agreement.worst
+        each = not self.each or worst is None or worst.passed
+        return agreement.dice >= self.min_dice and each
 
 
 @dataclass
@@ -122,17 +130,34 @@ class Findings:
 
 
 def make_record(
-    data: CalibrationData, findings: Findings, options: Int8Options, graph_sha256: str
+    data: CalibrationData,
+    findings: Findings,
+    options: Int8Options,
+    graph_sha256: str,
+    own_frames: int,
 ) -> dict[str, Any]:
-    """The calibration record: no paths, no pixels, nothing about patients."""
+    """The calibration record: no paths, no pixels, nothing about patients.
+
+    Args:
+        data: the frames that came.
+        findings: layers, trials, smoothing.
+        options: the bounds.
+        graph_sha256: of the float32 graph.
+        own_frames: self-test frames that were calibrated with as well.
+    """
     return {
         "method": METHOD,
         "frames": len(data.frames),
         "frames_offered": data.offered,
+        "selftest_frames": own_frames,
         "source": data.source,
         "data_sha256": data.sha256(),
         "graph_sha256": graph_sha256,
-        "bound": {"min_dice": options.min_dice, "max_layer_error": options.max_error},
+        "bound": {
+            "min_dice": options.min_dice,
+            "each": options.each,
+            "max_layer_error": options.max_error,
+        },
         "agreement": findings.trials[-1].agreement.to_json() if findings.trials else None,
         "trials": [trial.to_json() for trial in findings.trials],
         "layers": [layer.to_json() for layer in findings.layers],

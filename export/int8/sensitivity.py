@@ -40,6 +40,7 @@ def sensitivity(
         threads: of the engine.
         progress: told the layers that are done.
     """
+    progress(Step("INT8: sensitivity of each layer", 0, len(layers)))
     references = _embeddings(encoder, inputs, threads)
     power = sum(float(np.mean(r**2)) for r in references)
     if not np.isfinite(power) or power <= 0:

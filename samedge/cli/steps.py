@@ -23,21 +23,22 @@ class Steps:
     """A `Progress`, and a context manager, for work that has one step after the other.
 
     On a terminal the running step turns, with a bar if it has parts, and is replaced by its
-    duration when it is done; elsewhere (a log file) each step is one line. Nothing is printed with
-    `--quiet`.
+    duration when it is done; elsewhere (a log file) each step is one line. The last phase that a
+    step told stays in its line: what came out. Nothing is printed with `--quiet`.
     """
 
     def __init__(self, printer: Printer) -> None:
         self._quiet = printer.quiet
         self._live = printer.progress_wanted
         self._status: Status | None = None
-        self._name = ""
+        self._name = self._phase = ""
         self._start = 0.0
 
     def __call__(self, step: Step, /) -> None:
         """The step before has ended if `step` is another one, or begins anew."""
         if step.name != self._name or not step.of:
             self.begin(step.name)
+        self._phase = step.phase
         if self._status is not None and step.of:
             filled = _CELLS * step.done // step.of
             bar = "#" * filled + "." * (_CELLS - filled)
@@ -46,7 +47,7 @@ class Steps:
     def begin(self, name: str) -> None:
         """The step before has ended, a step of the command's own begins."""
         self._finish()
-        self._name, self._start = name, time.monotonic()
+        self._name, self._phase, self._start = name, "", time.monotonic()
         if self._live:
             from rich.console import Console
             from rich.status import Status
@@ -79,7 +80,8 @@ class Steps:
             self._status = None
         if self._name and not self._quiet:
             seconds = time.monotonic() - self._start
-            write(sys.stderr, f"  {self._name}  ({seconds:.1f} s)\n")
+            said = f": {self._phase}" if self._phase else ""
+            write(sys.stderr, f"  {self._name}{said}  ({seconds:.1f} s)\n")
         self._name = ""
 
 

@@ -41,7 +41,7 @@ class FolderSource(Source):
     """The images directly inside a folder, in natural order (`frame2` before `frame10`).
 
     Other files are skipped and counted in a warning; a file that is called like an image and is
-    none is named there. Masks that lie beside their images (`a_mask.png`) are left out, and counted.
+    none is named there. Masks beside their images (`a_mask.png`) are left out, and counted, too.
 
     Args:
         path: the folder.

@@ -51,6 +51,15 @@ def test_a_log_has_one_line_for_each_step(capsys: pytest.CaptureFixture[str]) ->
     assert lines == [f"  {name}  (T)" for name in names]
 
 
+def test_what_came_out_of_a_step_stays_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Steps(Printer()) as steps:
+        steps(Step("how long"))
+        steps(Step("how long", 1, 1, phase="about 5 min"))
+        steps(Step("other"))
+    lines = re.sub(r"[\d.]+ s", "T", capsys.readouterr().err).splitlines()
+    assert lines == ["  how long: about 5 min  (T)", "  other  (T)"]
+
+
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     work(Printer(quiet=True))
     with progress_bars(Printer(quiet=True), "frames") as progress:

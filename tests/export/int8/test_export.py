@@ -11,6 +11,8 @@ import pytest
 
 import samedge
 from samedge.bundle import Bundle
+from samedge.cli.calibration import calibration_data
+from samedge.cli.demo import example_loop
 from samedge.errors import FrameError, NotSupportedError
 from samedge.export import deriving
 from samedge.export.int8.record import Quantised
@@ -93,13 +95,15 @@ def test_a_failed_gate_leaves_half_precision(
     monkeypatch: pytest.MonkeyPatch,
     frames: list[Any],
 ) -> None:
-    worse = replace(exported[1], passed=False)
+    record = {**exported[1].record, "bound": {"min_dice": 1.0, "each": True}}
+    worse = replace(exported[1], record=record, passed=False)
     monkeypatch.setattr(deriving, "quantise", lambda *_, **__: worse)
     path = tmp_path / "a.samedge"
     result = samedge.export(Bundle.open(DEMO), path, ("int8",), calibration=frames)
     assert result.precisions == ("fp16",)
     assert list(result.refused) == ["int8"]
     assert "parity failed in INT8" in result.refused["int8"]
+    assert "the limit of the mean is 1)" in result.refused["int8"]
     assert "encoder.cnn.convs.0" in result.refused["int8"]  # which layers hurt
     left = Bundle.open(path)
     assert left.manifest == result.bundle.manifest
@@ -144,6 +148,23 @@ def test_without_calibration_the_record_says_so(tmp_path: Path) -> None:
     assert record is not None
     assert record["source"] == "self-test"
     assert record["warnings"]
+
+
+@pytest.mark.slow
+def test_the_demos_own_loop_calibrates_it(tmp_path: Path) -> None:
+    """Its frames are darker than the self-test's, on which the gate and every device look."""
+    data = calibration_data(example_loop(), Bundle.open(DEMO).family)
+    result = samedge.export(
+        Bundle.open(DEMO), tmp_path / "a.samedge", ("fp32", "int8"), calibration=data
+    )
+    assert result.refused == {}
+    record = result.bundle.manifest.calibration
+    assert record is not None
+    assert record["source"] == "dicom"
+    assert len([layer for layer in record["layers"] if layer["kept"]]) <= 5
+    done = samedge.segment(result.bundle, example_loop(), ["center"], frames=3, threads=1)
+    assert done.session["precision"] == "int8"  # taken by `auto`
+    assert not [text for text in done.sources[0].warnings if "unlike" in text]
 
 
 @needs_rtx

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from samedge.export.graphs.model import OnnxGraph
 from samedge.export.int8 import mask_agreement
 from samedge.export.int8 import quantise as int8
 from samedge.export.int8.calibration_data import CalibrationData, choose_frames
+from samedge.export.int8.mask_agreement import Agreement, WorstMask
 from samedge.export.int8.quantisable import quantisable_layers
 from samedge.export.int8.quantise import quantise
 from samedge.export.int8.record import Int8Options, Quantised
@@ -27,7 +30,8 @@ from tests.export.engine import encoder_feed, folded_model, geometry_of, open_gr
 from tests.export.int8.cases import two_linears, ultrasound
 
 MODEL = "samus-other"  # two blocks: an engine is compiled for each layer
-OPTIONS = Int8Options(min_dice=0.5, max_error=0.05, questions=2, threads=1)
+# Of a model that was never trained, logits are near the threshold everywhere.
+OPTIONS = Int8Options(min_dice=0.5, each=False, max_error=0.05, questions=2, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +128,47 @@ def test_a_bound_that_cannot_be_reached(
     ranked = sorted(layers, key=lambda layer: -layer["error"])
     assert {x["name"] for x in ranked[: kept[-1]]} == {x["name"] for x in layers if x["kept"]}
     assert all("masks agreed" in layer["kept"] for layer in ranked[: kept[-1]])
-    names = list(dict.fromkeys(step.name for step in steps))
-    assert len(names) >= 3
     assert all(0 <= step.done <= step.of for step in steps)
+    last = {step.name: step for step in steps}
+    assert all(step.done == step.of > 0 for step in last.values())  # each is seen to the end
+    how_long, *others = last.values()
+    assert how_long.name == "INT8: how long it will take"
+    assert re.match(rf"about [0-9.]+ (s|min).*\({len(layers)} layers", how_long.phase)
+    assert len(others) == 3 + len(kept)
+    assert sum("sensitivity" in step.name for step in steps) == len(layers) + 1
+
+
+def test_every_mask_has_to_keep_its_limit(
+    graph: OnnxGraph, data: CalibrationData, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A good mean is not enough: the gate on every device looks at the worst mask."""
+    made = iter((0.96, 0.969, 0.971, 0.98))
+
+    def compare(*_arguments: Any) -> Agreement:
+        return Agreement(
+            0.999, 0.9, 0.0, 0.0, 9, WorstMask("calibration frame 1", next(made), 0.97)
+        )
+
+    monkeypatch.setattr(mask_agreement.MaskAgreement, "compare", compare)
+    options = Int8Options(max_error=1.0, questions=1, probes=1, threads=1)
+    result = quantise(graph, data, bundle, options=options)
+    assert result.passed
+    assert [trial["worst"]["dice"] for trial in result.record["trials"]] == [0.96, 0.969, 0.971]
+
+
+def test_ranges_hold_for_the_self_test_frames(
+    graph: OnnxGraph, data: CalibrationData, bundle: Bundle
+) -> None:
+    """Every device is verified with those, however dark the frames of the calibration are."""
+    dark = choose_frames([frame // 8 for frame in data.frames], bundle.family, "folder")
+    own = [test.frame for test in bundle.selftest()]
+    both = choose_frames([*dark.frames, *own], bundle.family, "folder")
+    options = replace(OPTIONS, min_dice=0.0, max_error=1.0, smoothing=False, probes=1, questions=1)
+    records = [quantise(graph, d, bundle, options=options).record for d in (dark, both)]
+    scales = [[layer["scale"] for layer in record["layers"]] for record in records]
+    assert scales[0] == scales[1]
+    assert records[0]["selftest_frames"] > 0 == records[1]["selftest_frames"]
+    assert (records[0]["frames"], records[0]["data_sha256"]) == (8, dark.sha256())
 
 
 def test_layers_beyond_their_own_bound_stay_out(
@@ -134,7 +176,9 @@ def test_layers_beyond_their_own_bound_stay_out(
 ) -> None:
     errors = sorted(layer["error"] for layer in made.record["layers"])
     bound = (errors[-3] + errors[-4]) / 2
-    options = Int8Options(min_dice=0.0, max_error=bound, questions=1, threads=1, half=False)
+    options = Int8Options(
+        min_dice=0.0, each=False, max_error=bound, questions=1, threads=1, half=False
+    )
     result = quantise(graph, data, bundle, options=options)
     kept = [layer for layer in result.record["layers"] if layer["kept"]]
     assert len(kept) == 3
@@ -156,7 +200,7 @@ def test_other_families(name: str, tmp_path: Path) -> None:
     made = samedge.export(folded_model(name), tmp_path / "a.samedge").bundle
     data = choose_frames(ultrasound(max(4, 2 * made.family.slices), 48), made.family, "folder")
     graph = OnnxGraph.read(made.graph("encoder", "fp32"))
-    options = Int8Options(min_dice=0.0, max_error=1.0, probes=1, questions=1, threads=1)
+    options = Int8Options(min_dice=0.0, each=False, max_error=1.0, probes=1, questions=1, threads=1)
     result = quantise(graph, data, made, options=options)
     assert result.record["agreement"]["masks"] > 0
     assert result.record["agreement"]["logit_rms"] < 0.5
@@ -166,10 +210,19 @@ def test_agreement_sees_a_broken_encoder(graph: OnnxGraph, bundle: Bundle) -> No
     masks = mask_agreement.MaskAgreement.ask(bundle, ultrasound(2, 48), 1)
     same = masks.compare(graph, "fp32")
     assert same.dice > 0.999
+    assert same.worst is not None
+    assert same.worst.passed
+    assert same.worst.frame.startswith(("self-test frame '", "calibration frame "))
     broken = graph.copy()
     key = "encoder.neck.lin.weight"
     broken.arrays[key] = -broken.arrays[key]
-    assert masks.compare(broken, "fp32").dice < same.dice - 0.05
+    steps: list[Step] = []
+    worse = masks.compare(broken, "fp32", steps.append, "asking")
+    assert worse.dice < same.dice - 0.05
+    assert worse.worst is not None
+    assert not worse.worst.passed
+    assert [step.done for step in steps] == list(range(steps[-1].of + 1))
+    assert len(steps) > 1
 
 
 class _Balanced(HTMLParser):
@@ -210,6 +263,13 @@ def test_bars_are_as_long_as_the_errors() -> None:
 
 
 def test_a_failed_report_says_so(made: Quantised) -> None:
-    record = {**made.record, "bound": {"min_dice": 1.0, "max_layer_error": 0.1}}
-    record["agreement"] = {**made.record["agreement"], "dice": 0.9}
-    assert "The bound was not reached" in report_page(record, "x")
+    record = {**made.record, "bound": {**made.record["bound"], "each": True, "min_dice": 0.8}}
+    worst = {"frame": "calibration frame 3", "dice": 0.95, "limit": 0.97}
+    record["agreement"] = {**made.record["agreement"], "dice": 0.9, "worst": worst}
+    page = report_page(record, "x")
+    assert "A limit was missed" in page
+    assert "calibration frame 3" in page
+    record["agreement"]["worst"] = {**worst, "dice": 0.98}
+    assert "A limit was missed" not in report_page(record, "x")
+    record["bound"]["min_dice"] = 0.99
+    assert "A limit was missed" in report_page(record, "x")

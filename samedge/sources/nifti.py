@@ -36,11 +36,12 @@ class NiftiSource(VolumeSource):
         warn: told what was not as expected.
         intensity: which values become black and white.
         axis: 0, 1 or 2; None: 2.
-        time: the slices follow each other in time, not in space.
+        time: the slices follow each other in time, not in space; so do those of `[X, Y, 1, T]`.
 
     Raises:
         MissingDependencyError: nibabel is not installed.
-        SourceError: damaged, of an unusual type, or of another shape than `[X, Y]` or `[X, Y, Z]`.
+        SourceError: damaged, of an unusual type, or of another shape than `[X, Y]` or `[X, Y, Z]`
+            (in time also `[X, Y, 1, T]`).
     """
 
     def __init__(
@@ -55,26 +56,23 @@ class NiftiSource(VolumeSource):
         require("nibabel", "stream", "reading NIfTI files")
         self._packed = False
         with damaged(f"{self.name} is damaged: its header cannot be read"):
-            self._read_header(2 if axis is None else axis)
+            self._read_header(axis, time)
         if time:
-            self._follow_in_time()
+            self._follow_in_time(self._layout.step_s())
 
     @property
     def stem(self) -> str:
         """`case.nii.gz` -> `case`."""
         return Path(self.name.removesuffix(".gz")).stem
 
-    def _read_header(self, axis: int) -> None:
+    def _read_header(self, axis: int | None, time: bool) -> None:
         with self._path.open("rb") as file:
             self._packed = file.read(2) == GZIP
         with self._open() as file:
             header = _header(file.read(HEADER_BYTES), self.name)
         shape = tuple(int(n) for n in header.get_data_shape())
-        if not 2 <= len(shape) <= 7 or any(n < 1 for n in shape) or any(n > 1 for n in shape[3:]):
-            raise SourceError(
-                f"{self.name} is an array of shape {list(shape)}; expected one volume [X, Y, Z]. "
-                "Cut a time series into its volumes first, for instance with nibabel.four_to_three"
-            )
+        self._layout = self.layout = NiftiLayout(header, shape, 2 if axis is None else axis)
+        self._check_shape(shape, time)
         self._dtype = np.dtype(header.get_data_dtype())
         if not is_numeric(self._dtype):
             raise SourceError(
@@ -87,11 +85,29 @@ class NiftiSource(VolumeSource):
             0.0 if inter is None else float(inter),
         )
         self._offset = int(header.get_data_offset())
-        self._layout = self.layout = NiftiLayout(header, shape, axis)
         self._expect(*self._layout.frames)
         self._check_bytes()
         # One slice has no volume: of a picture, pixdim[3] is a filler.
         self.voxel_mm3 = self._layout.voxel_mm3() if self._layout.frames[0] > 1 else None
+
+    def _check_shape(self, shape: tuple[int, ...], time: bool) -> None:
+        in_time = self._layout.is_slice_over_time
+        single = shape[4 if in_time else 3 :]
+        if not 2 <= len(shape) <= 7 or any(n < 1 for n in shape) or any(n > 1 for n in single):
+            raise SourceError(
+                f"{self.name} is an array of shape {list(shape)}; expected one volume [X, Y, Z]. "
+                "Cut a time series into its volumes first, for instance with nibabel.four_to_three"
+            )
+        if in_time and not time:
+            raise SourceError(
+                f"{self.name} is one slice at {shape[3]} times [X, Y, 1, T]; give --time to take "
+                "it as a loop"
+            )
+        if in_time and self._layout.axis != 2:
+            raise SourceError(
+                f"{self.name} is one slice at {shape[3]} times [X, Y, 1, T], which has no other "
+                "axis of frames than the last; leave --axis out"
+            )
 
     def _check_bytes(self) -> None:
         needed = self._dtype.itemsize * int(np.prod(self._layout.xyz, dtype=np.int64))

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 # Codes of NIfTI's xyzt_units in mm. Without a unit everybody takes mm.
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
+_STEPS_S = (1e-3, 100.0)  # between two frames; other values stand for nothing
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class NiftiLayout:
 
     Attributes:
         header: nibabel's header of the source.
-        shape: of the array; trailing axes of length 1 may follow `[X, Y, Z]`.
+        shape: of the array; trailing axes of length 1 may follow `[X, Y, Z]`. One slice over time
+            is `[X, Y, 1, T]`: time is the axis of its slices.
         axis: 0, 1 or 2, along which the slices lie.
     """
 
@@ -34,9 +37,14 @@ class NiftiLayout:
 
     @property
     def xyz(self) -> tuple[int, int, int]:
-        """The three lengths."""
+        """The three lengths; T is the third of one slice over time."""
         x, y, z = (*self.shape, 1, 1)[:3]
-        return x, y, z
+        return x, y, z * math.prod(self.shape[3:])
+
+    @property
+    def is_slice_over_time(self) -> bool:
+        """The array is `[X, Y, 1, T]`."""
+        return self.shape[2:3] == (1,) and math.prod(self.shape[3:4]) > 1
 
     @property
     def frames(self) -> tuple[int, int, int]:
@@ -60,6 +68,14 @@ class NiftiLayout:
             return None
         columns, rows = (i for i in range(3) if i != self.axis)
         return sizes[rows], sizes[columns]
+
+    def step_s(self) -> float | None:
+        """Seconds between the frames of one slice over time; None if the header does not say."""
+        unit = _SECONDS.get(int(self.header["xyzt_units"]) & 0x38)
+        if unit is None or not self.is_slice_over_time:
+            return None
+        step = float(str(self.header["pixdim"][4])) * unit  # 0.04 is 0.04, though stored in 32 bits
+        return step if _STEPS_S[0] <= step <= _STEPS_S[1] else None
 
     def voxel_mm3(self) -> float | None:
         """Volume of a voxel in mm3, also in sheared grids; None if unknown."""

@@ -83,8 +83,6 @@ class NumpySource(VolumeSource):
         self._member = ""  # of an archive
         with damaged(f"{self.name} is damaged: its header cannot be read"):
             self._read_header(axis)
-        if time and not self.is_stack:
-            raise SourceError(f"{self.name} is a single slice; --time is for several: leave it out")
         if time:
             self._follow_in_time()
 

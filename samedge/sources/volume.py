@@ -68,6 +68,7 @@ class VolumeSource(Source):
     def __init__(self, path: Path, warn: Warn | None, intensity: Intensity) -> None:
         super().__init__(path.name, warn)
         self._path, self._intensity = path, intensity
+        self._step_s: float | None = None  # of frames in time, where the file tells
 
     def _expect(self, depth: int, height: int, width: int) -> None:
         """Check the size that the header promises, and note it.
@@ -78,10 +79,23 @@ class VolumeSource(Source):
         check_volume(self.name, depth, height, width)
         self.total, self.size = depth, (height, width)
 
-    def _follow_in_time(self) -> None:
-        """The slices are pictures of one plane, one after the other."""
+    def _follow_in_time(self, step_s: float | None = None) -> None:
+        """The slices are pictures of one plane, one after the other.
+
+        Args:
+            step_s: seconds from one to the next, if the file knows.
+
+        Raises:
+            SourceError: there is only one.
+        """
+        if self.total is None or self.total < 2:
+            raise SourceError(f"{self.name} is a single slice; --time is for several: leave it out")
         self.kind, self.is_stack, self.is_loop = "time series", False, True
         self.voxel_mm3 = None
+        self._step_s = step_s
+        if step_s is not None:
+            self.rate = 1 / step_s
+            return
         self.warn(f"{self.name} does not say its frame rate; videos show {DEFAULT_RATE:g} / s")
 
     def _load(self) -> Slices:
@@ -106,10 +120,11 @@ class VolumeSource(Source):
             if as_they_are:
                 pixels = np.ascontiguousarray(values)
             else:
-                check_finite(values, self.name, f"slice {index + 1}")
+                check_finite(values, self.name, f"slice {index}")
                 pixels = self._intensity.stretch(values, span)
             name = f"{self.stem}_{index:05d}" if self.is_sequence else self.stem
-            yield Frame(pixels, index, None, self.name, name, self._spacing())
+            time_s = None if self._step_s is None else index * self._step_s
+            yield Frame(pixels, index, time_s, self.name, name, self._spacing())
 
 
 def is_numeric(dtype: np.dtype[Any], kinds: str = "iuf") -> bool:

@@ -110,7 +110,7 @@ def test_anything_else_is_stretched_and_said_so(nifti: Nifti, voxels: np.ndarray
 def test_nan(nifti: Nifti, window: tuple[float, float] | None) -> None:
     values = np.zeros(SHAPE, np.float32)
     values[3, 4, 5] = np.nan
-    with pytest.raises(SourceError, match="1 NaN or infinite values in slice 6"):
+    with pytest.raises(SourceError, match="1 NaN or infinite values in slice 5"):
         list(open_source(nifti(values), window=window))
 
 
@@ -225,3 +225,40 @@ def test_no_patient_data_anywhere(
     text = "\n".join([*source.warnings, caplog.text, *capfd.readouterr()])
     for secret in (*PATIENT.split("^"), "4711", str(path.parent)):
         assert secret not in text
+
+
+@pytest.mark.parametrize("shape", [(20, 24), (20, 24, 1), (20, 24, 1, 1)])
+def test_one_slice_is_no_loop(nifti: Nifti, shape: tuple[int, ...]) -> None:
+    path = nifti(np.zeros(shape, np.uint8))
+    with pytest.raises(SourceError, match="single slice; --time"):
+        open_source(path, time=True)
+
+
+@pytest.mark.parametrize("name", ["case.nii", "case.nii.gz"])
+@pytest.mark.parametrize(
+    ("units", "step", "seconds"), [(10, 0.04, 0.04), (18, 40, 0.04), (2, 40, None), (10, 0, None)]
+)
+def test_one_slice_over_time(
+    nifti: Nifti, voxels: np.ndarray, name: str, units: int, step: float, seconds: float | None
+) -> None:
+    """`[X, Y, 1, T]`: T frames, at the times that the header tells."""
+    path = nifti(voxels[:, :, None], name, xyzt_units=units, pixdim=[1, 2, 3, 5, step, 1, 1, 1])
+    source = open_source(path, time=True)
+    frames = list(source)
+    np.testing.assert_array_equal(np.stack([f.pixels for f in frames]), voxels.transpose(2, 1, 0))
+    assert (source.kind, source.total, source.is_loop) == ("time series", 18, True)
+    assert (source.voxel_mm3, frames[0].spacing_mm) == (None, pytest.approx((3, 2)))
+    if seconds is None:
+        assert (source.rate, frames[1].time_s) == (None, None)
+        assert "does not say its frame rate" in source.warnings[0]
+    else:
+        assert (source.rate, frames[3].time_s) == pytest.approx((1 / seconds, 3 * seconds))
+        assert source.warnings == []
+
+
+def test_one_slice_over_time_has_to_be_asked_for(nifti: Nifti, voxels: np.ndarray) -> None:
+    path = nifti(voxels[:, :, None])
+    with pytest.raises(SourceError, match="one slice at 18 times.*give --time"):
+        open_source(path)
+    with pytest.raises(SourceError, match="leave --axis out"):
+        open_source(path, time=True, axis=0)

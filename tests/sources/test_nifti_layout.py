@@ -22,3 +22,10 @@ def test_there_and_back(lengths: list[int], trailing: int, axis: int) -> None:
     slices = layout.slices(array)
     assert slices.shape == layout.frames
     np.testing.assert_array_equal(layout.array(np.ascontiguousarray(slices)), array)
+
+
+def test_one_slice_over_time_and_back() -> None:
+    layout = NiftiLayout(None, (4, 3, 1, 5), 2)
+    array = np.arange(60).reshape(layout.shape)
+    np.testing.assert_array_equal(layout.slices(array), array[:, :, 0].transpose(2, 1, 0))
+    np.testing.assert_array_equal(layout.array(layout.slices(array)), array)

@@ -234,9 +234,10 @@ def test_frames_in_time(tmp_path: Path) -> None:
     source = open_source(tmp_path / "a.npy", time=True)
     assert (source.kind, source.is_loop, source.is_stack) == ("time series", True, False)
     assert [f.name for f in source] == [f"a_{k:05d}" for k in range(5)]
-    np.save(tmp_path / "b.npy", np.zeros((20, 24), np.uint8))
-    with pytest.raises(SourceError, match="single slice; --time"):
-        open_source(tmp_path / "b.npy", time=True)
+    for shape in ((20, 24), (1, 20, 24)):
+        np.save(tmp_path / "b.npy", np.zeros(shape, np.uint8))
+        with pytest.raises(SourceError, match="single slice; --time"):
+            open_source(tmp_path / "b.npy", time=True)
 
 
 def test_time_is_for_arrays(video: Path) -> None:

@@ -54,7 +54,7 @@ def contact_sheet(
         legend: names and their colours, above the pictures.
         colours: one per curve; default: those of the palette in order.
         step: what one picture is: "frame" or "slice".
-        steps: how many there were, if `areas` are of some of them, evenly spaced.
+        steps: how many there were, if `areas` are of some of them, evenly spaced; counted from 0.
 
     Returns:
         RGB, uint8 `[H, 1600, 3]`.
@@ -160,8 +160,8 @@ def _curves(
         # Sixteenths of a pixel, so that a flat curve is not a staircase.
         points = np.round(np.stack([x, y_px], 1) * 16).astype(np.int32)
         cv2.polylines(panel, [points], False, colours[index], 2, cv2.LINE_AA, shift=4)
-    draw_text(panel, f"{step} 1", (left, lower + 24), _SMALL, FAINT)
-    draw_text(panel, f"{step} {steps}", (right, lower + 24), _SMALL, FAINT, right=True)
+    draw_text(panel, f"{step} 0", (left, lower + 24), _SMALL, FAINT)
+    draw_text(panel, f"{step} {steps - 1}", (right, lower + 24), _SMALL, FAINT, right=True)
     return panel
 
 

@@ -21,6 +21,8 @@ _FILL = 0.26
 _SHORT_SIDE = 600  # small frames are enlarged to at least this, so that lines and text are crisp
 _LONG_SIDE = 2400  # but not beyond this
 _MAX_SCALE = 16
+_SQUARE = 0.01  # pixels whose sides differ by less are shown as squares
+_ASPECTS = (0.05, 20.0)  # and so are those beyond: such a spacing is a mistake in the file
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,29 @@ def display_scale(height: int, width: int) -> int:
     return max(1, min(wanted, _MAX_SCALE, _LONG_SIDE // max(height, width)))
 
 
+def display_size(
+    height: int, width: int, spacing_mm: tuple[float, float] | None = None
+) -> tuple[int, int]:
+    """Size of the picture of a frame, in true proportions where its pixels are no squares.
+
+    Args:
+        height, width: of the frame, in px.
+        spacing_mm: (row, column) distance of neighbouring pixels in mm; None: they are squares.
+
+    Returns:
+        (height, width) in px.
+    """
+    known = spacing_mm is not None and min(spacing_mm) > 0
+    aspect = spacing_mm[0] / spacing_mm[1] if spacing_mm is not None and known else 1.0
+    if abs(aspect - 1) < _SQUARE or not _ASPECTS[0] <= aspect <= _ASPECTS[1]:
+        scale = display_scale(height, width)
+        return height * scale, width * scale
+    tall, wide = height * max(aspect, 1.0), width * max(1 / aspect, 1.0)
+    wanted = min(max(_SHORT_SIDE / min(tall, wide), 1.0), _MAX_SCALE)
+    factor = min(wanted, max(_LONG_SIDE, height, width) / max(tall, wide))
+    return max(1, round(tall * factor)), max(1, round(wide * factor))
+
+
 def draw_overlay(
     frame: NDArray[np.uint8],
     masks: Sequence[NDArray[np.uint8]],
@@ -50,6 +75,7 @@ def draw_overlay(
     scale: int | None = None,
     colours: Sequence[Colour] = (),
     prompt_colours: Sequence[Colour] = (),
+    spacing_mm: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
     """A frame with its masks and prompts.
 
@@ -57,18 +83,22 @@ def draw_overlay(
         frame: uint8 `[H, W]` or `[H, W, 3]` RGB.
         masks: uint8 `[H, W]`, one per object, not 0 inside.
         prompt: drawn if given.
-        scale: whole enlargement; default: what `display_scale` says.
+        scale: whole enlargement; default: what `display_size` says.
         colours: one per mask; default: those of the palette in order.
         prompt_colours: one per object of the prompt; default: those of the palette in order.
+        spacing_mm: (row, column) distance of neighbouring pixels in mm, if they are no squares.
 
     Returns:
-        RGB, uint8 `[scale * H, scale * W, 3]`.
+        RGB, uint8: `[scale * H, scale * W, 3]`, or of the size that `display_size` says.
     """
     height, width = frame.shape[:2]
-    scale = scale or display_scale(height, width)
-    size = (width * scale, height * scale)
+    shown = (height * scale, width * scale) if scale else display_size(height, width, spacing_mm)
+    size = shown[1], shown[0]
     colour = frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2)
-    large = colour if scale == 1 else cv2.resize(colour, size, interpolation=cv2.INTER_CUBIC)
+    same = shown == (height, width)
+    shrunk = shown[0] < height or shown[1] < width
+    how = cv2.INTER_AREA if shrunk else cv2.INTER_CUBIC
+    large = colour if same else cv2.resize(colour, size, interpolation=how)
     picture: NDArray[np.uint8] = np.array(large, np.uint8)
     line = _line_width(*size)
     shapes = [_enlarged(mask, size) for mask in masks]
@@ -79,7 +109,7 @@ def draw_overlay(
         _outline(picture, shape, hue, line)
     if prompt is not None:
         hues = prompt_colours or [colour_of(i) for i in range(prompt.objects)]
-        _draw_prompt(picture, prompt, scale, line, hues)
+        _draw_prompt(picture, prompt, (size[0] / width, size[1] / height), line, hues)
     return picture
 
 
@@ -114,17 +144,24 @@ def _outline(
 
 
 def _draw_prompt(
-    picture: NDArray[np.uint8], prompt: Prompt, scale: int, line: int, colours: Sequence[Colour]
+    picture: NDArray[np.uint8],
+    prompt: Prompt,
+    scales: tuple[float, float],
+    line: int,
+    colours: Sequence[Colour],
 ) -> None:
+    across, down = scales
     for index, colour in enumerate(colours):
         if prompt.box is not None:
-            x0, y0, x1, y1 = (round(float(v) * scale) for v in prompt.box[index])
+            left, top, right, bottom = (float(v) for v in prompt.box[index])
+            x0, x1 = round(left * across), round(right * across)
+            y0, y1 = round(top * down), round(bottom * down)
             cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), line + 2, cv2.LINE_AA)
             cv2.rectangle(picture, (x0, y0), (x1, y1), colour, line, cv2.LINE_AA)
         if prompt.points is not None and prompt.labels is not None:
             for xy, label in zip(prompt.points[index], prompt.labels[index], strict=True):
                 # The point lies in the middle of its pixel, also after the enlargement.
-                spot = (round((float(xy[0]) + 0.5) * scale), round((float(xy[1]) + 0.5) * scale))
+                spot = round((float(xy[0]) + 0.5) * across), round((float(xy[1]) + 0.5) * down)
                 _draw_point(picture, spot, colour, bool(label == 1), line)
 
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from samedge.drawing.overlay import Line, add_caption, display_scale, draw_overlay
+from samedge.drawing.overlay import (
+    Line,
+    add_caption,
+    display_scale,
+    display_size,
+    draw_overlay,
+)
 from samedge.prompts.plan import PromptPlan
 
 
@@ -61,3 +67,31 @@ def test_a_mask_of_specks_is_filled_but_not_outlined() -> None:
     outside = specks == 0
     assert (picture[outside] == 90).all()  # outlines would have covered it
     assert (picture[~outside] != 90).any()
+
+
+@given(st.integers(16, 4096), st.integers(16, 4096), st.floats(0.05, 20))
+def test_pictures_have_the_proportions_of_the_body(height: int, width: int, aspect: float) -> None:
+    tall, wide = display_size(height, width, (aspect * 0.3, 0.3))
+    assert max(tall, wide) <= 4096
+    true = height * aspect / width
+    if abs(aspect - 1) >= 0.011 and 0.01 < true < 100:
+        assert tall / wide == pytest.approx(true, rel=0.05)
+
+
+@pytest.mark.parametrize("spacing", [None, (0.3, 0.3), (0.3, 0.3001), (9.0, 0.001), (0.0, 1.0)])
+def test_pixels_that_are_squares_or_of_no_known_shape(spacing: tuple[float, float] | None) -> None:
+    assert display_size(240, 320, spacing) == (720, 960)
+
+
+def test_masks_and_prompts_follow_the_proportions() -> None:
+    """Rows that are 4 mm apart, columns 1 mm: a square of 40 x 40 mm is 10 rows high."""
+    frame, mask = np.zeros((50, 200), np.uint8), np.zeros((50, 200), np.uint8)
+    mask[20:30, 60:100] = 1
+    prompt = PromptPlan([(79.5, 24.5)]).resolve(50, 200)
+    picture = draw_overlay(frame, [mask], prompt, spacing_mm=(4.0, 1.0))
+    assert picture.shape == (600, 600, 3)
+    rows, columns = np.nonzero(picture.max(axis=2) > 100)  # outline and click
+    assert (rows.min(), rows.max()) == pytest.approx((240, 360), abs=4)
+    assert (columns.min(), columns.max()) == pytest.approx((180, 300), abs=4)
+    ring = (picture == 255).all(axis=2).nonzero()
+    assert (ring[0].mean(), ring[1].mean()) == pytest.approx((300, 240), abs=1)

@@ -285,6 +285,7 @@ class SourceSink:
             item.prompt,
             colours=[mask_colour(item, k) for k in shown],
             prompt_colours=prompt_colours(item),
+            spacing_mm=item.frame.spacing_mm,
         )
         picture = add_caption(plain, self._captions.lines(item))
         if self._video is not None:

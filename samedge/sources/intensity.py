@@ -102,7 +102,7 @@ def own_range(slices: Iterable[NDArray[Any]], name: str) -> Range:
     """
     low, high = math.inf, -math.inf
     for index, values in enumerate(slices):
-        check_finite(values, name, f"slice {index + 1}")
+        check_finite(values, name, f"slice {index}")
         low, high = min(low, float(values.min())), max(high, float(values.max()))
     if not math.isfinite(high - low):
         raise SourceError(

@@ -100,7 +100,7 @@ class DicomSource(Source):
         stem = self.stem
         index = 0
         while True:
-            words = f"frame {index + 1} of {self.total} cannot be decoded"
+            words = f"frame {index} of 0 to {(self.total or 1) - 1} cannot be decoded"
             with quiet_pydicom(), damaged(f"{self.name} is a damaged DICOM file: {words}"):
                 samples = next(frames, None)
                 if samples is None:

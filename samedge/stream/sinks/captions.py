@@ -31,7 +31,8 @@ class Captions:
         source: whose frames are shown.
         step: what one of them is: "frame" or "slice".
         notice: a warning in every caption, or "".
-        even: give all captions the same number of lines, as a video needs.
+        even: the frames are those of a video: their captions say which, and have the same number
+            of lines.
     """
 
     source: Source
@@ -72,10 +73,10 @@ class Captions:
         return lines
 
     def _where(self, item: Segmented) -> str:
-        if not (self.source.is_loop or self.step == "slice"):
+        if not (self.even or self.step == "slice"):
             return ""
-        of = f" / {self.source.total}" if self.source.total else ""
-        return f"{self.step} {item.frame.index + 1}{of}{_clock(item)}"
+        of = f" of 0 to {self.source.total - 1}" if self.source.total else ""
+        return f"{self.step} {item.frame.index}{of}{_clock(item)}"
 
     def cell(self, item: Segmented, picture: NDArray[np.uint8]) -> Cell:
         """A small picture for the contact sheet."""
@@ -93,7 +94,7 @@ class Captions:
         size = (round(picture.shape[1] * factor), max(1, round(picture.shape[0] * factor)))
         small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         text = "   ".join(word for word in (score, *words) if word)
-        return Cell(small, f"{self.step} {item.frame.index + 1}{_clock(item)}", text)
+        return Cell(small, f"{self.step} {item.frame.index}{_clock(item)}", text)
 
 
 def _objects(item: Segmented) -> list[Line]:

@@ -58,7 +58,7 @@ def test_only_classes_in_the_frame_are_listed() -> None:
         ("2 structures", None),
         ("a   area 256 px = 512 mm2", colour_of(0)),
         ("c   area 256 px = 512 mm2", colour_of(2)),
-        ("slice 1 / 1", None),
+        ("slice 0 of 0 to 0", None),
     ]
     assert lines[0].right == "10 ms"
 

@@ -36,20 +36,22 @@ A CSV file for --prompts; frames count from 0, objects from 1:
   frame,x,y[,label][,object]      or      frame,x0,y0,x1,y1[,object]
 Each frame needs a row, unless --point or --box says what holds for the others.
 \b
-The folder DIR afterwards:
+The folder DIR afterwards; frames and slices count from 0 in all of it, objects from 1:
   results.json            scores, areas, volumes, prompts, latency; written last
+  areas.csv               for spreadsheets: a row per frame, object and class
   masks/NAME.png          0 and 255, at the frame's size; with several masks
                           NAME_object1.png, or NAME_object1_mask1.png with --multimask
   masks/NAME_liver.png    one per class, for bundles with classes, and NAME_classes.png
                           with the classes' numbers if they exclude each other
   overlays/NAME.png       single images, folders and volumes
-  NAME.mp4                videos and cine loops
+  NAME.mp4                loops: videos, cine loops, time series, folders with --track
+  NAME.seg.nrrd           loops: a segmentation for 3D Slicer, frames behind each other
   NAME_contact.png        loops and volumes: some frames, the area over all of them
   NAME_labels.nii.gz      NIfTI files: a number per voxel, in the same place
   NAME_labels.npz         other volumes: labels [slices, rows, columns], class_names
 \b
-Pictures show what is burned into the frames. Areas are in mm2, volumes in ml where a
-DICOM or NIfTI file gives the spacing.
+Pictures show what is burned into the frames. Areas are in mm2, volumes in ml, pictures
+in true proportions where a DICOM or NIfTI file gives the spacing.
 """
 
 
@@ -155,7 +157,8 @@ def _parsed(parse: Any, value: str) -> Any:
 @click.option(
     "--time",
     is_flag=True,
-    help="This axis is time: the frames are a loop, not a volume.",
+    help="This axis is time: the frames are a loop, not a volume. Also one slice over time, "
+    "[X, Y, 1, T] in NIfTI.",
 )
 @click.option(
     "--track",

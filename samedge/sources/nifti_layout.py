@@ -69,6 +69,19 @@ class NiftiLayout:
         columns, rows = (i for i in range(3) if i != self.axis)
         return sizes[rows], sizes[columns]
 
+    def axes_mm(self) -> NDArray[np.float64] | None:
+        """Where the pixels lie, in mm to the right, front and top of the patient.
+
+        Returns:
+            `[4, 3]`: the steps to the next column, row and slice, and the place of the first pixel;
+            None if unknown.
+        """
+        affine = self._affine() * self._unit()
+        if not np.isfinite(affine[:3]).all() or np.linalg.det(affine[:3, :3]) == 0:
+            return None
+        columns, rows = (i for i in range(3) if i != self.axis)
+        return np.asarray(affine[:3, [columns, rows, self.axis, 3]].T, np.float64)
+
     def step_s(self) -> float | None:
         """Seconds between the frames of one slice over time; None if the header does not say."""
         unit = _SECONDS.get(int(self.header["xyzt_units"]) & 0x38)

@@ -100,7 +100,8 @@ def segment(
         frames: only the first so many of each source.
         window: (low, high) in the units of the file (HU in CT), which become black and white.
         axis: of a NIfTI or numpy array, along which its slices lie.
-        time: along this axis the frames follow each other in time, so they make no volume.
+        time: along this axis the frames follow each other in time, so they make no volume; also
+            for one slice over time, `[X, Y, 1, T]` in NIfTI.
         output: folder to write to, as `samedge segment --help` lists it; None: nothing is written.
         overwrite: remove first what an earlier run wrote there (nothing else); without it a folder
             with results is refused.
@@ -224,8 +225,10 @@ class _Job:
         names = [self.family.classes[i] for i in self.options.classes or ()]
         head = header(name, session.manifest, about, self.options, notice, names)
         title = f"{about['title']} ({about['backend']} {about['precision']})"
-        volumes = self.family.slices > 1
-        return OutputFolder(path, head, replace(options, title=title, volumes=volumes), old)
+        written = replace(
+            options, title=title, volumes=self.family.slices > 1, tracked=self.options.track
+        )
+        return OutputFolder(path, head, written, old)
 
 
 def _comma_list(classes: str | Sequence[str | int]) -> str:

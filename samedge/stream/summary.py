@@ -83,8 +83,8 @@ class SourceSummary:
         classes: names of all the family's classes; empty if it has none.
         latency_ms: stage -> {"p50", "p95"}.
         warnings: what was not as expected in the source, and what the session noted.
-        outputs: kind of output ("masks", "overlays", "video", "contact_sheet", "labels") -> file or
-            folder; empty if nothing was to be written.
+        outputs: kind of output ("masks", "overlays", "video", "contact_sheet", "labels",
+            "segmentation", "areas") -> file or folder; empty if nothing was to be written.
     """
 
     name: str

@@ -67,6 +67,7 @@ def test_an_image(
     out = tmp_path / "out"
     assert run(["segment", "x.samedge", str(picture), "--point", "40,30", "-o", str(out)]) == 0
     assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*.*")) == [
+        "areas.csv",
         "masks/square.png",
         "overlays/square.png",
         "results.json",
@@ -126,7 +127,7 @@ def test_options_reach_the_session(session: FakeSession, picture: Path, tmp_path
     assert session.engine == {  # type: ignore[attr-defined]
         "backend": "openvino", "precision": "fp32", "threads": 1
     }  # fmt: skip
-    assert [p.name for p in out.iterdir()] == ["results.json"]
+    assert sorted(p.name for p in out.iterdir()) == ["areas.csv", "results.json"]
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_one_slice_over_time(
 
 def test_one_slice_over_time_has_to_be_asked_for(nifti: Nifti, voxels: np.ndarray) -> None:
     path = nifti(voxels[:, :, None])
-    with pytest.raises(SourceError, match="one slice at 18 times.*give --time"):
+    with pytest.raises(SourceError, match=r"one slice at 18 times.*give --time"):
         open_source(path)
     with pytest.raises(SourceError, match="leave --axis out"):
         open_source(path, time=True, axis=0)

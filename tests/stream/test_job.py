@@ -84,7 +84,7 @@ def test_what_was_found_without_writing_a_file(moving: Path) -> None:
 def test_files_are_named(moving: Path, tmp_path: Path) -> None:
     result = samedge.segment(FakeSession(), moving, ["center"], frames=3, output=tmp_path / "o")
     outputs = result.sources[0].outputs
-    assert set(outputs) == {"masks", "video", "contact_sheet"}
+    assert set(outputs) == {"masks", "video", "contact_sheet", "segmentation", "areas"}
     assert all(path.exists() for path in outputs.values())
     assert result.results == tmp_path / "o" / "results.json"
     report = json.loads(result.results.read_text())
@@ -246,7 +246,7 @@ def test_pictures_of_long_loops_stay_few(tmp_path: Path) -> None:
     # 48 cells of 520 px, however long the loop.
     assert max(sizes) - sizes[0] < 48 * 520 * 520 * 3 * 1.25
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [
-        "live.mp4", "live_contact.png", "results.json"
+        "areas.csv", "live.mp4", "live.seg.nrrd", "live_contact.png", "results.json"
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The output folder: masks, overlays, video, contact sheet, label volume and `results.json`.
+"""The output folder: masks, overlays, video, contact sheet, labels, areas and `results.json`.
 
     DIR/masks/NAME.png               0 and 255, at the frame's size; with several masks
         NAME_object1.png ...         one per object, and with --multimask
@@ -6,9 +6,11 @@
         NAME_liver.png ...           one per class
         NAME_classes.png             number of the class per pixel, where classes exclude each other
     DIR/overlays/NAME.png            single images, folders and volumes
-    DIR/NAME.mp4                     videos and cine loops
+    DIR/NAME.mp4                     loops: videos, cine loops, time series, tracked folders
+    DIR/NAME.seg.nrrd                loops: a number per pixel of all frames, for 3D Slicer
     DIR/NAME_contact.png             loops and volumes: some frames, and the area over all of them
-    DIR/NAME_labels.nii.gz or .npz   volumes: a number per voxel
+    DIR/NAME_labels.nii.gz or .npz   volumes and time series: a number per voxel
+    DIR/areas.csv                    a row per frame, object and class, of all sources
     DIR/results.json                 written last: a folder without it is not complete
 
 Every file is written whole or not at all.
@@ -26,6 +28,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samedge.drawing.contact_sheet import MAX_CELLS, Cell, contact_sheet
 from samedge.drawing.overlay import add_caption, draw_overlay
@@ -36,8 +39,10 @@ from samedge.sources.frame import Source
 from samedge.stream.classes import MAP, file_stems
 from samedge.stream.sampling import EvenSampler
 from samedge.stream.segmenting import Segmented
+from samedge.stream.sinks.area_table import AREAS, AreaTable
 from samedge.stream.sinks.captions import Captions, Curves, mask_colour, prompt_colours, visible
 from samedge.stream.sinks.label_volume import LabelVolume
+from samedge.stream.sinks.loop_segmentation import SUFFIX, LoopSegmentation
 from samedge.stream.sinks.mp4 import Mp4Writer
 from samedge.stream.sinks.report import NOTICE, frame_record, source_record
 from samedge.stream.sinks.results_file import ResultRows, write_results
@@ -57,6 +62,7 @@ class OutputOptions:
         notice: a warning in every picture, or "".
         title: of the model, for the contact sheet.
         volumes: also folders and loops are volumes, because the family takes slices.
+        tracked: prompts follow their objects, so the images of a folder are a loop.
     """
 
     overlays: bool = True
@@ -64,6 +70,7 @@ class OutputOptions:
     notice: str = ""
     title: str = ""
     volumes: bool = False
+    tracked: bool = False
 
 
 class OutputFolder:
@@ -93,6 +100,7 @@ class OutputFolder:
         self.path, self._header, self.options = make_folder(path), dict(header), options
         self._sources: list[tuple[dict[str, Any], ResultRows]] = []
         self._names: set[str] = set()
+        self.areas = AreaTable(self.path)
         remove(old)
 
     def __enter__(self) -> OutputFolder:
@@ -109,6 +117,7 @@ class OutputFolder:
         traceback: TracebackType | None,
     ) -> None:
         self._written.close()
+        self.areas.close()
         for _, rows in self._sources:
             rows.close()
 
@@ -147,11 +156,12 @@ class OutputFolder:
         self._sources.append((record, rows))
 
     def finish(self) -> None:
-        """Write `results.json`.
+        """Write `areas.csv` and `results.json`.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: they cannot be written.
         """
+        self.areas.write(self.path / self.note(AREAS))
         write_results(self.path / RESULTS, self._header, self._sources)
         remove([self.path / UNFINISHED])  # the report names them all
 
@@ -165,28 +175,34 @@ class SourceSink:
         self._video: Mp4Writer | None = None
         self._labels = LabelVolume(source) if source.has_grid or folder.options.volumes else None
         self._is_volume = self._labels is not None and not source.is_loop
+        self._is_loop = source.is_loop or (folder.options.tracked and source.kind == "folder")
+        self._segmentation = LoopSegmentation(folder.path, source) if self._is_loop else None
         step = "slice" if self._is_volume else "frame"
-        self._captions = Captions(source, step, folder.options.notice, source.is_loop)
+        self._captions = Captions(source, step, folder.options.notice, self._is_loop)
         # One name for all frames, numbered, where they have none of their own.
         self._numbered = source.is_loop or source.is_stack
-        self._summarised = source.is_loop or self._labels is not None
+        self._summarised = self._is_loop or self._labels is not None
         self._rows = ResultRows(folder.path)
         self._tally = Tally()
         self._curves = Curves()
         self._cells: EvenSampler[Cell] = EvenSampler(4 * MAX_CELLS)
-        self._outputs: dict[str, str] = {}
+        self._outputs: dict[str, str] = {"areas": AREAS}
+        self._picture_size: tuple[int, ...] = ()
         self._last: Segmented | None = None
         self._stem = ""
 
     def __enter__(self) -> SourceSink:
         if self._summarised:
             self._stem = self._folder.name(self._source.stem)
-        if self._source.is_loop and self._folder.options.overlays:
+        if self._is_loop and self._folder.options.overlays:
             self._begin_video(self._folder.path / self._folder.note(f"{self._stem}.mp4"))
         return self
 
     def _begin_video(self, path: Path) -> None:
         """Open the video; without an encoder there is none, and a note says so."""
+        if self._source.rate is None and not self._source.is_loop:
+            words = "its images do not say when they were taken"
+            self._source.warn(f"{self._source.name}: {words}; {DEFAULT_RATE:g} / s in the video")
         try:
             writer = Mp4Writer(path, self._source.rate or DEFAULT_RATE)
         except NotSupportedError as error:
@@ -212,6 +228,9 @@ class SourceSink:
         overlay = self._write_overlay(item, name) if options.overlays else ""
         if self._labels is not None:
             self._labels.add(item)
+        if self._segmentation is not None:
+            self._segmentation.add(item)
+        self._folder.areas.add(self._source.name, name, item)
         self._rows.add(frame_record(item, files, class_map, overlay))
         self._tally.add(item)
         if self._summarised:
@@ -224,15 +243,18 @@ class SourceSink:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            self._rows.close()
-            self._stack.__exit__(kind, error, traceback)
-            return
         try:
+            if error is not None:
+                self._rows.close()
+                self._stack.__exit__(kind, error, traceback)
+                return
             self._finish()
         except BaseException:
             self._rows.close()
             raise
+        finally:
+            if self._segmentation is not None:
+                self._segmentation.close()
 
     def _finish(self) -> None:
         """Write what shows all frames."""
@@ -248,10 +270,20 @@ class SourceSink:
             if left > 0:
                 words = f"the last {left} {self._captions.step}s were not segmented"
                 self._source.warn(f"{self._source.name}: {words}: 0 in the label volume")
+        if self._segmentation is not None and self._tally.frames:
+            self._write_segmentation(self._segmentation)
         record = source_record(
             self._source, self._last, self._tally, self._outputs, self._is_volume
         )
         self._folder.add(record, self._rows)
+
+    def _write_segmentation(self, segmentation: LoopSegmentation) -> None:
+        name = f"{self._stem}{SUFFIX}"
+        if segmentation.problem:
+            self._source.warn(f"{name} was left out: {segmentation.problem}")
+            return
+        segmentation.write(self._folder.path / self._folder.note(name))
+        self._outputs["segmentation"] = name
 
     def _masks_folder(self) -> Path:
         self._outputs["masks"] = "masks"
@@ -276,7 +308,7 @@ class SourceSink:
         return f"masks/{file}"
 
     def _write_overlay(self, item: Segmented, name: str) -> str:
-        """Into the video, or a file whose name is returned."""
+        """Into the video; of what was not filmed, into a file whose name is returned."""
         file = ""
         shown = visible(item)
         plain = draw_overlay(
@@ -288,9 +320,8 @@ class SourceSink:
             spacing_mm=item.frame.spacing_mm,
         )
         picture = add_caption(plain, self._captions.lines(item))
-        if self._video is not None:
-            self._video.write(picture, item.frame.time_s)
-        elif not self._source.is_loop:
+        self._write_to_video(picture, item.frame.time_s)
+        if not self._source.is_loop:
             folder = make_folder(self._folder.path / "overlays")
             self._outputs["overlays"] = "overlays"
             file = self._folder.note(f"overlays/{name}.png")
@@ -300,6 +331,19 @@ class SourceSink:
         elif self._summarised:
             self._cells.skip()
         return file
+
+    def _write_to_video(self, picture: NDArray[np.uint8], time_s: float | None) -> None:
+        """Append a picture; if it has another size than those before, there is no video."""
+        if self._video is None:
+            return
+        self._picture_size = self._picture_size or picture.shape
+        if picture.shape == self._picture_size:
+            self._video.write(picture, time_s)
+            return
+        problem = OutputError(f"{self._video.path.name} was left out: its frames differ in size")
+        self._video = None
+        self._stack.__exit__(type(problem), problem, None)
+        self._source.warn(str(problem))
 
     def _write_contact_sheet(self) -> None:
         cells = self._cells.items(MAX_CELLS)

@@ -54,15 +54,8 @@ class LabelVolume:
             )
         if item.frame.index >= len(self._labels):
             raise SourceError(f"{self._source.name} is damaged: it has more slices than it says")
-        labels = self._labels[item.frame.index]
-        for k in item.best:
-            number = label_of(item, k)
-            if number > MAX_LABEL:
-                raise PromptError(
-                    f"a label volume holds {MAX_LABEL} objects; segment fewer at once"
-                )
-            np.maximum(labels, (item.masks[k] != 0) * np.uint8(number), out=labels)
-            self._last = max(self._last, number)
+        self._labels[item.frame.index] = labels_of(item)
+        self._last = max([self._last, *(label_of(item, k) for k in item.best)])
 
     def name(self, stem: str) -> str:
         """Name of the file."""
@@ -89,6 +82,21 @@ class LabelVolume:
         if self._names:
             return list(self._names) if self._exclusive else ["background", *self._names]
         return ["background", *(f"object {i}" for i in range(1, self._last + 1))]
+
+
+def labels_of(item: Segmented) -> NDArray[np.uint8]:
+    """All masks of a frame as numbers `[H, W]`; where they overlap the higher one stays.
+
+    Raises:
+        PromptError: more than 255 objects.
+    """
+    labels = np.zeros((item.frame.height, item.frame.width), np.uint8)
+    for k in item.best:
+        number = label_of(item, k)
+        if number > MAX_LABEL:
+            raise PromptError(f"a label volume holds {MAX_LABEL} objects; segment fewer at once")
+        np.maximum(labels, (item.masks[k] != 0) * np.uint8(number), out=labels)
+    return labels
 
 
 def label_of(item: Segmented, k: int) -> int:

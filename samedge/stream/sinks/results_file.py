@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from samedge.files.whole import json_bytes, output_error, whole_file
+from samedge.files.whole import json_bytes, whole_file
+from samedge.stream.sinks.spool import Spool
 
 _INDENT = "    "  # of a row: report > sources > source > results
 
@@ -30,11 +29,7 @@ class ResultRows:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self.count = folder, 0
-        try:
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        except OSError as error:
-            raise output_error(error, folder) from error
+        self._spool, self.count = Spool(folder), 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append one row.
@@ -44,21 +39,16 @@ class ResultRows:
         """
         text = json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False)
         start = ",\n" if self.count else ""
-        try:
-            self._file.write(json_bytes(start + _INDENT + text.replace("\n", "\n" + _INDENT)))
-        except OSError as error:
-            raise output_error(error, self._folder) from error
+        self._spool.write(json_bytes(start + _INDENT + text.replace("\n", "\n" + _INDENT)))
         self.count += 1
 
     def copy_to(self, file: Any) -> None:
         """Append all rows, as the inside of a JSON array, to an open binary file."""
-        self._file.flush()
-        self._file.seek(0)
-        shutil.copyfileobj(self._file, file, 1 << 20)
+        self._spool.copy_to(file)
 
     def close(self) -> None:
         """Give the space on the disk back."""
-        self._file.close()
+        self._spool.close()
 
 
 def write_results(

@@ -21,7 +21,9 @@ RESULTS = "results.json"
 UNFINISHED = ".unfinished.txt"  # names of the files of a run, until its results.json is there
 FOLDERS = ("masks", "overlays")
 _OURS = re.compile(
-    r"(masks|overlays)/[^/]+\.png|[^/]+\.mp4|[^/]+_contact\.png|[^/]+_labels\.(nii\.gz|npz)", re.S
+    r"(masks|overlays)/[^/]+\.png|[^/]+\.mp4|[^/]+_contact\.png|[^/]+_labels\.(nii\.gz|npz)"
+    r"|[^/]+\.seg\.nrrd|areas\.csv",
+    re.S,
 )
 
 

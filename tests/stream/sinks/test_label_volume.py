@@ -65,6 +65,7 @@ def test_files_of_a_volume_with_classes(nifti: Write, ct: np.ndarray, tmp_path: 
     run(out, nifti(ct), PromptPlan(), FakeSession(family=FOUR), source, frames=2)
     stems = ("classes", "left_kidney", "liver", "spleen")
     assert names_in(out) == [
+        "areas.csv",
         "case_contact.png",
         "case_labels.nii.gz",
         *(f"masks/case_{k:05d}_{stem}.png" for k in range(2) for stem in stems),
@@ -204,7 +205,7 @@ def test_no_label_volume_for_loops_and_pictures(dicom: Write, tmp_path: Path) ->
     np.savez(tmp_path / "slice.npz", image=np.eye(32), label=np.eye(32))
     run(tmp_path / "p", tmp_path / "slice.npz", PromptPlan(), FakeSession(family=FOUR))
     assert [n for n in names_in(tmp_path / "p") if not n.startswith("masks")] == [
-        "overlays/slice.png", "results.json"
+        "areas.csv", "overlays/slice.png", "results.json"
     ]  # fmt: skip
 
 

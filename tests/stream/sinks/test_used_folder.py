@@ -49,7 +49,8 @@ def test_results_are_not_mixed(out: Path, picture: Callable[[str], Path]) -> Non
 
 def test_overwrite_removes_what_was_written(out: Path, picture: Callable[[str], Path]) -> None:
     run(out, picture("b.png"), PLAN, overwrite=True)
-    assert names_in(out) == {"notes.txt", "results.json", "masks/b.png", "overlays/b.png"}
+    written = {"results.json", "areas.csv", "masks/b.png", "overlays/b.png"}
+    assert names_in(out) == {"notes.txt", *written}
 
 
 def test_all_kinds_of_files_go(
@@ -60,8 +61,7 @@ def test_all_kinds_of_files_go(
     np.save(tmp_path / "v.npy", np.full((3, 40, 50), 200, np.uint8))
     run(out, tmp_path / "v.npy", PLAN, overwrite=True)
     run(out, picture("b.png"), PLAN, overwrite=True, masks=False, overlays=False)
-    assert names_in(out) == {"results.json"}
-    assert [p.name for p in out.iterdir()] == ["results.json"]
+    assert sorted(p.name for p in out.iterdir()) == ["areas.csv", "results.json"]
 
 
 def test_a_run_that_did_not_end_can_be_repeated(
@@ -79,10 +79,13 @@ def test_a_run_that_did_not_end_can_be_repeated(
         run(out, folder, PLAN)
     (folder / "b.png").unlink()
     run(out, folder, PLAN, overwrite=True)
-    assert names_in(out) == {"results.json", "masks/a.png", "overlays/a.png"}
+    assert names_in(out) == {"results.json", "areas.csv", "masks/a.png", "overlays/a.png"}
 
 
-@pytest.mark.parametrize("name", ["masks/truth.png", "loop.mp4", "x_labels.nii.gz", "results.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["masks/truth.png", "loop.mp4", "x_labels.nii.gz", "areas.csv", "x.seg.nrrd", "results.json"],
+)
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_the_files_of_others_stay(
     tmp_path: Path, picture: Callable[[str], Path], name: str, overwrite: bool

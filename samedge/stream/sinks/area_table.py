@@ -1,0 +1,92 @@
+"""`areas.csv`: the area of everything found, for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from samedge.files.whole import json_bytes, whole_file
+from samedge.stream.segmenting import Segmented
+from samedge.stream.sinks.spool import Spool
+
+AREAS = "areas.csv"
+COLUMNS = (
+    "source", "name", "frame", "time_s", "object", "class", "area_px", "area_mm2", "score"
+)  # fmt: skip
+_BOM = b"\xef\xbb\xbf"
+# Spreadsheets take a cell that begins so for a formula; the last four are the same signs in full
+# width.
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
+class AreaTable:
+    """A row per frame, object and class of all sources of a run. They wait on the disk.
+
+    Args:
+        folder: where the table will be.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._spool, self._is_ascii = Spool(folder), True
+
+    def add(self, source: str, name: str, item: Segmented) -> None:
+        """Append one frame: of several masks of an object the best one.
+
+        Args:
+            source: its name.
+            name: of the frame's files.
+            item: the frame.
+
+        Raises:
+            OutputError: no space left.
+        """
+        time_s = "" if item.frame.time_s is None else round(item.frame.time_s, 4)
+        rows = [
+            (
+                plain(source),
+                plain(name),
+                item.frame.index,
+                time_s,
+                item.object_number(k),
+                plain(item.class_name(k) or ""),
+                item.area_px(k),
+                "" if (mm2 := item.area_mm2(k)) is None else round(mm2, 3),
+                round(float(item.scores[k]), 5),
+            )
+            for k in item.best
+        ]
+        text = _text(rows)
+        self._is_ascii = self._is_ascii and text.isascii()
+        self._spool.write(json_bytes(text))
+
+    def write(self, path: Path) -> None:
+        """Write the table, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with whole_file(path) as file:
+            if not self._is_ascii:  # without the mark spreadsheets take UTF-8 for something else
+                file.write(_BOM)
+            file.write(_text([COLUMNS]).encode())
+            self._spool.copy_to(file)
+
+    def close(self) -> None:
+        """Give the space on the disk back."""
+        self._spool.close()
+
+
+def plain(text: str) -> str:
+    """A name as a cell that no spreadsheet computes: with an apostrophe before it if need be."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+def _text(rows: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue()

@@ -228,7 +228,8 @@ def _print(result: SegmentResult, printer: Printer) -> None:
     print_warnings(result.sources, printer)
     printer.line(f"\n{result.notice}")
     printer.line("Look at:")
-    shown = [source.outputs.get(kind) for kind in ("contact_sheet", "video")]
+    kinds = ("contact_sheet", "video", "segmentation", "areas")
+    shown = [source.outputs.get(kind) for kind in kinds]
     for path in (*shown, result.results, source.outputs["masks"]):
         if path is not None:
             printer.line(f"  {path}")

@@ -42,7 +42,8 @@ def test_a_tracked_loop(tmp_path: Path, moving: Path) -> None:
     assert (record["spacing_mm"], record["region"]) == ([1.0, 0.5], [8, 4, 88, 60])
     names = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
     masks = [f"masks/us_{i:05d}.png" for i in range(8)]
-    assert names == [*masks, "results.json", "us.mp4", "us_contact.png"]
+    files = ["results.json", "us.mp4", "us.seg.nrrd", "us_contact.png"]
+    assert names == ["areas.csv", *masks, *files]
     stored = cv2.imread(str(out / "masks/us_00003.png"), cv2.IMREAD_UNCHANGED)
     assert stored.shape == (64, 96)
     assert set(np.unique(stored)) == {0, 255}
@@ -55,8 +56,10 @@ def test_without_an_encoder_the_video_is_left_out_and_a_note_says_so(
     monkeypatch.setitem(sys.modules, "av", None)
     out = tmp_path / "out"
     (record,) = run(out, moving, PromptPlan([(15, 25)]), masks=False)["sources"]
-    assert sorted(p.name for p in out.iterdir()) == ["results.json", "us_contact.png"]
-    assert record["outputs"] == {"contact_sheet": "us_contact.png"}
+    assert not (out / "us.mp4").exists()
+    assert record["outputs"] == {
+        "areas": "areas.csv", "contact_sheet": "us_contact.png", "segmentation": "us.seg.nrrd"
+    }  # fmt: skip
     (note,) = record["warnings"]
     assert note.startswith("us.mp4 was left out: ")
     assert "pip install -e '.[stream]'" in note
@@ -148,9 +151,10 @@ def test_crop_auto_takes_the_region(tmp_path: Path, moving: Path, grey: np.ndarr
         run(tmp_path / "p", tmp_path / "a.png", PromptPlan(["center"]), None, crop="auto")
 
 
-def test_nothing_is_written_where_nothing_is_wanted(tmp_path: Path, moving: Path) -> None:
+def test_no_pictures_where_none_are_wanted(tmp_path: Path, moving: Path) -> None:
     run(tmp_path / "o", moving, PromptPlan([(15, 25)]), overlays=False, masks=False)
-    assert [p.name for p in (tmp_path / "o").iterdir()] == ["results.json"]
+    names = sorted(p.name for p in (tmp_path / "o").iterdir())
+    assert names == ["areas.csv", "results.json", "us.seg.nrrd"]
 
 
 def test_a_failing_loop_leaves_no_video_and_no_results(tmp_path: Path, moving: Path) -> None:

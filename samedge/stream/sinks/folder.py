@@ -100,13 +100,14 @@ class OutputFolder:
         self.path, self._header, self.options = make_folder(path), dict(header), options
         self._sources: list[tuple[dict[str, Any], ResultRows]] = []
         self._names: set[str] = set()
-        self.areas = AreaTable(self.path)
         remove(old)
 
     def __enter__(self) -> OutputFolder:
+        self.areas = AreaTable(self.path)
         try:
             self._written = (self.path / UNFINISHED).open("ab", buffering=0)
         except OSError as error:
+            self.areas.close()
             raise output_error(error, self.path) from error
         return self
 

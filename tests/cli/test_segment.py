@@ -295,7 +295,7 @@ def test_slices_in_groups_with_clicks_from_a_file(
         (ORGANS, ["--window", "9"], 2, "a window is LOW,HIGH"),
         (ORGANS, ["--axis", "3"], 2, "0<=x<=2"),
         (SAM, ["--point", "9,9", "--classes", "liver"], 3, "has no classes"),
-        (SAM, ["--prompts", "none.csv"], 3, "cannot read none.csv"),
+        (SAM, ["--prompts", "none.csv"], 3, "no file none.csv of prompts"),
         (MEDSAM, ["--point", "9,9"], 3, "it takes box prompts"),
         (AUTOSAMUS, ["--box", "1,1,9,9"], 3, "takes no prompts"),
     ],

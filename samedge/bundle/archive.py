@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
+import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from samedge.bundle.manifest import MANIFEST, FileEntry, Manifest
@@ -25,6 +28,10 @@ CACHE_ENV = "SAMEDGE_CACHE"
 # Weights hardly compress; a zip that grows more than this when unpacked is no bundle.
 MAX_GROWTH = 20
 MAX_SMALL_BYTES = 64 * 2**20
+LIMIT_BYTES = 16 * 10**9  # of all unpacked bundles, as of the engines made of them
+UNUSED_S = 30 * 86400.0  # an unpacked bundle that was not opened for so long goes
+IN_USE_S = 86400.0  # one that was opened since then stays in any case
+_NAME = re.compile("[0-9a-f]{64}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
 
@@ -61,6 +68,9 @@ def unpacked(path: Path) -> Path:
             folder = cache / digest
             if not _is_complete(folder, manifest, data):
                 _unpack(archive, prefix, manifest, data, folder)
+                _make_room(cache, folder)
+            with suppress(OSError):  # a cache on a read-only disk keeps no times
+                os.utime(folder)  # used now; see `_make_room`
             return folder
     except (BundleError, OutputError):
         raise
@@ -145,6 +155,23 @@ def _unpack_file(archive: zipfile.ZipFile, name: str, target: Path, entry: FileE
             f"{name} in the zipped bundle is not what its manifest says; copy it again, or "
             "export it again"
         )
+
+
+def _make_room(cache: Path, keep: Path) -> None:
+    """Remove unpacked bundles that nobody opened for long, and the longest unused ones until the
+    rest is within its limit. One that was opened lately may still be in use, and stays."""
+    now, total, old = time.time(), 0, []
+    for folder in cache.iterdir():
+        with suppress(OSError):  # another process may be making room as well
+            if _NAME.fullmatch(folder.name) and folder != keep:
+                size = sum(p.lstat().st_size for p in folder.rglob("*"))
+                old.append((folder.lstat().st_mtime, size, folder))
+                total += size
+    for used, size, folder in sorted(old):
+        idle = now - used
+        if idle > UNUSED_S or (total > LIMIT_BYTES and idle > IN_USE_S):
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
 
 
 def _is_complete(folder: Path, manifest: Manifest, data: bytes) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,7 +234,41 @@ def _open_draft(path: Path, mode: int) -> tuple[Path, int]:
             return draft, handle
         os.close(handle)
     draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
-    return draft, os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+    handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+    try_lock(handle)  # whoever sweeps up lets it be
+    return draft, handle
+
+
+_DRAFT = re.compile(r"\.(?P<stem>.+?)(?P<token>\.[0-9a-f]{8})?\.part(?P<suffix>(\.[^.]*)?)", re.S)
+
+
+def abandoned_drafts(folder: Path) -> dict[Path, set[str]]:
+    """What killed processes left of files that they were writing: drafts that nobody holds.
+
+    Args:
+        folder: not searched below; need not exist.
+
+    Returns:
+        Draft -> names that its file can have been meant to have.
+    """
+    drafts = {}
+    for path in sorted(folder.glob(".*.part*")):
+        parts = _DRAFT.fullmatch(path.name)
+        if parts is not None and _is_abandoned(path):
+            stems = {parts["stem"], parts["stem"] + (parts["token"] or "")}
+            drafts[path] = {stem + parts["suffix"] for stem in stems}
+    return drafts
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # gone already, a link, or another user's: not ours to remove
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(handle).st_mode) and try_lock(handle) is True
+    finally:
+        os.close(handle)
 
 
 def _is_own(handle: int, mode: int) -> bool:

@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import stat
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -230,3 +231,37 @@ def test_damage_is_found_or_harmless(zipped: Path, cache: Path, data: st.DataObj
         assert bundle.manifest == Bundle.open(zipped).manifest
     assert not any(p.name.startswith(".") for p in cache.iterdir())
     assert not os.path.lexists(zipped.parent / "evil")
+
+
+def unused_for(folder: Path, days: float) -> Path:
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"x" * 1000)
+    at = time.time() - days * 86400
+    os.utime(folder, (at, at))
+    return folder
+
+
+def test_unpacked_bundles_that_nobody_opens_go(zipped: Path, cache: Path) -> None:
+    cache.mkdir(parents=True, mode=0o700)
+    old, lately = unused_for(cache / ("a" * 64), 31), unused_for(cache / ("b" * 64), 29)
+    foreign = unused_for(cache / "mine", 31)
+    opened = Bundle.open(zipped)
+    assert not old.exists()
+    assert lately.is_dir()
+    assert foreign.is_dir()
+    os.utime(opened.root, (0, 0))
+    assert Bundle.open(zipped).root == opened.root  # opened again: it is in use
+    assert time.time() - opened.root.stat().st_mtime < 100
+
+
+def test_unpacked_bundles_make_room_for_new_ones(
+    zipped: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LIMIT_BYTES", 2500)
+    cache.mkdir(parents=True, mode=0o700)
+    days = {"a": 0.1, "b": 3, "c": 5, "d": 4}
+    for name, count in days.items():
+        unused_for(cache / (name * 64), count)
+    opened = Bundle.open(zipped)
+    left = {path.name[0] for path in cache.iterdir() if path != opened.root}
+    assert left == {"a", "b"}  # the one of today stays whatever it takes

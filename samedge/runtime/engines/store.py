@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 from samedge.bundle import Bundle
 from samedge.bundle.names import ENGINES
 from samedge.errors import DeviceError, OutputError, SourceError
-from samedge.files.whole import output_error, write_bytes
+from samedge.files.whole import abandoned_drafts, output_error, write_bytes
 from samedge.runtime.engines.keys import Key, model_digest
 from samedge.runtime.engines.mapped import MappedFile, check_private
 from samedge.runtime.engines.records import ENDING, EngineRecord, read_record, record_path
@@ -170,6 +170,8 @@ class EngineStore:
         try:
             self.target.mkdir(mode=0o700, parents=True, exist_ok=True)
             check_private(self.target)
+            for draft in abandoned_drafts(self.target):
+                draft.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 f"the folder of engines {self.target} is not used: {error.strerror or error}; "

@@ -15,7 +15,7 @@ from typing import Any
 
 from samedge.errors import OutputError
 from samedge.files.paths import kind_at
-from samedge.files.whole import output_error
+from samedge.files.whole import abandoned_drafts, output_error
 
 RESULTS = "results.json"
 UNFINISHED = ".unfinished.txt"  # names of the files of a run, until its results.json is there
@@ -44,11 +44,12 @@ def check_unused(folder: Path, overwrite: bool, sources: Sequence[Path] = ()) ->
     try:
         there = _in_the_way(folder)
         ours = _written(folder) if there else set()
+        drafts = _drafts(folder, ours)
     except OSError as error:
         raise output_error(error, folder) from error
     if not there:
         return []
-    foreign = [path for path in there if path not in ours]
+    foreign = [path for path in there if path not in ours and path not in drafts]
     if foreign:
         raise OutputError(
             f"{folder} holds {_words(foreign, folder)}, which samedge does not know as its own and "
@@ -66,7 +67,7 @@ def check_unused(folder: Path, overwrite: bool, sources: Sequence[Path] = ()) ->
             f"{_words(lost, folder)} in {folder} is to be segmented, and --overwrite would remove "
             "it: give another folder"
         )
-    return there
+    return [*there, *(draft for draft in drafts if draft not in there)]
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -113,6 +114,16 @@ def _written(folder: Path) -> set[Path]:
         if name in (RESULTS, UNFINISHED)
         or (_OURS.fullmatch(name) and name.partition("/")[0] not in links)
     }
+
+
+def _drafts(folder: Path, written: set[Path]) -> list[Path]:
+    """What a run that was killed had half written of its files."""
+    return [
+        draft
+        for place in (folder, *(folder / name for name in FOLDERS))
+        for draft, names in abandoned_drafts(place).items()
+        if any(place / name in written for name in names)
+    ]
 
 
 def _report(path: Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ part that does not."""
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -371,6 +372,8 @@ def test_old_engines_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     tmp_path.joinpath("engines").mkdir(mode=0o700)
     draft = tmp_path / "engines" / ".openvino.part.engine"
     draft.write_bytes(b"x" * 100)
+    handle = draft.open("rb")
+    fcntl.flock(handle, fcntl.LOCK_EX)  # as who writes it
     folders = [tmp_path / "engines" / "nvidia" / str(number) for number in range(3)]
     for number, folder in enumerate([*folders, tmp_path / "engines"]):
         key = PART if number == 3 else NVIDIA
@@ -379,6 +382,7 @@ def test_old_engines_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     left = sorted(path.parent.name for path in tmp_path.rglob("*.json"))
     assert left == ["2", "engines"]
     assert draft.exists()
+    handle.close()
     EngineStore((tmp_path / "mine",)).save(NVIDIA, DATA)  # a folder of the user's own
     assert len(list(tmp_path.rglob("*.json"))) == 3
 
@@ -413,3 +417,18 @@ def test_a_record_is_right_or_refused(
     with suppress(SourceError):  # and nothing else
         record = read_record(path)
         assert EngineRecord.from_json(json.loads(record.dump())) == record
+
+
+def test_what_a_killed_process_left_is_swept_up(store: EngineStore, key: Key) -> None:
+    store.target.mkdir(mode=0o700)
+    for name in (".old.part.engine", ".old.0123abcd.part.engine"):
+        (store.target / name).write_bytes(b"half")
+    held = store.target / ".now.part.engine"
+    held.write_bytes(b"half")
+    (store.target / ".other").write_bytes(b"")
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as a process that is writing it
+        kept = store.save(key, DATA)
+    assert files(store.target) == sorted(
+        [".now.part.engine", ".other", kept.path.name, record_path(kept.path).name]
+    )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import pytest
 
 from samedge.errors import OutputError, SamEdgeError
 from samedge.prompts.plan import PromptPlan
+from tests.conftest import ROOT
 from tests.sources.media import FakeSession
 from tests.sources.media import segment_into as run
 
@@ -80,6 +85,43 @@ def test_a_run_that_did_not_end_can_be_repeated(
     (folder / "b.png").unlink()
     run(out, folder, PLAN, overwrite=True)
     assert names_in(out) == {"results.json", "areas.csv", "masks/a.png", "overlays/a.png"}
+
+
+def test_a_killed_run_can_be_repeated(tmp_path: Path) -> None:
+    """Killed while it writes a mask and a video, with no chance to tidy up."""
+    np.save(tmp_path / "v.npy", np.full((4, 40, 50), 200, np.uint8))
+    killed = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from samedge.prompts.plan import PromptPlan
+        from tests.sources.media import segment_into
+
+        replace, done = os.replace, []
+
+        def killing(source, target):
+            done.append(target)
+            if len(done) == 4:
+                os.kill(os.getpid(), signal.SIGKILL)
+            replace(source, target)
+
+        os.replace = killing
+        segment_into(Path("o"), Path("v.npy"), PromptPlan(["center"]), time=True)
+    """
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    ended = subprocess.run(
+        [sys.executable, "-c", killed],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL
+    out = tmp_path / "o"
+    assert any(".part" in name for name in names_in(out))
+    (out / ".mine.part.png").write_bytes(b"x")
+    with pytest.raises(OutputError, match="earlier run"):
+        run(out, tmp_path / "v.npy", PLAN)
+    run(out, tmp_path / "v.npy", PLAN, overwrite=True, masks=False, overlays=False)
+    assert {name for name in names_in(out) if ".part" in name} == {".mine.part.png"}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from samedge.models import PromptableModel
-    from samedge.train.loop.progress import Progress
+    from samedge.train.loop.progress import TrainingReport
     from samedge.train.loop.trainer import Outcome
     from samedge.train.recipes import Recipe
     from samedge.train.run import RunOptions
@@ -47,6 +49,7 @@ SETTINGS = (
     "workers",
     "channels_last",
 )
+LOG_EVERY_S = 60.0
 _FROM_RECIPE = "  [default: the recipe's]"
 
 
@@ -153,12 +156,14 @@ def nothing_else(**said: Any) -> None:
 
 
 class TrainingProgress:
-    """Progress on stderr: a live line on a terminal, one line per validation anywhere."""
+    """Progress on stderr: a live line on a terminal, in a log file a line about every minute, and
+    one per validation anywhere."""
 
-    def __init__(self, printer: Printer) -> None:
+    def __init__(self, printer: Printer, clock: Callable[[], float] = time.monotonic) -> None:
         self._quiet = printer.quiet
         self._live = printer.progress_wanted
         self._status: Status | None = None
+        self._clock, self._told = clock, -math.inf
 
     def __enter__(self) -> TrainingProgress:
         return self
@@ -172,16 +177,28 @@ class TrainingProgress:
         if self._status is not None:
             self._status.stop()
 
-    def __call__(self, now: Progress) -> None:
-        if self._live:
-            self._show(_line(now))
-        if now.validated and not self._quiet:
-            write(sys.stderr, f"  epoch {now.epoch + 1}: {_line(now)}\n")
+    def __call__(self, now: TrainingReport) -> None:
+        if now.validated:
+            self._log(f"  epoch {now.epoch + 1}: {_line(now)}\n")
+            if not self._live:
+                return
+        self._tell(_line(now))
 
     def reading(self, step: Step) -> None:
         """A sample was read, before the run begins."""
+        self._tell(str(step))
+
+    def _tell(self, text: str) -> None:
+        """On a terminal now, in a log file when a minute has passed since its last line."""
         if self._live:
-            self._show(str(step))
+            self._show(text)
+        elif self._clock() - self._told >= LOG_EVERY_S:
+            self._log(f"  {text}\n")
+
+    def _log(self, line: str) -> None:
+        self._told = self._clock()
+        if not self._quiet:
+            write(sys.stderr, line)
 
     def note(self, text: str) -> None:
         """What was decided about the data."""
@@ -198,7 +215,7 @@ class TrainingProgress:
         self._status.update(text)
 
 
-def _line(now: Progress) -> str:
+def _line(now: TrainingReport) -> str:
     dice = "" if now.dice is None else f", Dice {now.dice:.4f} (best {now.best:.4f})"
     if now.empty:
         dice += f", {now.empty} held-out samples empty in label and mask (Dice 1 each)"

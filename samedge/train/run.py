@@ -25,15 +25,14 @@ from samedge.errors import OutputError, TrainingError
 from samedge.files.paths import kind_at, read_small
 from samedge.files.whole import write_json
 from samedge.models import PromptableModel, build_model
-from samedge.progress import Progress as Reading
-from samedge.progress import silent
+from samedge.progress import Progress, silent
 from samedge.train.data import augmentation, open_dataset
 from samedge.train.data.items import PreparedItems, digest
 from samedge.train.data.preparation import Preparation, fixed_prompt
 from samedge.train.data.samples import Sample, Samples
 from samedge.train.lists import check_lists, held_out_samples
 from samedge.train.loop.devices import is_first_process, make_fabric
-from samedge.train.loop.progress import Progress
+from samedge.train.loop.progress import TrainingReport
 from samedge.train.loop.state import STATE
 from samedge.train.loop.task import Segmentation, Task
 from samedge.train.loop.trainer import DataSplits, Outcome, Trainer
@@ -78,8 +77,8 @@ class RunOptions:
     devices: int = 1
     suffix: str = ".pth"
     tensorboard: bool = False
-    progress: Callable[[Progress], None] | None = None
-    reading: Reading = silent
+    progress: Callable[[TrainingReport], None] | None = None
+    reading: Progress = silent
     note: Callable[[str], object] | None = None
 
     def check(

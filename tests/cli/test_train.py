@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,32 @@ def test_the_family_of_a_checkpoint_to_begin_with(place: Path, tmp_path: Path) -
 
 def test_durations() -> None:
     assert [duration(s) for s in (4, 200, 3900)] == ["4 s", "3 min 20 s", "1 h 05 min"]
+
+
+def test_a_log_file_gets_a_line_every_minute(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two hours with a step every two seconds and a validation every 50 minutes."""
+    from samedge.cli.printing import Printer
+    from samedge.cli.training import TrainingProgress
+    from samedge.progress import Step
+    from samedge.train.loop.progress import TrainingReport
+
+    now = 0.0
+    with TrainingProgress(Printer(), clock=lambda: now) as progress:
+        for number in range(90):
+            progress.reading(Step("reading the lists", number, 90))
+            now += 1.0
+        for step in range(1, 3601):
+            now += 2.0
+            left = 2.0 * (3600 - step)
+            report = TrainingReport(step, 3600, step // 1500, 0.25, 1e-4, 8.0, left)
+            progress(report)
+            if step % 1500 == 0:
+                progress(replace(report, validated=True, dice=0.9, best=0.9))
+    lines = capsys.readouterr().err.splitlines()
+    assert 115 <= len(lines) <= 125
+    assert lines[:2] == ["  reading the lists, 0 of 90", "  reading the lists, 60 of 90"]
+    assert lines[2] == "  step 15 of 3600, loss 0.2500, 8.0 images/s, 1 h 59 min left"
+    assert sum("Dice 0.9000" in line for line in lines) == 2
+    with TrainingProgress(Printer(quiet=True), clock=lambda: now) as progress:
+        progress(report)
+    assert capsys.readouterr().err == ""

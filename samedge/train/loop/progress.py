@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingReport:
     """After a step, or after a validation.
 
     Attributes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from samedge.files.whole import write_bytes
 from samedge.train.loop.logs import EPOCHS, STEPS, Logs
-from samedge.train.loop.progress import Clock, Progress
+from samedge.train.loop.progress import Clock, TrainingReport
 from samedge.train.loop.state import Position, kept
 from samedge.train.loop.validation import Score, sheet
 
@@ -35,7 +35,7 @@ class Reporter:
         step: int,
         sizes: tuple[int, int],
         tensorboard: bool = False,
-        tell: Callable[[Progress], None] | None = None,
+        tell: Callable[[TrainingReport], None] | None = None,
     ) -> None:
         self._folder, self._tell = folder, tell
         self._steps, self._images = sizes
@@ -88,7 +88,7 @@ class Reporter:
             return
         left = self._clock.remaining(at.step, self._steps)
         best = at.best if at.best >= 0 else None
-        now = Progress(
+        now = TrainingReport(
             *(at.step, self._steps, at.epoch, *self._last, self._pace, left),
             dice=self._dice,
             best=best,

@@ -21,7 +21,7 @@ from samedge.errors import Cancelled, TrainingError
 from samedge.train.loop.batches import BatchPlan, Item, Items, load
 from samedge.train.loop.devices import exact_algorithms
 from samedge.train.loop.ema import Ema
-from samedge.train.loop.progress import Progress
+from samedge.train.loop.progress import TrainingReport
 from samedge.train.loop.reporting import Reporter
 from samedge.train.loop.schedule import Schedule
 from samedge.train.loop.state import STATE, Position, State, kept, random_states, restore_random
@@ -89,7 +89,7 @@ class Trainer:
         *,
         suffix: str = ".pth",
         tensorboard: bool = False,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[TrainingReport], None] | None = None,
     ) -> None:
         self.task, self.settings, self.data, self.folder = task, settings, data, folder
         self.fabric = fabric

@@ -16,7 +16,7 @@ from samedge.checkpoint import open_checkpoint
 from samedge.errors import CheckpointError, OutputError, SourceError, TrainingError
 from samedge.train.loop.batches import BatchPlan
 from samedge.train.loop.ema import Ema
-from samedge.train.loop.progress import Progress
+from samedge.train.loop.progress import TrainingReport
 from samedge.train.loop.validation import dice_scores
 from samedge.train.recipes import RECIPES
 from samedge.train.settings import Settings, settings_for
@@ -29,7 +29,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_run_leaves_weights_logs_sheets_and_a_state(tmp_path: Path) -> None:
-    told: list[Progress] = []
+    told: list[TrainingReport] = []
     trainer = tiny_trainer(tmp_path, steps=6, progress=told.append)
     outcome = trainer.run()
     names = {p.name for p in tmp_path.iterdir()}

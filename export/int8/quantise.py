@@ -130,7 +130,7 @@ class _Work:
                 "its own; expected the float32 encoder of a bundle: export it again"
             )
         key = CalibrationKey(VERSION, self.digest, frames_sha256(self.frames))
-        store = EngineStore.of_user() if self.options.cache else EngineStore(())
+        store = EngineStore.of_user(self.bundle) if self.options.cache else EngineStore(())
         stored = store.find(key)
         known = isinstance(stored, StoredEngine)
         self._tell_duration(known)

@@ -21,6 +21,7 @@ from samedge.bundle.manifest import MANIFEST, FileEntry, Manifest
 from samedge.bundle.sealing import MAX_MANIFEST_BYTES, parse_manifest
 from samedge.errors import BundleError, OutputError
 from samedge.files.hashes import sha256_file
+from samedge.files.in_use import claimed
 from samedge.files.whole import is_disk_error, output_error
 from samedge.files.work_folder import WorkFolder
 
@@ -31,7 +32,7 @@ MAX_SMALL_BYTES = 64 * 2**20
 LIMIT_BYTES = 16 * 10**9  # of all unpacked bundles, as of the engines made of them
 UNUSED_S = 30 * 86400.0  # an unpacked bundle that was not opened for so long goes
 IN_USE_S = 86400.0  # one that was opened since then stays in any case
-_NAME = re.compile("[0-9a-f]{64}")
+COPY_NAME = re.compile("[0-9a-f]{64}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
 
@@ -163,15 +164,17 @@ def _make_room(cache: Path, keep: Path) -> None:
     now, total, old = time.time(), 0, []
     for folder in cache.iterdir():
         with suppress(OSError):  # another process may be making room as well
-            if _NAME.fullmatch(folder.name) and folder != keep:
+            if COPY_NAME.fullmatch(folder.name) and folder != keep:
                 size = sum(p.lstat().st_size for p in folder.rglob("*"))
                 old.append((folder.lstat().st_mtime, size, folder))
                 total += size
     for used, size, folder in sorted(old):
         idle = now - used
         if idle > UNUSED_S or (total > LIMIT_BYTES and idle > IN_USE_S):
-            shutil.rmtree(folder, ignore_errors=True)
-            total -= size
+            with claimed(folder) as free:
+                if free:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    total -= size
 
 
 def _is_complete(folder: Path, manifest: Manifest, data: bytes) -> bool:
@@ -184,15 +187,20 @@ def _is_complete(folder: Path, manifest: Manifest, data: bytes) -> bool:
         return False
 
 
+def copies_folder() -> Path:
+    """Where unpacked bundles are kept, whether or not it is there."""
+    chosen = os.environ.get(CACHE_ENV)
+    base = chosen or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "samedge")
+    return Path(base).expanduser() / "bundles"
+
+
 def cache_folder() -> Path:
     """The private folder of unpacked bundles: `$SAMEDGE_CACHE/bundles` or the user's cache.
 
     Raises:
         OutputError: it cannot be made, or others could write into it.
     """
-    chosen = os.environ.get(CACHE_ENV)
-    base = chosen or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "samedge")
-    folder = Path(base).expanduser() / "bundles"
+    folder = copies_folder()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         info = folder.lstat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
 from samedge.bundle.archive import unpacked
@@ -14,7 +15,9 @@ from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
 from samedge.errors import BundleError
 from samedge.families import Family
 from samedge.files.hashes import sha256_file
+from samedge.files.in_use import hold_folder
 from samedge.files.paths import kind_at, shown
+from samedge.files.work_folder import is_still_there
 
 
 def _refuse_others(path: Path) -> None:
@@ -56,17 +59,20 @@ class Bundle:
             OutputError: a zipped bundle cannot be unpacked into the cache.
         """
         given = Path(path)
-        root = given
+        root, handle = given, None
         found = kind_at(given, BundleError)
         if found == "file":
             _refuse_others(given)
-            root = unpacked(given)
+            root, handle = _unpacked(given)
         elif found != "folder":
             raise BundleError(
                 f"there is no bundle at '{shown(given)}'; make one with: samedge export "
                 "CHECKPOINT -o NAME.samedge"
             )
-        return cls(given, root, _read_manifest(root))
+        bundle = cls(given, root, _read_manifest(root))
+        if handle is not None:  # `samedge cache clear` leaves a copy alone while it is held
+            weakref.finalize(bundle, os.close, handle)
+        return bundle
 
     def verify_file(self, name: str) -> Path:
         """Path of the file `name` (relative, as in the manifest), after checking its hash.
@@ -138,6 +144,19 @@ class Bundle:
                 stem = name.removeprefix(f"{FOLDER}/").removesuffix(SUFFIX)
                 tests.append(SelfTest.from_bytes(stem, data))
         return tests
+
+
+def _unpacked(path: Path) -> tuple[Path, int]:
+    """The unpacked copy of a zipped bundle, and a handle that holds it until that is closed."""
+    while True:
+        root = unpacked(path)
+        try:
+            handle = hold_folder(root)
+        except FileNotFoundError:  # cleared in the moment before it was held
+            continue
+        if is_still_there(root, handle) and (root / MANIFEST).exists():
+            return root, handle
+        os.close(handle)
 
 
 def _read_manifest(root: Path) -> Manifest:

@@ -43,6 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("samedge.cli.train", "Fine-tune on a data set of images and labels."),
     "distill": ("samedge.cli.distill", "Teach a large model's encoder to a small one."),
     "demo": ("samedge.cli.demo", "The whole way, on a real cine loop."),
+    "cache": ("samedge.cli.cache", "Show or clear what is kept in your cache folder."),
     "completion": ("samedge.cli.completion", "Make the shell complete samedge's commands."),
 }
 

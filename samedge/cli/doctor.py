@@ -39,14 +39,16 @@ def command(quiet: bool, as_json: bool) -> None:
 
 
 def facts() -> dict[str, Any]:
-    """What `samedge.machine.facts.machine` tells, and what lies in the engine cache."""
+    """What `samedge.machine.facts.machine` tells, and what lies in the cache."""
     from samedge.machine.facts import machine
+    from samedge.runtime.engines.contents import contents
     from samedge.runtime.engines.report import engine_cache
 
     found = machine()
     openvino, libraries = found["openvino"], found["nvidia"]["libraries"]
     versions = {name: item and item["version"] for name, item in libraries.items()}
     processors = {item["device"]: item["name"] for item in openvino.get("devices", [])}
+    found["cache_mb"] = contents().bytes / 1e6
     found["engine_cache"] = engine_cache(openvino.get("version"), processors, versions)
     return found
 
@@ -147,8 +149,7 @@ def _engines(cache: dict[str, Any]) -> list[str]:
     reasons = sorted({item["why"] for item in stale})
     return [
         f"{len(stale)} of {cache['engines']} cached engines are of no use any more, {size:.0f} MB "
-        f"({'; '.join(reasons)}): remove them from the engine cache (the folder samedge/engines in "
-        "your cache folder, or $SAMEDGE_CACHE); what is needed is built anew"
+        f"({'; '.join(reasons)}): samedge cache clear --stale; what is needed is built anew"
     ]
 
 
@@ -208,6 +209,8 @@ def _other_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("clock governor", f"{governor['governor']} ({governor['driver']})"))
     cache = found["engine_cache"]
     text = f"{cache['engines']} engines, {cache['mb']:.0f} MB"
+    if found["cache_mb"]:
+        text += f"; {found['cache_mb']:.0f} MB with all else: samedge cache"
     stale = len(cache["stale"])
     rows.append(("engine cache", text + (f", {stale} of no use any more" if stale else "")))
     return rows

@@ -116,7 +116,7 @@ def test_stopped_and_resumed(
         ([], 2, "Missing option '--recipe'"),
         (["--recipe", "samus"], 3, "needs a checkpoint to begin with"),
         (["--recipe", "full"], 3, "nothing to begin with"),
-        (["--recipe", "full", "--config", "missing.json"], 3, "missing.json cannot be read"),
+        (["--recipe", "full", "--config", "missing.json"], 3, "there is no file 'missing.json'"),
         (["--resume"], 3, "has no run.json"),
         (["--resume", "--lr", "1"], 2, "leave out --lr"),
         (["--recipe", "full", "--epochs", "1", "--steps", "1"], 3, "nothing to begin with"),

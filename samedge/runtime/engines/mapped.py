@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge.files.in_use import hold
+
 _CHUNK = 1 << 24
 
 
@@ -31,6 +33,7 @@ class MappedFile:
 
     def __init__(self, path: Path) -> None:
         with open(path, "rb") as file:
+            hold(file.fileno())  # for as long as the map lives, which has the handle's twin
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         address = np.frombuffer(self._map, np.uint8).ctypes.data
         self.__array_interface__ = {

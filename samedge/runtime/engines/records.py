@@ -34,6 +34,7 @@ class EngineRecord:
         options: how it was built, beyond what the key says.
         parity: rows of the parity gate, as `samedge verify` gives them.
         report: what the builder told about its kernels; None if nothing.
+        bundle: name of the bundle that it was first made for; "" if that is not known.
     """
 
     key: Key
@@ -42,6 +43,7 @@ class EngineRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
     parity: tuple[Mapping[str, Any], ...] = ()
     report: LayerReport | None = None
+    bundle: str = ""
 
     def passed(self, precision: str) -> bool | None:
         """What the parity gate said in a precision; None if it was not tried."""
@@ -57,6 +59,7 @@ class EngineRecord:
             "schema": SCHEMA,
             "engine": {"sha256": self.sha256, "bytes": self.size},
             **kind,
+            **({"bundle": self.bundle} if self.bundle else {}),
             **self.key.to_json(),
             "options": dict(self.options),
             "parity": [dict(row) for row in self.parity],
@@ -88,8 +91,10 @@ class EngineRecord:
                 report = LayerReport.from_json(_object(data, "report"))
             except DeviceError as error:
                 raise ValueError(str(error)) from error
-        options = _object(data, "options")
-        return cls(parse_key(data), digest, size, options, tuple(parity), report)
+        options, bundle = _object(data, "options"), data.get("bundle", "")
+        if not isinstance(bundle, str):
+            raise ValueError(f"'bundle' is {bundle!r}")
+        return cls(parse_key(data), digest, size, options, tuple(parity), report, bundle)
 
 
 def record_path(engine: Path) -> Path:

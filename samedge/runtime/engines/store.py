@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 from samedge.bundle import Bundle
 from samedge.bundle.names import ENGINES
 from samedge.errors import DeviceError, OutputError, SourceError
+from samedge.files.in_use import mark_used
 from samedge.files.whole import abandoned_drafts, output_error, write_bytes
 from samedge.runtime.engines.keys import Key, model_digest
 from samedge.runtime.engines.mapped import MappedFile, check_private
@@ -60,23 +61,26 @@ class EngineStore:
     Attributes:
         folders: where to look, best first; the last is where new ones go.
         cache: the folder below which old ones make room for new ones; None where all stay.
+        bundle: name of the bundle that new ones are for, for their records.
     """
 
     folders: tuple[Path, ...]
     cache: Path | None = None
+    bundle: str = ""
 
     @classmethod
-    def of_user(cls) -> EngineStore:
-        """The user's cache."""
+    def of_user(cls, bundle: Bundle | None = None) -> EngineStore:
+        """The user's cache, for what belongs to a bundle."""
         folder = cache_folder()
-        return cls((folder,), folder)
+        return cls((folder,), folder, "" if bundle is None else bundle.path.name)
 
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> EngineStore:
         """NVIDIA engines of a bundle: in its own folder, if it is one, and in the user's cache."""
         own = [bundle.path / ENGINES] if bundle.path == bundle.root else []
         folder = cache_folder()
-        return cls((*own, folder / "nvidia" / model_digest(bundle)[:16]), folder)
+        folders = (*own, folder / "nvidia" / model_digest(bundle)[:16])
+        return cls(folders, folder, bundle.path.name)
 
     @property
     def target(self) -> Path:
@@ -90,7 +94,10 @@ class EngineStore:
             if key.exact and not record_path(path).exists():
                 continue  # another process is writing it, or was stopped: the next one to save does
             try:
-                return _opened(path, key)
+                found = _opened(path, key)
+                if self.cache is not None and path.is_relative_to(self.cache):
+                    mark_used(path)
+                return found
             except _NotUsable as error:
                 reasons.append(
                     self.discard(path, str(error))
@@ -132,7 +139,7 @@ class EngineStore:
         """
         path = self.target / f"{key.stem}{ENDING}"
         digest = hashlib.sha256(data).hexdigest()
-        record = EngineRecord(key, digest, len(data), options or {}, (), report)
+        record = EngineRecord(key, digest, len(data), options or {}, (), report, self.bundle)
         self._prepare()
         try:
             record_path(path).unlink(missing_ok=True)  # it belongs to the engine before

@@ -94,7 +94,7 @@ def compile_graph(
     """
     path = bundle.graph(graph, file)
     digest = graph_digest(bundle, path.name)
-    store = EngineStore.of_user() if options.cache else None
+    store = EngineStore.of_user(bundle) if options.cache else None
     rest = rest_of(bundle, options.precision, device)
     models = _Models(path, graph, options.precision, rest, device)
     parts: dict[str, Compiled] = {}

@@ -286,7 +286,9 @@ def _built(
         progress(replace(step, name=name))
 
     built = build_engine(library, bundle, key.graph, order.precisions[0], options, tell)
-    EngineStore((work,)).save(key, built.data, options.record(), built.report)
+    EngineStore((work,), bundle=bundle.path.name).save(
+        key, built.data, options.record(), built.report
+    )
     return EngineRow(
         name, key.graph, order.precisions, key.compute_capability, len(built.data),
         time.monotonic() - start, _kernels(built.report), "built", built.notes,

@@ -21,7 +21,7 @@ import click
 
 from samedge._version import __version__
 from samedge._wording import command_line, did_you_mean
-from samedge.cli.choices import COMPLETE
+from samedge.cli.completion import COMPLETE
 from samedge.cli.printing import discard, printable, write
 from samedge.errors import Cancelled, OutputError, SamEdgeError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from samedge.cli.choices import engine_options
+from samedge.cli.completion import engine_options
 from samedge.cli.printing import Printer, common_options, plain, table_width, verbose_option
 from samedge.files.whole import check_target, write_json
 

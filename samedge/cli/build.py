@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from samedge.cli.choices import Choice, NameList
+from samedge.cli.completion import Choice, NameList
 from samedge.cli.filetype import size_text
 from samedge.cli.inspect import print_parity
 from samedge.cli.printing import Printer, common_options

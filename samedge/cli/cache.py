@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samedge.cli.choices import Choice
+from samedge.cli.completion import Choice
 from samedge.cli.filetype import size_text
 from samedge.cli.printing import Printer, common_options
 from samedge.errors import Cancelled, DeviceError

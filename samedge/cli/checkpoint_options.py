@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from samedge.cli.choices import Choice
+from samedge.cli.completion import Choice
 from samedge.families import FAMILIES
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge._optional import require
-from samedge.cli.choices import engine_options
+from samedge.cli.completion import engine_options
 from samedge.cli.printing import Printer, common_options, verbose_option
 from samedge.cli.steps import Steps
 from samedge.errors import BundleError, PromptError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
-from samedge.cli.choices import BACKEND, Choice, complete_files
+from samedge.cli.completion import BACKEND, Choice, complete_files
 from samedge.cli.printing import Printer, common_options, plain
 
 if TYPE_CHECKING:

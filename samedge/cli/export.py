@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
-from samedge.cli.choices import NameList
+from samedge.cli.completion import NameList
 from samedge.cli.filetype import BUNDLE, kind_of, size_text
 from samedge.cli.inspect import print_parity
 from samedge.cli.printing import Printer, common_options, write

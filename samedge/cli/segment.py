@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samedge.cli.choices import engine_options
+from samedge.cli.completion import engine_options
 from samedge.cli.printing import Printer, common_options, verbose_option
 from samedge.cli.steps import progress_bars
 from samedge.errors import PromptError, SourceError

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
-from samedge.cli.choices import Choice
+from samedge.cli.completion import Choice
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.training import (
     SETTINGS,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from samedge.cli.choices import Choice
+from samedge.cli.completion import Choice
 from samedge.cli.printing import Printer, write
 from samedge.progress import Step
 from samedge.train.settings import PRECISIONS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from samedge.cli.choices import engine_options
+from samedge.cli.completion import engine_options
 from samedge.cli.inspect import margin_text, print_parity
 from samedge.cli.printing import Printer, common_options, verbose_option, write
 from samedge.errors import ParityError

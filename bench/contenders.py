@@ -185,6 +185,6 @@ def _nothing(_: object) -> None:
 
 
 def _tensor(array: NDArray[np.float32]) -> Any:
-    import openvino as ov
+    from samedge._openvino import ov
 
     return ov.Tensor(np.ascontiguousarray(array))

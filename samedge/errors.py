@@ -81,6 +81,10 @@ class DeviceError(SamEdgeError):
     exit_code = 6
 
 
+class NonFiniteError(DeviceError):
+    """The network gave NaN or infinity for a frame: there is no mask of it."""
+
+
 class OutputError(SamEdgeError):
     """A result could not be written: disk full, no permission, folder in the way."""
 

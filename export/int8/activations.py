@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge._openvino import ops, ov
 from samedge.errors import FrameError
 from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs, compiled, run
 from samedge.export.int8.quantisable import QuantisableLayer

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
+from samedge._openvino import ov
 from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.model import OnnxGraph

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge._openvino import ops
 from samedge.errors import FrameError
 from samedge.export.int8.encoder_runs import EncoderModel, NetworkInputs, compiled, run
 from samedge.export.int8.quantisable import QuantisableLayer

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from operator import index
 from typing import Any
 
@@ -37,6 +36,7 @@ from samedge.geometry.filters import (
     split_planes,
     zoom_matrix,
 )
+from samedge.geometry.recent import Recent
 
 MIN_SIDE = 16
 MAX_SIDE = 4096
@@ -83,6 +83,12 @@ class FrameGeometry:
     valid_cols: NDArray[np.float32]
     mask_rows: NDArray[np.float32]
     mask_cols: NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the matrices, in bytes."""
+        matrices = self.rows, self.cols, self.mask_rows, self.mask_cols
+        return sum(matrix.nbytes for matrix in matrices)
 
     @property
     def input_size(self) -> int:
@@ -144,11 +150,21 @@ def frame_geometry(
     return geometry_of_crop(family, index(height), index(width), inside, size, logits)
 
 
-@lru_cache(maxsize=4)
+# Shared by all sessions. The matrices of one frame of 4096 x 4096 px are 75 MB.
+_REMEMBERED: Recent[FrameGeometry] = Recent(4, 128 << 20)
+
+
 def geometry_of_crop(
     family: Family, height: int, width: int, crop: Crop, size: int, low_res: int
 ) -> FrameGeometry:
     """`frame_geometry` for a crop that `checked_crop` gave for these frames, and given sizes."""
+    key = (family, height, width, crop, size, low_res)
+    return _REMEMBERED.get(key, lambda: _geometry(*key))
+
+
+def _geometry(
+    family: Family, height: int, width: int, crop: Crop, size: int, low_res: int
+) -> FrameGeometry:
     x0, y0, x1, y1 = crop
     valid_h, valid_w = valid_size(family, y1 - y0, x1 - x0, size)
     # Two squares that keep their ratio to the network input.

@@ -151,15 +151,15 @@ def openvino_devices() -> dict[str, Any]:
         {"version", "devices": [{"device", "name", "native"}]}, or {"error"} with the reason.
     """
     try:
-        import openvino
+        from samedge._openvino import ov
 
-        core = openvino.Core()
+        core = ov.Core()
         devices = [_openvino_device(core, name) for name in core.available_devices]
     except ImportError as error:
         return {"error": f"cannot be imported: {error}"}
     except RuntimeError as error:  # a broken plugin or driver
         return {"error": str(error).strip().splitlines()[0]}
-    return {"version": openvino.__version__, "devices": devices}
+    return {"version": ov.__version__, "devices": devices}
 
 
 def _openvino_device(core: Any, device: str) -> dict[str, Any]:

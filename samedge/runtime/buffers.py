@@ -1,15 +1,13 @@
 """Arrays that a session hands to its engines, allocated once per frame size or prompt size.
 
 Engines bind these arrays themselves, without a copy, so the same array object must come back for
-the same size; `LruCache` keeps the last few.
+the same size; a session keeps the last few (`samedge.geometry.recent`).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,31 +18,12 @@ from samedge.geometry.frame_geometry import Crop, FrameGeometry, geometry_of_cro
 from samedge.geometry.network_input import encoder_inputs
 from samedge.runtime.backend import GpuArray, GraphIO
 
-T = TypeVar("T")
 # What a user should know whose frames are `FrameBuffers.turned` and lie on a GPU.
 TURNED_ON_CPU = (
     "tall frames on the GPU come to the CPU to be turned, and go back, because this family's "
     "resize begins with their vertical pass; hand over such frames in the CPU's memory, which "
     "saves one of the two ways"
 )
-
-
-class LruCache(Generic[T]):
-    """The `limit` values that were used last."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._items: OrderedDict[Hashable, T] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value of `key`, made if it is not there."""
-        if key not in self._items:
-            self._items[key] = make()
-        self._items.move_to_end(key)
-        value = self._items[key]
-        while len(self._items) > self._limit:
-            self._items.popitem(last=False)
-        return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +81,12 @@ class FrameBuffers:
         return cls(geometry, frame, inputs, geometry.mask_rows.copy(), geometry.mask_cols.copy())
 
     @property
+    def nbytes(self) -> int:
+        """Memory of all arrays but those that the geometry shares with others, in bytes."""
+        own = (*self.inputs.values(), self.mask_rows, self.mask_cols)
+        return sum(array.nbytes for array in own)
+
+    @property
     def turned(self) -> bool:
         """The encoder takes these frames transposed: tall ones, where PIL would start with the
         vertical pass."""
@@ -150,6 +135,11 @@ class DecoderBuffers:
             outputs["class_map"] = np.zeros((objects, *size), np.uint8)
         inputs = {name: array for name, array in known.items() if io.has_input(name)}
         return cls(inputs, outputs)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays, in bytes."""
+        return sum(array.nbytes for array in (*self.inputs.values(), *self.outputs.values()))
 
     def fill(
         self,

@@ -19,6 +19,8 @@ from samedge.geometry.frame_geometry import FrameGeometry
 from samedge.geometry.prompt_tokens import BACKGROUND, FOREGROUND, prompt_tokens
 
 Floats = NDArray[np.float64]
+# Of a mask prompt. Those of networks are below 100; beyond half precision's 65504 sums overflow.
+LARGEST_LOGIT = 1e4
 # One array for all objects (or slices), or one entry for each.
 Nested = ArrayLike | Sequence[ArrayLike]
 
@@ -197,6 +199,11 @@ def _masks(mask: Any, low_res: int) -> NDArray[np.float32] | None:
         raise PromptError(f"a mask of shape {np.shape(mask)} came; {expected}")
     if array.size == 0:
         raise PromptError(f"the mask prompt is empty; {expected}")
+    if (largest := float(np.abs(array).max())) > LARGEST_LOGIT:
+        raise PromptError(
+            f"the mask prompt has values up to {largest:.3g}; logits lie within "
+            f"{LARGEST_LOGIT:g}: {expected}"
+        )
     return np.ascontiguousarray(array.reshape(-1, 1, low_res, low_res), np.float32)
 
 

@@ -17,9 +17,11 @@ from samedge.bundle import Bundle
 from samedge.errors import FrameError, NotSupportedError, PromptError, SessionError
 from samedge.families import Family
 from samedge.geometry.frame_geometry import checked_crop
+from samedge.geometry.recent import Recent
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import Backend, GpuArray, LoadOptions
-from samedge.runtime.buffers import TURNED_ON_CPU, DecoderBuffers, FrameBuffers, LruCache
+from samedge.runtime.buffers import TURNED_ON_CPU, DecoderBuffers, FrameBuffers
+from samedge.runtime.finite import LOOKED_AT, check_finite
 from samedge.runtime.frame_look import CalibrationLooks
 from samedge.runtime.frames import (
     FrameLike,
@@ -40,6 +42,9 @@ from samedge.runtime.volumes import (
     stacked,
     without_doubles,
 )
+
+# What a session keeps for frames and for prompts of earlier sizes, beyond those of the last.
+KEPT_BYTES = 256 << 20
 
 
 class Session:
@@ -85,8 +90,8 @@ class Session:
         # One view per slice, made once: engines bind arrays, not their contents.
         self._slices = [self._embedding[i : i + 1] for i in range(self._embedding.shape[0])]
         self._groups = 0  # of objects that the last answer was decoded in
-        self._frames: LruCache[FrameBuffers] = LruCache(4)
-        self._prompts: LruCache[DecoderBuffers] = LruCache(8)
+        self._frames: Recent[FrameBuffers] = Recent(4, KEPT_BYTES)
+        self._prompts: Recent[DecoderBuffers] = Recent(8, KEPT_BYTES)
         self._frame: FrameBuffers | None = None
 
     def segment(
@@ -118,6 +123,7 @@ class Session:
             FrameError, PromptError: what came, what was expected, what to do.
             SessionError: closed, or in use by another thread.
             DeviceError: the engine failed.
+            NonFiniteError: a DeviceError as well: the network gave NaN or infinity for this frame.
         """
         with self._exclusive():
             start = time.perf_counter()
@@ -284,7 +290,8 @@ class Session:
         with self._exclusive():
             self._closed = True
             self._frame = None
-            self._frames, self._prompts = LruCache(0), LruCache(0)
+            self._frames.clear()
+            self._prompts.clear()
             self._engines.close()
 
     def __repr__(self) -> str:
@@ -343,6 +350,8 @@ class Session:
         inputs = self._encoder_inputs(buffers, pixels)
         copied = time.perf_counter()
         encoder.run(inputs, {"image_embedding": self._embedding})
+        if isinstance(self._embedding, np.ndarray):  # on a GPU the logits have to tell
+            check_finite({"image_embedding": self._embedding}, self._options.precision)
         run_ms = (time.perf_counter() - copied) * 1e3
         first = encoder.stage_ms.get("preprocess", 0.0)
         self._frame = buffers
@@ -375,10 +384,11 @@ class Session:
         begin = time.perf_counter()
         frame = self._current_frame()
         tokens = self._mask_tokens(multimask)
+        self._groups = 0  # an answer that was refused is no answer
         groups = assemble(self.family, frame.geometry, points, labels, box, mask)
-        self._groups = len(groups)
         assembled = time.perf_counter()
         parts = [(g.objects, self._run_decoder(frame, g, tokens, index)) for g in groups]
+        self._groups = len(groups)
         end = time.perf_counter()
         timing = replace(
             encoding,
@@ -409,6 +419,8 @@ class Session:
             "mask_cols": frame.mask_cols,
         }
         self._engines.decoder.run(inputs, buffers.outputs)
+        numbers = {name: buffers.outputs[name] for name in LOOKED_AT}
+        check_finite(numbers, self._options.precision)
         return {name: array.copy() for name, array in buffers.outputs.items()}
 
     def _mask_tokens(self, multimask: bool) -> tuple[int, ...]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from onnx import helper
 
+from samedge._openvino import ov
 from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.bundle.sealing import seal

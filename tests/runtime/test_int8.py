@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 
+from samedge._openvino import ov
 from samedge.bundle import Bundle
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import encoder_inputs

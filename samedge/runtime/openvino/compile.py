@@ -21,9 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
-import openvino.opset13 as ops
-
+from samedge._openvino import ops, ov
 from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import BundleError, DeviceError
@@ -35,6 +33,7 @@ from samedge.runtime.engines.store import EngineStore, load_or_build
 from samedge.runtime.openvino.rewrites import REWRITES_VERSION
 from samedge.runtime.openvino.rewrites.dense import optimise
 from samedge.runtime.openvino.rewrites.windows import RECORDED
+from samedge.runtime.openvino.shapes import CPU_SHAPES, bound_kernels
 from samedge.runtime.openvino.weights import halve_weights, to_float32
 from samedge.runtime.precision import parity
 
@@ -65,7 +64,9 @@ _shared: weakref.WeakValueDictionary[OpenVinoKey, Compiled] = weakref.WeakValueD
 @cache
 def core() -> ov.Core:
     """The process's OpenVINO core (plugins are loaded once)."""
-    return ov.Core()
+    made = ov.Core()
+    bound_kernels(made)
+    return made
 
 
 def compile_graph(
@@ -271,6 +272,7 @@ def engine_config(precision: str, options: LoadOptions, device: str = DEVICE) ->
     }
     if device == DEVICE:
         config["INFERENCE_NUM_THREADS"] = options.threads
+        config |= CPU_SHAPES
     if options.profile:
         config["PERF_COUNT"] = True
     return config

@@ -110,7 +110,7 @@ class _Part:
         bound = self._bound.get(name)
         if bound is not None and bound[0] is array:
             return
-        import openvino as ov
+        from samedge._openvino import ov
 
         tensor = ov.Tensor(array, shared_memory=True)
         port = self.inputs.get(name)

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge._openvino import ops, ov
 from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT, operation_of
 from samedge.errors import BundleError, DeviceError

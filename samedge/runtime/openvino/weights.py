@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 from numpy.typing import NDArray
+
+from samedge._openvino import ops, ov
 
 MIN_VALUES = 1 << 16  # only matrices and kernels; tables and biases are small and stay as they are
 # OpenVINO's own mark for "decompress in the kernel, do not fold into float32".

@@ -119,7 +119,8 @@ def locate(
             to fail. A SAMUS ViT-B takes a few minutes then.
 
     Returns:
-        One entry for the encoder, one for the decoder.
+        One entry for the encoder, one for the decoder; none for that if the encoder gives NaN in
+        float32 already.
 
     Raises:
         NotSupportedError: the backend cannot give out tensors, or the bundle has no float32 graph.
@@ -135,6 +136,8 @@ def locate(
     options = LoadOptions(precision, threads, device, cache=False)
     found = []
     for graph, cases in recorded_cases(bundle, threads).items():
+        if not cases:
+            continue
         pair = _Pair(bundle, inner, options, graph, progress)
         found.append(_located(pair, cases, backend.name, thorough))
         release_memory()

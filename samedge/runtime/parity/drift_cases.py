@@ -84,7 +84,10 @@ def recorded_cases(bundle: Bundle, threads: int) -> dict[str, list[Case]]:
             for _ in run_selftests(session, [test]):
                 pass
             for graph, engine in engines.items():
-                call = engine.calls[before[graph]]
+                calls = engine.calls[before[graph] :]
+                if not calls:  # the float32 embedding was NaN: there is nothing to decode
+                    continue
+                call = calls[0]
                 if not any(_same(call, case.inputs) for case in cases[graph]):
                     cases[graph].append(Case(test.name, call))
     return cases

@@ -8,12 +8,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import openvino
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from samedge._openvino import ov
 from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.decoder import _to_frame
 from samedge.families import MEDSAM, MSA, SAMED, Family
@@ -45,7 +45,7 @@ def run_of(engine: str, name: str) -> Run:
     if engine == "onnxruntime":
         session = open_graph(model)
         return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
-    core = openvino.Core()
+    core = ov.Core()
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = core.compile_model(core.read_model(model.SerializeToString()), "CPU", options)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from samedge._openvino import ov
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.preprocess import preprocess
@@ -49,7 +49,7 @@ def onnxruntime_run(name: str) -> Run:
 
 @cache
 def openvino_run(name: str) -> Run:
-    core = openvino.Core()
+    core = ov.Core()
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     model = core.read_model(graph(FAMILIES[name]).SerializeToString())
     compiled = core.compile_model(model, "CPU", options)

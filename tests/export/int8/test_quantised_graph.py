@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino as ov
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from samedge._openvino import ov
 from samedge.export.half.graph import to_half
 from samedge.export.int8.quantisable import multiplications, quantisable_layers
 from samedge.export.int8.quantised_graph import quantise_weight, quantised_graph, weight_scales

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 
+from samedge._openvino import ov
 from samedge.errors import BundleError
 from samedge.families import SAMUS
 from samedge.runtime import load

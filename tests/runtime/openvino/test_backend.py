@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 
+from samedge._openvino import ov
 from samedge.bundle.manifest import FileEntry
 from samedge.errors import BundleError, DeviceError
 from samedge.families import SAMUS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino as ov
 import pytest
 
+from samedge._openvino import ov
 from samedge.errors import NotSupportedError
 from samedge.runtime import load
 from samedge.runtime.choice import choose_backend

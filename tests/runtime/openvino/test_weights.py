@@ -6,9 +6,8 @@ import gc
 import math
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 
+from samedge._openvino import ops, ov
 from samedge.runtime.openvino.compile import core
 from samedge.runtime.openvino.weights import halve_weights, to_bfloat16, to_float32
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge._openvino import ops
 from samedge.runtime.openvino.rewrites.int8 import int8_steps
 from samedge.runtime.openvino.rewrites.nodes import ints, only_consumer, replace
 

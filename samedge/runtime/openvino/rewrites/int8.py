@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge._openvino import ops
 from samedge.runtime.openvino.rewrites.nodes import (
     constant,
     ints,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino.opset13 as ops
 from numpy.typing import NDArray
+
+from samedge._openvino import ops
 
 
 def constant(value: Any) -> NDArray[Any] | None:

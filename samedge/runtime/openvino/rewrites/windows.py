@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import openvino.opset13 as ops
 from numpy.typing import NDArray
 
+from samedge._openvino import ops
 from samedge.bundle.attention_sizes import ATTENTION, AttentionSizes, attention_from_text
 from samedge.runtime.openvino.rewrites.nodes import (
     constant,

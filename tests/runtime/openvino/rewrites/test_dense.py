@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samedge._openvino import ops, ov
 from samedge.runtime.openvino.rewrites import dense as rewrites
 
 CONFIG = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}

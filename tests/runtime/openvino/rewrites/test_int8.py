@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 import pytest
 
+from samedge._openvino import ops, ov
 from samedge.runtime.openvino.rewrites import dense as openvino_rewrites
 from samedge.runtime.openvino.rewrites import int8 as rewrites
 from samedge.runtime.openvino.weights import to_float32

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
-import openvino.opset13 as ops
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samedge._openvino import ops, ov
 from samedge.bundle.attention_sizes import (
     AttentionSizes,
     attention_from_text,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import samedge
 import samedge.bundle
 from samedge.cli import run
 from samedge.families import AUTOSAMUS, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
+from samedge.prompts.plan import PromptPlan
 from samedge.stream import job
 from tests.sources.media import FakeSession, write_video
 
@@ -373,3 +376,19 @@ def test_names_that_are_no_utf8(
     assert report["sources"][0]["name"] == odd.name
     printed = capsys.readouterr().out
     assert json.loads(printed) == report if as_json else f"f?r{kind}" in printed
+
+
+def test_python_writes_what_the_command_writes(clip: Path, picture: Path, tmp_path: Path) -> None:
+    points = ["--point", "24,28", "--point", "40,30", "--objects", "--track"]
+    sources = [str(clip), str(picture)]
+    assert run(["segment", "b", *sources, *points, "-o", str(tmp_path / "a"), "-q"]) == 0
+    plan = PromptPlan([(24, 28), (40, 30)], separate=True)
+    samedge.segment(FakeBundle(Path("b"), SAMUS), sources, plan, track=True, output=tmp_path / "b")
+    files = {p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    assert files == {p.relative_to(tmp_path / "b") for p in (tmp_path / "b").rglob("*.*")}
+    for name in files - {Path("results.json")}:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    reports = [re.sub(r'"read": [^}]*?}|"read": [^,]*', "", text) for text in (
+        (tmp_path / folder / "results.json").read_text() for folder in "ab"
+    )]  # fmt: skip
+    assert reports[0] == reports[1]  # but for the time that reading took

@@ -259,3 +259,22 @@ def test_an_axis_that_is_time(nifti: Write, tmp_path: Path) -> None:
     assert {"case.mp4", "case_contact.png", "case_labels.nii.gz"} < set(names_in(out))
     labels = np.asarray(nibabel.load(out / "case_labels.nii.gz").dataobj)
     np.testing.assert_array_equal(labels, array // 200)
+
+
+def test_pictures_of_a_volume_have_the_proportions_of_the_body(
+    nifti: Write, tmp_path: Path
+) -> None:
+    """Sagittal slices 40 mm long and 90 mm high, of voxels 1 x 1 x 5 mm: a ball is round."""
+    x, y, z = np.mgrid[:20, :40, :18]
+    ball = (x - 10) ** 2 + (y - 20) ** 2 + ((z - 9) * 5) ** 2 < 15**2
+    path = nifti(ball.astype(np.uint8) * 200, affine=np.diag([1.0, 1, 5, 1]))
+    out = tmp_path / "o"
+    run(out, path, PromptPlan(["center"]), FakeSession(family=SAM), source={"axis": 0})
+    picture = cv2.imread(str(out / "overlays" / "case_00010.png"))
+    caption = 90  # px at most, below
+    assert 600 / 40 * 90 <= picture.shape[0] < 600 / 40 * 90 + caption
+    assert picture.shape[1] == 600
+    rows, columns = np.nonzero(picture[: 600 // 40 * 90].max(axis=2) > 100)
+    assert np.ptp(rows) == pytest.approx(np.ptp(columns), rel=0.15)
+    sheet = cv2.imread(str(out / "case_contact.png"))
+    assert sheet.shape[0] > 3 * 2 * 374  # three rows of pictures twice as high as wide

@@ -36,7 +36,7 @@ class CalibrationData:
         source: kind of source in one word ("folder", "video", "self-test"), never a path.
         offered: how many there were before the limit.
         warnings: what a user should know about them.
-        numbers: the place of each among those that were offered, from 1.
+        numbers: the place of each among those that were offered, from 0.
     """
 
     frames: list[Frame]
@@ -75,9 +75,10 @@ def choose_frames(
     """
     kept: list[tuple[int, Frame]] = []
     step, count = 1, 0
-    for count, frame in enumerate(_stacks(frames, family), 1):
-        if (count - 1) % step == 0:
-            kept.append((count, frame))
+    for number, frame in enumerate(_stacks(frames, family)):
+        count = number + 1
+        if number % step == 0:
+            kept.append((number, frame))
         if len(kept) == 2 * limit:
             kept, step = kept[::2], 2 * step
     if not kept:
@@ -104,7 +105,7 @@ def frames_sha256(frames: Iterable[Frame]) -> str:
 def _stacks(frames: Iterable[Any], family: Family) -> Iterable[Frame]:
     """Checked copies of what comes; single frames become stacks where the family wants those."""
     waiting: list[Frame] = []
-    for number, frame in enumerate(frames, 1):
+    for number, frame in enumerate(frames):
         try:
             array = np.asarray(frame)
             stack = family.slices > 1 and array.ndim > 2 and len(array) == family.slices

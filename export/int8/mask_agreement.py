@@ -136,7 +136,7 @@ class MaskAgreement:
             names: of the frames, in words.
             progress: told the frames that are done.
         """
-        called = names or [f"calibration frame {n + 1}" for n in range(len(frames))]
+        called = names or [f"calibration frame {n}" for n in range(len(frames))]
         options = LoadOptions("fp32", threads, cache=False)
         with Session(bundle, OPENVINO, options, "reference") as session:
             asked = _Asked(session)

@@ -42,7 +42,7 @@ def test_no_frame() -> None:
      np.zeros((0, 8), np.uint8)],
 )  # fmt: skip
 def test_what_is_no_frame_is_named(bad: object) -> None:
-    with pytest.raises(FrameError, match="calibration frame 3: the frame came"):
+    with pytest.raises(FrameError, match="calibration frame 2: the frame came"):
         choose_frames([*ultrasound(2), bad], SAMUS)
 
 

@@ -129,8 +129,8 @@ def test_too_little_memory_is_told_before_the_work(
     ("calibration", "words"),
     [
         ([], "holds no frame"),
-        ([np.full((40, 40), np.nan)], "calibration frame 1"),
-        ([random_frame(60, 60, 1), "a"], "calibration frame 2"),
+        ([np.full((40, 40), np.nan)], "calibration frame 0"),
+        ([random_frame(60, 60, 1), "a"], "calibration frame 1"),
     ],
 )
 def test_what_is_no_calibration_set(calibration: Any, words: str, tmp_path: Path) -> None:

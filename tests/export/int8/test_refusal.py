@@ -83,8 +83,8 @@ def test_advice_goes_by_what_was_given(changes: Any, advised: str, never: str) -
 def test_frames_are_named_by_their_place_in_the_source() -> None:
     data = choose_frames(ultrasound(40, 20), FAMILIES["samus"], "folder", limit=4)
     assert data.offered == 40
-    assert data.names()[0] == "calibration frame 1"
-    assert data.numbers == (1, 9, 17, 25)
+    assert data.names()[0] == "calibration frame 0"
+    assert data.numbers == (0, 8, 16, 24)
 
 
 def test_how_long_it_takes_goes_by_passes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ def run(
     warmup: int = 5,
     eager_checkpoint: Any = None,
     threads: int | None = None,
+    engines: str | os.PathLike[str] | None = None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
     """Measure a bundle on this device. It is verified first: a wrong model is never timed.
 
     Args:
         bundle_path: bundle folder or zip.
-        backend, precision, threads: as for `samedge.load`.
+        backend, precision, threads, engines: as for `samedge.load`.
         source: image, folder, video or DICOM; None for synthetic speckle of 640 x 480 px.
         frames: measured frames; for a model of volumes, stacks of slices.
         warmup: frames before those.
@@ -55,7 +57,7 @@ def run(
     bundle = Bundle.open(Path(bundle_path))
     model = _eager(eager_checkpoint, bundle)
     start = clock()
-    with load(bundle, backend, precision, threads) as session:
+    with load(bundle, backend, precision, threads, engines=engines) as session:
         start_s = clock() - start
         parity = _verified(session, bundle)
         report = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from samedge._wording import spoken
 from samedge.bundle import ParityRow
 from samedge.runtime.precision import SELF_TEST
 
@@ -60,12 +61,18 @@ def _below(value: float) -> str:
 def _advice(record: Mapping[str, Any]) -> str:
     used, offered = record["frames"], record["frames_offered"]
     if record["source"] == SELF_TEST:
+        how = spoken("calibration=FRAMES", "--calibration with a folder, a video or a DICOM file")
         return (
-            "calibrate with frames that the model will see (--calibration FOLDER, a video or a "
-            "DICOM file); the self-test frames, which served here, are few and synthetic"
+            f"calibrate with frames that the model will see ({how}); the self-test "
+            "frames, which served here, are few and synthetic"
         )
     if offered > used:
-        first = f"take more of the {offered} frames: --calibration-frames {min(offered, 2 * used)}"
+        more = min(offered, 2 * used)
+        how = spoken(
+            f"choose_frames(frames, family, limit={more}) of samedge.export.int8.calibration_data",
+            f"--calibration-frames {more}",
+        )
+        first = f"take more of the {offered} frames: {how}"
     elif used < ENOUGH:
         first = (
             f"give more than these {used} frames: a folder with those of several loops, "

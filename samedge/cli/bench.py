@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from samedge.cli.completion import engine_options
+from samedge.cli.completion import engine_options, engines_option
 from samedge.cli.printing import Printer, common_options, plain, table_width, verbose_option
 from samedge.files.whole import check_target, write_json
 
@@ -14,6 +14,7 @@ from samedge.files.whole import check_target, write_json
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @engine_options()
+@engines_option
 @click.option(
     "--source",
     type=click.Path(path_type=Path),
@@ -37,6 +38,7 @@ def command(
     bundle: Path,
     backend: str,
     precision: str,
+    engines: Path | None,
     source: Path | None,
     frames: int,
     warmup: int,
@@ -62,6 +64,7 @@ def command(
         bundle,
         backend=backend,
         precision=precision,
+        engines=engines,
         source=source,
         frames=frames,
         warmup=warmup,

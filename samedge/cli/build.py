@@ -142,7 +142,7 @@ def command(
             progress,
         )
     printer.json({"bundle": bundle.name, "passed": not result.failed, **result.to_json()})
-    _print(result, printer)
+    _print(result, printer, "" if output is None else f" --engines {output}")
     if result.failed:
         raise ParityError(
             f"{bundle.name} does not compute on this GPU what it should: "
@@ -151,7 +151,7 @@ def command(
         )
 
 
-def _print(result: BuildResult, printer: Printer) -> None:
+def _print(result: BuildResult, printer: Printer, engines: str) -> None:
     title = f"Engines in {result.folder}"
     printer.table(title, _COLUMNS, [_cells(row) for row in result.engines])
     for note in dict.fromkeys(note for row in result.engines for note in row.notes):
@@ -161,9 +161,11 @@ def _print(result: BuildResult, printer: Printer) -> None:
         print_parity(printer, title, list(result.parity))
     if result.unchecked is not None:
         printer.line(
-            f"Not checked: {result.unchecked}. Run `samedge verify` with --backend on the device "
-            "before it serves."
+            f"Not checked: {result.unchecked}. Run `samedge verify` with --backend{engines} on the "
+            "device before it serves."
         )
+    if engines:
+        printer.line(f"Used with{engines}: samedge verify, segment and bench take it.")
 
 
 def _cells(row: EngineRow) -> tuple[str, ...]:

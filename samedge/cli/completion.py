@@ -6,6 +6,7 @@ The shell completes such names, dashes and underscores in them are one, and a ne
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -133,6 +134,18 @@ def engine_options(
         return click.option("--backend", type=BACKEND, help=backend, **both)(function)
 
     return add
+
+
+def engines_option(function: Function) -> Function:
+    """Add `--engines` to a command."""
+    add = click.option(
+        "--engines",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Folder of NVIDIA engines from `samedge build -o DIR`: these alone are taken, none is "
+        "built. They are code: give a folder that you trust.",
+    )
+    return add(function)
 
 
 def complete_files(

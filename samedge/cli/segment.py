@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samedge.cli.completion import engine_options
+from samedge.cli.completion import engine_options, engines_option
 from samedge.cli.printing import Printer, common_options, verbose_option
 from samedge.cli.steps import progress_bars
 from samedge.errors import PromptError, SourceError
@@ -172,6 +172,7 @@ def _parsed(parse: Any, value: str) -> Any:
     "--overwrite", is_flag=True, help="Remove what an earlier run wrote into DIR (nothing else)."
 )
 @engine_options()
+@engines_option
 @click.option(
     "--threads", type=click.IntRange(1), help="CPU threads.  [default: the physical cores]"
 )
@@ -199,6 +200,7 @@ def command(
     overwrite: bool,
     backend: str,
     precision: str,
+    engines: Path | None,
     threads: int | None,
     verbose: bool,
     quiet: bool,
@@ -250,6 +252,7 @@ def command(
             backend=backend,
             precision=precision,
             threads=threads,
+            engines=engines,
             on_start=printer.engine,
             progress=progress,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from samedge.cli.completion import engine_options
+from samedge.cli.completion import engine_options, engines_option
 from samedge.cli.inspect import margin_text, print_parity
 from samedge.cli.printing import Printer, common_options, verbose_option, write
 from samedge.errors import ParityError
@@ -18,7 +18,7 @@ from samedge.progress import Step
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from samedge.bundle import ParityRow
+    from samedge.bundle import Bundle, ParityRow
     from samedge.runtime.parity.drift import Drift
 
 
@@ -32,6 +32,7 @@ RMS ratio: RMS of the logits' difference / RMS of the logits; it has no limit"""
 @engine_options(
     precision="fp32, bf16, fp16 or int8; auto tries all that this device and the bundle have."
 )
+@engines_option
 @click.option(
     "--locate",
     is_flag=True,
@@ -44,6 +45,7 @@ def command(
     bundle: Path,
     backend: str,
     precision: str,
+    engines: Path | None,
     locate: bool,
     verbose: bool,
     quiet: bool,
@@ -58,18 +60,20 @@ def command(
     With --locate the graphs are computed again with tensors from inside given out, and compared
     with float32 until the operation is found where the results part.
     """
-    from samedge.runtime.choice import choose_backend
+    from samedge.bundle import Bundle
     from samedge.runtime.parity.verify import verify
+    from samedge.runtime.ready_engines import backend_for, engine_folders
 
     printer = Printer(quiet, as_json, verbose)
-    why = choose_backend(backend)[1]
+    opened, folders = Bundle.open(bundle), engine_folders(engines)
+    why = backend_for(opened, backend, folders)[1]
     printer.detail(f"why this backend: {why}\n")
-    rows = verify(bundle, backend=backend, precision=precision)
+    rows = verify(opened, backend=backend, precision=precision, engines=engines)
     failed = [row for row in rows if not row.passed]
     drifts: list[Drift] = []
     if locate:
         for row in rows if precision != "auto" else failed:
-            drifts += _locate(printer, bundle, row)
+            drifts += _locate(printer, opened, folders, row)
     found = {"located": [drift.to_json() for drift in drifts]} if locate else {}
     shown = [row.to_json() for row in rows]
     verdict = _verdict(bundle.name, rows)
@@ -83,7 +87,7 @@ def command(
         printer.line("Every precision passed: there is nothing to locate.")
     printer.line(verdict)
     if failed:
-        raise ParityError(_failure(bundle, rows, located=locate))
+        raise ParityError(_failure(bundle, engines, rows, located=locate))
 
 
 def _verdict(name: str, rows: Sequence[ParityRow]) -> str:
@@ -139,14 +143,15 @@ def _nearest_bound(row: ParityRow) -> str:
     return named[0] if named else "Dice or scores"
 
 
-def _failure(bundle: Path, rows: list[ParityRow], located: bool) -> str:
+def _failure(bundle: Path, engines: Path | None, rows: list[ParityRow], located: bool) -> str:
     passed = [row.precision for row in rows if row.passed]
     failed = [row for row in rows if not row.passed]
     names = ", ".join(f"{row.backend} {row.precision}" for row in failed)
     remedy = f"use --precision {passed[0]}" if passed else "do not use it on this device"
+    given = "" if engines is None else f" --engines {engines}"
     where = "" if located else (
         f"; `samedge verify {bundle} --backend {failed[0].backend} --precision "
-        f"{failed[0].precision} --locate` finds the operation where it goes wrong"
+        f"{failed[0].precision}{given} --locate` finds the operation where it goes wrong"
     )  # fmt: skip
     return (
         f"{bundle.name} does not compute on this device what it should: {names}; {remedy}, and "
@@ -154,8 +159,9 @@ def _failure(bundle: Path, rows: list[ParityRow], located: bool) -> str:
     )
 
 
-def _locate(printer: Printer, path: Path, row: ParityRow) -> list[Drift]:
-    from samedge.bundle import Bundle
+def _locate(
+    printer: Printer, bundle: Bundle, engines: Sequence[Path], row: ParityRow
+) -> list[Drift]:
     from samedge.machine.cpu import physical_cores
     from samedge.runtime.choice import named_backend
     from samedge.runtime.parity.drift import locate
@@ -165,8 +171,8 @@ def _locate(printer: Printer, path: Path, row: ParityRow) -> list[Drift]:
             write(sys.stderr, f"comparing {row.precision} {step}\n")
 
     backend = named_backend(row.backend)
-    opened, threads = Bundle.open(path), physical_cores()
-    return locate(opened, backend, row.precision, threads, 0, tell, thorough=not row.passed)
+    threads, thorough = physical_cores(), not row.passed
+    return locate(bundle, backend, row.precision, threads, 0, tell, thorough, engines)
 
 
 def _print(printer: Printer, drift: Drift) -> None:

@@ -17,7 +17,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge._wording import option
 from samedge.bundle import Bundle
+from samedge.errors import NotSupportedError
 from samedge.progress import Progress, silent
 from samedge.runtime.frames import CudaArray, FrameLike
 
@@ -76,7 +78,8 @@ class LoadOptions:
         profile: count time per layer (slower; see `samedge.bench.layers`).
         hint: "latency", one frame as soon as possible; or "throughput", as many frames a second as
             possible over several sessions, which share the engine.
-        engines: folders of engines to take instead of the bundle's and the cache's (NVIDIA).
+        engines: folders of engines to take instead of the bundle's and the cache's (NVIDIA); none
+            is built then.
         progress: told how far the build of an engine is.
     """
 
@@ -272,10 +275,26 @@ class Backend(Protocol):
         """Precisions that run natively but gain nothing here, which `auto` therefore leaves out."""
         return frozenset()
 
-    def proven(self, bundle: Bundle, precision: str, device: int = 0) -> bool | None:
+    def proven(
+        self, bundle: Bundle, precision: str, device: int = 0, engines: Sequence[Path] = ()
+    ) -> bool | None:
         """Whether `precision` passed a parity gate on a device like number `device` here, beyond
-        the rows in the bundle's own table; None if it was not tried."""
+        the rows in the bundle's own table; None if it was not tried. `engines`: as in
+        `LoadOptions`."""
         return None
+
+    def ready(self, bundle: Bundle, engines: Sequence[Path], device: int = 0) -> tuple[str, ...]:
+        """Precisions that the engines in these folders serve on device number `device`, in the
+        backend's own order.
+
+        Raises:
+            NotSupportedError: none, with what was found, what was expected and what to do; or the
+                backend takes no engines from outside.
+        """
+        raise NotSupportedError(
+            f"the {self.name} backend compiles for itself and takes no engines of `samedge "
+            f"build`: leave out {option('engines')}, or use the tensorrt or tensorrt_rtx backend"
+        )
 
     @property
     def inner(self) -> InnerTensors | None:

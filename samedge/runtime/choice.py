@@ -8,6 +8,7 @@ slower.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from importlib import import_module
 
 from samedge._wording import did_you_mean, option
@@ -66,17 +67,30 @@ def choose_backend(name: str) -> tuple[Backend, str]:
     if name != "auto":
         return named_backend(name), "asked for"
     refused: dict[str, str] = {}
-    for candidate in BACKENDS:
-        if candidate in ON_REQUEST:
-            continue
-        backend = _imported(candidate)
-        reason = backend.unavailable()
-        if reason is None:
-            why = "first backend that works here"
-            return backend, f"{why} ({_shortly(refused)})" if refused else why
-        refused[candidate] = reason
+    for backend in _by_itself(refused):
+        why = "first backend that works here"
+        return backend, f"{why} ({_shortly(refused)})" if refused else why
     reasons = "\n  ".join(f"{name}: {text}" for name, text in refused.items())
     raise NotSupportedError(f"no backend works on this machine:\n  {reasons}")
+
+
+def usable_backends() -> tuple[list[Backend], dict[str, str]]:
+    """All that "auto" may take here, best first; and the others with the reasons."""
+    refused: dict[str, str] = {}
+    return list(_by_itself(refused)), refused
+
+
+def _by_itself(refused: dict[str, str]) -> Iterator[Backend]:
+    """The backends that "auto" may take, in its order; why not goes into `refused`."""
+    for name in BACKENDS:
+        if name in ON_REQUEST:
+            continue
+        backend = _imported(name)
+        reason = backend.unavailable()
+        if reason is None:
+            yield backend
+        else:
+            refused[name] = reason
 
 
 def _shortly(refused: dict[str, str]) -> str:

@@ -9,8 +9,8 @@ from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
 from samedge.machine.cpu import physical_cores
 from samedge.runtime.backend import HINTS, LoadOptions
-from samedge.runtime.choice import choose_backend
 from samedge.runtime.precision import choose_precision
+from samedge.runtime.ready_engines import backend_for, engine_folders
 from samedge.runtime.session import Session
 
 
@@ -22,6 +22,7 @@ def load(
     device: int = 0,
     cache: bool = True,
     hint: str = "latency",
+    engines: str | os.PathLike[str] | None = None,
 ) -> Session:
     """Open a bundle for inference.
 
@@ -40,17 +41,22 @@ def load(
         hint: "latency" (one frame as soon as possible, the default) or "throughput" (for several
             sessions of one bundle, each in a thread of its own: they share one engine, which then
             computes several frames side by side, each of them later than it could be alone).
+        engines: folder of NVIDIA engines from `samedge build -o FOLDER`. Those alone are taken:
+            none is built, and one that does not fit bundle, library and GPU is refused. An engine
+            is code: name only folders that you trust.
 
     Raises:
+        SourceError: `engines` is no folder, or holds no engine.
         BundleError: the bundle is missing, damaged or changed.
         NotSupportedError: backend, precision or device are not available here; with the remedy.
         DeviceError: the engine failed.
     """
     count = _threads(threads)
     bundle = Bundle.open(Path(path)) if isinstance(path, (str, os.PathLike)) else path
-    taken, why_backend = choose_backend(backend)
-    chosen, why_precision = choose_precision(bundle, taken, precision, device)
-    options = LoadOptions(chosen, count, device, cache, hint=_hint(hint))
+    folders = engine_folders(engines)
+    taken, why_backend = backend_for(bundle, backend, folders, device)
+    chosen, why_precision = choose_precision(bundle, taken, precision, device, folders)
+    options = LoadOptions(chosen, count, device, cache, hint=_hint(hint), engines=folders)
     why = f"{taken.name}: {why_backend}; {chosen}: {why_precision}"
     return Session(bundle, taken, options, why)
 

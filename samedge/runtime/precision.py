@@ -7,6 +7,9 @@ and compute what the graph says. `int8` is the encoder's alone: the decoder is n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from samedge._wording import did_you_mean
 from samedge.bundle import Bundle, Manifest
 from samedge.errors import NotSupportedError
@@ -78,7 +81,11 @@ def missing_graph(
 
 
 def choose_precision(
-    bundle: Bundle, backend: Backend, precision: str, device: int = 0
+    bundle: Bundle,
+    backend: Backend,
+    precision: str,
+    device: int = 0,
+    engines: Sequence[Path] = (),
 ) -> tuple[str, str]:
     """The precision to run on a device, and why.
 
@@ -86,13 +93,13 @@ def choose_precision(
     row in the bundle's parity table passed with this backend; fp32 needs no row. It takes INT8 only
     if that was calibrated and gated with frames of the user's own: on others than those its masks
     may be worse than the gate says. A precision that was asked for by name is taken even if it was
-    never tried here.
+    never tried here. Of `engines` (see `LoadOptions`) only what they serve is taken.
 
     Raises:
         NotSupportedError: it was asked for and does not run here.
     """
     if precision == "auto":
-        return _fastest(bundle, backend, device)
+        return _fastest(bundle, backend, device, engines)
     native = backend.precisions()
     if precision not in native:
         usable = [name for name in PRECISIONS if name in runnable(bundle, backend)]
@@ -106,7 +113,7 @@ def choose_precision(
         error = missing_graph(bundle, backend, graph, precision)
         if error is not None:
             raise error
-    passed = proven(bundle, backend, precision, device)
+    passed = proven(bundle, backend, precision, device, engines)
     if passed or precision == "fp32":
         return precision, "asked for"
     if passed is None:
@@ -114,8 +121,12 @@ def choose_precision(
     return precision, "asked for, though it did not pass the bundle's parity gate"
 
 
-def _fastest(bundle: Bundle, backend: Backend, device: int) -> tuple[str, str]:
+def _fastest(
+    bundle: Bundle, backend: Backend, device: int, engines: Sequence[Path]
+) -> tuple[str, str]:
     usable, native = runnable(bundle, backend), backend.precisions()
+    if engines:
+        usable = native = backend.ready(bundle, engines, device)
     refused = []
     slower = backend.slower_than_float32()
     for name in PRECISIONS:
@@ -131,7 +142,7 @@ def _fastest(bundle: Bundle, backend: Backend, device: int) -> tuple[str, str]:
                 "NEW --precision int8 --calibration FRAMES), or ask for it by name"
             )
             continue
-        passed = proven(bundle, backend, name, device)
+        passed = proven(bundle, backend, name, device, engines)
         if passed:
             why = "fastest that is native here and passed the bundle's parity gate"
             return name, "; ".join((why, *refused))
@@ -152,11 +163,17 @@ def _fastest(bundle: Bundle, backend: Backend, device: int) -> tuple[str, str]:
     )
 
 
-def proven(bundle: Bundle, backend: Backend, precision: str, device: int = 0) -> bool | None:
+def proven(
+    bundle: Bundle,
+    backend: Backend,
+    precision: str,
+    device: int = 0,
+    engines: Sequence[Path] = (),
+) -> bool | None:
     """Whether a precision passed the parity gate: when the bundle was exported, or when its engines
     were built for a GPU like number `device`; None if it was not tried."""
     passed = parity(bundle, backend.name, precision)
-    return backend.proven(bundle, precision, device) if passed is None else passed
+    return backend.proven(bundle, precision, device, engines) if passed is None else passed
 
 
 def calibrated_with_own_frames(bundle: Bundle) -> bool:

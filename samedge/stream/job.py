@@ -31,6 +31,8 @@ from samedge.stream.sinks.used_folder import RESULTS, check_unused
 from samedge.stream.summary import SourceSummary, Tally
 
 Model: TypeAlias = "str | os.PathLike[str] | Bundle | Segmenter"
+# Backend, precision, threads, folder of engines.
+_EngineChoice: TypeAlias = "tuple[str, str, int | None, str | os.PathLike[str] | None]"
 SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 
 
@@ -78,6 +80,7 @@ def segment(
     backend: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    engines: str | os.PathLike[str] | None = None,
     on_start: Callable[[Mapping[str, Any]], object] | None = None,
     progress: Progress = silent,
 ) -> SegmentResult:
@@ -108,7 +111,8 @@ def segment(
         overlays, masks: write pictures and videos, and mask PNGs, into it.
         notice: a warning for every picture and the report.
         sinks: take the frames and their masks as they come.
-        backend, precision, threads: of the engine, as for `samedge.load`; not with a session.
+        backend, precision, threads, engines: of the engine, as for `samedge.load`; not with a
+            session.
         on_start: called with what the session says of itself, when it runs.
         progress: told the frames that are done, by source.
 
@@ -124,7 +128,7 @@ def segment(
             written. Files that were complete by then stay; `results.json` is written last.
     """
     options = SegmentOptions(crop, multimask, track, limit=frames)
-    job = _Job(model, prompts, options, classes, (backend, precision, threads))
+    job = _Job(model, prompts, options, classes, (backend, precision, threads, engines))
     given = [source] if isinstance(source, (str, os.PathLike, Source)) else list(source)
     paths = [Path(one) for one in given if not isinstance(one, Source)]
     old = [] if output is None else check_unused(Path(output), overwrite, paths)
@@ -161,17 +165,17 @@ class _Job:
         prompts: Prompts,
         options: SegmentOptions,
         classes: str | Sequence[str | int] | None,
-        engine: tuple[str, str, int | None],
+        engine: _EngineChoice,
     ) -> None:
         self.plan = prompt_plan(prompts)
         self._model: Bundle | Segmenter = (
             Bundle.open(model) if isinstance(model, (str, os.PathLike)) else model
         )
         self._engine = engine
-        if not isinstance(self._model, Bundle) and engine != ("auto", "auto", None):
+        if not isinstance(self._model, Bundle) and engine != ("auto", "auto", None, None):
             raise SessionError(
-                "backend, precision and threads came with a session, which has its own; give them "
-                "to samedge.load, or give the bundle instead of the session"
+                "backend, precision, threads or engines came with a session, which has its own; "
+                "give them to samedge.load, or give the bundle instead of the session"
             )
         self.family: Family = self._model.family
         self.plan.check(self.family)
@@ -206,9 +210,15 @@ class _Job:
         """The session; one that was started here is closed with the stack."""
         if not isinstance(self._model, Bundle):
             return self._model
-        backend, precision, threads = self._engine
+        backend, precision, threads, engines = self._engine
         return stack.enter_context(
-            load(self._model, backend=backend, precision=precision, threads=threads)
+            load(
+                self._model,
+                backend=backend,
+                precision=precision,
+                threads=threads,
+                engines=engines,
+            )
         )
 
     def output_folder(

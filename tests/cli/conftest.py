@@ -30,3 +30,12 @@ def exported(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
     path = tmp_path_factory.mktemp("bundle") / "samus.samedge"
     assert run(["export", str(tiny_checkpoint), "-o", str(path), "--quiet"]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def half_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with half-precision graphs."""
+    path = tmp_path_factory.mktemp("half") / "half.samedge"
+    arguments = ["export", str(tiny_bundle), "-o", str(path), "--precision", "fp32,fp16"]
+    assert run([*arguments, "--quiet"]) == 0
+    return path

@@ -212,15 +212,6 @@ def test_a_folder_that_cannot_be_made(
     assert "cannot be written" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def half_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny bundle with half-precision graphs."""
-    path = tmp_path_factory.mktemp("half") / "half.samedge"
-    arguments = ["export", str(tiny_bundle), "-o", str(path), "--precision", "fp32,fp16"]
-    assert run([*arguments, "--quiet"]) == 0
-    return path
-
-
 def test_auto_is_what_passed_on_this_gpu(
     half_bundle: Path, tmp_path: Path, library: ModuleType
 ) -> None:

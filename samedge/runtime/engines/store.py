@@ -119,6 +119,19 @@ class EngineStore:
                 return passed
         return None
 
+    def unfit(self, key: Key) -> tuple[str, ...] | None:
+        """Why no engine here fits `key`, by their records alone, in words for the user; None if one
+        does. Empty if none lies here that might."""
+        reasons = []
+        for path in self._candidates(key):
+            try:
+                _trusted_record(path, key)
+            except _NotUsable as error:
+                reasons.append(f"the engine {path.name} is not used: {error}")
+                continue
+            return None
+        return tuple(reasons)
+
     def save(
         self,
         key: Key,

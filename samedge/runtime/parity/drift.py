@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,7 @@ def locate(
     device: int = 0,
     progress: Progress = silent,
     thorough: bool = False,
+    engines: Sequence[Path] = (),
 ) -> list[Drift]:
     """Find where each graph's results leave the float32 ones.
 
@@ -117,6 +119,8 @@ def locate(
         progress: told what is compared.
         thorough: compare every tensor of a graph whose outputs agree: for an engine that is known
             to fail. A SAMUS ViT-B takes a few minutes then.
+        engines: folders of ready engines, as in `LoadOptions`. Those that give out tensors from
+            inside are built here all the same.
 
     Returns:
         One entry for the encoder, one for the decoder; none for that if the encoder gives NaN in
@@ -133,7 +137,7 @@ def locate(
             f"the {backend.name} backend cannot give out tensors from inside a graph, so an error "
             "cannot be located; verify another precision, or the openvino backend"
         )
-    options = LoadOptions(precision, threads, device, cache=False)
+    options = LoadOptions(precision, threads, device, cache=False, engines=tuple(engines))
     found = []
     for graph, cases in recorded_cases(bundle, threads).items():
         if not cases:

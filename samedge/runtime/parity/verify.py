@@ -19,9 +19,9 @@ from samedge.errors import BundleError, NonFiniteError
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.mask_values import decision_distance, dice, mask_values
 from samedge.machine.memory import release_memory
-from samedge.runtime.choice import choose_backend
 from samedge.runtime.loading import load
 from samedge.runtime.precision import runnable
+from samedge.runtime.ready_engines import backend_for, engine_folders
 from samedge.runtime.result import Result, Timing
 from samedge.runtime.session import Session
 from samedge.tolerances import LIMITS, Limit
@@ -37,6 +37,7 @@ def verify(
     threads: int | None = None,
     device: int = 0,
     cache: bool = True,
+    engines: str | os.PathLike[str] | None = None,
 ) -> list[ParityRow]:
     """Run a bundle's self-test on this device.
 
@@ -45,21 +46,27 @@ def verify(
         backend: "auto" or a backend's name.
         precision: one precision, or "auto" for all that this device computes natively and the
             bundle has graphs for.
-        threads, device, cache: as for `samedge.load`.
+        threads, device, cache, engines: as for `samedge.load`; of engines "auto" tries all
+            precisions that they serve.
 
     Returns:
         One row per precision.
 
     Raises:
+        SourceError: `engines` is no folder, or holds no engine.
         BundleError: damaged, changed, or without self-test frames.
         NotSupportedError: backend or precision are not available here.
     """
     opened = Bundle.open(Path(bundle)) if isinstance(bundle, (str, os.PathLike)) else bundle
-    taken, _ = choose_backend(backend)
-    chosen = runnable(opened, taken) if precision == "auto" else (precision,)
+    folders = engine_folders(engines)
+    taken, _ = backend_for(opened, backend, folders, device)
+    chosen: tuple[str, ...] = (precision,)
+    if precision == "auto":
+        chosen = taken.ready(opened, folders, device) if folders else runnable(opened, taken)
     rows = []
     for name in chosen:
-        with load(opened, taken.name, name, threads, device, cache) as session:
+        how = (taken.name, name, threads, device, cache)
+        with load(opened, *how, engines=engines) as session:
             rows.append(verify_session(session, opened.selftest()))
         release_memory()  # the next engine needs it
     return rows

@@ -8,13 +8,15 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.errors import DeviceError, OutputError
+from samedge.errors import DeviceError, NotSupportedError, OutputError
+from samedge.files.paths import shown
 from samedge.runtime.backend import (
     Arrays,
     Backend,
@@ -28,18 +30,20 @@ from samedge.runtime.backend import (
 )
 from samedge.runtime.backend import Engine as EngineProtocol
 from samedge.runtime.engines.keys import KernelsKey, NvidiaKey, graph_digest
+from samedge.runtime.engines.records import ENDING
 from samedge.runtime.engines.store import EngineStore, StoredEngine
 from samedge.runtime.frames import FrameLike
 from samedge.runtime.gpu.arrays import DeviceArray
 from samedge.runtime.gpu.driver import Device, DeviceMemory, Stream, driver_version, problem
 from samedge.runtime.gpu.frames import as_encoder_input, device_frame
-from samedge.runtime.precision import graph_key
+from samedge.runtime.precision import graph_key, runnable
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.engine import Engine
 from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, NvidiaLibrary
 from samedge.runtime.tensorrt.plan import Plan, Scratch, named_outputs, placement
 
 MAX_PLANS = 8  # sets of sizes that are kept ready
+_LISTED = 8  # engines that a message names
 
 
 class TensorRtBackend(Backend):
@@ -63,10 +67,12 @@ class TensorRtBackend(Backend):
         """All that engines can be built for."""
         return ("fp16", "int8", "fp32")
 
-    def proven(self, bundle: Bundle, precision: str, device: int = 0) -> bool | None:
+    def proven(
+        self, bundle: Bundle, precision: str, device: int = 0, engines: Sequence[Path] = ()
+    ) -> bool | None:
         """Whether engines of this precision passed the parity gate of `samedge build` on a GPU
         like number `device` here; None if they were not tried."""
-        store, gpu = EngineStore.of_bundle(bundle), Device(device)
+        store, gpu = _store(bundle, engines), Device(device)
         try:
             keys = (
                 key_for(self._library, bundle, graph, self._key(bundle, graph, precision), gpu)
@@ -76,6 +82,30 @@ class TensorRtBackend(Backend):
         finally:
             gpu.close()
         return None if None in found else all(found)
+
+    def ready(self, bundle: Bundle, engines: Sequence[Path], device: int = 0) -> tuple[str, ...]:
+        """Precisions that the engines in these folders serve, by their records; see
+        `samedge.runtime.backend.Backend`."""
+        store, gpu = EngineStore(tuple(engines)), Device(device)
+        found, refused = [], []
+        try:
+            for precision in runnable(bundle, self):
+                keys = [
+                    key_for(self._library, bundle, graph, self._key(bundle, graph, precision), gpu)
+                    for graph in bundle.manifest.graphs
+                ]
+                unfit = [
+                    (key, reasons) for key in keys if (reasons := store.unfit(key)) is not None
+                ]
+                if unfit:
+                    refused.append(_no_ready_engine(bundle, *unfit[0], precision, engines))
+                else:
+                    found.append(precision)
+        finally:
+            gpu.close()
+        if refused and not found:
+            raise refused[0]
+        return tuple(found)
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
         """Load both engines: stored ones that fit this model, library and GPU, or new ones, which
@@ -329,15 +359,12 @@ def _obtain(
     library: NvidiaLibrary, bundle: Bundle, key: NvidiaKey, options: LoadOptions
 ) -> tuple[Engine, list[str]]:
     """The engine, stored or new, and what a user should know about that."""
-    given = tuple(options.engines)
-    store = EngineStore(given) if given else EngineStore.of_bundle(bundle)
+    store = _store(bundle, options.engines)
     found = store.find(key)
     if isinstance(found, StoredEngine):
         return _load(library, found, options)
-    if given:
-        raise DeviceError(
-            f"no stored {key.graph} engine fits: {'; '.join(found.reasons) or 'none'}"
-        )
+    if options.engines:
+        raise _no_ready_engine(bundle, key, found.reasons, options.precision, options.engines)
     start = time.monotonic()
     built = build_engine(library, bundle, key.graph, options.precision, None, options.progress)
     seconds = time.monotonic() - start
@@ -352,6 +379,32 @@ def _obtain(
             engine, more = _load(library, kept, options)
             return engine, notes + more
     return Engine(library, built.data), notes
+
+
+def _store(bundle: Bundle, engines: Sequence[Path]) -> EngineStore:
+    """Where engines are looked for: where the user said, or in the bundle and in the cache."""
+    return EngineStore(tuple(engines)) if engines else EngineStore.of_bundle(bundle)
+
+
+def _no_ready_engine(
+    bundle: Bundle,
+    key: NvidiaKey,
+    reasons: Sequence[str],
+    precision: str,
+    engines: Sequence[Path],
+) -> NotSupportedError:
+    """What was looked for in the folders that the user named, what lies there, and what to do."""
+    here = sorted(path.name for folder in engines for path in folder.glob(f"*{ENDING}"))
+    listed = ", ".join(here[:_LISTED]) + ", ..." * (len(here) > _LISTED)
+    found = "; ".join(reasons) or f"it holds {listed or 'none'}"
+    target = key.backend.replace("_", "-")
+    return NotSupportedError(
+        f"no engine in {shown(engines[-1])} fits the {key.graph} of {bundle.path.name} in "
+        f"{precision} on this machine ({key.backend} {key.version}, {key.gpu}, "
+        f"sm_{key.compute_capability}): {found}. Nothing was built in its place; build it: samedge "
+        f"build {shown(bundle.path)} --target {target} --precision {precision} -o "
+        f"{shown(engines[-1])}"
+    )
 
 
 def _load(

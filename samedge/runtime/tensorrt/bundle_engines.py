@@ -162,7 +162,8 @@ def build_engines(
     wanted = tuple(precisions) or available(bundle, backend)
     target = folder or EngineStore.of_bundle(bundle).folders[0]
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        # Sessions refuse engines where others may write, and many systems' umask lets groups.
+        target.mkdir(mode=0o755, parents=True, exist_ok=True)
         work_folder = WorkFolder(target)
     except OSError as error:
         raise output_error(error, target) from error

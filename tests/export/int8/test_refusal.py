@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from samedge._wording import command_line
 from samedge.bundle import ParityRow
 from samedge.export.int8.calibration_data import choose_frames
 from samedge.export.int8.duration import Duration, about
@@ -63,7 +64,11 @@ def test_what_the_gate_measured() -> None:
 @pytest.mark.parametrize(
     ("changes", "advised", "never"),
     [
-        ({"source": "self-test", "frames": 3, "frames_offered": 3}, "--calibration FOLDER", "same"),
+        (
+            {"source": "self-test", "frames": 3, "frames_offered": 3},
+            "--calibration with a folder",
+            "same",
+        ),
         ({"frames_offered": 500}, "more of the 500 frames: --calibration-frames 128", "folder"),
         ({"frames_offered": 70}, "--calibration-frames 70", "folder"),
         ({"frames": 30, "frames_offered": 30}, "more than these 30 frames", "--calibration"),
@@ -72,12 +77,20 @@ def test_what_the_gate_measured() -> None:
     ],
 )
 def test_advice_goes_by_what_was_given(changes: Any, advised: str, never: str) -> None:
-    text = said(record(agreement={"dice": 0.9}, **changes))
+    with command_line():
+        text = said(record(agreement={"dice": 0.9}, **changes))
     advice = text.partition("For INT8 ")[2]
     assert advised in advice
     assert never not in advice.replace("the same frames give the same result", "")
     if changes.get("source") != "self-test":
         assert "bf16 needs no graph" in advice
+
+
+def test_from_python_it_speaks_python() -> None:
+    assert "calibration=FRAMES" in said(record(agreement={"dice": 0.9}, source="self-test"))
+    text = said(record(agreement={"dice": 0.9}, frames_offered=500))
+    assert "choose_frames(frames, family, limit=128)" in text
+    assert "--" not in text
 
 
 def test_frames_are_named_by_their_place_in_the_source() -> None:

@@ -340,7 +340,7 @@ def test_what_was_proven_was_so_on_the_gpu_that_is_asked_for(
 ) -> None:
     asked: list[int] = []
 
-    def proven(_bundle: Any, _precision: str, device: int) -> None:
+    def proven(_bundle: Any, _precision: str, device: int, _engines: Any) -> None:
         asked.append(device)
 
     monkeypatch.setattr(tensorrt_backend.TENSORRT, "proven", proven)

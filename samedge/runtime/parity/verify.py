@@ -65,8 +65,7 @@ def verify(
         chosen = taken.ready(opened, folders, device) if folders else runnable(opened, taken)
     rows = []
     for name in chosen:
-        how = (taken.name, name, threads, device, cache)
-        with load(opened, *how, engines=engines) as session:
+        with load(opened, taken.name, name, threads, device, cache, engines=engines) as session:
             rows.append(verify_session(session, opened.selftest()))
         release_memory()  # the next engine needs it
     return rows

@@ -99,7 +99,7 @@ def activations(
     sizes = _sizes(encoder, values)
     chunks = _chunks(sizes)
     found: dict[str, Activation] = {}
-    called = names or [f"calibration frame {n + 1}" for n in range(len(inputs))]
+    called = names or [f"calibration frame {n}" for n in range(len(inputs))]
     passes = len(chunks) * len(inputs)
     progress(Step("INT8: activation statistics", 0, passes))
     for number, chunk in enumerate(chunks):

@@ -76,7 +76,7 @@ def test_kept_as_it_was() -> None:
 def test_a_frame_that_makes_nan_is_named() -> None:
     graph = two_linears()
     bad = Inputs([*FRAMES, np.full((1, 3, 4, 4), np.nan, np.float32)])
-    with EncoderModel(graph) as encoder, pytest.raises(FrameError, match="frame 4 makes the input"):
+    with EncoderModel(graph) as encoder, pytest.raises(FrameError, match="frame 3 makes the input"):
         activations(encoder, quantisable_layers(graph), bad, 1)
 
 

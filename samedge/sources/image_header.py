@@ -11,6 +11,17 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+# TIFF's PhotometricInterpretation
+WHITE_IS_ZERO = 0
+SEPARATED = 5  # CMYK, which decoders give as RGB
+COLOURS_OF_LIGHT = {
+    8: "CIE L*a*b*",
+    9: "ICC L*a*b*",
+    10: "ITU L*a*b*",
+    32844: "LogL",
+    32845: "LogLuv",
+}
+
 
 @dataclass(frozen=True)
 class ImageHeader:
@@ -19,9 +30,9 @@ class ImageHeader:
     Attributes:
         width, height: in px as stored; None: not found.
         orientation: of EXIF, 1..8.
-        pages: of a TIFF.
+        pages: of a TIFF, or pictures of an animated PNG.
         problem: what is wrong, or None.
-        white_is_zero: of a TIFF: its smallest value is white.
+        photometric: of a TIFF: what its values are (see `WHITE_IS_ZERO`); None: not found.
         channels: of a TIFF, alpha among them; 0: not found.
         alpha: of a TIFF: 1, the colours are multiplied by it; 2, they are not; None: it has none,
             or does not say so.
@@ -32,7 +43,7 @@ class ImageHeader:
     orientation: int = 1
     pages: int = 1
     problem: str | None = None
-    white_is_zero: bool = False
+    photometric: int | None = None
     channels: int = 0
     alpha: int | None = None
 
@@ -48,7 +59,7 @@ def read_header(kind: str, data: bytes) -> ImageHeader:
 
 def _png(data: bytes) -> ImageHeader:
     width, height = struct.unpack(">II", data[16:24])
-    orientation, at = 1, 8
+    orientation, pages, at = 1, 1, 8
     while at + 12 <= len(data):
         (length,) = struct.unpack(">I", data[at : at + 4])
         name, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
@@ -60,10 +71,32 @@ def _png(data: bytes) -> ImageHeader:
             return ImageHeader(width, height, problem="a checksum in it does not match")
         if name == b"eXIf":
             orientation = exif_orientation(body)
+        if name == b"acTL":  # an animation, of which decoders give one picture
+            (pages,) = struct.unpack(">I", body[:4])
         if name == b"IEND":
-            return ImageHeader(width, height, orientation)
+            return ImageHeader(width, height, orientation, pages)
         at = end
     return ImageHeader(width, height, orientation, problem="it ends in the middle (truncated)")
+
+
+_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
+
+
+def still_png(data: bytes) -> bytes:
+    """A PNG file without the chunks of an animation: its one picture that every decoder shows.
+
+    OpenCV's decoder of animations writes outside of its memory where those chunks do not fit the
+    picture.
+    """
+    if not any(name in data for name in _ANIMATION):
+        return data
+    parts, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in _ANIMATION:
+            parts.append(data[at:end])
+        at = end
+    return b"".join(parts)
 
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -120,7 +153,7 @@ def _tiff(data: bytes) -> ImageHeader:
         tags.get(256),
         tags.get(257),
         pages=pages,
-        white_is_zero=tags.get(262) == 0,
+        photometric=tags.get(262),
         channels=tags.get(277, 1),
         alpha=tags.get(338),
     )

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from samedge.errors import SourceError
 from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Frame, Pixels, Source, Warn, check_size
-from samedge.sources.image_header import ImageHeader, read_header
+from samedge.sources.image_header import (
+    COLOURS_OF_LIGHT,
+    SEPARATED,
+    WHITE_IS_ZERO,
+    ImageHeader,
+    read_header,
+    still_png,
+)
 from samedge.sources.intensity import Intensity
 from samedge.sources.mask_names import masks_among
 from samedge.sources.sniff import HEAD_BYTES, IMAGE_KINDS, read_bytes, read_head, sniff
@@ -186,7 +193,8 @@ def decode_image(
 ) -> Pixels:
     """Pixels of an image file whose header is good; else as `read_image`."""
     if header.pages > 1:
-        warn(f"{name} has {header.pages} pages; only the first one is used")
+        what = "pictures (an animation)" if kind == "PNG" else "pages"
+        warn(f"{name} has {header.pages} {what}; only the first one is used")
     raw = decoded(data)
     if raw is None:
         raise SourceError(f"{name} is a damaged {kind} file: its pixels cannot be decoded")
@@ -194,6 +202,17 @@ def decode_image(
     if raw.dtype not in (np.uint8, np.uint16):
         raise SourceError(
             f"{name} has {raw.dtype} pixels; expected 8 or 16 bits per channel. Convert it first."
+        )
+    if header.photometric in COLOURS_OF_LIGHT:
+        raise SourceError(
+            f"{name} has {COLOURS_OF_LIGHT[header.photometric]} colours; expected grey or RGB. "
+            "Convert it first."
+        )
+    shown = 1 if raw.ndim == 2 else raw.shape[2]
+    if header.channels > max(shown, 2) and header.photometric != SEPARATED:
+        raise SourceError(
+            f"{name} has {header.channels} channels, of which only {shown} can be read; expected "
+            "grey or RGB. Save the channel that counts as a file of its own"
         )
     if kind == "TIFF" and header.channels == 2:
         raise SourceError(
@@ -204,7 +223,7 @@ def decode_image(
     if raw.ndim == 2 or raw.shape[2] == 1:
         grey = raw.reshape(raw.shape[:2])
         # cv2 turns those with 8 bits itself.
-        if header.white_is_zero and grey.dtype == np.uint16:
+        if header.photometric == WHITE_IS_ZERO and grey.dtype == np.uint16:
             return upright(_white_is_zero(grey, name, warn, how), header.orientation)
         return upright(_grey(grey, name, warn, how), header.orientation)
     how.refuse_colour(name)
@@ -216,6 +235,8 @@ def decode_image(
 
 def decoded(data: bytes) -> NDArray[Any] | None:
     """What cv2 makes of an image file: as stored, BGR; None if it cannot."""
+    if sniff(data[:HEAD_BYTES]) == "PNG":
+        data = still_png(data)
     with quiet_cv2():
         try:
             return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

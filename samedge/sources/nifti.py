@@ -87,6 +87,11 @@ class NiftiSource(VolumeSource):
         self._offset = int(header.get_data_offset())
         self._expect(*self._layout.frames)
         self._check_bytes()
+        if self._layout.sizes_disagree:
+            self.warn(
+                f"{self.name}: its sform and pixdim give voxels of different sizes, so that no mm "
+                "are known; write the file again with the right affine"
+            )
         # One slice has no volume: of a picture, pixdim[3] is a filler.
         self.voxel_mm3 = self._layout.voxel_mm3() if self._layout.frames[0] > 1 else None
 

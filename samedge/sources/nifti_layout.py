@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SAME_SIZE = 0.01  # largest relative difference of voxel sizes that counts as rounding
 # Codes of NIfTI's xyzt_units in mm. Without a unit everybody takes mm.
 _MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
@@ -97,7 +98,19 @@ class NiftiLayout:
         volume = abs(float(np.linalg.det(self._affine()[:3, :3]))) * self._unit() ** 3
         return volume if math.isfinite(volume) and volume > 0 else None
 
+    @property
+    def sizes_disagree(self) -> bool:
+        """The sform and pixdim give voxels of different sizes: no program knows which are right."""
+        if int(self.header["sform_code"]) <= 0:
+            return False
+        sizes = np.abs(np.asarray(self.header["pixdim"][1:4], np.float64))
+        columns = np.linalg.norm(np.asarray(self.header.get_sform(), np.float64)[:3, :3], axis=0)
+        used = [i for i, n in enumerate(self.xyz) if n > 1]  # of single slices it is a filler
+        return not np.allclose(columns[used], sizes[used], rtol=SAME_SIZE)
+
     def _voxel_mm(self) -> tuple[float, float, float] | None:
+        if self.sizes_disagree:
+            return None
         unit = self._unit()
         x, y, z = (float(v) * unit for v in np.linalg.norm(self._affine()[:3, :3], axis=0))
         return (x, y, z) if all(math.isfinite(v) and v > 0 for v in (x, y, z)) else None

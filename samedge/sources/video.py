@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import SourceError
+from samedge.sources.foreign import damaged
 from samedge.sources.frame import Frame, Source, Warn, check_size
 
 if TYPE_CHECKING:
@@ -41,7 +43,8 @@ class VideoSource(Source):
         super().__init__(path.name, warn)
         require("av", "stream", "reading video files")
         self._path = path
-        with self._open() as (container, stream):
+        with damaged(self._damaged), self._open() as (container, stream):
+            self._look_at(container, stream)
             frames, rate = stream.frames, stream.average_rate or stream.guessed_rate
             # AVI counts steps of its clock, also those in which there is no frame.
             steps = frames if container.format.name == "avi" else 0
@@ -61,13 +64,34 @@ class VideoSource(Source):
 
         try:
             # Named as a file: FFmpeg takes "x:y.mp4" for a protocol called x.
-            container = av.open(f"file:{self._path}")
+            # Titles may be written in any encoding, and are not looked at.
+            container = av.open(f"file:{self._path}", metadata_errors="replace")
         except av.error.FFmpegError:
             raise self._undecodable() from None
         with container:
-            if len(container.streams.video) == 0:
+            stream = container.streams.best("video")
+            if not isinstance(stream, av.VideoStream):
                 raise self._undecodable()
-            yield container, container.streams.video[0]
+            yield container, stream
+
+    @property
+    def _damaged(self) -> str:
+        return f"{self.name} is damaged: it cannot be decoded"
+
+    def _look_at(self, container: InputContainer, stream: VideoStream) -> None:
+        """Say what of the stream is not as a user would expect."""
+        others = len(container.streams.video) - 1
+        if others:
+            self.warn(
+                f"{self.name} holds {others + 1} video streams; only number {stream.index + 1}, "
+                "the best for a player, is used"
+            )
+        ratio = stream.sample_aspect_ratio
+        if ratio and ratio != 1:
+            self.warn(
+                f"{self.name} has pixels that are not square ({ratio.numerator}:"
+                f"{ratio.denominator}); they were taken as they are stored, not stretched"
+            )
 
     def _undecodable(self) -> SourceError:
         return SourceError(
@@ -77,8 +101,9 @@ class VideoSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         index, start = 0, None  # number of the frame, time stamp of the first one
-        time_s = 0.0
+        time_s, size = 0.0, None
         for decoded in self._decoded():
+            before = time_s
             if decoded.pts is None:
                 assert self.rate is not None
                 self.warn(f"{self.name} does not say when its frames were taken; its rate is used")
@@ -86,7 +111,14 @@ class VideoSource(Source):
             else:
                 start = decoded.time if start is None else start
                 time_s = decoded.time - start
-            yield self._frame(decoded, index, time_s)
+            if time_s < before:
+                self.warn(f"{self.name}: its times run backwards in places, as in joined videos")
+            with damaged(self._damaged):
+                frame = self._frame(decoded, index, time_s)
+            size = size or frame.pixels.shape
+            if frame.pixels.shape != size:
+                self.warn(f"{self.name}: its frames are not all of one size")
+            yield frame
             index += 1
         if index == 0:
             raise SourceError(f"{self.name} holds no frame that can be decoded")
@@ -125,8 +157,12 @@ class VideoSource(Source):
 
     def _frame(self, decoded: av.VideoFrame, index: int, time_s: float) -> Frame:
         check_size(self.name, decoded.height, decoded.width)
-        upright = np.rot90(decoded.to_ndarray(format="rgb24"), round(decoded.rotation / 90) % 4)
-        pixels = np.ascontiguousarray(upright, np.uint8)
+        if decoded.interlaced_frame:
+            self.warn(
+                f"{self.name} is interlaced: moving borders are combed, every other row is of "
+                "another moment. Deinterlace it first, for instance with ffmpeg -vf bwdif"
+            )
+        pixels = np.ascontiguousarray(self._upright(decoded, self._rgb(decoded)), np.uint8)
         name = f"{self._path.stem}_{index:05d}"
         return Frame(
             pixels,
@@ -136,3 +172,32 @@ class VideoSource(Source):
             name,
             stamp_s=None if decoded.pts is None else decoded.time,
         )
+
+    def _rgb(self, decoded: av.VideoFrame) -> NDArray[np.uint8]:
+        """Colours as players show them; what is transparent is laid on black."""
+        if not any(part.is_alpha for part in decoded.format.components):
+            return np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8)
+        rgba = np.asarray(decoded.to_ndarray(format="rgba"), np.uint8)
+        alpha = rgba[..., 3:]
+        if alpha.min() < 255:
+            self.warn(f"{self.name} is partly transparent; it was laid on black")
+            return np.round(rgba[..., :3] * (alpha / 255.0)).astype(np.uint8)
+        return rgba[..., :3]
+
+    def _upright(self, decoded: av.VideoFrame, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Turned and mirrored as the file's display matrix says."""
+        matrix = decoded.side_data.get("DISPLAYMATRIX")
+        if matrix is None:
+            return stored
+        # x' = a x + c y, y' = b x + d y, in steps of 2^-16, in the machine's byte order.
+        values = np.frombuffer(cast(bytes, matrix), np.int32)[:5] / 65536
+        a, b, _, c, d = np.sign(np.round(values)).astype(int)
+        right_angle = np.abs(values - np.round(values)).max() < 0.1
+        if right_angle and ((a and d and not (b or c)) or (b and c and not (a or d))):
+            turned = stored if a else stored.swapaxes(0, 1)
+            right, down = (a, d) if a else (c, b)
+            return turned[::down, ::right]
+        self.warn(
+            f"{self.name} is turned by no right angle; its frames were taken as they are stored"
+        )
+        return stored

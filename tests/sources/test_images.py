@@ -407,3 +407,39 @@ def test_masks_beside_their_images_are_no_frames(
     said = [w for w in source.warnings if w.startswith(f"{masks} of {len(files)} images in busi")]
     assert len(said) == (masks > 0)
     assert all("are masks" in warning and "left out" in warning for warning in source.warnings)
+
+
+def test_of_an_animated_png_the_still_picture_is_read(tmp_path: Path, rgb: np.ndarray) -> None:
+    frames = [Image.fromarray(np.roll(rgb, 5 * k, 1)) for k in range(3)]
+    path = tmp_path / "a.png"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40)
+    source = open_source(path)
+    assert np.array_equal(next(iter(source)).pixels, rgb)
+    assert source.warnings == ["a.png has 3 pictures (an animation); only the first one is used"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("LAB", r"CIE L\*a\*b\* colours"), ("channels", "4 channels, of which only 1")],
+)
+def test_channels_that_are_neither_grey_nor_rgb(
+    tmp_path: Path, rgb: np.ndarray, mode: str, words: str
+) -> None:
+    path = tmp_path / "a.tif"
+    if mode == "LAB":
+        Image.frombytes("LAB", rgb.shape[1::-1], rgb.tobytes()).save(path)
+    else:
+        bands = np.stack([rgb[..., 0] // k for k in (1, 2, 3, 4)], 2)
+        Image.fromarray(bands).save(path, tiffinfo={262: 1, 338: (0, 0, 0)})
+        data = path.read_bytes()
+        entry = b"\x06\x01\x03\x00\x01\x00\x00\x00"  # PhotometricInterpretation, one SHORT
+        at = data.index(entry) + len(entry)
+        path.write_bytes(data[:at] + b"\x01\x00" + data[at + 2 :])
+    with pytest.raises(SourceError, match=words):
+        list(open_source(path))
+
+
+def test_cmyk_is_read_as_rgb(tmp_path: Path, rgb: np.ndarray) -> None:
+    Image.fromarray(rgb).convert("CMYK").save(tmp_path / "a.tif")
+    pixels = next(iter(open_source(tmp_path / "a.tif"))).pixels
+    assert np.abs(pixels.astype(int) - rgb).max() <= 1

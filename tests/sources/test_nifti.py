@@ -262,3 +262,16 @@ def test_one_slice_over_time_has_to_be_asked_for(nifti: Nifti, voxels: np.ndarra
         open_source(path)
     with pytest.raises(SourceError, match="leave --axis out"):
         open_source(path, time=True, axis=0)
+
+
+def test_sizes_that_contradict_each_other_are_no_sizes(nifti: Nifti, voxels: np.ndarray) -> None:
+    """The array was resampled and one of its two headers forgotten."""
+    path = nifti(voxels, pixdim=[1, 1.0, 1.5, 5.0, 0, 0, 0, 0])
+    source = open_source(path)
+    assert source.voxel_mm3 is None
+    assert next(iter(source)).spacing_mm is None
+    assert source.warnings[0].startswith(
+        "case.nii.gz: its sform and pixdim give voxels of different sizes"
+    )
+    source = open_source(nifti(voxels, pixdim=[1, 2.001, 3.0, 5.0, 0, 0, 0, 0]))
+    assert source.voxel_mm3 == pytest.approx(30)

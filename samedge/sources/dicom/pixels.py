@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,8 @@ class PixelMap:
         if self._photometric not in GREY:
             self._intensity.refuse_colour(name)
         self._bits = int(dataset.get("BitsStored", 8) or 8)
+        for remark in remarks(dataset, self._photometric):
+            warn(f"{name}: {remark}")
         self._own = own
         self._upper_byte: bool | None = None  # of a palette
 
@@ -82,7 +85,12 @@ class PixelMap:
     def has_bytes(self) -> bool:
         """The samples are grey levels already."""
         allocated = int(self._dataset.get("BitsAllocated", 16) or 16)
-        return allocated == 8 and "RescaleSlope" not in self._dataset
+        return allocated == 8 and not self._is_transformed
+
+    @property
+    def _is_transformed(self) -> bool:
+        """The modality transform gives samples another meaning."""
+        return "RescaleSlope" in self._dataset or bool(self._dataset.get("ModalityLUTSequence"))
 
     @property
     def has_window(self) -> bool:
@@ -96,7 +104,7 @@ class PixelMap:
             return intensity.stretch(self.values(samples), intensity.window)
         window, table = self._voi_window(), self._voi.get("VOILUTSequence")
         windowed = table or (window is not None and not _is_whole_byte(window))
-        if samples.dtype == np.uint8 and "RescaleSlope" not in self._dataset and not windowed:
+        if samples.dtype == np.uint8 and not self._is_transformed and not windowed:
             return self._full_range(samples)
         values = self.values(samples)
         if table:
@@ -166,6 +174,24 @@ class PixelMap:
                 "are"
             )
         return words
+
+
+def remarks(dataset: Any, photometric: str) -> Iterator[str]:
+    """What a header says of how its pixels are to be shown, and is not done here."""
+    shape = str(dataset.get("PresentationLUTShape", "") or "").strip()
+    usual = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}.get(photometric)
+    if usual is not None and shape in ("INVERSE", "IDENTITY") and shape != usual:
+        yield (
+            f"{photometric} with a presentation LUT of shape {shape} contradict each other; it was "
+            f"read as {photometric} alone, so look at whether black and white are right"
+        )
+    if photometric in GREY and "RedPaletteColorLookupTableDescriptor" in dataset:
+        yield "its grey levels have a colour palette beside them, which is not applied"
+    if dataset.get("ConcatenationUID"):
+        yield "it is one part of a concatenation; the other parts are files of their own"
+    ratio = dataset.get("PixelAspectRatio")
+    if ratio is not None and len(set(map(str, ratio))) > 1 and "PixelSpacing" not in dataset:
+        yield "its pixels are not square; they were taken as they are stored, not stretched"
 
 
 def voi(

@@ -61,6 +61,7 @@ def read_samples(
     from pydicom.pixels.utils import iter_pixels
 
     decoder = decoder_of(header, name)
+    check_bits(header, name)
     check_length(header, name, count)
     options = _colour_options(path, header, decoder, name, warn)
     if header.file_meta.TransferSyntaxUID.is_deflated:
@@ -152,6 +153,25 @@ def _packages(decoder: Any) -> str:
     """The packages that would bring further decoders, for a message."""
     needs = [d.partition(" ")[0] for d in decoder.missing_dependencies]
     return " or ".join(f"'{_PIP.get(n, n)}'" for n in needs)
+
+
+def check_bits(header: Any, name: str) -> None:
+    """Refuse native samples that do not end at the lowest bit, which pydicom would cut off.
+
+    Raises:
+        NotSupportedError: says where they lie.
+    """
+    if header.file_meta.TransferSyntaxUID.is_encapsulated:  # codestreams know their bits
+        return
+    allocated = int(header.BitsAllocated)
+    stored, high = int(header.get("BitsStored", allocated)), header.get("HighBit", None)
+    if high is None or stored >= allocated or int(high) == stored - 1:
+        return
+    raise NotSupportedError(
+        f"{name}: its samples of {stored} bits end at bit {int(high)} of {allocated}; samedge "
+        f"reads those that end at bit {stored - 1}, as DICOM has it today. Convert the file (for "
+        "instance with dcmtk's dcmconv), or correct HighBit if the samples do lie there"
+    )
 
 
 def check_length(header: Any, name: str, count: int) -> None:

@@ -28,7 +28,8 @@ TAGS = (
     "ImagePositionPatient", "ImageOrientationPatient", "InstanceNumber",
     "SequenceOfUltrasoundRegions",
     "PhotometricInterpretation", "PixelRepresentation", "BitsAllocated", "BitsStored", "HighBit",
-    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
+    "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "PresentationLUTShape",
+    "RedPaletteColorLookupTableDescriptor", "ConcatenationUID", "PixelAspectRatio",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
 )  # fmt: skip
 PIXEL_TAGS = ("PlanarConfiguration", "PixelData")

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from samedge._optional import require
 from samedge.errors import SourceError
 from samedge.sources.frame import Warn, check_size
-from samedge.sources.image_header import ImageHeader
+from samedge.sources.image_header import WHITE_IS_ZERO, ImageHeader
 from samedge.sources.images import decoded, upright
 from samedge.train.data.reading import read_image_bytes
 
 Label = NDArray[np.uint8]
 CLASS_NUMBERS = 32  # integers below are numbers of classes, not grey levels of a mask
 _SHOWN = 6  # values that a note lists
-_WHITE_IS_ZERO = 0  # TIFF's PhotometricInterpretation
 _FULL = (255, 65535)  # white with 8 and with 16 bits
 
 
@@ -74,7 +73,8 @@ def read_stored(path: Path, name: str) -> StoredLabel:
     data, kind, header = read_image_bytes(path, name)
     stored = StoredLabel(np.empty(0), f"the {name}", kind == "JPEG")
     if header.pages > 1:
-        stored.notes.append(f"{stored.name} has {header.pages} pages; only the first one is used")
+        what = "pictures (an animation)" if kind == "PNG" else "pages"
+        stored.notes.append(f"{stored.name} has {header.pages} {what}; only the first one is used")
     raw, has_alpha = _raw(data, kind, header, stored.name)
     values = _one_channel(raw, has_alpha, stored)
     if values.dtype.kind not in "uifb" or not np.isfinite(values).all() or values.min() < 0:
@@ -163,7 +163,7 @@ def _check_classes(values: NDArray[Any], classes: int, name: str) -> None:
 def _raw(data: bytes, kind: str, header: ImageHeader, name: str) -> tuple[NDArray[Any], bool]:
     """Stored values `[H, W]` or `[H, W, C]`, upright, and whether the last channel is alpha."""
     mode, photometric, raw = _by_pillow(data)
-    if kind == "TIFF" and photometric == _WHITE_IS_ZERO:
+    if kind == "TIFF" and photometric == WHITE_IS_ZERO:
         raise SourceError(
             f"{name} stores white as 0 (TIFF, WhiteIsZero), so that what is stored and what is "
             "shown are opposites; save it with black as 0"

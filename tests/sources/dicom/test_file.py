@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import examples
-from pydicom.uid import UID, JPEG2000Lossless
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, JPEG2000Lossless, RLELossless
 
 from samedge.errors import NotSupportedError, SamEdgeError, SourceError
 from samedge.sources.dicom.pixels import voi
@@ -351,3 +353,55 @@ def test_damaged_dicom_ends_in_a_samedge_error_or_frames(
     path = tmp_path / "fuzz.dcm"
     path.write_bytes(content)
     assert "fuzz.dcm" in str(outcome(path) or "fuzz.dcm")
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_samples_that_do_not_end_at_the_lowest_bit(
+    dicom: Dicom, grey: np.ndarray, compressed: bool
+) -> None:
+    """pydicom would cut the upper bits off and show the rest."""
+    words = grey.astype(np.uint16) << 8
+    path = dicom(words, BitsStored=12, HighBit=15)
+    if compressed:  # codestreams know where their bits are
+        data = pydicom.dcmread(path)
+        data.compress(RLELossless)
+        data.save_as(path)
+        assert len(list(open_source(path))) == 1
+        return
+    with pytest.raises(NotSupportedError, match=r"12 bits end at bit 15 of 16.*bit 11"):
+        list(open_source(path))
+    assert len(list(open_source(dicom(words, BitsStored=16, HighBit=7)))) == 1  # all bits are used
+
+
+def test_a_modality_table_of_8_bits_is_applied(dicom: Dicom, grey: np.ndarray) -> None:
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [256, 0, 16], "US"
+    table.LUTData = (np.arange(256)[::-1] * 257).astype("<u2").tobytes()
+    tags = {"WindowCenter": 32768, "WindowWidth": 65536}
+    path = dicom(grey, ModalityLUTSequence=Sequence([table]), **tags)
+    pixels = next(iter(open_source(path))).pixels
+    assert np.abs(pixels.astype(int) - (255 - grey.astype(int))).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"PresentationLUTShape": "INVERSE"}, "contradict each other"),
+        ({"PresentationLUTShape": "IDENTITY"}, None),
+        (
+            {"PresentationLUTShape": "INVERSE", "PhotometricInterpretation": "MONOCHROME1"},
+            None,
+        ),
+        ({"PixelAspectRatio": [2, 1]}, "not square"),
+        ({"PixelAspectRatio": [1, 1]}, None),
+        ({"PixelAspectRatio": [2, 1], "PixelSpacing": [0.2, 0.1]}, None),
+        ({"ConcatenationUID": "1.2.3"}, "one part of a concatenation"),
+        ({"RedPaletteColorLookupTableDescriptor": [256, 0, 16]}, "palette beside them"),
+    ],
+)
+def test_what_is_not_shown_is_said(
+    dicom: Dicom, grey: np.ndarray, tags: dict[str, object], words: str | None
+) -> None:
+    source = open_source(dicom(grey, **tags))
+    list(source)
+    assert (words is None and not source.warnings) or words in " ".join(source.warnings)

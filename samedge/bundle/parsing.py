@@ -70,7 +70,7 @@ def manifest_from_json(document: Any) -> Manifest:
         source=_source(top.node("source")),
         tools=_tools(top.node("tools")),
         fold_report=top.node("fold_report").data,
-        parity=tuple(_parity_rows(top)),
+        parity=parity_from_json(top.data),
         calibration=_record(document, "calibration"),
         overflow=_record(document, "overflow"),
         intended_use=head["intended_use"],
@@ -109,9 +109,17 @@ def _record(document: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _parity_rows(top: _Node) -> list[ParityRow]:
+def parity_from_json(document: Mapping[str, Any]) -> tuple[ParityRow, ...]:
+    """The rows of the parity gate in a manifest or an engine's record.
+
+    Args:
+        document: with the list "parity".
+
+    Raises:
+        BundleError: it has none, or a row is none.
+    """
     rows = []
-    for at, row in enumerate(top.items("parity")):
+    for at, row in enumerate(_Node(document, "").items("parity")):
         entry = _Node(row, f"parity[{at}]")
         backend, precision = entry.text("backend"), entry.text("precision")
         entry.need(type(row.get("passed")) is bool, "passed", "true or false", row.get("passed"))
@@ -120,7 +128,7 @@ def _parity_rows(top: _Node) -> list[ParityRow]:
         rows.append(
             ParityRow(backend=backend, precision=precision, passed=row["passed"], **said, **counted)
         )
-    return rows
+    return tuple(rows)
 
 
 def family_from_json(data: Any) -> Family:

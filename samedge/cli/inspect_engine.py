@@ -119,10 +119,14 @@ def _parity(record: EngineRecord) -> list[tuple[str, str]]:
     return [
         (
             f"parity in {row['precision']}",
-            f"{'passed' if row['passed'] else 'FAILED'}, margin {row['margin']:.3g} x",
+            f"{'passed' if row['passed'] else 'FAILED'}, margin {_margin(row.get('margin'))}",
         )
         for row in record.parity
     ]
+
+
+def _margin(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g} x"
 
 
 def _made_of(report: LayerReport) -> list[tuple[str, str]]:

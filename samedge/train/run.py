@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeVar
 
 from samedge._optional import importing
@@ -30,6 +31,7 @@ from samedge.train.data import augmentation, open_dataset
 from samedge.train.data.items import PreparedItems, digest
 from samedge.train.data.preparation import Preparation, fixed_prompt
 from samedge.train.data.samples import Sample, Samples
+from samedge.train.fields import wrong_field
 from samedge.train.lists import check_lists, held_out_samples
 from samedge.train.loop.devices import is_first_process, make_fabric
 from samedge.train.loop.progress import TrainingReport
@@ -44,7 +46,7 @@ from samedge.train.trainable import freeze
 RECORD = "run.json"
 MAX_RECORD_BYTES = 1 << 24
 # What a run is continued by.
-ENTRIES: dict[str, type] = {
+ENTRIES: dict[str, type | UnionType] = {
     "recipe": str,
     "family": str,
     "config": dict,
@@ -52,6 +54,7 @@ ENTRIES: dict[str, type] = {
     "processes": int,
     "data.split": str,
     "data.sha256": str,
+    "data.held_out": str | None,
 }
 _COMMANDS = {"training": "samedge train", "distillation": "samedge distill"}
 _PACKAGES = ("torch", "lightning-fabric", "monai", "numpy")
@@ -209,7 +212,7 @@ def require_same(record: Mapping[str, Any], samples: Samples, world: int, out: P
         )
 
 
-def read_record(folder: Path, kind: str, entries: Mapping[str, type]) -> dict[str, Any]:
+def read_record(folder: Path, kind: str, entries: Mapping[str, type | UnionType]) -> dict[str, Any]:
     """What `run.json` of a run says.
 
     Args:
@@ -228,7 +231,7 @@ def read_record(folder: Path, kind: str, entries: Mapping[str, type]) -> dict[st
         raise TrainingError(f"{RECORD} of '{folder}' cannot be read: {error}") from error
     if not isinstance(record, dict):
         raise _damaged(f"it holds a {type(record).__name__}, not a run's record")
-    if (found := record.get("kind")) != kind and found in _COMMANDS:
+    if (found := record.get("kind")) != kind and isinstance(found, str) and found in _COMMANDS:
         raise TrainingError(
             f"'{folder}' is a {found}, no {kind}; continue it with {_COMMANDS[found]} --resume"
         )
@@ -237,7 +240,8 @@ def read_record(folder: Path, kind: str, entries: Mapping[str, type]) -> dict[st
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if not isinstance(value, expected):
-            raise _damaged(f"'{name}' is {value!r:.40}, not a {expected.__name__}")
+            kind_of_it = getattr(expected, "__name__", str(expected))
+            raise _damaged(f"'{name}' is {value!r:.40}, not a {kind_of_it}")
     return record
 
 
@@ -247,6 +251,8 @@ def from_record(kind: type[_Recorded], values: Mapping[str, Any]) -> _Recorded:
     Raises:
         TrainingError: they are those of another version, or of other types.
     """
+    if (wrong := wrong_field(kind, values)) is not None:
+        raise _damaged(wrong)
     try:
         return kind(**values)
     except TypeError as error:

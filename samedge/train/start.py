@@ -36,6 +36,7 @@ from samedge.models import (
 )
 from samedge.models.common import LayerNorm2d
 from samedge.models.samus import Samus
+from samedge.train.fields import wrong_field
 from samedge.train.recipes import Recipe
 
 MAX_CONFIG_BYTES = 1 << 20
@@ -101,7 +102,7 @@ def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
     Raises:
         TrainingError: no such family, or a field that it lacks. ModelError: values that do not fit.
     """
-    if family not in CONFIGS:
+    if not isinstance(family, str) or family not in CONFIGS:
         raise TrainingError(f"there is no family '{family}'; expected one of {', '.join(CONFIGS)}")
     kind: Any = CONFIGS[family]
     known = {f.name for f in fields(kind)}
@@ -110,7 +111,9 @@ def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
         raise TrainingError(
             f"'{odd[0]}' is no field of {kind.__name__}; it has: {', '.join(sorted(known))}"
         )
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+    if (wrong := wrong_field(kind, said)) is not None:
+        raise ModelError(f"{kind.__name__}: {wrong}")
+    values = _tuples(said)
     try:
         config: SamConfig = kind(**values)
     except TypeError as error:

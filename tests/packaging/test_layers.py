@@ -45,7 +45,7 @@ RANK = {unit: rank for rank, line in enumerate(LAYERS) for unit in line}
 ON_REQUEST = {"samedge.export.half.emulation_backend"}
 # The rooms and modules of training, in the same way.
 TRAIN: tuple[tuple[str, ...], ...] = (
-    ("data", "recipes"),
+    ("data", "fields", "recipes"),
     ("evaluation", "lists", "official", "settings", "start", "trainable"),
     ("loop",),
     ("run",),

@@ -32,7 +32,10 @@ RUN: dict[str, Any] = {
         (RUN | {"data": "train"}, r"'data\.split' is None"),
         (RUN | {"settings": {"steps": 1}}, "no Settings: .*batch"),
         (RUN | {"settings": {**RUN["settings"], "momentum": 1}}, "no Settings: .*momentum"),
-        (RUN | {"settings": {**RUN["settings"], "steps": "many"}}, "no Settings: "),
+        (
+            RUN | {"settings": {**RUN["settings"], "steps": "many"}},
+            "'steps' is 'many'; expected a whole number",
+        ),
         (RUN | {"recipe": "yolo"}, "unknown recipe 'yolo'"),
         (RUN | {"kind": "distillation"}, "is a distillation.*samedge distill --resume"),
     ],

@@ -9,16 +9,19 @@ Reading is strict: a record is right in every part, or it is no record.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from samedge.errors import DeviceError, SourceError
+from samedge.bundle.parsing import parity_from_json
+from samedge.errors import BundleError, DeviceError, SourceError
 from samedge.runtime.engines.keys import Key, NvidiaKey, parse_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
 
 SCHEMA = 1
+_HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 ENDING = ".engine"
 MAX_BYTES = 64 * 2**20
 
@@ -83,9 +86,12 @@ class EngineRecord:
         digest, size = engine.get("sha256"), engine.get("bytes")
         if not isinstance(digest, str) or not isinstance(size, int):
             raise ValueError("it does not say what its engine is")
-        parity = data.get("parity")
-        if not isinstance(parity, list) or not all(isinstance(row, dict) for row in parity):
-            raise ValueError(f"'parity' is {parity!r}")
+        if not _HEX.fullmatch(digest) or size < 0:
+            raise ValueError("what it says of its engine is neither a hash nor a size")
+        try:
+            parity = tuple(row.to_json() for row in parity_from_json(data))
+        except BundleError as error:
+            raise ValueError(f"'parity' is {data.get('parity')!r:.200}") from error
         if report is not None:
             try:
                 report = LayerReport.from_json(_object(data, "report"))
@@ -94,7 +100,7 @@ class EngineRecord:
         options, bundle = _object(data, "options"), data.get("bundle", "")
         if not isinstance(bundle, str):
             raise ValueError(f"'bundle' is {bundle!r}")
-        return cls(parse_key(data), digest, size, options, tuple(parity), report, bundle)
+        return cls(parse_key(data), digest, size, options, parity, report, bundle)
 
 
 def record_path(engine: Path) -> Path:

@@ -48,4 +48,6 @@ class Ema:
     def load(self, average: Sequence[Tensor]) -> None:
         """Continue with an average from a saved state."""
         for mine, saved in zip(self.average, average, strict=True):
+            if saved.shape != mine.shape:  # copying would stretch it
+                raise ValueError(f"an average of shape {list(saved.shape)} for {list(mine.shape)}")
             mine.copy_(saved)

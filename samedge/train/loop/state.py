@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from samedge.checkpoint.torch_files import load_zip, one_line
 from samedge.errors import CheckpointError
 from samedge.files.whole import whole_file
+from samedge.train.fields import wrong_field
 
 STATE = "state.pt"
 _VERSION = 1
+_PARTS: dict[str, type] = {
+    "version": int, "position": dict, "model": dict, "optimiser": dict, "precision": dict,
+    "ema": list, "random": dict,
+}  # fmt: skip
 
 
 @dataclass
@@ -94,20 +102,49 @@ class State:
                 "state; start it anew, in another folder"
             )
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            if content["version"] != _VERSION:
-                raise CheckpointError(
-                    f"{path.name} is of version {content['version']}, this samedge reads "
-                    f"{_VERSION}: continue with the samedge that wrote it"
-                )
-            position = Position(**content["position"])
-            parts = {f: content[f] for f in ("model", "optimiser", "precision", "ema", "random")}
-        except (RuntimeError, KeyError, TypeError, ValueError, EOFError, OSError) as error:
+            content = load_zip(path)
+        except (CheckpointError, OSError) as error:
+            raise _damaged(one_line(error).removeprefix(f"{path.name}: ")) from error
+        if not isinstance(content, dict) or not _PARTS.keys() <= content.keys():
+            raise _damaged("it is the state of no run")
+        if (version := content["version"]) != _VERSION:
             raise CheckpointError(
-                f"{path.name} is damaged ({str(error).splitlines()[0][:120]}); start again, "
-                "--init with the last weights"
-            ) from error
-        return cls(position, **parts)
+                f"{path.name} is of version {version!r:.40}, this samedge reads {_VERSION}: "
+                "continue with the samedge that wrote it"
+            )
+        odd = [name for name, kind in _PARTS.items() if not isinstance(content[name], kind)]
+        if odd:
+            raise _damaged(f"its part '{odd[0]}' is a {type(content[odd[0]]).__name__}")
+        position = content["position"]
+        if set(position) != {f.name for f in fields(Position)}:
+            raise _damaged("it does not say where the run was")
+        if (wrong := wrong_field(Position, position)) is not None:
+            raise _damaged(wrong)
+        return cls(Position(**position), **{f.name: content[f.name] for f in fields(cls)[1:]})
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """The parts of a state take their places in a run while the block runs.
+
+    Raises:
+        CheckpointError: they do not fit: the file was damaged, or is of another run.
+    """
+    try:
+        yield
+    except (
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+    ) as error:
+        raise _damaged(f"it does not fit this run: {one_line(error)}") from error
+
+
+def _damaged(why: str) -> CheckpointError:
+    return CheckpointError(f"{STATE} is damaged ({why}); start again, --init with the last weights")
 
 
 def kept(folder: Path, whole: str) -> str:

@@ -24,7 +24,15 @@ from samedge.train.loop.ema import Ema
 from samedge.train.loop.progress import TrainingReport
 from samedge.train.loop.reporting import Reporter
 from samedge.train.loop.schedule import Schedule
-from samedge.train.loop.state import STATE, Position, State, kept, random_states, restore_random
+from samedge.train.loop.state import (
+    STATE,
+    Position,
+    State,
+    fitting,
+    kept,
+    random_states,
+    restore_random,
+)
 from samedge.train.loop.stopping import StopFlag, stop_flag
 from samedge.train.loop.task import Task
 from samedge.train.loop.validation import Score, validate
@@ -131,7 +139,8 @@ class Trainer:
         torch.manual_seed(s.seed)
         state = State.load(self.folder) if resume else None
         if state is not None:
-            self.task.model.load_state_dict(state.model)
+            with fitting():
+                self.task.model.load_state_dict(state.model)
         if s.channels_last:
             self.task.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._trained = {n: p for n, p in self.task.named_parameters() if p.requires_grad}
@@ -141,10 +150,11 @@ class Trainer:
         self._ema = Ema(list(self._trained.values()), s.ema)
         if state is not None:
             self.position = state.position
-            self._optimiser.load_state_dict(state.optimiser)
-            fabric.strategy.precision.load_state_dict(state.precision)
-            self._ema.load(state.ema)
-            restore_random(state.random)
+            with fitting():
+                self._optimiser.load_state_dict(state.optimiser)
+                fabric.strategy.precision.load_state_dict(state.precision)
+                self._ema.load(state.ema)
+                restore_random(state.random)
         self._reporter = Reporter(
             self.folder if fabric.is_global_zero else None,
             self.position.step,

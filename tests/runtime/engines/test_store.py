@@ -325,7 +325,10 @@ def test_what_the_gate_said_is_kept(store: EngineStore) -> None:
     path.chmod(0o644)
     record_path(path).chmod(0o644)
     assert store.passed(NVIDIA, "fp16") is None
-    rows = [{"precision": "fp16", "passed": True}, {"precision": "int8", "passed": False}]
+    rows = [
+        {"backend": "tensorrt", "precision": "fp16", "passed": True},
+        {"backend": "tensorrt", "precision": "int8", "passed": False},
+    ]
     add_parity(path, rows)
     assert stat.S_IMODE(record_path(path).stat().st_mode) == 0o644  # a service reads it
     assert store.passed(NVIDIA, "fp16") is True

@@ -16,6 +16,8 @@ BIN := $(VENV)/bin
 WHEEL_VENV := .venv-wheel
 TINY_BUNDLE := tests/data/tiny.samedge
 PYTEST_ARGS ?=
+TARGET ?=
+SECONDS ?= 60
 WORKERS ?= 2
 
 # Quiet twice: errors only. No warnings about indexes that have nothing for a package.
@@ -27,7 +29,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations=15
 # tree: by number of tests, as xdist would have it, a file of few long ones would be left to the end.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo demo-model test test-all lint format pytest pytest-slow wheel wheel-smoke bench clean \
+.PHONY: help demo demo-model test test-all lint format pytest pytest-slow wheel wheel-smoke fuzz bench clean \
     python-version
 
 help: ## this list
@@ -69,6 +71,10 @@ wheel-smoke: wheel $(WHEEL_VENV)/.base ## the wheel in an environment of its own
 	@cd dist && env -u PYTHONPATH ../$(WHEEL_VENV)/bin/python -I \
 	    ../tests/packaging/wheel_smoke.py $(if $(wildcard $(TINY_BUNDLE)),../$(TINY_BUNDLE))
 
+# Hours of it find what seconds do not: make fuzz TARGET=dicom SECONDS=3600
+fuzz: $(VENV)/.fuzz ## damaged files for every reader, guided by coverage (TARGET=png SECONDS=60)
+	$(BIN)/python -m tests.fuzz run $(TARGET) --seconds $(SECONDS)
+
 bench: $(VENV)/.dev ## the SAMUS encoder against eager PyTorch and its plain export (5 minutes)
 	$(BIN)/python -m samedge.bench.encoder $(BENCH_ARGS)
 
@@ -77,7 +83,7 @@ demo-model: $(VENV)/.dev ## make the demo model again: images, training, scores 
 
 clean: ## remove environments, builds and caches
 	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	rm -rf .hypothesis demo-out demo-model
+	rm -rf .fuzz .hypothesis demo-out demo-model
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 python-version:
@@ -98,6 +104,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo
 	@echo "Installing the test tools into $(VENV) ..."
 	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.fuzz: pyproject.toml constraints.txt $(VENV)/.dev
+	@echo "Installing the fuzzer into $(VENV) ..."
+	@$(INSTALL) --no-build-isolation --editable '.[fuzz]'
 	@touch $@
 
 $(WHEEL_VENV)/.base: pyproject.toml constraints.txt | wheel python-version

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from samedge.errors import NotSupportedError
+from samedge.errors import DeviceError, NotSupportedError
 
 _MEMINFO = Path("/proc/meminfo")
 _STATM = Path("/proc/self/statm")
@@ -92,6 +92,37 @@ def require_room(needs: Sequence[Need], what: str, smaller: str) -> None:
         f"{gigabytes(here.bytes)} are {here.where}; nothing was begun. What helps: "
         f"{', '.join(filter(None, remedies))}. To try it all the same: --ignore-memory (in "
         "Python check_memory=False)"
+    )
+
+
+# How engines say it, where Python raises MemoryError.
+_WORDS = (
+    "bad_alloc",
+    "cannot allocate memory",
+    "failed to allocate",
+    "out of memory",
+    "can't alloc",
+)
+
+
+def ran_out(error: BaseException, what: str, need: int | None = None) -> DeviceError | None:
+    """The error to raise if `error` means that memory ran out; None if it means something else.
+
+    Args:
+        error: from an engine, or from numpy.
+        what: was being done: "reading encoder.fp32.onnx".
+        need: bytes that it takes at the least, if that is known.
+    """
+    text = str(error)
+    if not isinstance(error, MemoryError) and not any(w in text.lower() for w in _WORDS):
+        return None
+    here = room()
+    said = "" if need is None else f", which takes {gigabytes(need)} at the least"
+    left = "" if here is None else f"; {gigabytes(here.bytes)} are {here.where}"
+    asked = f" ({text})" if isinstance(error, MemoryError) and text else ""
+    return DeviceError(
+        f"memory ran out while {what}{said}{asked}{left}. Close other programs, raise the limit, "
+        "or use a smaller model, smaller frames or fewer objects at once"
     )
 
 

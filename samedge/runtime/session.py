@@ -18,6 +18,7 @@ from samedge.errors import FrameError, NotSupportedError, PromptError, SessionEr
 from samedge.families import Family
 from samedge.geometry.frame_geometry import checked_crop
 from samedge.geometry.recent import Recent
+from samedge.machine.memory import ran_out
 from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import Backend, GpuArray, LoadOptions
 from samedge.runtime.buffers import TURNED_ON_CPU, DecoderBuffers, FrameBuffers
@@ -449,5 +450,9 @@ class Session:
             if self._closed:
                 raise SessionError("this session is closed; make a new one with samedge.load")
             yield
+        except MemoryError as error:
+            lack = ran_out(error, "making room for a frame, its prompts or its masks")
+            assert lack is not None
+            raise lack from error
         finally:
             self._lock.release()

@@ -9,7 +9,7 @@ import pytest
 
 from samedge.errors import NotSupportedError
 from samedge.machine import memory
-from samedge.machine.memory import Need, Room, require_room, room
+from samedge.machine.memory import Need, Room, ran_out, require_room, room
 
 GB = 10**9
 
@@ -177,3 +177,17 @@ def test_the_refusal_says_all_that_helps(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_needs_add_up() -> None:
     assert Need("a", 5).plus(2) == Need("a", 7)
     assert Need("a", 5).plus(-9) == Need("a", 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), MemoryError("Unable to allocate 8.00 GiB"), RuntimeError("std::bad_alloc")],
+)
+def test_memory_that_ran_out_is_said(error: Exception) -> None:
+    said = str(ran_out(error, "reading a.onnx", 3_000_000_000))
+    assert "memory ran out while reading a.onnx, which takes 3.0 GB at the least" in said
+    assert str(error) in said or "bad_alloc" in str(error)
+
+
+def test_another_failure_is_none_of_memory() -> None:
+    assert ran_out(RuntimeError("no such operation"), "reading a.onnx") is None

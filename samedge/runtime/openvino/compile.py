@@ -25,7 +25,7 @@ from samedge._openvino import ops, ov
 from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import BundleError, DeviceError
-from samedge.machine.memory import release_memory
+from samedge.machine.memory import ran_out, release_memory
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.engines.keys import OpenVinoKey, graph_digest
 from samedge.runtime.engines.mapped import MappedFile
@@ -185,7 +185,9 @@ def open_model(path: Path) -> ov.Model:
     """
     try:
         return core().read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if lack := ran_out(error, f"reading {path.name}", path.stat().st_size):
+            raise lack from error
         raise BundleError(
             f"OpenVINO cannot read {path.name}: {error}; export the bundle again with "
             "this version of samedge"
@@ -247,7 +249,9 @@ def _obtain(
 def _guard(compile_: Callable[[], ov.CompiledModel], part: str) -> ov.CompiledModel:
     try:
         return compile_()
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if lack := ran_out(error, f"compiling the {part} part"):
+            raise lack from error
         raise DeviceError(
             f"OpenVINO {ov.__version__} could not compile the {part} part: {error}"
         ) from error

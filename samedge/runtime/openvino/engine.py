@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import BundleError, DeviceError
+from samedge.machine.memory import ran_out
 from samedge.runtime.backend import Arrays, Engine, GraphIO, TensorSpec
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class OpenVinoEngine(Engine):
                 start = time.perf_counter()
                 part.run(inputs, outputs)
                 self._stage_ms[name] = (time.perf_counter() - start) * 1e3
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
+            if lack := ran_out(error, f"computing the {name} part"):
+                raise lack from error
             raise DeviceError(f"OpenVINO failed in the {name} part: {error}") from error
 
     def profile(self) -> list[tuple[str, str, str, str, float]]:

@@ -20,7 +20,7 @@ from samedge.bundle import Bundle
 from samedge.bundle.graph_names import NETWORK_INPUT, operation_of
 from samedge.errors import BundleError, DeviceError
 from samedge.machine.cpu import physical_cores
-from samedge.machine.memory import release_memory
+from samedge.machine.memory import ran_out, release_memory
 from samedge.runtime.backend import Arrays, LoadOptions
 from samedge.runtime.openvino import compile as compiling
 from samedge.runtime.openvino.compile import DEVICE
@@ -225,14 +225,18 @@ class GraphRunner:
         }
         try:
             model = compiling.core().read_model(path)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
+            if lack := ran_out(error, f"reading {path.name}", path.stat().st_size):
+                raise lack from error
             raise BundleError(f"OpenVINO cannot read {path.name}: {error}") from error
         try:
             self._requests: list[Any] = [
                 compiling.core().compile_model(part, DEVICE, config).create_infer_request()
                 for part in _pieces(model)
             ]
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
+            if lack := ran_out(error, f"compiling {path.name}"):
+                raise lack from error
             raise DeviceError(f"OpenVINO cannot compile {path.name}: {error}") from error
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
@@ -248,7 +252,9 @@ class GraphRunner:
                 request.set_tensor(port, ov.Tensor(np.ascontiguousarray(array)))
             try:
                 request.infer()
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
+                if lack := ran_out(error, "computing a graph"):
+                    raise lack from error
                 raise DeviceError(f"OpenVINO failed: {error}") from error
             for port in request.model_outputs:
                 array = request.get_tensor(port).data.copy()

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from samedge.errors import BundleError
+from samedge.files.numbers import parse_json
 
 ATTENTION = "samedge.attention"
 _KEYS = {"b": "images", "n": "grid", "h": "heads", "d": "head_size", "w": "window"}
@@ -69,7 +70,7 @@ def attention_from_text(text: str) -> dict[str, AttentionSizes]:
         BundleError: it is something else.
     """
     try:
-        found = json.loads(text)
+        found = parse_json(text)
         blocks = {
             str(path): AttentionSizes(**{name: entry[key] for name, key in _KEYS.items()})
             for path, entry in found.items()

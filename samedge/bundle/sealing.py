@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from samedge.bundle.manifest import MANIFEST, Manifest
 from samedge.bundle.parsing import AGAIN, check_schema, manifest_from_json
 from samedge.errors import BundleError
+from samedge.files.numbers import parse_json
 
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_DEPTH = 32
@@ -53,9 +54,7 @@ def parse_manifest(data: bytes) -> Manifest:
         BundleError: not JSON, another schema, changed since it was written, or incomplete.
     """
     try:
-        document = json.loads(
-            data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_no_duplicates
-        )
+        document = parse_json(data.decode("utf-8"), object_pairs_hook=_no_duplicates)
         _check_depth(document, MAX_DEPTH)
         json.dumps(document, ensure_ascii=False).encode()  # lone surrogates cannot be printed
     except (ValueError, RecursionError) as error:
@@ -89,10 +88,6 @@ def _plain(value: Any) -> Any:
     if convert is None:
         raise TypeError(f"{type(value).__name__} is no JSON value")
     return convert()
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

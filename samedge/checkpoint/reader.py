@@ -8,7 +8,6 @@ leave on every name.
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from samedge.checkpoint.torch_files import load_legacy, load_zip, one_line
 from samedge.errors import CheckpointError, MissingDependencyError
+from samedge.files.numbers import parse_json
 from samedge.files.paths import kind_at, shown
 
 # Where training scripts keep the model's tensors, most specific first.
@@ -236,7 +236,7 @@ def _load_safetensors(file: Path) -> dict[str, Any]:
             content: dict[str, Any] = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
             recorded = (archive.metadata() or {}).get(CONFIG_ENTRY)
         if recorded is not None:
-            content[CONFIG_ENTRY] = json.loads(recorded)
+            content[CONFIG_ENTRY] = parse_json(recorded)
     except OSError:
         raise
     except (SafetensorError, RuntimeError, ValueError, TypeError, AttributeError) as error:

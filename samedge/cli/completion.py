@@ -1,10 +1,11 @@
-"""`samedge completion`, and options whose values are names.
+"""`samedge completion`, and options whose values are names, or numbers.
 
 The shell completes such names, dashes and underscores in them are one, and a near miss is told so.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +47,17 @@ class Choice(click.Choice):  # type: ignore[type-arg,unused-ignore]  # generic s
                 self.fail(f"'{value}' is none of: {names}{meant}", param, ctx)
             value = known[_plain(value)]
         return super().convert(value, param, ctx)
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range; NaN compares with no bound, and `1e999` is infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
 
 
 class NameList(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # as above
@@ -185,4 +197,4 @@ def command(shell: str, quiet: bool, as_json: bool) -> None:
     code = made.source_template % made.source_vars()
     printer = Printer(quiet, as_json)
     printer.json({"shell": shell, "code": code})
-    printer.line(code.strip("\n"))
+    printer.block(code.strip("\n"))

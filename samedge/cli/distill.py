@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
+from samedge.cli.completion import FiniteRange
 from samedge.cli.printing import Printer, common_options
 from samedge.cli.training import (
     SETTINGS,
@@ -48,11 +49,9 @@ Examples:
 @click.option(
     "--train-decoder", is_flag=True, help="Train the decoder that the teacher lends, as well."
 )
-@click.option(
-    "--embedding-weight", type=click.FloatRange(0), help="Of the squared error.  [default: 1]"
-)
-@click.option("--cosine-weight", type=click.FloatRange(0), help="Of the cosine.  [default: 1]")
-@click.option("--mask-weight", type=click.FloatRange(0), help="Of the masks.  [default: 1]")
+@click.option("--embedding-weight", type=FiniteRange(0), help="Of the squared error.  [default: 1]")
+@click.option("--cosine-weight", type=FiniteRange(0), help="Of the cosine.  [default: 1]")
+@click.option("--mask-weight", type=FiniteRange(0), help="Of the masks.  [default: 1]")
 @run_options
 @checkpoint_options
 @common_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
-from samedge.cli.completion import BACKEND, Choice, complete_files
+from samedge.cli.completion import BACKEND, Choice, FiniteRange, complete_files
 from samedge.cli.printing import Printer, common_options, plain
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _spacing(
     "--jitter",
     default=0.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     metavar="PX",
     help="Move prompts at random by up to so many px of the image.",
 )
@@ -207,7 +207,7 @@ def _check_data(samples: DataSet, places: Sequence[int], printer: Printer) -> li
     with progress_bars(printer, "frames") as progress:
         found = check_dataset(samples, progress, places)
     found.require_good()
-    printer.line(str(found))
+    printer.block(str(found))
     return list(found.notes)
 
 

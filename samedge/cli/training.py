@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from samedge.cli.completion import Choice
+from samedge.cli.completion import Choice, FiniteRange
 from samedge.cli.printing import Printer, write
 from samedge.progress import Step
 from samedge.train.settings import PRECISIONS
@@ -61,7 +61,7 @@ def run_options(function: Function) -> Function:
 
 
 def _options() -> list[Callable[[Function], Function]]:
-    whole, positive = click.IntRange(1), click.FloatRange(0, min_open=True)
+    whole, positive = click.IntRange(1), FiniteRange(0, min_open=True)
     from_0 = click.IntRange(0)
     return [
         click.option("--epochs", type=whole, help="Passes over the data." + _FROM_RECIPE),
@@ -72,11 +72,9 @@ def _options() -> list[Callable[[Function], Function]]:
         ),
         click.option("--lr", type=positive, help="Learning rate after warm-up." + _FROM_RECIPE),
         click.option("--warmup", type=from_0, help="Steps of warm-up." + _FROM_RECIPE),
+        click.option("--weight-decay", type=FiniteRange(0), help="Weight decay." + _FROM_RECIPE),
         click.option(
-            "--weight-decay", type=click.FloatRange(0), help="Weight decay." + _FROM_RECIPE
-        ),
-        click.option(
-            "--clip", type=click.FloatRange(0), help="Largest norm of the gradient." + _FROM_RECIPE
+            "--clip", type=FiniteRange(0), help="Largest norm of the gradient." + _FROM_RECIPE
         ),
         click.option("--seed", type=from_0, help="Of everything random.  [default: 0]"),
         click.option(
@@ -86,7 +84,7 @@ def _options() -> list[Callable[[Function], Function]]:
         ),
         click.option(
             "--ema",
-            type=click.FloatRange(0, 1, max_open=True),
+            type=FiniteRange(0, 1, max_open=True),
             help="Decay of an average of the weights, which is what counts then.  [default: none]",
         ),
         click.option(

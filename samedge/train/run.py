@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from samedge._optional import importing
 from samedge._version import __version__
+from samedge.files.numbers import parse_json
 
 with importing("lightning_fabric", extra="train", what="training"):
     from lightning_fabric import Fabric
@@ -224,7 +225,7 @@ def read_record(folder: Path, kind: str, entries: Mapping[str, type | UnionType]
         TrainingError: there is none, it cannot be read, is of the other kind, or lacks an entry.
     """
     try:
-        record = json.loads(read_small(folder / RECORD, MAX_RECORD_BYTES, TrainingError))
+        record = parse_json(read_small(folder / RECORD, MAX_RECORD_BYTES, TrainingError))
     except FileNotFoundError:
         raise TrainingError(f"'{folder}' is no run: it has no {RECORD}") from None
     except (RecursionError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge._optional import importing
+from samedge.files.numbers import finite, parse_json
 
 with importing("torch", extra="export", what="samedge.train"):
     import torch
@@ -86,9 +86,9 @@ def read_config(path: Path) -> dict[str, Any]:
                 raise NotSupportedError(f"{path.name}: reading TOML needs Python 3.11; use JSON")
             import tomllib
 
-            found = tomllib.loads(text)
+            found = tomllib.loads(text, parse_float=finite)
         else:
-            found = json.loads(text)
+            found = parse_json(text)
     except (RecursionError, ValueError) as error:
         raise TrainingError(f"{path.name} is neither valid JSON nor TOML: {error}") from error
     if not isinstance(found, dict):

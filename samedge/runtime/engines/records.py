@@ -17,6 +17,7 @@ from typing import Any
 
 from samedge.bundle.parsing import parity_from_json
 from samedge.errors import BundleError, DeviceError, SourceError
+from samedge.files.numbers import parse_json
 from samedge.runtime.engines.keys import Key, NvidiaKey, parse_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
 
@@ -118,7 +119,7 @@ def read_record(engine: Path) -> EngineRecord:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        return EngineRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return EngineRecord.from_json(parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise SourceError(
             f"it has no record {path.name} that says what it is for; build it with `samedge build`"

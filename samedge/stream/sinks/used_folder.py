@@ -6,7 +6,6 @@ it; nothing else is ever removed.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge.errors import OutputError
+from samedge.files.numbers import parse_json
 from samedge.files.paths import kind_at
 from samedge.files.whole import abandoned_drafts, output_error
 
@@ -129,7 +129,7 @@ def _drafts(folder: Path, written: set[Path]) -> list[Path]:
 def _report(path: Path) -> dict[str, Any] | None:
     """A report of samedge; None for anything else."""
     try:
-        report = json.loads(path.read_bytes())
+        report = parse_json(path.read_bytes())
     except (ValueError, FileNotFoundError, RecursionError):
         return None
     ours = isinstance(report, dict) and {"schema", "samedge", "sources"} <= set(report)

@@ -9,11 +9,11 @@ ROOT/Breast-BUSI/label/benign0001.png
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from samedge.errors import SourceError
+from samedge.files.numbers import parse_json
 from samedge.files.paths import read_small
 from samedge.sources.frame import Warn
 from samedge.train.data.label_files import read_label
@@ -120,7 +120,7 @@ def read_class_counts(root: Path) -> dict[str, int]:
             '{"Breast-BUSI": 2}: classes of each set, the background included'
         )
     try:
-        counts = json.loads(read_small(path, MAX_LIST_BYTES, SourceError))
+        counts = parse_json(read_small(path, MAX_LIST_BYTES, SourceError))
     except (FileNotFoundError, RecursionError, ValueError) as error:
         raise SourceError(f"{CLASS_FILE} cannot be read: {error}") from error
     if not isinstance(counts, dict) or not counts:

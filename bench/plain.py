@@ -62,7 +62,7 @@ def export_plain(
     raise NotSupportedError(
         "torch.onnx.export could not write the eager encoder, the yardstick of this benchmark:\n  "
         + "\n  ".join(failures)
-        + f"\nInstall the tested versions: {install_command('export', '-c constraints.txt')}"
+        + f"\n  Install the tested versions: {install_command('export', '-c constraints.txt')}"
     )
 
 

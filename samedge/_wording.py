@@ -6,9 +6,12 @@ exceptions, and each should be told what to write there: `--family medsam` or `f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+
+_ODD_NEWLINE = re.compile(r"\n(?!  )")
 
 # Of the process: worker threads speak its language as well.
 _on_command_line = False
@@ -23,6 +26,20 @@ def command_line() -> Iterator[None]:
         yield
     finally:
         _on_command_line = before
+
+
+def printable(text: str) -> str:
+    """`text` without what steers a terminal ("?" stands there) or begins a line of its own (" ").
+
+    Names of files, tensors and classes come from strangers, and stand in messages. A line that goes
+    on in the next one is indented there by two spaces; any other newline is not ours. Those at the
+    ends of the text are.
+    """
+    inner = text.strip("\n")
+    start = len(text) - len(text.lstrip("\n"))
+    inner = _ODD_NEWLINE.sub(" ", inner)
+    shown = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in inner)
+    return text[:start] + shown + text[start + len(inner) :]
 
 
 def spoken(python: str, command: str) -> str:

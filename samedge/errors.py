@@ -16,12 +16,17 @@ The command line turns them into exit codes; nothing else in samedge calls `sys.
 from __future__ import annotations
 
 from samedge._install import install_command
+from samedge._wording import printable
 
 
 class SamEdgeError(Exception):
     """Base of all errors that samedge raises on purpose. `exit_code` is what the CLI returns."""
 
     exit_code: int = 3
+
+    def __init__(self, *arguments: object) -> None:
+        """The message may hold names from foreign files: see `printable`."""
+        super().__init__(*(printable(a) if isinstance(a, str) else a for a in arguments))
 
 
 class CheckpointError(SamEdgeError):

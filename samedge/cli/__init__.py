@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import click
 
 from samedge._version import __version__
-from samedge._wording import command_line, did_you_mean
+from samedge._wording import command_line, did_you_mean, printable
 from samedge.cli.completion import COMPLETE
-from samedge.cli.printing import discard, printable, write
+from samedge.cli.printing import discard, write
 from samedge.errors import Cancelled, OutputError, SamEdgeError
 
 if TYPE_CHECKING:
@@ -157,14 +157,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in args:
             write_error("".join(traceback.format_exception(error)))
         code, message = _explain(error)
-        write_error(f"error: {printable(message)}\n")
+        write_error(f"error: {printable(message).rstrip()}\n")
         return code
     return 0
 
 
 _TORCH_MEMORY = "DefaultCPUAllocator"  # a RuntimeError of torch where others raise MemoryError
 _FAULT = (
-    "\nThis is a fault in samedge, not in your input. "
+    "\n  This is a fault in samedge, not in your input. "
     "Run the command again with --debug and report what it prints."
 )
 

@@ -75,4 +75,4 @@ def command(
         write_json(output, plain(report))
     printer.json(report)
     printer.detail(f"why: {report.get('why')}\n")
-    printer.line(bench.render(report, table_width()))
+    printer.block(bench.render(report, table_width()))

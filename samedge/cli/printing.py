@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from samedge._wording import printable
 from samedge.errors import OutputError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -66,9 +67,14 @@ class Printer:
         return not self.quiet and sys.stderr is not None and sys.stderr.isatty()
 
     def line(self, text: str = "") -> None:
-        """One line, or several, of plain text."""
+        """One line of plain text; what goes on in further ones is indented there."""
         if self.text_wanted:
             write(sys.stdout, printable(text) + "\n")
+
+    def block(self, text: str) -> None:
+        """Several lines of plain text, which samedge has laid out."""
+        if self.text_wanted:
+            write(sys.stdout, "\n".join(map(printable, text.split("\n"))) + "\n")
 
     def detail(self, text: str) -> None:
         """A line for `--verbose` alone."""
@@ -91,7 +97,7 @@ class Printer:
         if self.text_wanted:
             from samedge.tables import render_table
 
-            cells = [[printable(str(cell)) for cell in row] for row in rows]
+            cells = [[_cell(str(cell)) for cell in row] for row in rows]
             terminal = sys.stdout is not None and sys.stdout.isatty()
             width = table_width()
             text = render_table(printable(title), columns, cells, width, terminal, optional)
@@ -154,9 +160,8 @@ def discard(stream: IO[str]) -> None:
         return
 
 
-def printable(text: str) -> str:
-    """`text` without control characters: a name in a foreign file must not steer the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
+def _cell(text: str) -> str:
+    return printable(text).replace("\n", "?")
 
 
 def plain(value: object) -> object:

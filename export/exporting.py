@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge._optional import require
+from samedge._wording import spoken
 from samedge.bundle import Bundle, BundleWriter, Manifest, ParityRow
 from samedge.errors import NotSupportedError, ParityError
 from samedge.export.deriving import (
@@ -221,10 +222,11 @@ def _calibration(given: Calibration | None, draft: Bundle) -> CalibrationData:
 def _checked(precisions: Sequence[str]) -> tuple[str, ...]:
     unknown = [p for p in precisions if p not in PRECISIONS]
     if unknown or not precisions:
+        how = spoken("samedge.load(path, precision='bf16')", "--precision bf16")
         raise NotSupportedError(
             f"this version writes graphs in {', '.join(PRECISIONS)}; got "
             f"{', '.join(unknown) or 'none'}. bf16 needs no graph of its own: choose it when the "
-            "bundle is loaded, samedge.load(path, precision='bf16')"
+            f"bundle is loaded, {how}"
         )
     return tuple(p for p in PRECISIONS if p in precisions)
 

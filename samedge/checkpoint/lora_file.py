@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from samedge._wording import spoken
 from samedge.checkpoint.messages import (
     file_line,
     file_notes,
@@ -128,11 +129,12 @@ def needs_base(file: SourceFile, found: Record) -> CheckpointError:
     """The error for SAMed's file that came without its base."""
     lora = lora_file(file, found)
     missing = [k for k in reference_shapes(found.base) if k not in file.tensors]
+    python = f"open_checkpoint({sam_name(lora.vit)!r}, {file.name!r}), or {lora.command}"
     return CheckpointError(
         f"{file.name}: is {found.title}'s LoRA file, which holds only what was trained "
         f"({some(list(file.tensors))}). Missing for a whole network: {some(missing)}. Give the SAM "
         f"checkpoint with {lora.encoder} that it was trained on first: "
-        f"open_checkpoint({sam_name(lora.vit)!r}, {file.name!r}), or {lora.command}"
+        f"{spoken(python, lora.command)}"
     )
 
 

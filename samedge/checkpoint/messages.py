@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from samedge._wording import spoken
 from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import RECORDS, Record, loadable, record
@@ -135,13 +136,19 @@ def _numberless(name: str) -> str:
     return re.sub(r"\d+", "0", name)
 
 
+def opened_with(*files: str) -> str:
+    """How files that belong together are opened, in the reader's language."""
+    python = f"open_checkpoint({', '.join(map(repr, files))})"
+    return spoken(python, f"samedge export {' '.join(files)} -o NAME.samedge")
+
+
 def swapped(lora: SourceFile, found: Record, base: SourceFile) -> CheckpointError:
     """The error for a base that came second."""
     first = [k for k in lora.tensors if k not in base.tensors]
     return CheckpointError(
         f"{lora.name} came first, and is {found.title}'s LoRA file ({some(first)}), which "
         f"completes {record(found.base).title}; {base.name} is that base. The base comes first: "
-        f"open_checkpoint({base.name!r}, {lora.name!r})"
+        f"{opened_with(base.name, lora.name)}"
     )
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samedge._wording import option, spoken
 from samedge.checkpoint import messages, samed
 from samedge.checkpoint.checkpoint import Checkpoint
 from samedge.checkpoint.lora import settle_merged
 from samedge.checkpoint.lora_file import LoraFile, lora_file, needs_base
-from samedge.checkpoint.messages import file_notes, sam_name
+from samedge.checkpoint.messages import file_notes, opened_with, sam_name
 from samedge.checkpoint.options import CheckpointOptions, make_options
 from samedge.checkpoint.pour import pour_sam_into_samus
 from samedge.checkpoint.questions import official_sam, questions
@@ -291,7 +292,7 @@ def _does_not_fit(lora: LoraFile, base: Checkpoint, problems: str) -> Checkpoint
     else:
         advice = (
             f"Give the SAM checkpoint with {lora.encoder} that it was trained on first: "
-            f"open_checkpoint({sam_name(lora.vit)!r}, {name!r})"
+            f"{opened_with(sam_name(lora.vit), name)}"
         )
     return CheckpointError(
         f"{name}: looks like {lora.title}'s LoRA file, trained on {lora.encoder}, but does not fit "
@@ -347,9 +348,10 @@ def _matching(checkpoint: Checkpoint, family: str | None) -> Checkpoint:
     with _naming(_names(checkpoint), found):
         expected = wanted.network.names({**sizes, **wanted.example})
     problems = differences(dict.fromkeys(expected, ()), dict.fromkeys(checkpoint.tensors, ()))
-    advice = f"Open it as family='{checkpoint.family.name}'"
+    advice = f"Open it as {option('family', checkpoint.family.name)}"
     if (wanted.name, found.name) in _COMBINATIONS and not found.base:
-        advice += f", or together with one: open_checkpoint({family}_file, {found.name}_file)"
+        python = f"open_checkpoint({family}_file, {found.name}_file)"
+        advice += f", or together with one: {spoken(python, f'{family}_file {found.name}_file')}"
     if (checkpoint.kind, family) in _COMBINATIONS and wanted.base:
         advice += f", or give {wanted.title}'s LoRA file as the second one"
     raise CheckpointError(

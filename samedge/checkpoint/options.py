@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reprlib import repr as brief
 from typing import Any
 
+from samedge._wording import spoken
 from samedge.checkpoint.sizes import LARGEST
 from samedge.errors import CheckpointError
 
@@ -126,8 +127,15 @@ def recorded_fields(recorded: Mapping[str, Any], known: Collection[str]) -> dict
 def _check_number(name: str, value: object, bounds: tuple[int, int]) -> None:
     if type(value) is not int or not bounds[0] <= value <= bounds[1]:
         raise CheckpointError(
-            f"{name}={brief(value)} came; expected a whole number from {bounds[0]} to {bounds[1]}"
+            f"{_said(name, value)} came; expected a whole number from {bounds[0]} to {bounds[1]}"
         )
+
+
+def _said(name: str, value: object) -> str:
+    """A value as it was said."""
+    flag = f"--{name.replace('_', '-')}"
+    python = f"{name}={brief(value)}"
+    return python if " " in name else spoken(python, f"{flag} {brief(value)}")
 
 
 def _are_names(names: Sequence[Any]) -> bool:
@@ -143,20 +151,21 @@ def _classes(
         return None, None
     if isinstance(classes, int) and not isinstance(classes, bool):
         if not 1 <= classes <= 255:
-            raise CheckpointError(f"classes={classes} came; expected 1 to 255, without background")
+            said = _said("classes", classes)
+            raise CheckpointError(f"{said} came; expected 1 to 255, without background")
         return classes, None
     if isinstance(classes, str):
         known = _NAMED_SETS.get(classes.lower())
         if known is None:
             raise CheckpointError(
-                f"classes={brief(classes)} came; expected their number, a list of names, or "
+                f"{_said('classes', classes)} came; expected their number, a list of names, or "
                 f"'{', '.join(_NAMED_SETS)}'"
             )
         return len(known), known
     names = tuple(classes) if isinstance(classes, Sequence) else ()
     if not _are_names(names):
         raise CheckpointError(
-            f"classes={brief(classes)} came; expected their number, or different printable names "
-            f"of up to {_MAX_NAME} characters"
+            f"{_said('classes', classes)} came; expected their number, or different printable "
+            f"names of up to {_MAX_NAME} characters"
         )
     return len(names), names

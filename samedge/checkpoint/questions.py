@@ -43,8 +43,8 @@ def questions(
             f"what are the {tokens} masks of the checkpoint? SAM has {SAM_TOKENS} mask tokens, and "
             f"it {tokens}, which usually means that it was trained for as many classes. As it was "
             "opened, an answer is the first one alone. To get all of them, say "
-            f"classes={tokens} or their names (--classes {tokens}); if the first one is what you "
-            "want, classes=1"
+            f"their number or names (classes={tokens}, --classes {tokens}); if the first one is "
+            "what you want, classes=1 (--classes 1)"
         )
     if found.layout_of and tokens == SAM_TOKENS:
         asked.append(

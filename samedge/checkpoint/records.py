@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from samedge._wording import option, spoken
 from samedge.checkpoint import sizes
 from samedge.checkpoint.foreign import FOREIGN
 from samedge.checkpoint.options import CheckpointOptions, recorded_fields
@@ -151,7 +152,7 @@ class Record:
         if said.input_size not in (None, made.img_size):
             raise CheckpointError(
                 f"its tensors are for an input of {made.img_size} px, not "
-                f"input_size={said.input_size}; leave it out"
+                f"{option('input_size', said.input_size)}; leave it out"
             )
         return Variant(
             vit=made.vit,
@@ -179,37 +180,43 @@ def configure_msa(config: dict[str, Any], said: CheckpointOptions) -> dict[str, 
     config = configure_structures(config, said)
     if said.rank not in (None, config["lora_rank"]):
         raise CheckpointError(
-            f"its low-rank branches have rank {config['lora_rank']}, not rank={said.rank}; leave "
-            "rank out, or take the file of that rank"
+            f"its low-rank branches have rank {config['lora_rank']}, not "
+            f"{option('rank', said.rank)}; leave it out, or take the file of that rank"
         )
     volumes = said.family == MSA_3D.name
     if volumes and config["lora_rank"]:
         raise CheckpointError(
             "it has low-rank branches and no depth adapters, so it is for images; open it as "
-            f"family='{MSA.name}'"
+            f"{option('family', MSA.name)}"
         )
     if said.slices is not None or said.chunk is not None:
         config |= _stack(said)
     if volumes and config.get("slices", 1) < 2:
-        raise CheckpointError(f"family='{said.family}' is for volumes: say {_STACKS}")
+        raise CheckpointError(f"{option('family', said.family)} is for volumes: say {_stacks()}")
     return config
 
 
-_STACKS = (
-    "how many slices are encoded together: chunk=4 (as it was trained; a volume then has any "
-    "multiple of that), or slices=N for whole volumes of N slices"
-)
+def _stacks() -> str:
+    slices = spoken("slices=N", "--slices N")
+    return (
+        f"how many slices are encoded together: {option('chunk', 4)} (as it was trained; a volume "
+        f"then has any multiple of that), or {slices} for whole volumes of N slices"
+    )
 
 
 def _stack(said: CheckpointOptions) -> dict[str, int]:
     """Config fields of a stack of slices."""
     if said.chunk == 1:
         raise CheckpointError(
-            f"chunk=1 leaves slices alone, without depth; leave it out for images, or say {_STACKS}"
+            f"{option('chunk', 1)} leaves slices alone, without depth; leave it out for images, "
+            f"or say {_stacks()}"
         )
     slices = said.slices if said.slices is not None else said.chunk
     if not slices:
-        raise CheckpointError("chunk=0 relates all slices of a volume: say slices=N as well")
+        also = spoken("slices=N", "--slices N")
+        raise CheckpointError(
+            f"{option('chunk', 0)} relates all slices of a volume: say {also} as well"
+        )
     return {"slices": slices, "chunk": said.chunk or 0}
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from samedge._wording import option
 from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.pour import resize_position_tables
 from samedge.checkpoint.sizes import count, dimension, mask_tokens
@@ -154,13 +155,14 @@ def samed_config(
     if said.rank not in (None, lora.rank):
         raise CheckpointError(
             f"its low-rank branches have rank {lora.rank} (w_a_000 is [{lora.rank}, "
-            f"{lora.width}]), not rank={said.rank}; leave rank out, or take the file of that rank"
+            f"{lora.width}]), not {option('rank', said.rank)}; leave it out, or take the file of "
+            "that rank"
         )
     if said.classes not in (None, lora.classes):
         raise CheckpointError(
             f"it was trained for {lora.classes} classes besides the background "
             f"(mask_decoder.mask_tokens.weight has {lora.classes + 1} rows), not for "
-            f"{said.classes}; say classes={lora.classes}, that many names, or nothing"
+            f"{said.classes}; say {option('classes', lora.classes)}, that many names, or nothing"
         )
     size = said.input_size or 512
     sizes = dict(base) | {
@@ -185,12 +187,13 @@ def configure_samed_whole(config: dict[str, Any], said: CheckpointOptions) -> di
     classes, rank = config["num_mask_tokens"] - 1, config["lora_rank"]
     if said.rank not in (None, rank):
         raise CheckpointError(
-            f"its low-rank branches have rank {rank}, not rank={said.rank}; leave rank out"
+            f"its low-rank branches have rank {rank}, not {option('rank', said.rank)}; leave it out"
         )
     if said.classes not in (None, classes):
         raise CheckpointError(
             f"it was trained for {classes} classes besides the background (it has {classes + 1} "
-            f"mask tokens), not for {said.classes}; say classes={classes}, or that many names"
+            f"mask tokens), not for {said.classes}; say "
+            f"{option('classes', classes)}, or that many names"
         )
     return config if said.names is None else {**config, "classes": ("background", *said.names)}
 

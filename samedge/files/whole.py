@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from samedge._wording import option
 from samedge.errors import OutputError
 from samedge.files.paths import kind_at, shown
 from samedge.files.work_folder import (
@@ -330,5 +331,5 @@ def _refuse(target: Path, marker: str, overwrite: bool) -> None:
     if not overwrite:
         raise OutputError(
             f"{target} holds a simulated data set already: give another folder, or replace it "
-            "with --force (overwrite=True)"
+            f"with {option('overwrite', True, '--force')}"
         )

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from samedge._wording import spoken
 from samedge.bundle import SelfTest, Variant
 from samedge.errors import ModelError
 from samedge.families import Family
@@ -139,7 +140,8 @@ def _checked_family(model: PromptableModel, family: str | None) -> Family:
     if family is not None and family != model.family.name:
         raise ModelError(
             f"the model is {model.family.title}, not '{family}'; leave family out, or open the "
-            f"checkpoint as that: open_checkpoint(path, family='{family}')"
+            f"checkpoint as that: "
+            + spoken(f"open_checkpoint(path, family='{family}')", f"--family {family}")
         )
     return model.family
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from samedge._wording import option
 from samedge.errors import DeviceError, NotSupportedError
 
 _MEMINFO = Path("/proc/meminfo")
@@ -90,8 +91,8 @@ def require_room(needs: Sequence[Need], what: str, smaller: str) -> None:
     raise NotSupportedError(
         f"{what} needs about {gigabytes(most.bytes)} more memory in the step '{most.step}', and "
         f"{gigabytes(here.bytes)} are {here.where}; nothing was begun. What helps: "
-        f"{', '.join(filter(None, remedies))}. To try it all the same: --ignore-memory (in "
-        "Python check_memory=False)"
+        f"{', '.join(filter(None, remedies))}. To try it all the same: "
+        f"{option('check_memory', False, '--ignore-memory')}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge._wording import option
 from samedge.errors import BundleError
 
 _SIDE = 128  # px of the sample that statistics are taken from, so that they cost no time
@@ -111,7 +112,7 @@ class CalibrationLooks:
             return ()
         return (
             f"looks unlike the frames that INT8 was calibrated with ({', '.join(odd)}): masks may "
-            "be worse than its gate says. Take precision='fp32' (--precision fp32) or bf16 for "
+            f"be worse than its gate says. Take {option('precision', 'fp32')} or bf16 for "
             "such frames, or calibrate with them (samedge export BUNDLE -o NEW --precision int8 "
             "--calibration FRAMES)",
         )

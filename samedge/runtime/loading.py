@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from samedge._wording import option
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError
 from samedge.machine.cpu import physical_cores
@@ -65,7 +66,9 @@ def _threads(threads: int | None) -> int:
     if threads is None:
         return physical_cores()
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise NotSupportedError(f"threads={threads!r} came; expected a whole number from 1 up")
+        raise NotSupportedError(
+            f"{option('threads', threads)} came; expected a whole number from 1 up"
+        )
     return threads
 
 

@@ -17,17 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samedge._wording import option
 from samedge.errors import DeviceError, MissingDependencyError, NotSupportedError
 from samedge.machine.jetson import how_to_install, jetpack
 
 ALIGNMENT = 256  # of every address that an engine takes, in bytes
-_NO_DRIVER = "there is no NVIDIA driver here; install it, or use backend='openvino'"
-_NO_GPU = "the NVIDIA driver finds no GPU; use backend='openvino', or look at what nvidia-smi says"
 
 # Result of a call -> what a user can do about it.
 _REMEDIES: dict[str, str] = {
     "CUDA_ERROR_OUT_OF_MEMORY": "close other programs on the GPU, or use a smaller model or frame",
-    "CUDA_ERROR_NO_DEVICE": _NO_GPU,
     "CUDA_ERROR_INVALID_DEVICE": "choose a device that nvidia-smi lists",
     "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH": "the driver was updated: restart the machine",
     "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "update the NVIDIA driver",
@@ -39,6 +37,22 @@ _REMEDIES: dict[str, str] = {
 }
 
 
+def _remedy(name: str, otherwise: str) -> str:
+    """What to do about a result of a call."""
+    return _no_gpu() if name == "CUDA_ERROR_NO_DEVICE" else _REMEDIES.get(name, otherwise)
+
+
+def _no_driver() -> str:
+    return f"there is no NVIDIA driver here; install it, or use {option('backend', 'openvino')}"
+
+
+def _no_gpu() -> str:
+    return (
+        f"the NVIDIA driver finds no GPU; use {option('backend', 'openvino')}, or look at what "
+        "nvidia-smi says"
+    )
+
+
 @cache
 def driver() -> Any:
     """The module `cuda.bindings.driver`, initialised.
@@ -47,7 +61,7 @@ def driver() -> Any:
         NotSupportedError: no driver, no GPU, or cuda-bindings is not installed.
     """
     if not _has_driver():
-        raise NotSupportedError(_NO_DRIVER)
+        raise NotSupportedError(_no_driver())
     try:
         module = import_module("cuda.bindings.driver")
     except (ImportError, OSError, RuntimeError) as error:
@@ -66,7 +80,7 @@ def driver() -> Any:
     name = getattr(result, "name", str(result))
     if name != "CUDA_SUCCESS":
         raise NotSupportedError(
-            f"CUDA does not start ({name}); {_REMEDIES.get(name, 'update the NVIDIA driver')}"
+            f"CUDA does not start ({name}); {_remedy(name, 'update the NVIDIA driver')}"
         )
     return module
 
@@ -86,7 +100,7 @@ def problem(library_cuda: int | None = None, title: str = "the library") -> str 
     """
     try:
         if int(call("cuDeviceGetCount")) == 0:
-            return _NO_GPU
+            return _no_gpu()
         major, minor = driver_version()
     except (NotSupportedError, DeviceError) as error:
         return str(error)
@@ -120,7 +134,7 @@ def call(function: str, *arguments: Any, what: str = "") -> Any:
 
 def _error(status: Any, what: str) -> DeviceError:
     name = getattr(status, "name", str(status))
-    remedy = _REMEDIES.get(name, "report this with what `samedge doctor` prints")
+    remedy = _remedy(name, "report this with what `samedge doctor` prints")
     return DeviceError(f"{what}: CUDA says {name}; {remedy}")
 
 
@@ -148,7 +162,7 @@ class Device:
         if not 0 <= index < count:
             raise NotSupportedError(
                 f"there is no GPU number {index} here; "
-                + (f"choose one from 0 to {count - 1}" if count else _NO_GPU)
+                + (f"choose one from 0 to {count - 1}" if count else _no_gpu())
             )
         self.index = index
         self._handle = call("cuDeviceGet", index)

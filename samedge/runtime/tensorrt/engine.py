@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from samedge._wording import option, spoken
 from samedge.errors import DeviceError, NotSupportedError, OutputError
 from samedge.runtime.backend import GraphIO, TensorSpec
 from samedge.runtime.engines.keys import KernelsKey
@@ -113,8 +114,9 @@ class Engine:
             if not least <= side <= most:
                 raise NotSupportedError(
                     f"the input '{spec.name}' has {side} {name}; this engine takes {least} to "
-                    f"{most}. Prompt fewer objects or points at a time (set_frame once, predict "
-                    "often), or use backend='openvino'"
+                    f"{most}. Prompt fewer objects or points at a time"
+                    f"{spoken(' (set_frame once, predict often)', '')}, or use "
+                    f"{option('backend', 'openvino')}"
                 )
 
     def context(self) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from samedge._wording import option
 from samedge.errors import NotSupportedError
 from samedge.runtime.tensorrt.library import NvidiaLibrary
 
@@ -40,7 +41,7 @@ def parsed(library: NvidiaLibrary, builder: Any, path: Path, log: Any) -> Any:
         raise NotSupportedError(
             f"{library.title} {library.version} cannot take {path.name}: "
             f"{'; '.join(map(_parser_error, errors)) or 'it gives no reason'}. Use a newer version "
-            "of it, or backend='openvino'"
+            f"of it, or {option('backend', 'openvino')}"
         )
     return network
 

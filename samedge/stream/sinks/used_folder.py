@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from samedge._wording import option
 from samedge.errors import OutputError
 from samedge.files.numbers import parse_json
 from samedge.files.paths import kind_at
@@ -57,8 +58,8 @@ def check_unused(folder: Path, overwrite: bool, sources: Sequence[Path] = ()) ->
         )
     if not overwrite:
         raise OutputError(
-            f"{folder} holds the results of an earlier run: give another folder, or --overwrite "
-            "(overwrite=True) to remove the files that it wrote"
+            f"{folder} holds the results of an earlier run: give another folder, or "
+            f"{option('overwrite', True, '--overwrite')} to remove the files that it wrote"
         )
     kept = {Path(os.path.realpath(path)) for path in sources}
     lost = [p for p in there if {real := Path(os.path.realpath(p)), *real.parents} & kept]

@@ -127,7 +127,7 @@ def test_vit_l_base_for_a_vit_b_lora() -> None:
 @pytest.mark.parametrize("kind", ["samed", "samed_s"])
 def test_another_rank_than_said(kind: str, files: Files, refused: Refused) -> None:
     pair = files["sam"], files[kind]
-    says = (rf"^{kind}\.pth: .*have rank 3 \(w_a_000 is \[3, 32\]\), not rank=4; leave rank out",)
+    says = (rf"^{kind}\.pth: .*have rank 3 \(w_a_000 is \[3, 32\]\), not rank=4; leave it out",)
     refused(*pair, rank=4, input_size=128, says=says)
     assert open_checkpoint(*pair, rank=3, input_size=128).variant.ranks["encoder"] == 3
 

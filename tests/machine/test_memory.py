@@ -166,7 +166,6 @@ def test_the_refusal_says_all_that_helps(monkeypatch: pytest.MonkeyPatch) -> Non
         "nothing was begun",
         "closing other programs",
         "a machine or a limit with more memory, a smaller ViT.",
-        "--ignore-memory",
         "check_memory=False",
     ):
         assert words in text

@@ -46,7 +46,7 @@ def out(tmp_path: Path, picture: Callable[[str], Path]) -> Path:
 def test_results_are_not_mixed(out: Path, picture: Callable[[str], Path]) -> None:
     before = names_in(out)
     session = FakeSession()
-    with pytest.raises(OutputError, match=r"results of an earlier run.*--overwrite"):
+    with pytest.raises(OutputError, match=r"results of an earlier run.*overwrite=True"):
         run(out, picture("b.png"), PLAN, session)
     assert names_in(out) == before
     assert session.asked == []

@@ -1,8 +1,8 @@
 """Checkpoint files -> named tensors in float32. Nothing in a file is ever executed.
 
-Reads what torch.save writes (zip and legacy; `weights_only`, memory-mapped where possible) and
-safetensors; finds the state dict in a training checkpoint; strips the prefixes that wrappers
-leave on every name.
+Reads what torch.save writes (zip and legacy; by an interpreter of its own, memory-mapped where
+possible) and safetensors; finds the state dict in a training checkpoint; strips the prefixes that
+wrappers leave on every name.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samedge.checkpoint.pickles import Left, Unplain
 from samedge.checkpoint.torch_files import load_legacy, load_zip, one_line
 from samedge.errors import CheckpointError, MissingDependencyError
 from samedge.files.numbers import parse_json
@@ -194,7 +195,7 @@ def sniff(file: Path) -> str:
     if size == 0:
         raise CheckpointError(f"{file.name}: is empty; expected a checkpoint")
     with file.open("rb") as stream:
-        head = stream.read(256)
+        head = stream.read(512)
     if head[:4] == b"PK\x03\x04":
         return "torch"
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
@@ -219,6 +220,11 @@ def _what_it_is(head: bytes, suffix: str) -> str:
             return what
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         return "it is a web page, as a failed download leaves it: download it again"
+    if head[257:262] == b"ustar":
+        return (
+            "it is a tar archive, as torch wrote before version 0.1.10: unpack it, or load it with "
+            "torch and save it anew"
+        )
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
         return "it is a text file"
     if suffix.lower() == ".safetensors":
@@ -261,9 +267,8 @@ def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Sta
         CheckpointError: there is none.
     """
     if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{name}: holds a {type(content).__name__}; expected a dictionary of tensors"
-        )
+        kind = content.name if isinstance(content, Left) else type(content).__name__
+        raise CheckpointError(f"{name}: holds a {kind}; expected a dictionary of tensors")
     for entry in WRAPPERS:
         inner = content.get(entry)
         left = _DEPTH - len(wrapper)
@@ -271,6 +276,9 @@ def find_tensors(content: Any, name: str, wrapper: tuple[str, ...] = ()) -> _Sta
             found = find_tensors(inner, name, (*wrapper, entry))
             others = tuple(str(k) for k in content if k != entry)
             return _StateDict(found.tensors, found.wrapper, others + found.ignored)
+    for key, value in content.items():
+        if isinstance(value, Unplain):
+            raise _not_plain(name, str(key), value.why)
     tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         entries = ", ".join(str(k) for k in list(content)[:8]) or "nothing"
@@ -353,12 +361,18 @@ def to_float32(
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
     """All tensors in float32, checked to be finite; and how many came in another dtype.
 
+    A tensor of two names is converted once.
+
     Raises:
         CheckpointError: a tensor that is no plain floating-point array, or is not finite.
     """
     converted: dict[str, int] = {}
     out: dict[str, Tensor] = {}
+    done: dict[int, Tensor] = {}
     for key, tensor in tensors.items():
+        if id(tensor) in done:
+            out[key] = done[id(tensor)]
+            continue
         _check_plain(key, tensor, name)
         if tensor.dtype != torch.float32:
             dtype = str(tensor.dtype).removeprefix("torch.")
@@ -371,8 +385,12 @@ def to_float32(
                 f"{name}: tensor '{key}' has {count} values that are NaN or infinite; the training "
                 "run diverged or the file is damaged: use an earlier checkpoint"
             )
-        out[key] = value
+        out[key] = done[id(tensor)] = value
     return out, converted
+
+
+def _not_plain(name: str, key: str, what: str) -> CheckpointError:
+    return CheckpointError(f"{name}: tensor '{key}' {what}; expected plain floating-point numbers")
 
 
 def _check_plain(key: str, tensor: Tensor, name: str) -> None:
@@ -384,9 +402,7 @@ def _check_plain(key: str, tensor: Tensor, name: str) -> None:
     )
     for failed, what in checks:
         if failed:
-            raise CheckpointError(
-                f"{name}: tensor '{key}' {what()}; expected plain floating-point numbers"
-            )
+            raise _not_plain(name, key, what())
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise CheckpointError(
             f"{name}: tensor '{key}' claims {tensor.numel()} values but stores fewer: the file is "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import pickle
 import zipfile
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,8 @@ def test_checkpoint_that_wants_to_run_code(
 
 
 def test_pickled_objects_are_named(samus_tensors: StateDict, saved: Save) -> None:
-    path = saved({"model": samus_tensors, "args": argparse.Namespace(lr=0.1)})
-    refused(path, r"'argparse.Namespace'.*save only the tensors")
+    path = saved({"model": samus_tensors, "began": datetime.now(timezone.utc)})
+    refused(path, r"'datetime.datetime'.*save only the tensors")
     refused(saved(torch.nn.Linear(2, 2)), "torch.nn.modules.linear.Linear")
 
 
@@ -204,10 +204,10 @@ def test_a_table_of_a_million_rows_builds_no_million_modules(
 def test_a_dictionary_that_holds_itself(samus_tensors: StateDict, saved: Save) -> None:
     content: dict[str, Any] = {"epoch": 3}
     content["model"] = content
-    refused(saved(content), "holds no tensors where a model's are expected")
+    refused(saved(content), "a container that holds itself")
     inner: dict[str, Any] = {"model": {}, "state_dict": {}}
     inner["state_dict"]["state_dict"] = inner["model"]["model"] = inner
-    refused(saved(inner), "holds no tensors")
+    refused(saved(inner), "a container that holds itself")
     deep = {"model": {"model": {"model": samus_tensors}}}
     assert open_checkpoint(saved(deep)).files[0].wrapper == ("model",) * 3
     refused(saved({"model": deep}), "holds no tensors")

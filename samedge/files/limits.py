@@ -84,3 +84,5 @@ NAMED_TIMES = Limit(
 )
 # Below this, growth is not looked at: a small file of zeros shrinks a thousandfold.
 SMALL_BYTES = 64 * _MB
+
+LIMITS = tuple(value for value in tuple(globals().values()) if isinstance(value, Limit))

@@ -10,7 +10,6 @@ import io
 import mmap
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 
 from samedge.checkpoint.pickles import ForeignClass, PickleError, Storage, unpickle
-from samedge.errors import CheckpointError
+from samedge.errors import CheckpointError, SamEdgeError
 from samedge.files.limits import NAMED_TIMES, PICKLE_BYTES, SMALL_BYTES, UNPACKED_TIMES
 
 _REMEDY = (
@@ -235,7 +234,9 @@ def _refusing(file: Path) -> Iterator[None]:
             f"{file.name}: wants to run code ('{error}') when it is opened, not only to hold "
             f"tensors; it was not run. {_REMEDY[0].upper()}{_REMEDY[1:]}"
         ) from error
-    except (PickleError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (SamEdgeError, OSError, MemoryError):
+        raise
+    except Exception as error:  # zipfile and zlib raise a dozen types on damaged archives
         raise CheckpointError(
             f"{file.name}: is truncated, damaged, or no checkpoint ({one_line(error)}); copy or "
             "download it again"

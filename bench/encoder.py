@@ -112,7 +112,7 @@ def check(
         if not rms <= limit:
             raise ParityError(
                 f"'{name}' computes something else than the eager encoder (RMS ratio {rms:.2e}, "
-                f"limit {limit:.0e}), so nothing was timed"
+                f"limit {limit:.2e}), so nothing was timed"
             )
         errors[name] = float(np.abs(difference).max())
     return errors

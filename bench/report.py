@@ -83,7 +83,7 @@ def _render_session(report: Report, width: int | None) -> str:
     parity = report["parity"]
     lines.append(
         f"Self-test passed before timing: largest logit error {parity['max_logit_error']:.2e} "
-        f"(limit {parity['limit']:.0e}), Dice {parity['dice']:.4f}"
+        f"(limit {parity['limit']:.2e}), Dice {parity['dice']:.4f}"
     )
     eager = report["eager"]
     if eager is not None:

@@ -163,7 +163,7 @@ def segment_centre(session: Session, frame: NDArray[np.uint8]) -> None:
 def _too_far(row: ParityRow) -> str:
     return (
         "parity failed: in half precision the logits differ by "
-        f"{row.max_logit_error:.2e} (limit {row.limit:.0e}) and {row.flipped:.2%} of the "
+        f"{row.max_logit_error:.2e} (limit {row.limit:.2e}) and {row.flipped:.2%} of the "
         "mask pixels flip (limit "
         f"{row.flipped_limit:.2%}); export without fp16, and please report "
         "this with the output of `samedge doctor`"

@@ -242,7 +242,7 @@ def gate(bundle: Bundle) -> list[ParityRow]:
         if row.precision == "fp32" and not row.passed:
             raise ParityError(
                 f"parity failed: in OpenVINO fp32 the logits differ by {row.max_logit_error:.2e}"
-                f" and the scores by {row.score_error:.2e} (limit {row.limit:.0e}), and "
+                f" and the scores by {row.score_error:.2e} (limit {row.limit:.2e}), and "
                 f"{row.flipped:.2%} of the mask pixels flip (limit {row.flipped_limit:.2%}, "
                 f"{row.flipped_far} of them far from the threshold); nothing was written. "
                 "Please report this with the output of `samedge doctor`"

@@ -56,7 +56,7 @@ def render_table(
             shown = _stacked(found)
     lines = [_drawn(_wrapped(title, width), shown, _widths(shown, width), terminal)]
     if gone:
-        lines.append(_wrapped(f"(not shown, for want of room: {', '.join(gone)})", width))
+        lines.append(_wrapped(f"(not shown, for want of room: {'; '.join(gone)})", width))
     return "\n".join(lines)
 
 

@@ -128,7 +128,7 @@ def test_options_reach_the_session(session: FakeSession, picture: Path, tmp_path
     assert asked["box"].tolist() == [[10, 10, 70, 50]]
     assert asked["crop"] == (0, 0, 72, 56)
     assert session.engine == {  # type: ignore[attr-defined]
-        "backend": "openvino", "precision": "fp32", "threads": 1
+        "backend": "openvino", "precision": "fp32", "threads": 1, "engines": None
     }  # fmt: skip
     assert sorted(p.name for p in out.iterdir()) == ["areas.csv", "results.json"]
 

@@ -96,7 +96,9 @@ class DicomSource(Source):
         return distance(along, self.name, self.warn)
 
     def __iter__(self) -> Iterator[Frame]:
-        frames, pixel_map = self._samples(), self._pixel_map()
+        words = f"{self.name} is a damaged DICOM file: its frames cannot be decoded"
+        with quiet_pydicom(), damaged(words):
+            frames, pixel_map = self._samples(), self._pixel_map()
         stem = self.stem
         index = 0
         while True:
@@ -128,9 +130,7 @@ class DicomSource(Source):
         """That of the file; a volume without a window is stretched as a whole."""
         if not self.is_stack or self._map.has_window or self._map.has_bytes:
             return self._map
-        words = f"{self.name} is a damaged DICOM file: its frames cannot be decoded"
-        with quiet_pydicom(), damaged(words):
-            own = own_range(map(self._map.values, self._samples()), self.name)
+        own = own_range(map(self._map.values, self._samples()), self.name)
         self.warn(stretch_warning(self.name, own))
         return PixelMap(self._header, self.name, self.warn, self._intensity, own=own)
 

@@ -136,11 +136,8 @@ class DicomSeries(Source):
         return PixelMap(header, self.name, self.warn, self._intensity, voi, own)
 
     def __iter__(self) -> Iterator[Frame]:
-        maps = self._maps
-        if not all(m.has_window or m.has_bytes for m in maps):
-            own = own_range(self._values(), self.name)
-            self.warn(stretch_warning(self.name, own))
-            maps = [self._map(header, own) for _, header in self._files]
+        with quiet_pydicom(), damaged(f"folder {self.name} holds damaged DICOM files"):
+            maps = self._chosen_maps()
         for index, ((path, _), pixel_map) in enumerate(zip(self._files, maps, strict=True)):
             with quiet_pydicom(), damaged(_undecodable(path)):
                 pixels = pixel_map(_samples(path, self.warn))
@@ -159,6 +156,14 @@ class DicomSeries(Source):
                 self._scales.region,
                 regions=self._scales.regions,
             )
+
+    def _chosen_maps(self) -> list[PixelMap]:
+        """Those of the files; a volume without a window is stretched as a whole."""
+        if all(m.has_window or m.has_bytes for m in self._maps):
+            return self._maps
+        own = own_range(self._values(), self.name)
+        self.warn(stretch_warning(self.name, own))
+        return [self._map(header, own) for _, header in self._files]
 
     def _values(self) -> Iterator[NDArray[np.float64]]:
         for (path, _), pixel_map in zip(self._files, self._maps, strict=True):

@@ -8,6 +8,7 @@ wrappers leave on every name.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -237,6 +238,11 @@ def _load_safetensors(file: Path) -> dict[str, Any]:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError as error:
         raise MissingDependencyError("safetensors", "export", f"reading {file.name}") from error
+    if str(file).encode(errors="replace") != os.fsencode(file):
+        raise CheckpointError(
+            f"{file.name}: this name, or that of a folder above it, is no UTF-8, and safetensors "
+            "opens no such files; give it another name"
+        )
     try:
         with safe_open(file, framework="pt", device="cpu") as archive:
             content: dict[str, Any] = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118

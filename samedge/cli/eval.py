@@ -238,16 +238,16 @@ def _report(
     document = report(evaluation, {"samedge": __version__, **about})
     if output is not None:
         from samedge.drawing.png import write_png
-        from samedge.files.whole import write_bytes
+        from samedge.files.whole import json_bytes, write_bytes
         from samedge.train.evaluation.sheet import worst_sheet
 
         where = f"{about['data']}, {about['split']}, {document['images']} images"
         for number in range(len(evaluation.contenders)):
             sheet = worst_sheet(evaluation, number, where)
             write_png(output / f"worst_{number + 1}.png", sheet)
-        write_bytes(output / "scores.csv", csv_text(evaluation).encode())
+        write_bytes(output / "scores.csv", json_bytes(csv_text(evaluation)))
         text = json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
-        write_bytes(output / REPORT, text.encode())
+        write_bytes(output / REPORT, json_bytes(text))
     printer.json(document)
     distance = document["distance_unit"]
     columns = [f"{c}, {distance}" if c in ("HD95", "ASSD") else c for c in TABLE_COLUMNS]

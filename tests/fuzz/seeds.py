@@ -423,7 +423,7 @@ def checkpoints() -> list[bytes]:
 
     tensors, lora = _tensors()
     config = {"input_size": 128, "classes": ["a", "b"]}
-    named = {"state_dict": tensors, "samedge_config": config, "epoch": 3}
+    named = {"state_dict": tensors, "samedge_config": {}, "epoch": 3}
     return [
         _torch(named),
         _torch(lora),

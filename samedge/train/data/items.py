@@ -53,6 +53,9 @@ class PreparedItems:
         return self.preparation(sample, rng, self.augmentation.box_jitter)
 
 
+ODD = "surrogateescape"  # the bytes of file names that are no UTF-8
+
+
 def digest(samples: Samples) -> str:
     """SHA-256 over the number of samples, the classes, and up to 64 evenly spaced samples.
 
@@ -62,7 +65,7 @@ def digest(samples: Samples) -> str:
     found = hashlib.sha256(f"{len(samples)} {samples.classes}".encode())
     for index in np.linspace(0, len(samples) - 1, min(_READ, len(samples))).round().astype(int):
         sample = samples[int(index)]
-        found.update(f"{sample.name} {sample.image.shape} {sample.class_id}".encode())
+        found.update(f"{sample.name} {sample.image.shape} {sample.class_id}".encode(errors=ODD))
         found.update(np.ascontiguousarray(sample.image).tobytes())
         found.update(np.ascontiguousarray(sample.label).tobytes())
     return found.hexdigest()

@@ -205,6 +205,27 @@ def test_resuming_from_nothing_or_from_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("part", "value", "words"),
+    [
+        ("position", {"step": 1}, "does not say where the run was"),
+        ("position", {"step": "1"}, "'step' is '1'; expected a whole number"),
+        ("ema", None, "part 'ema' is a NoneType"),
+        ("model", {}, "does not fit this run"),
+        ("optimiser", {"state": {}, "param_groups": []}, "does not fit this run"),
+        ("random", {"torch": 1}, "does not fit this run"),
+    ],
+)
+def test_a_state_that_does_not_fit(tmp_path: Path, part: str, value: object, words: str) -> None:
+    tiny_trainer(tmp_path).run()
+    content = torch.load(tmp_path / "state.pt", weights_only=True)
+    if part == "position" and len(value) == 1 and value["step"] != 1:
+        value = {**content["position"], **value}
+    torch.save({**content, part: value}, tmp_path / "state.pt")
+    with pytest.raises(CheckpointError, match=f"{words}.*start again"):
+        tiny_trainer(tmp_path).run(resume=True)
+
+
+@pytest.mark.parametrize(
     ("said", "message"),
     [
         ({"lr": 0.0}, "lr=0.0 came; expected a positive"),

@@ -18,17 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from samedge.bundle.manifest import MANIFEST, FileEntry, Manifest
-from samedge.bundle.sealing import MAX_MANIFEST_BYTES, parse_manifest
+from samedge.bundle.sealing import parse_manifest
 from samedge.errors import BundleError, OutputError
 from samedge.files.hashes import sha256_file
 from samedge.files.in_use import claimed
+from samedge.files.limits import BUNDLE_TIMES, MANIFEST_BYTES, SMALL_BYTES
 from samedge.files.whole import is_disk_error, output_error
 from samedge.files.work_folder import WorkFolder
 
 CACHE_ENV = "SAMEDGE_CACHE"
-# Weights hardly compress; a zip that grows more than this when unpacked is no bundle.
-MAX_GROWTH = 20
-MAX_SMALL_BYTES = 64 * 2**20
 LIMIT_BYTES = 16 * 10**9  # of all unpacked bundles, as of the engines made of them
 UNUSED_S = 30 * 86400.0  # an unpacked bundle that was not opened for so long goes
 IN_USE_S = 86400.0  # one that was opened since then stays in any case
@@ -107,12 +105,12 @@ def _read_manifest(archive: zipfile.ZipFile, path: Path) -> tuple[Manifest, str,
             )
     if len(set(names)) != len(names):
         raise BundleError(f"{path.name} holds a file twice; export the bundle again")
-    if archive.getinfo(found[0]).file_size > MAX_MANIFEST_BYTES:
+    if archive.getinfo(found[0]).file_size > MANIFEST_BYTES.most:
         raise BundleError(f"{path.name}: {MANIFEST} is too large; export the bundle again")
     data = archive.read(found[0])
     manifest = parse_manifest(data)
     size = manifest.size
-    if size > max(MAX_SMALL_BYTES, MAX_GROWTH * path.stat().st_size):
+    if size > max(SMALL_BYTES, BUNDLE_TIMES.most * path.stat().st_size):
         raise BundleError(
             f"{path.name} would unpack to {size} bytes, which no bundle of its size does; "
             "export it again"

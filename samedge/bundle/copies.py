@@ -9,9 +9,10 @@ from pathlib import Path
 
 from samedge.bundle.archive import COPY_NAME, copies_folder
 from samedge.bundle.manifest import MANIFEST, Manifest
-from samedge.bundle.sealing import MAX_MANIFEST_BYTES, parse_manifest
+from samedge.bundle.sealing import parse_manifest
 from samedge.errors import BundleError
 from samedge.files.in_use import claimed, last_used
+from samedge.files.limits import MANIFEST_BYTES
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def unpacked_copies() -> list[UnpackedCopy]:
 def _copy(path: Path) -> UnpackedCopy:
     file = path / MANIFEST
     used = last_used(path)
-    if file.lstat().st_size > MAX_MANIFEST_BYTES:
+    if file.lstat().st_size > MANIFEST_BYTES.most:
         raise BundleError("its manifest is too large")
     manifest: Manifest = parse_manifest(file.read_bytes())
     files = (*(path / name for name in manifest.files), file)

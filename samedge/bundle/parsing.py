@@ -29,13 +29,12 @@ from samedge.families import (
     RESIZE_RULES,
     Family,
 )
+from samedge.files.limits import CHANNELS, LOW_RES, NETWORK_MASKS, NETWORK_SIDE, NETWORK_VALUES
 
 AGAIN = "; the bundle is damaged or was changed: export it again"
 
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TOKEN = re.compile(r"[a-z0-9_]{1,32}", re.ASCII)
-_MAX_SIDE = 1 << 16
-_MAX_SLICES = 4096
 _CHOICES: dict[str, tuple[str, ...]] = {  # fields of a family record
     "resize": RESIZE_RULES,
     "interpolation": INTERPOLATIONS,
@@ -83,7 +82,10 @@ def manifest_from_json(document: Any) -> Manifest:
 def _variant(node: _Node) -> Variant:
     vit, width = node.text("vit"), node.data.get("prompt_dim")
     sizes = {
-        key: node.count(key, 1, _MAX_SIDE) for key in ("input_size", "low_res", "grid", "channels")
+        "input_size": node.count("input_size", 1, NETWORK_SIDE.most),
+        "low_res": node.count("low_res", 1, LOW_RES.most),
+        "grid": node.count("grid", 1, LOW_RES.most),
+        "channels": node.count("channels", 1, CHANNELS.most),
     }
     return Variant(vit, **sizes, prompt_dim=width if type(width) is int else 0)
 
@@ -141,10 +143,10 @@ def family_from_json(data: Any) -> Family:
     for key in ("name", "title"):
         node.text(key)
     for key in ("input_size", "upscale_size", "stride"):
-        node.count(key, 1, _MAX_SIDE)
-    node.count("via", 0, _MAX_SIDE)
+        node.count(key, 1, NETWORK_SIDE.most)
+    node.count("via", 0, NETWORK_SIDE.most)
     node.count("single_mask", 0, 255)
-    node.count("slices", 1, _MAX_SLICES)
+    node.count("slices", 1, max(1, NETWORK_VALUES.most // node.data["input_size"] ** 2))
     node.choice("channels", (1, 3))
     for key, choices in _CHOICES.items():
         node.choice(key, choices)
@@ -160,7 +162,14 @@ def family_from_json(data: Any) -> Family:
     node.need(all(v > 0 for v in node.data["std"]), "std", "positive numbers")
     for prompt in node.items("prompts"):
         node.need(prompt in PROMPTS, "prompts", "point, box or mask", prompt)
-    for mask in node.items("multi_masks"):
+    masks = node.items("multi_masks")
+    node.need(
+        len(masks) <= NETWORK_MASKS.most,
+        "multi_masks",
+        f"at most {NETWORK_MASKS.most} masks",
+        f"{len(masks)} masks",
+    )
+    for mask in masks:
         node.need(type(mask) is int and 0 <= mask < 256, "multi_masks", "mask numbers", mask)
     names = node.items("classes")
     node.need(len(names) <= 256, "classes", "at most 256 names", f"{len(names)} names")

@@ -10,12 +10,13 @@ from samedge.bundle.archive import unpacked
 from samedge.bundle.manifest import MANIFEST, Manifest
 from samedge.bundle.mistaken import mistaken_for_a_bundle
 from samedge.bundle.names import regular_file
-from samedge.bundle.sealing import MAX_MANIFEST_BYTES, parse_manifest
+from samedge.bundle.sealing import parse_manifest
 from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
 from samedge.errors import BundleError
 from samedge.families import Family
 from samedge.files.hashes import sha256_file
 from samedge.files.in_use import hold_folder
+from samedge.files.limits import MANIFEST_BYTES, SELFTEST_BYTES
 from samedge.files.paths import kind_at, shown
 from samedge.files.work_folder import is_still_there
 
@@ -137,12 +138,19 @@ class Bundle:
         Raises:
             BundleError: a file was changed or cannot be read.
         """
-        tests = []
+        tests, left = [], SELFTEST_BYTES.most
         for name in sorted(self.manifest.files):
             if name.startswith(f"{FOLDER}/") and name.endswith(SUFFIX):
                 data = self.verify_file(name).read_bytes()
                 stem = name.removeprefix(f"{FOLDER}/").removesuffix(SUFFIX)
-                tests.append(SelfTest.from_bytes(stem, data))
+                test = SelfTest.from_bytes(stem, data)
+                left -= test.nbytes
+                if left < 0:
+                    raise BundleError(
+                        f"{self.path.name}: its self-tests hold more than "
+                        f"{SELFTEST_BYTES.text(SELFTEST_BYTES.most)}; export the bundle again"
+                    )
+                tests.append(test)
         return tests
 
 
@@ -166,7 +174,7 @@ def _read_manifest(root: Path) -> Manifest:
             f"'{root}' is a folder but no bundle: it has no {MANIFEST}; make a bundle with: "
             "samedge export CHECKPOINT -o NAME.samedge"
         )
-    if regular_file(root, MANIFEST).st_size > MAX_MANIFEST_BYTES:
+    if regular_file(root, MANIFEST).st_size > MANIFEST_BYTES.most:
         raise BundleError(f"{root.name}: {MANIFEST} is too large; export the bundle again")
     try:
         data = (root / MANIFEST).read_bytes()

@@ -6,15 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 from samedge.bundle.manifest import MANIFEST, Manifest
 from samedge.bundle.parsing import AGAIN, check_schema, manifest_from_json
 from samedge.errors import BundleError
+from samedge.files.limits import MANIFEST_DEPTH, MANIFEST_VALUES
 from samedge.files.numbers import parse_json
-
-MAX_MANIFEST_BYTES = 16 * 2**20
-MAX_DEPTH = 32
 
 _DIGEST = re.compile(rb'"digest": "([0-9a-f]{64})"')
 _NO_DIGEST = b'"digest": "' + b"0" * 64 + b'"'
@@ -55,7 +54,7 @@ def parse_manifest(data: bytes) -> Manifest:
     """
     try:
         document = parse_json(data.decode("utf-8"), object_pairs_hook=_no_duplicates)
-        _check_depth(document, MAX_DEPTH)
+        _check_values(document)
         json.dumps(document, ensure_ascii=False).encode()  # lone surrogates cannot be printed
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{MANIFEST} is not valid JSON ({error}){AGAIN}") from error
@@ -69,13 +68,21 @@ def parse_manifest(data: bytes) -> Manifest:
     return manifest_from_json(document)
 
 
-def _check_depth(value: Any, left: int) -> None:
-    """So that nothing that walks or prints the manifest meets Python's recursion limit."""
-    if left == 0:
-        raise ValueError(f"more than {MAX_DEPTH} levels deep")
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_depth(item, left - 1)
+def _check_values(document: Any) -> None:
+    """So that nothing that walks or prints the manifest meets Python's recursion limit, or takes
+    more than a moment."""
+    level, count = [document], 0
+    for _ in range(MANIFEST_DEPTH.most):
+        count += len(level)
+        if count > MANIFEST_VALUES.most:
+            raise ValueError(f"more than {MANIFEST_VALUES.most} values")
+        inner = (
+            v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)
+        )
+        level = list(chain.from_iterable(inner))
+        if not level:
+            return
+    raise ValueError(f"more than {MANIFEST_DEPTH.most} levels deep")
 
 
 def _hash(data: bytes) -> bytes:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from samedge.bundle.names import is_safe_name
 from samedge.errors import BundleError
+from samedge.files.limits import SELFTEST_BYTES
 
 FOLDER = "selftest"
 SUFFIX = ".npz"
-MAX_BYTES = 512 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _FIELDS = ("frame", "points", "labels", "low_res_logits", "masks", "scores")
 _FLAGS = ("multimask", "stack")
@@ -58,6 +58,11 @@ class SelfTest:
         """Its name inside a bundle."""
         return f"{FOLDER}/{self.name}{SUFFIX}"
 
+    @property
+    def nbytes(self) -> int:
+        """What its arrays take in memory."""
+        return self.frame.nbytes + self.masks.nbytes + self.low_res_logits.nbytes
+
     def to_bytes(self) -> bytes:
         """The .npz file.
 
@@ -90,13 +95,14 @@ class SelfTest:
             BundleError: the data is no such file.
         """
         try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-                    raise ValueError(f"it holds more than {MAX_BYTES} bytes")
+            if (unpacked := unpacked_bytes(data)) > SELFTEST_BYTES.most:
+                raise ValueError(f"it says that it holds {unpacked} bytes")
             with np.load(io.BytesIO(data), allow_pickle=False) as file:
                 arrays = {key: file[key] for key in file.files}
             fields: dict[str, Any] = {flag: bool(arrays.get(flag, False)) for flag in _FLAGS}
             width = arrays["frame"].shape[2 if fields["stack"] else 1]
+            if arrays["masks"].shape[-1] != (width + 7) // 8:
+                raise ValueError("masks of another width than the frame")
             arrays["masks"] = np.unpackbits(arrays["masks"], axis=-1, count=width)
             fields |= {key: arrays[key] for key in _FIELDS}
             return _checked(cls(name=name, box=arrays.get("box"), **fields))
@@ -107,6 +113,17 @@ class SelfTest:
                 f"the self-test '{name}' cannot be read ({type(error).__name__}: {error}); "
                 "export the bundle again"
             ) from error
+
+
+def unpacked_bytes(data: bytes) -> int:
+    """What a file of `to_bytes` takes in memory, as it says itself.
+
+    Raises:
+        zipfile.BadZipFile: the data is no such file.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+    return sum(entry.file_size * (8 if entry.filename == "masks.npy" else 1) for entry in entries)
 
 
 def _checked(test: SelfTest) -> SelfTest:

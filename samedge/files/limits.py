@@ -52,17 +52,95 @@ class Limit:
         return f"{number:,.0f} {self.unit}".rstrip()
 
 
+FRAME_SIDE = Limit(
+    "sides of a frame",
+    4096,
+    "px",
+    "clinical frames have up to 2000; also TIFF tiles, video and what lies inside DICOM",
+)
+JPEG_SCANS = Limit(
+    "scans of a JPEG picture",
+    64,
+    "",
+    "every scan goes over all pixels; libjpeg writes 10",
+)
+VOLUME_TIMES = Limit(
+    "times that a packed volume grows (.nii.gz, .npz)",
+    20,
+    "",
+    "scans shrink to a half or a tenth; looked at beyond 300 MB (512 x 512 x 512 px of 16 bits)",
+)
+VOLUME_SMALL = 300 * _MB
+VOLUME_BYTES = Limit(
+    "bytes of a packed volume, unpacked",
+    4096 * _MB,
+    "bytes",
+    "it lies in memory; an uncompressed file is read slice by slice",
+)
+VOLUME_SLICES = Limit("slices of a volume", 16384, "", "a scan of the whole body has 3000")
+VOLUME_VOXELS = Limit("voxels of a volume", 1 << 30, "", "its labels, a byte each, lie in memory")
+DICOM_TIMES = Limit(
+    "times that a deflated DICOM file grows",
+    20,
+    "",
+    "looked at beyond 160 MB; its reader holds what is unpacked three times",
+)
+DICOM_SMALL = 160 * _MB
+DICOM_ITEMS = Limit(
+    "items of sequences in a DICOM file's first 16 MB",
+    100_000,
+    "",
+    "10 for each frame of a multi-frame volume; each becomes an object",
+)
+DICOM_FRAMES = Limit("frames of a DICOM file", 1_000_000, "", "nine hours at 30 / s")
+NUMPY_ARRAYS = Limit("arrays of an .npz without a usual name", 64, "", "each head is read")
+PROMPT_FILE_BYTES = Limit("bytes of a file of prompts", 16 * _MB, "bytes", "a loop of hours")
+PROMPT_ROWS = Limit("rows of a file of prompts", 200_000, "", "ten for each frame of a long loop")
+OBJECT_POINTS = Limit(
+    "points of one object",
+    1024,
+    "",
+    "they attend to each other, so that time and memory grow with their square",
+)
+FRAME_POINTS = Limit("points and boxes in one frame", 4096, "", "of all objects together")
+FRAME_OBJECTS = Limit("objects in one frame", 1024, "", "each has a mask; a grid of 32 x 32 points")
+SELFTEST_BYTES = Limit(
+    "bytes of a bundle's self-tests, unpacked",
+    256 * _MB,
+    "bytes",
+    "32 slices of 1024 x 1024 px and their masks have 64 MB",
+)
+MANIFEST_BYTES = Limit("bytes of a manifest", 4 * _MB, "bytes", "the demo's has 7 kB")
+MANIFEST_VALUES = Limit("values of a manifest", 200_000, "", "the demo's has 291")
+MANIFEST_DEPTH = Limit("containers of a manifest inside each other", 32, "", "the demo's nests 7")
+NETWORK_SIDE = Limit("sides of a network's input", 4096, "px", "SAM has 1024")
+NETWORK_VALUES = Limit(
+    "px of a network's input, all slices together", 1 << 27, "px", "32 slices of SAM have a quarter"
+)
+LOW_RES = Limit("sides of low-res logits and of the grid below", 1024, "px", "SAM has 256 and 64")
+CHANNELS = Limit("channels of an image embedding", 4096, "", "SAM has 256")
+NETWORK_MASKS = Limit("masks of one answer", 64, "", "SAM gives 3")
+BUNDLE_TIMES = Limit(
+    "times that a zipped bundle grows", 20, "", "it is stored, not packed; looked at beyond 64 MB"
+)
+CONFIG_BYTES = Limit("bytes of a training config", _MB, "bytes", "a page of text")
+RUN_BYTES = Limit("bytes of a run's record", 16 * _MB, "bytes", "a line for each validation")
+LIST_BYTES = Limit("bytes of a list of images", 64 * _MB, "bytes", "a million images of long names")
+ENGINE_RECORD_BYTES = Limit("bytes of an engine's record", 64 * _MB, "bytes", "all its layers")
+TIMING_CACHE_BYTES = Limit(
+    "bytes of a timing cache for TensorRT", 256 * _MB, "bytes", "all layers of many networks"
+)
 PICKLE_BYTES = Limit(
     "bytes of a checkpoint's pickle",
     16 * _MB,
     "bytes",
-    "names and sizes, without the numbers: 0.2 MB for SAM ViT-H",
+    "names and sizes, without the numbers: 0.1 MB for SAM ViT-H, 0.2 MB with AdamW's state",
 )
 PICKLE_STEPS = Limit(
     "steps of a checkpoint's pickle",
     500_000,
     "",
-    "30 for each tensor; ViT-H with its optimiser's state has 70,000",
+    "36 for each tensor; ViT-H with AdamW's state has 75,000",
 )
 PICKLE_DEPTH = Limit(
     "containers of a checkpoint inside each other",

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from samedge.errors import FrameError, NotSupportedError
 from samedge.families import Family
+from samedge.files.limits import FRAME_SIDE
 from samedge.geometry.filters import (
     Matrix,
     antialias_matrix,
@@ -39,7 +40,7 @@ from samedge.geometry.filters import (
 from samedge.geometry.recent import Recent
 
 MIN_SIDE = 16
-MAX_SIDE = 4096
+MAX_SIDE = FRAME_SIDE.most
 LOW_RES_PER_TOKEN = 4  # the mask decoder enlarges the token grid twice by 2
 
 # Interpolation -> matrix along one axis, in float64. "pil" has integers instead.

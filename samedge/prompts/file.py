@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from samedge.errors import PromptError
+from samedge.files.limits import FRAME_POINTS, PROMPT_FILE_BYTES, PROMPT_ROWS
 from samedge.files.paths import read_small, shown
 from samedge.prompts.prompt import Prompt
 
 POINT, BOX = ("x", "y"), ("x0", "y0", "x1", "y1")
-MAX_FILE_BYTES = 1 << 24
 MAX_FRAME = 10**9
 MAX_OBJECT = 255  # label volumes have 8 bits
 _HEADERS = "frame,x,y[,label][,object] or frame,x0,y0,x1,y1[,object]"
@@ -88,7 +88,7 @@ def read_prompts(path: Path) -> PromptFile:
         PromptError: it cannot be read, or a line is not as it should be; names the line.
     """
     try:
-        data = read_small(path, MAX_FILE_BYTES, PromptError)
+        data = read_small(path, PROMPT_FILE_BYTES.most, PromptError)
     except FileNotFoundError:
         raise PromptError(
             f"there is no file {shown(path.name)} of prompts; expected CSV: {_HEADERS}"
@@ -116,6 +116,8 @@ def parse_prompts(text: str, name: str) -> PromptFile:
     frames: dict[int, list[Row]] = {}
     for row in rows:
         frames.setdefault(row.frame, []).append(row)
+    for frame, own in frames.items():
+        FRAME_POINTS.check(len(own), f"{name}, frame {frame}", PromptError)
     numbered = "object" in columns
     prompts = {
         frame: _points(own, numbered) if kind == POINT else _boxes(own, numbered, name)
@@ -129,6 +131,7 @@ def _rows(text: str, name: str) -> tuple[list[Row], list[str], tuple[str, ...]]:
     """All rows, the names of their columns, and whether they are points or boxes."""
     # Not splitlines(): that also splits at characters that editors do not count as lines.
     lines = [(i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    PROMPT_ROWS.check(len(lines), name, PromptError)
     if not lines:
         raise PromptError(f"{name} is empty; expected CSV: {_HEADERS}")
     at = 0

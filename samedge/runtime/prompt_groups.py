@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from samedge.errors import PromptError
 from samedge.families import Family
+from samedge.files.limits import FRAME_OBJECTS, FRAME_POINTS, OBJECT_POINTS
 from samedge.geometry.frame_geometry import FrameGeometry
 from samedge.geometry.prompt_tokens import BACKGROUND, FOREGROUND, prompt_tokens
 
@@ -77,6 +78,9 @@ def assemble(
     elif boxes is None and any(not len(p) for p in point_list):
         raise PromptError("an object has no point; give each object at least one (x, y)")
     assert label_list is not None
+    FRAME_OBJECTS.check(count, "the prompt", PromptError)
+    FRAME_POINTS.check(sum(map(len, point_list)), "the prompt", PromptError)
+    OBJECT_POINTS.check(max(map(len, point_list)), "the prompt", PromptError)
     lengths = [len(object_points) for object_points in point_list]
     groups = []
     for length in sorted(set(lengths)):

@@ -11,8 +11,11 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from samedge.files.limits import FRAME_SIDE
+
 # TIFF's PhotometricInterpretation
 WHITE_IS_ZERO = 0
+_JPEG_IN_TIFF = (6, 7)  # compression: old style and new
 SEPARATED = 5  # CMYK, which decoders give as RGB
 COLOURS_OF_LIGHT = {
     8: "CIE L*a*b*",
@@ -34,6 +37,7 @@ class ImageHeader:
         problem: what is wrong, or None.
         photometric: of a TIFF: what its values are (see `WHITE_IS_ZERO`); None: not found.
         channels: of a TIFF, alpha among them; 0: not found.
+        scans: of a JPEG picture, or of all those in a TIFF.
         alpha: of a TIFF: 1, the colours are multiplied by it; 2, they are not; None: it has none,
             or does not say so.
     """
@@ -45,6 +49,7 @@ class ImageHeader:
     problem: str | None = None
     photometric: int | None = None
     channels: int = 0
+    scans: int = 0
     alpha: int | None = None
 
 
@@ -121,9 +126,9 @@ def _jpeg(data: bytes) -> ImageHeader:
             orientation = exif_orientation(body[6:])
         if marker == 0xDA:  # the scan: everything after it is pixels up to the end mark
             whole = data.rfind(b"\xff\xd9") > at
-            return ImageHeader(
-                *size, orientation, problem=None if whole else "it ends in the middle (truncated)"
-            )
+            problem = None if whole else "it ends in the middle (truncated)"
+            scans = data.count(b"\xff\xda", at)  # in pixels, a zero follows every 0xff
+            return ImageHeader(*size, orientation, problem=problem, scans=scans)
         at += 2 + max(length, 2)
     return ImageHeader(*size, orientation, problem="it ends in the middle (truncated)")
 
@@ -148,10 +153,16 @@ def _tiff(data: bytes) -> ImageHeader:
         seen.add(following)
         pages += 1
         following = _ifd(data, 0, following)[1]
+    size = tags.get(256), tags.get(257)
+    problem = None if all(size) else "it does not say its size in the way that TIFF does"
+    parts = max(tags.get(322, 0), tags.get(323, 0))
+    if parts > FRAME_SIDE.most:
+        problem = f"it is stored in tiles of {parts} px"
     # cv2 turns TIFF images by itself, so their orientation stays 1 here.
     return ImageHeader(
-        tags.get(256),
-        tags.get(257),
+        *size,
+        problem=problem,
+        scans=data.count(b"\xff\xda") if tags.get(259) in _JPEG_IN_TIFF else 0,
         pages=pages,
         photometric=tags.get(262),
         channels=tags.get(277, 1),
@@ -175,11 +186,15 @@ def _ifd(data: bytes, base: int, at: int | None = None) -> tuple[dict[int, int],
         (at,) = struct.unpack(order + "I", data[base + 4 : base + 8])
     (count,) = struct.unpack(order + "H", data[at : at + 2])
     tags: dict[int, int] = {}
+    seen: set[int] = set()
     for entry in range(at + 2, at + 2 + 12 * count, 12):
         tag, kind, number = struct.unpack(order + "HHI", data[entry : entry + 8])
-        if number == 1 and kind in (3, 4):
+        if tag in seen:  # decoders differ in which of two they take
+            tags.pop(tag, None)
+        elif number == 1 and kind in (3, 4):
             code = order + ("H" if kind == 3 else "I")
             (tags[tag],) = struct.unpack(code, data[entry + 8 : entry + (10 if kind == 3 else 12)])
+        seen.add(tag)
     tail = at + 2 + 12 * count
     (following,) = struct.unpack(order + "I", data[tail : tail + 4])
     return tags, following

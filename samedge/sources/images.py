@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
+from samedge.files.limits import JPEG_SCANS
 from samedge.sources.foreign import quiet_cv2
 from samedge.sources.frame import Frame, Pixels, Source, Warn, check_size
 from samedge.sources.image_header import (
@@ -22,12 +23,13 @@ from samedge.sources.image_header import (
     read_header,
     still_png,
 )
-from samedge.sources.intensity import Intensity
+from samedge.sources.intensity import Intensity, on_black
 from samedge.sources.mask_names import masks_among
 from samedge.sources.sniff import HEAD_BYTES, IMAGE_KINDS, read_bytes, read_head, sniff
 
 # 16-bit images that reach it use the whole range; the others come from scanners with fewer bits.
 UPPER_HALF = 1 << 15
+_LEVELS = np.arange(1 << 16, dtype=np.float64)
 
 
 class ImageSource(Source):
@@ -180,6 +182,7 @@ def checked_header(data: bytes, name: str) -> tuple[str, ImageHeader]:
         raise SourceError(f"{name} is a damaged {kind} file: {header.problem}")
     if header.width is not None and header.height is not None:
         check_size(name, header.height, header.width)  # before anything is allocated
+    JPEG_SCANS.check(header.scans, name, SourceError)
     return kind, header
 
 
@@ -277,7 +280,7 @@ def _to_uint8(raw: NDArray[Any], name: str, warn: Warn) -> NDArray[np.uint8]:
     scaled, how = window_uint16(np.asarray(colours, np.uint16))
     warn(f"{name} has 16 bits per pixel; {how}")
     if has_alpha:
-        alpha = np.round(np.asarray(raw[..., 3:], np.float64) / 257).astype(np.uint8)
+        alpha = np.round(_LEVELS / 257).astype(np.uint8)[raw[..., 3:]]
         return np.concatenate([scaled, alpha], axis=2)
     return scaled
 
@@ -292,10 +295,12 @@ def window_uint16(values: NDArray[np.uint16]) -> tuple[NDArray[np.uint8], str]:
     """
     low, high = int(values.min()), int(values.max())
     if high >= UPPER_HALF:
-        return np.round(values / 257.0).astype(np.uint8), "0..65535 was mapped to 0..255"
-    span = max(high - low, 1)
-    scaled = np.round((values.astype(np.float64) - low) * (255.0 / span)).astype(np.uint8)
-    return scaled, f"its own range {low}..{high} was stretched to 0..255"
+        table = np.round(_LEVELS / 257.0)
+        how = "0..65535 was mapped to 0..255"
+    else:
+        table = np.round((np.clip(_LEVELS, low, high) - low) * (255.0 / max(high - low, 1)))
+        how = f"its own range {low}..{high} was stretched to 0..255"
+    return table.astype(np.uint8)[values], how  # floats of a large picture would take gigabytes
 
 
 def _to_rgb(
@@ -308,7 +313,7 @@ def _to_rgb(
         if alpha.min() < 255:
             warn(f"{name} is partly transparent; it was laid on black")
             if not applied:
-                rgb = np.round(rgb * (alpha / 255.0)).astype(np.uint8)
+                rgb = on_black(rgb, alpha)
     return np.ascontiguousarray(rgb)
 
 

@@ -60,6 +60,14 @@ class Intensity:
             raise SourceError(f"{name} has colours; --window is for grey values: leave it out")
 
 
+def on_black(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colours `[H, W, 3]` laid on black by their alpha `[H, W, 1]`; row by row, in floats."""
+    out = np.empty(rgb.shape, np.uint8)
+    for row, colours, part in zip(out, rgb, alpha, strict=True):
+        row[:] = np.round(colours * (part / 255.0))
+    return out
+
+
 def parse_window(text: str) -> Range:
     """`"-125,275"` -> (-125.0, 275.0).
 

@@ -119,7 +119,7 @@ class NiftiSource(VolumeSource):
         if not 0 <= self._offset <= MAX_OFFSET:
             raise SourceError(f"{self.name} is damaged: its voxels start at byte {self._offset}")
         if self._packed:
-            check_bytes(self.name, needed)
+            check_bytes(self.name, needed, self._path.stat().st_size)
         elif self._path.stat().st_size < self._offset + needed:
             raise SourceError(f"{self.name} is damaged: it ends in the middle (truncated)")
 

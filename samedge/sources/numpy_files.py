@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from samedge.errors import SourceError
+from samedge.files.limits import NUMPY_ARRAYS
 from samedge.sources.foreign import damaged
 from samedge.sources.frame import Warn
 from samedge.sources.intensity import Intensity
@@ -22,7 +23,6 @@ from samedge.sources.volume import Slices, VolumeSource, check_bytes, is_numeric
 
 # Where the usual preprocessing scripts keep the image of an archive.
 USUAL_NAMES = ("image", "volume", "img", "imgs", "data", "vol")
-MAX_ARRAYS = 64  # looked at in an archive without one of these
 _EXPECTED = "expected a slice [H, W] or a volume [D, H, W] of grey values, or uint8 RGB [.., 3]"
 
 
@@ -100,7 +100,7 @@ class NumpySource(VolumeSource):
             words = kinds.get(header.dtype.kind, "no numbers")
             raise SourceError(f"{self.name} holds {words}; {_EXPECTED}")
         if packed:
-            check_bytes(self.name, header.nbytes)
+            check_bytes(self.name, header.nbytes, self._path.stat().st_size)
         elif self._path.stat().st_size < header.offset + header.nbytes:
             raise SourceError(f"{self.name} is damaged: it ends in the middle (truncated)")
         self._header = header
@@ -140,8 +140,6 @@ class NumpySource(VolumeSource):
                 self._path, header.dtype, "r", header.offset, header.shape, order=order
             )
         plain = np.asarray(array)
-        if plain.dtype == np.bool_:
-            plain = plain * np.float32(1)  # 0 and 1 are black and white
         return Slices(plain[None] if self._axis is None else np.moveaxis(plain, self._axis, 0))
 
 
@@ -168,7 +166,7 @@ def _choose(archive: zipfile.ZipFile, name: str) -> tuple[str, Header]:
     for usual in USUAL_NAMES:
         if f"{usual}.npy" in members:
             return f"{usual}.npy", _member_header(archive, f"{usual}.npy", name)
-    if len(members) > MAX_ARRAYS:
+    if len(members) > NUMPY_ARRAYS.most:
         raise SourceError(f"{name} holds {len(members)} arrays: {_which()}")
     headers = {member: _member_header(archive, member, name) for member in members}
     pictures = [member for member, header in headers.items() if header.is_picture]

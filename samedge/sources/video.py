@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import SourceError
+from samedge.files.limits import FRAME_SIDE
+from samedge.geometry.frame_geometry import MIN_SIDE
 from samedge.sources.foreign import damaged
 from samedge.sources.frame import Frame, Source, Warn, check_size
+from samedge.sources.intensity import on_black
 
 if TYPE_CHECKING:
     import av
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 DEFAULT_RATE = 25.0
 MAX_RATE = 1000.0
 MAX_FRAMES = 10_000_000  # what promises more is damaged
+_MAX_PIXELS = str(FRAME_SIDE.most**2)
+_LARGE = 1 << 22  # px of a frame
 
 
 class VideoSource(Source):
@@ -65,13 +70,21 @@ class VideoSource(Source):
         try:
             # Named as a file: FFmpeg takes "x:y.mp4" for a protocol called x.
             # Titles may be written in any encoding, and are not looked at.
-            container = av.open(f"file:{self._path}", metadata_errors="replace")
+            container = av.open(
+                f"file:{self._path}", metadata_errors="replace", options={"max_pixels": _MAX_PIXELS}
+            )
         except av.error.FFmpegError:
             raise self._undecodable() from None
         with container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 raise self._undecodable()
+            if stream.width and stream.height:
+                check_size(self.name, stream.height, stream.width)
+            # Frames may be larger than the header says, up to what is a frame.
+            stream.codec_context.options = {"max_pixels": _MAX_PIXELS}
+            if stream.width * stream.height > _LARGE:
+                stream.codec_context.thread_count = 2  # each holds frames of its own
             yield container, stream
 
     @property
@@ -121,7 +134,10 @@ class VideoSource(Source):
             yield frame
             index += 1
         if index == 0:
-            raise SourceError(f"{self.name} holds no frame that can be decoded")
+            raise SourceError(
+                f"{self.name} holds no frame that can be decoded; frames have {MIN_SIDE} to "
+                f"{FRAME_SIDE.most} px on each side"
+            )
         if self.total is not None and index < self.total:
             self.warn(f"{self.name} promises {self.total} frames, but only {index} can be decoded")
         elif self.rate is not None and time_s + 1.5 / self.rate < self._lasts_s:
@@ -181,7 +197,7 @@ class VideoSource(Source):
         alpha = rgba[..., 3:]
         if alpha.min() < 255:
             self.warn(f"{self.name} is partly transparent; it was laid on black")
-            return np.round(rgba[..., :3] * (alpha / 255.0)).astype(np.uint8)
+            return on_black(rgba[..., :3], alpha)
         return rgba[..., :3]
 
     def _upright(self, decoded: av.VideoFrame, stored: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import SourceError
+from samedge.files.limits import (
+    VOLUME_BYTES,
+    VOLUME_SLICES,
+    VOLUME_SMALL,
+    VOLUME_TIMES,
+    VOLUME_VOXELS,
+)
 from samedge.sources.foreign import damaged
 from samedge.sources.frame import Frame, Source, Warn, check_size
 from samedge.sources.intensity import Intensity, check_finite, choose_range
 
 DEFAULT_RATE = 25.0  # of a time series, per second
-MAX_SLICES = 16384
-MAX_VOXELS = 1 << 30  # the label volume, one byte each, has to fit into memory
-MAX_LOADED_BYTES = 1 << 32  # of an array that cannot be mapped from the disk as it is
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Slices:
             if self.scaled:
                 with np.errstate(over="ignore", invalid="ignore"):
                     yield stored.astype(np.float64) * self.slope + self.inter
+            elif stored.dtype == np.bool_:
+                yield stored.astype(np.float32)  # 0 and 1 are black and white
             else:
                 yield stored
 
@@ -112,7 +118,7 @@ class VolumeSource(Source):
         if colour:
             self._intensity.refuse_colour(self.name)
         as_they_are = slices.are_bytes and (colour or self._intensity.window is None)
-        is_float = slices.raw.dtype.kind == "f" or slices.scaled
+        is_float = slices.raw.dtype.kind in "fb" or slices.scaled
         span = (0.0, 1.0)
         if not as_they_are:
             span = choose_range(self._intensity, slices, is_float, self.name, self.warn)
@@ -139,23 +145,29 @@ def check_volume(name: str, depth: int, height: int, width: int) -> None:
         SourceError: says what came and what the limit is.
     """
     check_size(name, height, width)
-    if not 1 <= depth <= MAX_SLICES:
-        raise SourceError(f"{name} has {depth} slices; a volume has 1 to {MAX_SLICES}")
-    if depth * height * width > MAX_VOXELS:
+    most = VOLUME_SLICES.most
+    if not 1 <= depth <= most:
+        raise SourceError(f"{name} has {depth} slices; a volume has 1 to {most}")
+    if depth * height * width > VOLUME_VOXELS.most:
         raise SourceError(
             f"{name} has {depth} slices of {width} x {height} px, more than 2^30 voxels; "
             "cut it into parts first"
         )
 
 
-def check_bytes(name: str, needed: int) -> None:
+def check_bytes(name: str, needed: int, packed: int) -> None:
     """Refuse arrays that are too large to be unpacked into memory.
+
+    Args:
+        name: of the file.
+        needed: bytes of the array.
+        packed: bytes of the file.
 
     Raises:
         SourceError: says how large, and the remedy.
     """
-    if needed > MAX_LOADED_BYTES:
+    if needed > min(VOLUME_BYTES.most, max(VOLUME_SMALL, VOLUME_TIMES.most * packed)):
         raise SourceError(
-            f"{name} unpacks to {needed / 1e9:.1f} GB; store it uncompressed (it is read from the "
-            "disk slice by slice then), or in a smaller type"
+            f"{name} unpacks from {packed / 1e6:.1f} MB to {needed / 1e9:.1f} GB; store it "
+            "uncompressed (it is read from the disk slice by slice then), or in a smaller type"
         )

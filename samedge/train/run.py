@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from samedge._optional import importing
 from samedge._version import __version__
+from samedge.files.limits import RUN_BYTES
 from samedge.files.numbers import parse_json
 
 with importing("lightning_fabric", extra="train", what="training"):
@@ -45,7 +46,6 @@ from samedge.train.start import Start, make_config, start
 from samedge.train.trainable import freeze
 
 RECORD = "run.json"
-MAX_RECORD_BYTES = 1 << 24
 # What a run is continued by.
 ENTRIES: dict[str, type | UnionType] = {
     "recipe": str,
@@ -225,7 +225,7 @@ def read_record(folder: Path, kind: str, entries: Mapping[str, type | UnionType]
         TrainingError: there is none, it cannot be read, is of the other kind, or lacks an entry.
     """
     try:
-        record = parse_json(read_small(folder / RECORD, MAX_RECORD_BYTES, TrainingError))
+        record = parse_json(read_small(folder / RECORD, RUN_BYTES.most, TrainingError))
     except FileNotFoundError:
         raise TrainingError(f"'{folder}' is no run: it has no {RECORD}") from None
     except (RecursionError, ValueError) as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from samedge._optional import importing
+from samedge.files.limits import CONFIG_BYTES
 from samedge.files.numbers import finite, parse_json
 
 with importing("torch", extra="export", what="samedge.train"):
@@ -39,7 +40,6 @@ from samedge.models.samus import Samus
 from samedge.train.fields import wrong_field
 from samedge.train.recipes import Recipe
 
-MAX_CONFIG_BYTES = 1 << 20
 CONFIGS: dict[str, type[SamConfig]] = {
     "sam": SamConfig,
     "medsam": MedsamConfig,
@@ -75,7 +75,7 @@ def read_config(path: Path) -> dict[str, Any]:
         NotSupportedError: TOML before Python 3.11.
     """
     try:
-        text = read_small(path, MAX_CONFIG_BYTES, TrainingError).decode("utf-8")
+        text = read_small(path, CONFIG_BYTES.most, TrainingError).decode("utf-8")
     except FileNotFoundError:
         raise TrainingError(f"there is no file '{shown(path)}' of config fields") from None
     except UnicodeDecodeError as error:

@@ -154,7 +154,7 @@ def test_bombs(
     )
     with pytest.raises(BundleError, match="not what its manifest says"):
         Bundle.open(zipped)
-    monkeypatch.setattr(archive, "MAX_SMALL_BYTES", 1000)
+    monkeypatch.setattr(archive, "SMALL_BYTES", 1000)
     huge = make(zipped.with_name("huge.samedge"), weights=bytes(10**7), zip=True).path
     shutil.rmtree(cache)
     rewrite(huge, compress=zipfile.ZIP_DEFLATED)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from samedge.bundle import SelfTest
 from samedge.errors import BundleError
+from samedge.files.limits import SELFTEST_BYTES
 
 
 def any_test(
@@ -170,8 +171,9 @@ def test_pickles_are_not_run() -> None:
 
 
 def test_bombs_are_refused(selftest: SelfTest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("samedge.bundle.selftest.MAX_BYTES", 1000)
-    with pytest.raises(BundleError, match="more than 1000 bytes"):
+    small = dataclasses.replace(SELFTEST_BYTES, most=1000)
+    monkeypatch.setattr("samedge.bundle.selftest.SELFTEST_BYTES", small)
+    with pytest.raises(BundleError, match=r"says that it holds \d+ bytes"):
         SelfTest.from_bytes("bomb", selftest.to_bytes())
 
 

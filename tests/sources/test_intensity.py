@@ -68,7 +68,7 @@ def test_what_becomes_black_and_white() -> None:
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_is_named_with_its_slice(bad: float) -> None:
     slices = [np.zeros((2, 2)), np.array([[0, bad], [bad, 0]])]
-    with pytest.raises(SourceError, match=r"a\.npz holds 2 NaN or infinite values in slice 2"):
+    with pytest.raises(SourceError, match=r"a\.npz holds 2 NaN or infinite values in slice 1"):
         choose_range(Intensity(), slices, True, "a.npz", lambda _: None)
 
 

@@ -152,8 +152,12 @@ def test_sizes_are_checked_before_anything_is_allocated(
 def test_an_archive_that_unpacks_to_too_much(tmp_path: Path) -> None:
     from samedge.sources.volume import check_bytes
 
-    with pytest.raises(SourceError, match=r"unpacks to 8\.6 GB; store it uncompressed"):
-        check_bytes("a.npz", 1 << 33)
+    with pytest.raises(SourceError, match=r"from 1000\.0 MB to 8\.6 GB; store it uncompressed"):
+        check_bytes("a.npz", 1 << 33, 10**9)
+    with pytest.raises(SourceError, match=r"from 1\.0 MB to 0\.4 GB; store it uncompressed"):
+        check_bytes("a.npz", 4 * 10**8, 10**6)
+    check_bytes("a.npz", 2 * 512**3, 10**6)
+    check_bytes("a.npz", 2 * 10**9, 10**8)
 
 
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])

@@ -17,6 +17,7 @@ from typing import Any
 
 from samedge.bundle.parsing import parity_from_json
 from samedge.errors import BundleError, DeviceError, SourceError
+from samedge.files.limits import ENGINE_RECORD_BYTES
 from samedge.files.numbers import parse_json
 from samedge.runtime.engines.keys import Key, NvidiaKey, parse_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
@@ -24,7 +25,6 @@ from samedge.runtime.tensorrt.layer_report import LayerReport
 SCHEMA = 1
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 ENDING = ".engine"
-MAX_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def read_record(engine: Path) -> EngineRecord:
     """
     path = record_path(engine)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES} bytes")
+        if path.stat().st_size > ENGINE_RECORD_BYTES.most:
+            raise ValueError(f"it has more than {ENGINE_RECORD_BYTES.most} bytes")
         return EngineRecord.from_json(parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise SourceError(

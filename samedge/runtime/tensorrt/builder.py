@@ -18,6 +18,7 @@ from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError, OutputError
+from samedge.files.limits import TIMING_CACHE_BYTES
 from samedge.files.paths import read_small
 from samedge.files.whole import write_bytes
 from samedge.geometry.frame_geometry import MAX_SIDE
@@ -30,7 +31,6 @@ from samedge.runtime.tensorrt.sizes import Shape, profile_shapes, ranges_for
 
 _NO_FLOAT32 = "FP32 GEMM is not supported"  # what TensorRT-RTX says for Turing
 _SUMS = "{} float32 matrix products are computed as sums of products: {} has no other for this GPU"
-MAX_TIMING_CACHE_BYTES = 1 << 28
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -267,7 +267,7 @@ def _read_timing_cache(config: Any, options: BuildOptions) -> list[str]:
     if options.timing_cache is None:
         return []
     try:
-        data = read_small(options.timing_cache, MAX_TIMING_CACHE_BYTES, NotSupportedError)
+        data = read_small(options.timing_cache, TIMING_CACHE_BYTES.most, NotSupportedError)
     except FileNotFoundError:
         data = b""
     timings = config.create_timing_cache(data)

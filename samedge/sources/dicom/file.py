@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import SourceError
+from samedge.sources.dicom.declared import check_frames
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import distance, frame_places, heights, lift_shared_tags
 from samedge.sources.dicom.region import read_scales
@@ -67,6 +68,7 @@ class DicomSource(Source):
         check_size(self.name, height, width)
         self.size = (height, width)
         self.total = int(header.get("NumberOfFrames", 1) or 1)
+        check_frames(self.total, self.name)
         gap = self._slices(header) if self.total > 1 else None
         self.is_loop = self.total > 1 and not self.is_stack
         self.rate = rate(header) if self.is_loop else None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.errors import NotSupportedError, SourceError
+from samedge.sources.dicom.declared import check_declared, checked_frames
 from samedge.sources.dicom.jpeg_colours import JpegHead, read_jpeg_head
 from samedge.sources.frame import Warn
 
@@ -31,6 +32,7 @@ def read_pixel_header(path: Path, **options: Any) -> Any:
     """The dataset without its pixels, which stay on the disk, except where it is deflated."""
     import pydicom
 
+    check_declared(path)
     header = pydicom.dcmread(path, defer_size=1024, **options)
     syntax = getattr(header.file_meta, "TransferSyntaxUID", None)
     if syntax is not None and syntax.is_deflated:  # what is unpacked has no place in the file
@@ -67,30 +69,33 @@ def read_samples(
     if header.file_meta.TransferSyntaxUID.is_deflated:
         yield from _one_by_one(header, options)
         return
-    frames: Iterator[NDArray[Any]] = iter(())
+    good = checked_frames(path, header, count, name)
     done = 0
     with path.open("rb") as file:
         try:
-            for samples in iter_pixels(file, **options):
+            # Each frame is looked at, then decoded.
+            for _, samples in zip(good, iter_pixels(file, **options), strict=False):
                 yield np.asarray(samples)
                 done += 1
+            return
         except (ValueError, AttributeError, RuntimeError, NotImplementedError):
             if done:  # it can be decoded, so this frame is damaged
                 raise
-            frames = _second_way(path, decoder, name, options)
-    yield from frames
+    yield from _second_way(path, decoder, name, options, count)
 
 
 def _second_way(
-    path: Path, decoder: Any, name: str, options: dict[str, Any]
+    path: Path, decoder: Any, name: str, options: dict[str, Any], count: int
 ) -> Iterator[NDArray[Any]]:
     """Decode from the whole dataset, as `Dataset.pixel_array` does: pydicom reads some files so
     that it refuses as an open file (JPEG 2000 whose sign is not that of the tags)."""
     import pydicom
 
     dataset = pydicom.dcmread(path)
+    good = checked_frames(path, dataset, count, name)
     try:
-        yield from _one_by_one(dataset, options)
+        for _, samples in zip(good, _one_by_one(dataset, options), strict=False):
+            yield samples
     except RuntimeError:
         raise _undecodable(dataset, decoder, name) from None
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import SourceError
+from samedge.sources.dicom.declared import check_declared
 from samedge.sources.dicom.pixels import PixelMap
 from samedge.sources.dicom.planes import Place, in_order
 from samedge.sources.dicom.region import read_scales
@@ -101,6 +102,7 @@ class DicomSeries(Source):
         import pydicom
 
         with quiet_pydicom(), damaged(f"{path.name} is a damaged DICOM file"):
+            check_declared(path)
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
             if "Rows" not in header or "Columns" not in header:
                 return None

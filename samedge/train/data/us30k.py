@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from samedge.errors import SourceError
+from samedge.files.limits import LIST_BYTES
 from samedge.files.numbers import parse_json
 from samedge.files.paths import read_small
 from samedge.sources.frame import Warn
@@ -22,7 +23,6 @@ from samedge.train.data.samples import Sample
 
 LISTS = "MainPatient"
 CLASS_FILE = "class.json"
-MAX_LIST_BYTES = 1 << 26  # a million images of long names
 MAX_CLASSES = 256  # labels are stored with 8 bits
 
 
@@ -120,7 +120,7 @@ def read_class_counts(root: Path) -> dict[str, int]:
             '{"Breast-BUSI": 2}: classes of each set, the background included'
         )
     try:
-        counts = parse_json(read_small(path, MAX_LIST_BYTES, SourceError))
+        counts = parse_json(read_small(path, LIST_BYTES.most, SourceError))
     except (FileNotFoundError, RecursionError, ValueError) as error:
         raise SourceError(f"{CLASS_FILE} cannot be read: {error}") from error
     if not isinstance(counts, dict) or not counts:
@@ -150,7 +150,7 @@ def read_list(root: Path, split: str, counts: dict[str, int], class_id: int = 1)
             f"there is no list {LISTS}/{split}.txt; there are: {', '.join(known) or 'none'}"
         )
     try:
-        data = read_small(root / LISTS / f"{split}.txt", MAX_LIST_BYTES, SourceError)
+        data = read_small(root / LISTS / f"{split}.txt", LIST_BYTES.most, SourceError)
         text = data.decode("utf-8-sig")
     except (FileNotFoundError, ValueError) as error:
         raise SourceError(f"{LISTS}/{split}.txt cannot be read: {error}") from error

@@ -92,8 +92,11 @@ def _run(name: str, seconds: int, seed: int) -> int:
     while (left := int(end - time.monotonic())) > 0:
         click.echo(f"{name}: {left} s")
         command = [sys.executable, "-m", "tests.fuzz", "inside", name, str(left), str(seed)]
+        files = len([*found.iterdir()])
         if subprocess.run(command, cwd=ROOT, check=False).returncode == 0:
             break
+        if len([*found.iterdir()]) == files:
+            raise click.ClickException(f"{name}: the fuzzer itself failed; see above")
         seed += 1
     new = sorted({*found.iterdir()} - before)
     for file in new:

@@ -143,8 +143,8 @@ class _Damage:
     def _zip(self, data: bytes) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
-            if sum(info.file_size for info in infos) > _UNPACKED:
-                raise ValueError
+            if not infos or sum(info.file_size for info in infos) > _UNPACKED:
+                raise ValueError  # nothing to take apart, or too much
             parts = [(info.filename, archive.read(info)) for info in infos]
         # Pickles, headers and manifests rather than weights: small files decide.
         weights = [1 / (200 + len(content)) for _, content in parts]

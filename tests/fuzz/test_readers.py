@@ -12,13 +12,14 @@ from random import Random
 import pytest
 
 from samedge.errors import SamEdgeError, SourceError
-from tests.fuzz.mutation import mutated
+from tests.fuzz.mutation import PNG, mutated
 from tests.fuzz.seeds import PATIENT
 from tests.fuzz.targets import TARGETS
 from tests.fuzz.watching import watched
 
 CORPUS = Path(__file__).parent / "corpus"
 FAULTS = sorted(p for p in CORPUS.glob("*/*") if p.is_file())
+_EMPTY_ZIP = b"PK\x03\x04" + bytes(30) + b"PK\x05\x06" + bytes(18)  # no member in its table
 MAX_CORPUS_BYTES = 200_000
 
 
@@ -57,6 +58,13 @@ def test_damaged_files(name: str, tmp_path: Path) -> None:
             file = tmp_path / f"{name}-{number}"
             file.write_bytes(data)
             pytest.fail(f"{found}; python -m tests.fuzz replay {name} {file}\n{found.details}")
+
+
+@pytest.mark.parametrize("data", [b"", b"P", b"{", b"{}", _EMPTY_ZIP, PNG, b"\x1f\x8b", b"\0" * 40])
+def test_anything_can_be_damaged(data: bytes) -> None:
+    chance = Random(0)
+    for _ in range(200):
+        mutated(data, chance, (), ())
 
 
 def test_the_corpus_is_small() -> None:

@@ -243,7 +243,7 @@ def test_describe(samus_toy: Any) -> None:
         about = session.describe()
     assert about["backend"] == "openvino"
     assert about["precision"] == "fp32"
-    assert "parity table" in about["why"] or "no faster precision" in about["why"]
+    assert "fp32: " in about["why"]  # of the rest the machine's arithmetic is part
     assert about["threads"] == 1
     assert about["device"]
 

@@ -39,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Workers inherit the variable, so that it stands before any library of theirs reads it.
     """
+    os.environ.pop("COLUMNS", None)  # xdist's; tables of commands would follow it
     workers = config.getoption("numprocesses", default=None)
     os.environ.setdefault("OMP_NUM_THREADS", "1" if workers else str(CORES))
     if torch is not None:

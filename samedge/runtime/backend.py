@@ -275,6 +275,11 @@ class Backend(Protocol):
         """Precisions that run natively but gain nothing here, which `auto` therefore leaves out."""
         return frozenset()
 
+    def doubtful(self) -> Mapping[str, str]:
+        """Precisions that run here, but may answer otherwise than on the machine of a bundle's
+        parity gate, with the reason. `auto` leaves them out; by name they come with a note."""
+        return {}
+
     def proven(
         self, bundle: Bundle, precision: str, device: int = 0, engines: Sequence[Path] = ()
     ) -> bool | None:

@@ -114,6 +114,8 @@ def choose_precision(
         if error is not None:
             raise error
     passed = proven(bundle, backend, precision, device, engines)
+    if (reason := backend.doubtful().get(precision)) is not None:
+        return precision, f"asked for, though {reason}"
     if passed or precision == "fp32":
         return precision, "asked for"
     if passed is None:
@@ -128,7 +130,7 @@ def _fastest(
     if engines:
         usable = native = backend.ready(bundle, engines, device)
     refused = []
-    slower = backend.slower_than_float32()
+    slower, doubtful = backend.slower_than_float32(), backend.doubtful()
     for name in PRECISIONS:
         if name in slower:
             continue
@@ -141,6 +143,9 @@ def _fastest(
                 "int8 was not calibrated with frames of your own: do so (samedge export BUNDLE -o "
                 "NEW --precision int8 --calibration FRAMES), or ask for it by name"
             )
+            continue
+        if name in doubtful:
+            refused.append(f"{name} is left out: {doubtful[name]}")
             continue
         passed = proven(bundle, backend, name, device, engines)
         if passed:

@@ -91,7 +91,7 @@ def test_lora_file_with_its_base(
     assert (report["kind"], report["family"]) == (CHECKPOINT, "samed")
     assert [file["name"] for file in report["files"]] == ["sam.pth", "lora.pth"]
     assert inspect(*reversed(lora_files)) == 3
-    assert "open_checkpoint('sam.pth', 'lora.pth')" in capsys.readouterr().err
+    assert "samedge export sam.pth lora.pth -o" in capsys.readouterr().err
 
 
 def test_bundle(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:

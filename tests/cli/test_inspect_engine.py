@@ -28,10 +28,7 @@ def encoder(folder: Path) -> Path:
     return next(folder.glob("encoder.*.engine"))
 
 
-def test_what_an_engine_is(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "100")  # at 80 a word of the first column has a line of its own
+def test_what_an_engine_is(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert inspect(encoder(folder), "--layers") == 0
     text = capsys.readouterr().out
     for words in (

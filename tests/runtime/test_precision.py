@@ -31,8 +31,11 @@ def bundle(*args: Any, **parity: bool) -> Any:
 class Native(Backend):
     """A backend that computes `native`."""
 
-    def __init__(self, *native: str, name: str = "openvino", slower: str = "") -> None:
+    def __init__(
+        self, *native: str, name: str = "openvino", slower: str = "", doubtful: str = ""
+    ) -> None:
         self.name, self._native, self._slower = name, native, frozenset(slower.split())
+        self._doubtful = dict.fromkeys(doubtful.split(), "it rains")
         self.graphs = OPENVINO.graphs if name.startswith("openvino") else STRONGLY_TYPED
 
     def unavailable(self) -> str | None:
@@ -46,6 +49,9 @@ class Native(Backend):
 
     def slower_than_float32(self) -> frozenset[str]:
         return self._slower
+
+    def doubtful(self) -> dict[str, str]:
+        return self._doubtful
 
 
 def key_of(data: dict[str, Any], name: str, graph: str, precision: str) -> str:
@@ -201,6 +207,32 @@ def test_auto_leaves_out_what_is_slower_than_float32() -> None:
     native = Native("fp32", "fp16", slower="fp16")
     assert choose_precision(proven, native, "auto")[0] == "fp32"
     assert choose_precision(proven, native, "fp16")[0] == "fp16"
+
+
+def test_auto_leaves_out_what_may_answer_otherwise_here() -> None:
+    proven = bundle("fp32", fp16=True)
+    native = Native("fp32", "fp16", doubtful="fp16")
+    assert choose_precision(proven, native, "auto") == ("fp32", "fp16 is left out: it rains")
+    assert choose_precision(proven, native, "fp16") == ("fp16", "asked for, though it rains")
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "doubtful"),
+    [
+        ("x86_64", ["avx2", "avx512"], True),
+        ("x86_64", ["avx512_vnni"], False),
+        ("AMD64", ["avx_vnni"], False),
+        ("aarch64", [], False),
+    ],
+)
+def test_int8_is_doubtful_where_its_sums_saturate(
+    monkeypatch: pytest.MonkeyPatch, machine: str, features: list[str], doubtful: bool
+) -> None:
+    from samedge.runtime.openvino import backend as module
+
+    monkeypatch.setattr(module.platform, "machine", lambda: machine)
+    monkeypatch.setattr(module, "cpu", lambda: {"features": features})
+    assert ("int8" in module.OPENVINO.doubtful()) is doubtful
 
 
 @pytest.mark.parametrize(

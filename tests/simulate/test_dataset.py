@@ -111,7 +111,7 @@ def test_no_folder_is_overwritten_by_mistake(tmp_path: Path) -> None:
     target = tmp_path / "data"
     target.mkdir()
     write_dataset(target, test=1, size=SMALL)  # an empty folder is fine
-    with pytest.raises(OutputError, match=r"simulated data set already.*--force"):
+    with pytest.raises(OutputError, match=r"simulated data set already.*overwrite=True"):
         write_dataset(target, test=1, size=SMALL)
     write_dataset(target, test=1, seed=2, size=SMALL, overwrite=True)
     assert json.loads((target / "simulation.json").read_text())["seed"] == 2

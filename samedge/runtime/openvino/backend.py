@@ -8,7 +8,7 @@ it serves. Precisions below fp32 are the encoder's.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ from samedge.runtime.precision import graph_key
 
 # OpenVINO computes what it is told from either graph; float32 has the exact weights.
 _EITHER = ("fp32", "fp16")
+# x86's instructions that add products of INT8 in 32 bits, as /proc/cpuinfo has them.
+_VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
+SATURATES = (
+    "this processor has no VNNI, so sums of INT8 products can saturate and masks be worse than the "
+    "bundle's gate says"
+)
 GRAPHS: GraphKeys = {
     "fp32": {"encoder": _EITHER, "decoder": _EITHER},
     "bf16": {"encoder": _EITHER, "decoder": _EITHER},
@@ -76,6 +82,16 @@ class OpenVinoBackend(Backend):
         )
         return frozenset() if matrix_units else frozenset({"fp16"})
 
+    def doubtful(self) -> Mapping[str, str]:
+        """INT8 on x86 without VNNI: pairs of products are added in 16 bits there, and saturate.
+
+        How far that goes depends on weights and frames. A gate that was passed on a machine with
+        VNNI says nothing about it: `samedge verify` on the machine itself does.
+        """
+        if platform.machine() not in ("x86_64", "AMD64") or set(_VNNI) & set(cpu()["features"]):
+            return {}
+        return {"int8": SATURATES}
+
     def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
         """Compile both graphs of `bundle`; see `Backend.open`."""
         engines = both_graphs(lambda graph: self.open_graph(bundle, graph, options))
@@ -101,6 +117,8 @@ class OpenVinoBackend(Backend):
         parts, notes = compile_graph(bundle, graph, key, options, device)
         entry = bundle.manifest.graphs[graph][key]
         names = frozenset(tensor.name for tensor in entry.tensors)
+        if key == "int8" and (reason := self.doubtful().get(key)) is not None:
+            notes.append(f"{reason}: run `samedge verify BUNDLE --precision int8` on it")
         return OpenVinoEngine(parts, names | {NETWORK_INPUT}, tuple(notes))
 
     def device_name(self, number: int) -> str:
@@ -166,6 +184,10 @@ class OpenVinoGpuBackend(OpenVinoBackend):
     def slower_than_float32(self) -> frozenset[str]:
         """None: these GPUs compute half precision at twice the rate or more."""
         return frozenset()
+
+    def doubtful(self) -> Mapping[str, str]:
+        """None: these GPUs add products of INT8 in 32 bits."""
+        return {}
 
     def numbered(self, number: int) -> str:
         """OpenVINO's name of the GPU with this number: "GPU", or "GPU.0", "GPU.1" of several.

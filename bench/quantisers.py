@@ -63,8 +63,8 @@ def compare(
     data = choose_frames(frames[::2], bundle.family, "folder", FRAMES)
     asked = choose_frames(frames[1::2], bundle.family, "folder", QUESTIONS)
     masks = MaskAgreement.ask(bundle, asked.frames, threads)
-    path = bundle.graph("encoder", "fp32")
-    graph = OnnxGraph.read(path)
+    with bundle.opened_graph("encoder", "fp32") as path:
+        graph = OnnxGraph.read(path)
     rows = [{"name": "bf16, no INT8", **masks.compare(graph, "bf16").to_json()}]
     progress(Step("samedge"))
     ours = quantise(graph, data, bundle, options=Int8Options(threads=threads))

@@ -63,7 +63,8 @@ def _contender(
     from samedge.runtime.precision import graph_key
 
     file = graph_key(bundle.manifest, "openvino", "encoder", precision, GRAPHS)
-    model = compiling.read_model(bundle.graph("encoder", file))
+    with bundle.opened_graph("encoder", file) as path:
+        model = compiling.read_model(path)
     _, encoder = compiling.split_encoder(model)
     for rewrite in steps(precision)[:number]:
         counts[f"+ {rewrite.__name__}"] = rewrite(encoder)

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
 from samedge.bundle import Bundle, BundleWriter, Manifest
+from samedge.bundle.graphs.check import check_graph
 from samedge.errors import BundleError
 from samedge.export.graphs.update import update_file
 from samedge.machine.memory import require_room
@@ -91,7 +92,8 @@ class FromBundle:
             file = entry["fp32"].file
             for name in (file, f"{file}.data"):
                 if name in manifest.files:
-                    writer.add_file(name, self.bundle.verify_file(name))
+                    self.bundle.copy_file(name, writer.new_file(name))
+            check_graph(writer.new_file(file), entry["fp32"])
             update_file(writer.new_file(file))
         for test in self.bundle.selftest():
             writer.add_selftest(test)

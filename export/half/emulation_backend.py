@@ -88,7 +88,8 @@ def _write(
             "use --precision fp16"
         )
     key = graph_key(bundle.manifest, EMULATION.name, graph, options.precision)
-    made = emulated(OnnxGraph.read(bundle.graph(graph, key)))
+    with bundle.opened_graph(graph, key) as file:
+        made = emulated(OnnxGraph.read(file))
     ends = {value.name for value in made.outputs}
     there = {value for node in made.nodes for value in node.output} - ends
     path = folder / f"{graph}.onnx"

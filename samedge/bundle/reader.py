@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from samedge.bundle.archive import unpacked
-from samedge.bundle.manifest import MANIFEST, Manifest
+from samedge.bundle.graphs.check import check_graph
+from samedge.bundle.manifest import MANIFEST, FileEntry, Manifest
 from samedge.bundle.mistaken import mistaken_for_a_bundle
 from samedge.bundle.names import regular_file
 from samedge.bundle.sealing import parse_manifest
 from samedge.bundle.selftest import FOLDER, SUFFIX, SelfTest
+from samedge.bundle.space import private_folder
 from samedge.errors import BundleError
 from samedge.families import Family
 from samedge.files.hashes import sha256_file
 from samedge.files.in_use import hold_folder
 from samedge.files.limits import MANIFEST_BYTES, SELFTEST_BYTES
 from samedge.files.paths import kind_at, shown
+from samedge.files.whole import output_error
 from samedge.files.work_folder import is_still_there
+
+_CHUNK = 1 << 20
 
 
 def _refuse_others(path: Path) -> None:
@@ -35,7 +43,9 @@ class Bundle:
     """An open bundle.
 
     Opening checks the manifest, and that every file is there, plain, and of the right size. The
-    hash of a file is checked when it is asked for.
+    hash of a file is checked when it is asked for. Whoever can write to the bundle can exchange a
+    file at any moment, also between a check and its use: so what is used (`opened_graph`,
+    `read_file`, `copy_file`) are the very bytes that were hashed.
 
     Attributes:
         path: the bundle as the user named it, a folder or a zip file.
@@ -83,29 +93,78 @@ class Bundle:
         Raises:
             BundleError: not in the manifest, missing, a link, or changed since the export.
         """
+        entry = self._listed(name)
+        info = regular_file(self.root, name)
+        state = (info.st_size, info.st_mtime_ns)
+        if self._verified.get(name) != state:
+            with self._reading(name):
+                if info.st_size != entry.bytes or sha256_file(self.root / name) != entry.sha256:
+                    raise self._changed(name)
+            self._verified[name] = state
+        return self.root / name
+
+    def read_file(self, name: str) -> bytes:
+        """The content of the small file `name`, whose hash is right.
+
+        Raises:
+            BundleError: not in the manifest, missing, a link, or changed since the export.
+        """
+        parts: list[bytes] = []
+        self._read_checked(name, parts.append)
+        return b"".join(parts)
+
+    def copy_file(self, name: str, target: Path) -> None:
+        """Write the content of the file `name`, whose hash is right, to a new file.
+
+        Raises:
+            BundleError: not in the manifest, missing, a link, or changed since the export; the new
+                file is not to be used.
+            OSError: the new file cannot be written.
+        """
+        with open(target, "xb") as file:
+            self._read_checked(name, file.write)
+
+    def _read_checked(self, name: str, take: Callable[[bytes], object]) -> None:
+        """Read a file once: what is hashed is what is taken."""
+        entry = self._listed(name)
+        regular_file(self.root, name)
+        digest, left = hashlib.sha256(), entry.bytes
+        with self._reading(name):
+            file = open(self.root / name, "rb", buffering=0, opener=_as_it_stands)  # noqa: SIM115
+        with file:
+            while left >= 0:
+                with self._reading(name):
+                    chunk = file.read(_CHUNK)
+                if not chunk:
+                    break
+                left -= len(chunk)
+                digest.update(chunk)
+                take(chunk)
+        if left != 0 or digest.hexdigest() != entry.sha256:
+            raise self._changed(name)
+
+    def _listed(self, name: str) -> FileEntry:
         entry = self.manifest.files.get(name)
         if entry is None:
             raise BundleError(
                 f"{self.path.name}: its manifest lists no file {name!r}; export the bundle again"
             )
-        info = regular_file(self.root, name)
-        state = (info.st_size, info.st_mtime_ns)
-        file = self.root / name
-        if self._verified.get(name) == state:
-            return file
+        return entry
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[None]:
         try:
-            same = info.st_size == entry.bytes and sha256_file(file) == entry.sha256
+            yield
         except OSError as error:
             raise BundleError(
                 f"{self.path.name}: {name} cannot be read: {error.strerror or error}"
             ) from error
-        if not same:
-            raise BundleError(
-                f"{self.path.name}: {name} was changed or damaged since the bundle was exported "
-                f"(its SHA-256 is not the manifest's) and is not loaded; {self._remedy()}"
-            )
-        self._verified[name] = state
-        return file
+
+    def _changed(self, name: str) -> BundleError:
+        return BundleError(
+            f"{self.path.name}: {name} was changed or damaged since the bundle was exported "
+            f"(its SHA-256 is not the manifest's) and is not loaded; {self._remedy()}"
+        )
 
     def _remedy(self) -> str:
         if self.root != self.path:
@@ -116,10 +175,45 @@ class Bundle:
         """Path of the ONNX file of graph `name` ("encoder", "decoder"), hashes checked.
 
         The file with its weights (NAME.onnx.data), if it has one, lies beside it and is checked,
-        too.
+        too. This says that the bundle is what was exported; no engine reads the file from there
+        (see `opened_graph`).
 
         Raises:
             BundleError: the bundle has no such graph, or a file was changed.
+        """
+        paths = [self.verify_file(file) for file in self.graph_files(name, precision)]
+        return paths[0]
+
+    @contextmanager
+    def opened_graph(self, name: str, precision: str) -> Iterator[Path]:
+        """The ONNX file of a graph for an engine: a private copy, with that of its weights.
+
+        The copy is made of the bytes that were hashed, so nobody who can write to the bundle can
+        exchange them, and the graph was checked against what samedge's exporters write. It is gone
+        when the block is left.
+
+        Raises:
+            BundleError: the bundle has no such graph, a file was changed, or it is no graph of
+                ours.
+            OutputError: there is no room for the copy.
+        """
+        files = self.graph_files(name, precision)
+        size = sum(self._listed(file).bytes for file in files)
+        with private_folder(size, f"the {name} of {self.path.name}") as folder:
+            paths = [folder / Path(file).name for file in files]
+            for file, path in zip(files, paths, strict=True):
+                try:
+                    self.copy_file(file, path)
+                except OSError as error:
+                    raise output_error(error, path) from error
+            check_graph(paths[0], self.manifest.graphs[name][precision])
+            yield paths[0]
+
+    def graph_files(self, name: str, precision: str) -> list[str]:
+        """The names of a graph's file and, if it has one, of the file with its weights.
+
+        Raises:
+            BundleError: the bundle has no such graph.
         """
         entry = self.manifest.graphs.get(name, {}).get(precision)
         if entry is None:
@@ -128,9 +222,8 @@ class Bundle:
                 f"{self.path.name} holds no {precision} {name}, only: {there}; export it with "
                 f"--precision {precision}"
             )
-        if f"{entry.file}.data" in self.manifest.files:
-            self.verify_file(f"{entry.file}.data")
-        return self.verify_file(entry.file)
+        names = (entry.file, f"{entry.file}.data")
+        return [file for file in names if file in self.manifest.files]
 
     def selftest(self) -> list[SelfTest]:
         """All self-test frames, hashes checked, sorted by name.
@@ -141,7 +234,7 @@ class Bundle:
         tests, left = [], SELFTEST_BYTES.most
         for name in sorted(self.manifest.files):
             if name.startswith(f"{FOLDER}/") and name.endswith(SUFFIX):
-                data = self.verify_file(name).read_bytes()
+                data = self.read_file(name)
                 stem = name.removeprefix(f"{FOLDER}/").removesuffix(SUFFIX)
                 test = SelfTest.from_bytes(stem, data)
                 left -= test.nbytes
@@ -165,6 +258,11 @@ def _unpacked(path: Path) -> tuple[Path, int]:
         if is_still_there(root, handle) and (root / MANIFEST).exists():
             return root, handle
         os.close(handle)
+
+
+def _as_it_stands(path: str, flags: int) -> int:
+    """No link, and nothing that waits, should either have taken the file's place."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _read_manifest(root: Path) -> Manifest:

@@ -1,12 +1,17 @@
-"""Whether a bundle will fit on the disk, before anything is written."""
+"""Room on the disk: whether a bundle will fit, and where copies for engines go."""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from samedge.bundle.archive import cache_folder
 from samedge.errors import OutputError
+from samedge.files.whole import output_error
+from samedge.files.work_folder import WorkFolder
 
 
 def check_space(target: Path, size: int, zipped: bool = False) -> None:
@@ -28,6 +33,51 @@ def check_space(target: Path, size: int, zipped: bool = False) -> None:
     _require(folder, target.name, 2 * size if zipped else size)
     if zipped and not _same_disk(cache := cache_folder(), folder):
         _require(cache, f"the unpacked copy of {target.name} in the cache", size)
+
+
+@contextmanager
+def private_folder(size: int, what: str) -> Iterator[Path]:
+    """A folder that only this user can look into, with room for a copy; gone with the block.
+
+    It lies among the system's temporary files (`$TMPDIR`), or in the cache where those have no
+    room. What a killed process left behind is swept by the next one.
+
+    Args:
+        size: bytes that are to go there.
+        what: is copied, for messages.
+
+    Raises:
+        OutputError: there is no room, or nothing can be written.
+    """
+    parent = _with_room(size)
+    if parent is None:
+        raise OutputError(
+            f"no space for a private copy of {what}, which the engine is compiled from: it takes "
+            f"{size / 1e6:.0f} MB, for seconds; free some space, or set TMPDIR to a folder that "
+            "has it"
+        )
+    try:
+        work = WorkFolder(parent)
+    except OSError as error:
+        raise output_error(error, parent) from error
+    with work:
+        yield work.path
+
+
+def _with_room(size: int) -> Path | None:
+    for choose in (_temporary, cache_folder):
+        try:
+            parent = choose()
+            usage = shutil.disk_usage(parent)
+        except (OSError, OutputError):  # nothing can be written there
+            continue
+        if usage.free >= size or not usage.total:
+            return parent
+    return None
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir())
 
 
 def _require(folder: Path, what: str, size: int) -> None:

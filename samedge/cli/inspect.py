@@ -91,11 +91,14 @@ def _checkpoint(printer: Printer, path: Path, more: tuple[Path, ...], says: dict
 
 def _bundle(printer: Printer, path: Path) -> None:
     from samedge.bundle import Bundle
+    from samedge.bundle.graphs.check import check_graph
 
     bundle = Bundle.open(path)
     for name in bundle.manifest.files:
         bundle.verify_file(name)
     manifest = bundle.manifest
+    for graph, key, entry in manifest.entries():
+        check_graph(bundle.graph(graph, key), entry)
     printer.json({"kind": BUNDLE, **manifest.as_mapping()})
     printer.table(f"{manifest.title}: a samedge bundle", ("", ""), _about(manifest))
     printer.table("Graphs", ("graph", "input / output", "type", "shape"), _ports(manifest))

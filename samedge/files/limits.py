@@ -120,6 +120,20 @@ NETWORK_VALUES = Limit(
 LOW_RES = Limit("sides of low-res logits and of the grid below", 1024, "px", "SAM has 256 and 64")
 CHANNELS = Limit("channels of an image embedding", 4096, "", "SAM has 256")
 NETWORK_MASKS = Limit("masks of one answer", 64, "", "SAM gives 3")
+GRAPH_PARTS = Limit(
+    "parts of a graph (numbers, names, nodes)",
+    1_000_000,
+    "",
+    "the demo's encoder has 7,000; weights count as one each",
+)
+GRAPH_NAME_BYTES = Limit("bytes of a name in a graph", 500, "", "samedge's have 60")
+GRAPH_AXES = Limit("axes of a value in a graph", 8, "", "windows of attention have 7")
+GRAPH_ELEMENTS = Limit(
+    "elements of a value in a graph",
+    1 << 36,
+    "",
+    "ViT-H's attention over 20 slices has 5 billion; no machine holds more than this",
+)
 BUNDLE_TIMES = Limit(
     "times that a zipped bundle grows", 20, "", "it is stored, not packed; looked at beyond 64 MB"
 )

@@ -22,6 +22,7 @@ import av
 import nibabel
 import numpy as np
 import pydicom
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image, PngImagePlugin
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -323,6 +324,50 @@ def _files() -> Iterable[Path]:
 def manifests() -> list[bytes]:
     """Its manifest."""
     return [(TINY_BUNDLE / "manifest.json").read_bytes()]
+
+
+def graphs() -> list[bytes]:
+    """The decoder of a bundle, and a small graph of the operators that it does not have."""
+    weights = {
+        "kernel": np.ones((4, 2, 3, 3), np.int8),
+        "scale": np.float32(0.1),
+        "scales": np.full(4, 0.1, np.float32),
+        "zero": np.int8(0),
+        "zeros": np.zeros(4, np.int8),
+        "parts": np.array([1, 3]),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "bounds": np.array([1]),
+        "more": np.array([-1]),
+        "axes": np.array([1]),
+        "half": np.ones((8, 8), np.float16),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], name="q"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"], name="d"),
+        helper.make_node("DequantizeLinear", ["kernel", "scales", "zeros"], ["k"], "k", axis=0),
+        helper.make_node("Conv", ["d", "k"], ["c"], "c", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        helper.make_node("MaxPool", ["c"], ["m"], "m", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Pad", ["m", "pads"], ["p"], "p"),
+        helper.make_node("Split", ["p", "parts"], ["s0", "s1"], "s", axis=1),
+        helper.make_node("Slice", ["s1", "bounds", "more", "axes"], ["sliced"], "sliced"),
+        helper.make_node("Squeeze", ["sliced", "axes"], ["squeezed"], "squeezed"),
+        helper.make_node("Cast", ["squeezed"], ["h"], "h", to=TensorProto.FLOAT16),
+        helper.make_node("MatMul", ["h", "half"], ["product"], "product"),
+        helper.make_node("ArgMax", ["product"], ["index"], "index", axis=-1, keepdims=0),
+        helper.make_node("ReduceMax", ["s0", "axes"], ["y"], "y", keepdims=0),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 12, 12])
+    outputs = [
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 8]),
+        helper.make_tensor_value_info("index", TensorProto.INT64, [1, 8]),
+    ]
+    tensors = [numpy_helper.from_array(np.asarray(v), name) for name, v in weights.items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "small", [x], outputs, tensors),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    return [model.SerializeToString(), (TINY_BUNDLE / "decoder.fp32.onnx").read_bytes()]
 
 
 def selftests() -> list[bytes]:

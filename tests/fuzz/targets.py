@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from samedge.bundle import Bundle
+from samedge.bundle.graphs.check import check_graph
 from samedge.bundle.sealing import parse_manifest, seal
 from samedge.bundle.selftest import SelfTest
 from samedge.cli import run
@@ -189,6 +190,11 @@ def _sealed_inside(data: bytes) -> bytes:
         return data
 
 
+def _graph(path: Path) -> list[str]:
+    check_graph(path)
+    return []
+
+
 def _selftest(path: Path) -> list[str]:
     test = SelfTest.from_bytes("test", path.read_bytes())
     assert SelfTest.from_bytes("test", test.to_bytes()).masks.shape == test.masks.shape
@@ -310,6 +316,10 @@ _TEXT = (b",", b";", b"\n", b"\r", b'"', b"\0", b"\xef\xbb\xbf", b"\xc2\xb2", b"
          b"1e999", b"nan", b"inf", b"0x1", b"1_0", b"9" * 50, b"frame", b"object", b"label", b"x0",
          b"../", b"/", b"\\", b"\xe2\x80\xa8", b"\x0b", b"\x85", b"'", b"99999999999")  # fmt: skip
 
+_ONNX = (b"Relu", b"Conv", b"Reshape", b"MatMul", b"Gather", b"Concat", b"Split", b"Pad", b"axis",
+         b"perm", b"to", b"\x70\x01", b"\xff" * 9 + b"\x01", b"\x08\x00", b"\x10\x07", b"\x10\x0a",
+         b"\x2a\x02\x10\x01", b"\xa0\x01\x02", b"\x7a\x00", b"\xff")  # fmt: skip
+
 TARGETS: dict[str, Target] = {
     "png": Target(_source, seeds.pngs, ".png", _PNG, quick=250),
     "jpeg": Target(_source, seeds.jpegs, ".jpg", _JPEG, quick=250),
@@ -325,6 +335,7 @@ TARGETS: dict[str, Target] = {
     "checkpoint": Target(_checkpoint, seeds.checkpoints, ".pth", _PICKLE, quick=60, most=1 << 20),
     "bundle": Target(_bundle, seeds.bundles, ".samedge", _JSON, _sealed_inside, 25, 1 << 21),
     "manifest": Target(_manifest, seeds.manifests, ".json", _JSON, _sealed, 400),
+    "graph": Target(_graph, seeds.graphs, ".onnx", _ONNX, quick=150, most=1 << 18),
     "selftest": Target(_selftest, seeds.selftests, ".npz", _NPY, quick=300),
     "record": Target(_record, seeds.records, ".json", _JSON, quick=100),
     "prompts": Target(_prompts, seeds.prompts, ".csv", _TEXT, quick=600),

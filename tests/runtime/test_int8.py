@@ -155,8 +155,7 @@ def _low_res(bundle: Bundle) -> tuple[int, int]:
 
 def test_no_widened_copy_of_int8_weights(bundle: Bundle) -> None:
     """A session of int8 must not keep float weights beside the quantised ones."""
-    path = bundle.graph("encoder", "int8")
-    encoder = _Models(path, "encoder", "int8", "bf16", "CPU").take("encoder")
+    encoder = _Models(bundle, "encoder", "int8", "int8", "bf16", "CPU").take("encoder")
     stored = [n for n in encoder.get_ordered_ops() if n.get_type_name() == "Constant"]
     narrow = sum(n.get_data().nbytes for n in stored if n.get_element_type() == ov.Type.i8)
     wide = [n for n in stored if n.get_element_type() == ov.Type.f32]

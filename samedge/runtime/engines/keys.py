@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 from samedge.bundle import Bundle
 
 AMPERE = 80  # oldest compute capability of hardware compatible engines
+# Engines under keys of another scheme are not taken: before "2" a bundle could have one compiled
+# under the key of another bundle's graph.
+_SCHEME = "samedge graph 2"
 _AGAIN = "build one for it with `samedge build`"
 
 
@@ -265,21 +268,24 @@ def parse_key(data: Mapping[str, Any]) -> Key:
     return KINDS[kind](**values)
 
 
-def graph_digest(bundle: Bundle, file: str) -> str:
-    """SHA-256 over the hashes of a graph's file and of the file with its weights, if there is one.
+def graph_digest(bundle: Bundle, graph: str, key: str) -> str:
+    """What a graph of a bundle is: SHA-256 over the hashes of its file and of the file with its
+    weights, if there is one. Files are known by their whole names in the manifest.
 
     Args:
         bundle: open.
-        file: name of the graph's file in the bundle.
+        graph: "encoder" or "decoder".
+        key: of the graph's entry in the manifest, "fp16".
     """
     files = bundle.manifest.files
-    hashes = [files[name].sha256 for name in (file, f"{file}.data") if name in files]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    hashes = [files[name].sha256 for name in bundle.graph_files(graph, key)]
+    return hashlib.sha256("\n".join((_SCHEME, *hashes)).encode()).hexdigest()
 
 
 def model_digest(bundle: Bundle) -> str:
     """SHA-256 over all graphs of a bundle: names the bundle's folder in the cache."""
-    digests = [graph_digest(bundle, entry.file) for _, _, entry in bundle.manifest.entries()]
+    entries = bundle.manifest.entries()
+    digests = [graph_digest(bundle, graph, key) for graph, key, _ in entries]
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 

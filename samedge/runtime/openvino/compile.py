@@ -93,11 +93,11 @@ def compile_graph(
         BundleError: a hash does not match, or the graph is not one of ours.
         DeviceError: OpenVINO could not compile it.
     """
-    path = bundle.graph(graph, file)
-    digest = graph_digest(bundle, path.name)
+    bundle.graph(graph, file)
+    digest = graph_digest(bundle, graph, file)
     store = EngineStore.of_user(bundle) if options.cache else None
     rest = rest_of(bundle, options.precision, device)
-    models = _Models(path, graph, options.precision, rest, device)
+    models = _Models(bundle, graph, file, options.precision, rest, device)
     parts: dict[str, Compiled] = {}
     notes: list[str] = []
     for part in PARTS[graph]:
@@ -138,9 +138,11 @@ def rest_of(bundle: Bundle, precision: str, device: str = DEVICE) -> str:
 class _Models:
     """The parts of one ONNX file as OpenVINO models; the file is read when the first is needed."""
 
-    def __init__(self, path: Path, graph: str, precision: str, rest: str, device: str) -> None:
-        self._path, self._graph, self._precision = path, graph, precision
-        self._rest, self._device = rest, device
+    def __init__(
+        self, bundle: Bundle, graph: str, file: str, precision: str, rest: str, device: str
+    ) -> None:
+        self._bundle, self._graph, self._file = bundle, graph, file
+        self._precision, self._rest, self._device = precision, rest, device
         self._parts: dict[str, ov.Model] | None = None
 
     def take(self, part: str) -> ov.Model:
@@ -153,7 +155,8 @@ class _Models:
         self._parts = None
 
     def _read(self) -> dict[str, ov.Model]:
-        model = read_model(self._path)
+        with self._bundle.opened_graph(self._graph, self._file) as path:
+            model = read_model(path)
         if self._graph != "encoder":
             return {self._graph: model}
         preprocess, encoder = split_encoder(model)

@@ -97,7 +97,8 @@ def named_outputs(
         DeviceError: OpenVINO failed.
     """
     rest = compiling.rest_of(bundle, options.precision, device)
-    model = compiling.read_model(bundle.graph(graph, file))
+    with bundle.opened_graph(graph, file) as path:
+        model = compiling.read_model(path)
     try:
         if graph == "encoder":
             parts = _encoder(model, names, options.precision, rest, device, plain)

@@ -169,7 +169,8 @@ class _Pair:
             )
         from samedge.runtime.openvino.tensors import read_values
 
-        found: GraphValues = read_values(self.bundle.graph(self.graph, "fp32"))
+        with self.bundle.opened_graph(self.graph, "fp32") as path:
+            found: GraphValues = read_values(path)
         # All in front of the network's input is float32 in every graph.
         sources = (NETWORK_INPUT,) if self.graph == "encoder" else found.inputs
         self.outputs = found.outputs

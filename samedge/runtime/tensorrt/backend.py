@@ -350,8 +350,7 @@ def key_for(
         key: of the graph's entry in the manifest, "fp16".
         device: the GPU.
     """
-    file = bundle.manifest.graphs[graph][key].file
-    digest, capability = graph_digest(bundle, file), device.compute_capability
+    digest, capability = graph_digest(bundle, graph, key), device.compute_capability
     return NvidiaKey(graph, key, digest, library.name, library.version, capability, device.name)
 
 

@@ -137,8 +137,11 @@ class _Build:
 
     def run(self, products: bool = True) -> BuiltEngine:
         """Build; with `products` false, without float32 matrix products."""
+        with self.bundle.opened_graph(self.graph, self.key) as path:
+            return self._run(path, products)
+
+    def _run(self, path: Path, products: bool) -> BuiltEngine:
         library, options = self.library, self.options
-        path = self.bundle.graph(self.graph, self.key)
         log = make_log(library)
         builder = _builder(library, log)
         network = parsed(library, builder, path, log)

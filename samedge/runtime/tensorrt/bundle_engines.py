@@ -254,7 +254,7 @@ def _orders(
             key = graph_key(bundle.manifest, library.name, graph, precision)
             served.setdefault(key, []).append(precision)
         for key, names in served.items():
-            digest = graph_digest(bundle, bundle.manifest.graphs[graph][key].file)
+            digest = graph_digest(bundle, graph, key)
             for capability, name in gpus.items():
                 yield _Order(
                     NvidiaKey(graph, key, digest, library.name, version, capability, name),

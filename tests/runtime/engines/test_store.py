@@ -357,7 +357,7 @@ def test_folders(tiny_bundle: Path, tmp_path: Path, private_cache: Path) -> None
     zipped = Bundle(tmp_path / "tiny.samedge", opened.root, opened.manifest)
     assert EngineStore.of_bundle(zipped).folders == (store.target,)
     assert EngineStore.of_user().folders == (private_cache,)
-    digests = {graph_digest(opened, f"{name}.fp32.onnx") for name in ("encoder", "decoder")}
+    digests = {graph_digest(opened, name, "fp32") for name in ("encoder", "decoder")}
     assert len(digests) == 2
 
 

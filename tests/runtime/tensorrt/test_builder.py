@@ -19,7 +19,7 @@ from typing import Any
 import onnx
 import pytest
 
-from samedge.bundle import Bundle
+from samedge.bundle import Bundle, reader
 from samedge.bundle.manifest import TensorEntry
 from samedge.bundle.sealing import seal
 from samedge.errors import DeviceError, NotSupportedError
@@ -104,8 +104,10 @@ def test_a_timing_cache_of_another_gpu(library: ModuleType, bundle: Bundle, tmp_
 
 
 def test_nodes_that_the_library_does_not_know(
-    library: ModuleType, tiny_bundle: Path, tmp_path: Path
+    library: ModuleType, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The library is older than what samedge may write by then."""
+    monkeypatch.setattr(reader, "check_graph", lambda *_: None)
     folder = tmp_path / "tiny.samedge"
     shutil.copytree(tiny_bundle, folder)
     model = onnx.load(folder / "decoder.fp32.onnx")
@@ -243,7 +245,7 @@ def test_weights_in_a_file_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
     folder = tmp_path / "copy.samedge"
     shutil.copytree(bundle.root, folder)
     graph = onnx.load(folder / "decoder.fp32.onnx")
-    data = {"location": "decoder.fp32.onnx.data", "size_threshold": 64}
+    data = {"location": "decoder.fp32.onnx.data", "size_threshold": 4096}
     onnx.save(graph, folder / "decoder.fp32.onnx", save_as_external_data=True, **data)
     manifest = json.loads((folder / "manifest.json").read_text())
     for name in ("decoder.fp32.onnx", "decoder.fp32.onnx.data"):
@@ -259,6 +261,5 @@ def test_weights_in_a_file_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
     assert moved.report is not None
     assert inside.report is not None
     assert moved.report.weights == pytest.approx(inside.report.weights, rel=0.05)
-    assert graph_digest(Bundle.open(folder), "decoder.fp32.onnx") != graph_digest(
-        bundle, "decoder.fp32.onnx"
-    )
+    digests = [graph_digest(one, "decoder", "fp32") for one in (Bundle.open(folder), bundle)]
+    assert digests[0] != digests[1]

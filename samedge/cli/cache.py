@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +15,8 @@ import click
 from samedge.cli.completion import Choice
 from samedge.cli.filetype import size_text
 from samedge.cli.printing import Printer, common_options
-from samedge.errors import Cancelled, DeviceError
+from samedge.errors import Cancelled, DeviceError, NotSupportedError, SourceError
+from samedge.files.paths import kind_at, shown
 
 if TYPE_CHECKING:
     from samedge.runtime.engines.contents import Cleared, Contents, Kept
@@ -25,6 +27,7 @@ Examples:
   samedge cache clear                      all of it; asks first on a terminal
   samedge cache clear --older-than 30d     what was not used for so long (h, d, w)
   samedge cache clear --stale              engines that nothing on this machine loads any more
+  samedge cache trust samus.samedge        engines that came with a bundle: you know from where
 \b
 The folder is $SAMEDGE_CACHE, or samedge in $XDG_CACHE_HOME or ~/.cache. Everything in it is made
 anew when it is needed: engines are compiled, zipped bundles unpacked, frames for INT8 measured.
@@ -42,7 +45,8 @@ def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> flo
 
 
 @click.command(epilog=EPILOG)
-@click.argument("action", type=Choice(["show", "clear"]), default="show")
+@click.argument("action", type=Choice(["show", "clear", "trust"]), default="show")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--older-than",
     "age",
@@ -51,11 +55,12 @@ def _age(_ctx: click.Context, _param: click.Parameter, value: str | None) -> flo
     help="Clear only what was not used for so long: 12h, 30d, 4w.",
 )
 @click.option("--stale", is_flag=True, help="Clear only engines of no use on this machine.")
-@click.option("-y", "--yes", is_flag=True, help="Clear without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Clear, or trust, without asking.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be cleared, and stop.")
 @common_options
 def command(
     action: str,
+    folder: Path | None,
     age: float | None,
     stale: bool,
     yes: bool,
@@ -63,14 +68,24 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Show or clear what samedge keeps in your cache folder.
+    """Show or clear what samedge keeps in your cache folder; trust engines from elsewhere.
 
     That are compiled engines, unpacked copies of zipped bundles and the statistics of INT8
     calibrations. What a running process uses is left, and so is every file that is not samedge's.
+
+    Engines are code, and are loaded where this user built them. `trust` takes your word for those
+    in FOLDER (a bundle, or what `samedge build -o` wrote on another machine).
     """
     from samedge.runtime.engines.contents import contents
 
     printer = Printer(quiet, as_json)
+    if action == "trust":
+        if stale or age is not None or folder is None:
+            raise click.UsageError("what to trust is one folder: samedge cache trust FOLDER")
+        _trust(folder, yes, dry_run, printer)
+        return
+    if folder is not None:
+        raise click.UsageError(f"samedge cache {action} takes no folder")
     found = contents()
     if action == "show":
         if stale or yes or dry_run or age is not None:
@@ -91,6 +106,43 @@ def command(
         if not click.confirm(f"Remove {_sum(chosen)}?", err=True):
             raise Cancelled("nothing was removed")
     _clear(chosen, printer)
+
+
+def _trust(folder: Path, yes: bool, dry_run: bool, printer: Printer) -> None:
+    from samedge.runtime.engines.store import cache_folder
+    from samedge.runtime.engines.trust import engines_in, trust
+
+    if kind_at(folder, SourceError) != "folder":
+        raise SourceError(f"there is no folder '{shown(folder)}' with engines")
+    cache = cache_folder().parent
+    found = engines_in(cache, folder)
+    new = [one for one in found if not one.trusted]
+    asking = not (yes or dry_run) and bool(new)
+    rows = [
+        (one.path.name, one.record.sha256, "already" if one.trusted else "new") for one in found
+    ]
+    told = Printer(quiet=printer.quiet and not asking, as_json=printer.as_json and not asking)
+    told.table(f"Engines in {folder}", ("engine", "SHA-256", "trusted"), rows)
+    if asking:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise NotSupportedError(
+                "engines are code: compare the SHA-256 with those of the machine that built them, "
+                "and say --yes"
+            )
+        if not click.confirm("Is this what was built? Trust it?", err=True):
+            raise Cancelled("nothing is trusted")
+    if not dry_run:
+        trust(cache, new)
+    printer.json(
+        {
+            "dry_run": dry_run,
+            "engines": [
+                {"engine": one.path.name, "sha256": one.record.sha256, "before": one.trusted}
+                for one in found
+            ],
+        }
+    )
+    printer.line("Dry run: nothing was trusted." if dry_run else f"{len(new)} new, trusted now.")
 
 
 def _clear(chosen: Sequence[Kept], printer: Printer) -> None:

@@ -163,6 +163,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     engines = tmp_path / "e"
     shutil.copytree(rtx_engines, engines)
+    assert run(["cache", "trust", str(engines), "--yes", "--quiet"]) == 0
     engine = next(engines.glob("encoder.*.engine"))
     record = engine.with_suffix(".json")
     said = json.loads(record.read_text())
@@ -251,3 +252,61 @@ def test_the_bundles_engines_are_not_those_of_the_folder(
     (tmp_path / "e" / "other.engine").write_bytes(b"x")
     with pytest.raises(NotSupportedError, match=r"it holds other\.engine"):
         samedge.load(copy, library.__name__, engines=tmp_path / "e")
+
+
+def test_engines_of_strangers_are_not_loaded(
+    half_bundle: Path,
+    tmp_path: Path,
+    library: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Built elsewhere, their records and hashes are right, and still nobody here vouches."""
+    built = build(half_bundle, library, tmp_path / "built", "--precision", "fp16")
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "elsewhere"))  # another user, or machine
+    with pytest.raises(NotSupportedError, match="not built by this user on this machine"):
+        samedge.load(half_bundle, engines=built)
+    assert run(["cache", "trust", str(built)]) == 4  # nobody at a terminal to ask
+    assert "say --yes" in capsys.readouterr().err
+    assert run(["cache", "trust", str(built), "--dry-run"]) == 0
+    with pytest.raises(NotSupportedError, match="not built by this user on this machine"):
+        samedge.load(half_bundle, engines=built)
+    assert run(["cache", "trust", str(built), "--yes"]) == 0
+    assert "2 new, trusted now" in capsys.readouterr().out
+    with samedge.load(half_bundle, engines=built) as session:
+        assert session.describe()["notes"] == []
+
+
+def test_a_forged_record_is_worth_nothing(
+    half_bundle: Path, tmp_path: Path, library: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would turn on code that the engine brings along, and count as proof."""
+    built = build(half_bundle, library, tmp_path / "built", "--precision", "fp16")
+    record = next(built.glob("encoder.*.json"))
+    said = json.loads(record.read_text())
+    options = {**said["options"], "version_compatible": True}
+    record.write_text(json.dumps({**said, "options": options}))
+    with pytest.raises(NotSupportedError, match="not built by this user on this machine"):
+        samedge.load(half_bundle, engines=built)
+    engine = next(built.glob("decoder.*.engine"))
+    engine.write_bytes(engine.read_bytes() + b" ")
+    assert run(["cache", "trust", str(built), "--yes"]) == 3
+    assert "is not the engine that its record is of" in capsys.readouterr().err
+
+
+def test_engines_that_came_with_a_bundle(
+    half_bundle: Path, tmp_path: Path, library: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "with.samedge"
+    shutil.copytree(half_bundle, folder)
+    build(folder, library, folder / "engines", "--precision", "fp16")
+    with samedge.load(folder, library.__name__, cache=False) as session:
+        assert session.describe()["notes"] == []
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "elsewhere"))
+    with samedge.load(folder, library.__name__, "fp16", cache=False) as session:
+        notes = " ".join(session.describe()["notes"])
+    assert "not built by this user on this machine" in notes
+    assert "was built here" in notes
+    assert run(["cache", "trust", str(folder), "--yes", "--quiet"]) == 0
+    with samedge.load(folder, library.__name__, cache=False) as session:
+        assert session.describe()["notes"] == []

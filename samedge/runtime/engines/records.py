@@ -19,6 +19,7 @@ from samedge.bundle.parsing import parity_from_json
 from samedge.errors import BundleError, DeviceError, SourceError
 from samedge.files.limits import ENGINE_RECORD_BYTES
 from samedge.files.numbers import parse_json
+from samedge.files.paths import read_small
 from samedge.runtime.engines.keys import Key, NvidiaKey, parse_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
 
@@ -115,19 +116,34 @@ def read_record(engine: Path) -> EngineRecord:
     Raises:
         SourceError: there is none, or it is damaged.
     """
+    return parse_record(record_bytes(engine), record_path(engine).name)
+
+
+def record_bytes(engine: Path) -> bytes:
+    """The file of the record beside an engine.
+
+    Raises:
+        SourceError: there is none, or it is no small file.
+    """
     path = record_path(engine)
     try:
-        if path.stat().st_size > ENGINE_RECORD_BYTES.most:
-            raise ValueError(f"it has more than {ENGINE_RECORD_BYTES.most} bytes")
-        return EngineRecord.from_json(parse_json(path.read_text(encoding="utf-8")))
+        return read_small(path, ENGINE_RECORD_BYTES.most, SourceError)
     except FileNotFoundError as error:
         raise SourceError(
             f"it has no record {path.name} that says what it is for; build it with `samedge build`"
         ) from error
+
+
+def parse_record(data: bytes, name: str) -> EngineRecord:
+    """A record out of its file's bytes; `name` is the file's, for the message.
+
+    Raises:
+        SourceError: it is damaged.
+    """
+    try:
+        return EngineRecord.from_json(parse_json(data.decode("utf-8")))
     except (ValueError, RecursionError) as error:  # no UTF-8 and no JSON are ValueErrors as well
-        raise SourceError(f"its record {path.name} is damaged ({error})") from error
-    except OSError as error:
-        raise SourceError(f"its record {path.name} cannot be read ({error.strerror})") from error
+        raise SourceError(f"its record {name} is damaged ({error})") from error
 
 
 def _object(data: Mapping[str, Any], name: str) -> dict[str, Any]:

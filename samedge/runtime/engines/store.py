@@ -24,7 +24,15 @@ from samedge.files.in_use import mark_used
 from samedge.files.whole import abandoned_drafts, output_error, write_bytes
 from samedge.runtime.engines.keys import Key, model_digest
 from samedge.runtime.engines.mapped import MappedFile, check_private
-from samedge.runtime.engines.records import ENDING, EngineRecord, read_record, record_path
+from samedge.runtime.engines.records import (
+    ENDING,
+    EngineRecord,
+    parse_record,
+    read_record,
+    record_bytes,
+    record_path,
+)
+from samedge.runtime.engines.trust import NOT_TRUSTED, is_trusted, remember
 from samedge.runtime.tensorrt.layer_report import LayerReport
 
 ENV = "SAMEDGE_CACHE"
@@ -157,7 +165,7 @@ class EngineStore:
         try:
             record_path(path).unlink(missing_ok=True)  # it belongs to the engine before
             write_bytes(path, data, mode=_MODE)
-            write_bytes(record_path(path), record.dump(), mode=_MODE)
+            _write_record(path, record, _MODE)
             stored = StoredEngine(path, MappedFile(path), record)
         except (OSError, OutputError) as error:
             remove_engine(path)
@@ -233,12 +241,15 @@ def _trusted_record(path: Path, key: Key) -> EngineRecord:
     except OSError as error:
         raise _NotUsable(str(error), worthless=False) from error
     try:
-        record = read_record(path)
+        data = record_bytes(path)
+        record = parse_record(data, record_path(path).name)
     except SourceError as error:
         raise _NotUsable(str(error)) from error
     different = key.mismatch(record.key, record.options)
     if different is not None:
         raise _NotUsable(different)
+    if not _in_cache(path) and not is_trusted(cache_folder().parent, data):
+        raise _NotUsable(NOT_TRUSTED, worthless=False)
     return record
 
 
@@ -321,8 +332,21 @@ def add_parity(engine: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         OutputError: the record cannot be written.
     """
     if rows:
-        path, record = record_path(engine), replace(read_record(engine), parity=tuple(rows))
-        write_bytes(path, record.dump(), mode=stat.S_IMODE(path.stat().st_mode))
+        record = replace(read_record(engine), parity=tuple(rows))
+        _write_record(engine, record, stat.S_IMODE(record_path(engine).stat().st_mode))
+
+
+def _write_record(engine: Path, record: EngineRecord, mode: int) -> None:
+    """Write what this process knows of an engine that it built, and remember that it did."""
+    data = record.dump()
+    if not _in_cache(engine):
+        remember(cache_folder().parent, data)
+    write_bytes(record_path(engine), data, mode=mode)
+
+
+def _in_cache(path: Path) -> bool:
+    """Whether an engine lies in the user's own cache, which nobody else can write to."""
+    return cache_folder().absolute() in path.absolute().parents
 
 
 def move_engine(engine: Path, folder: Path) -> None:

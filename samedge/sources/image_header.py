@@ -79,7 +79,8 @@ def _png(data: bytes) -> ImageHeader:
         if name == b"acTL":  # an animation, of which decoders give one picture
             (pages,) = struct.unpack(">I", body[:4])
         if name == b"IEND":
-            return ImageHeader(width, height, orientation, pages)
+            problem = "its last part is not empty" if body else None
+            return ImageHeader(width, height, orientation, pages, problem=problem)
         at = end
     return ImageHeader(width, height, orientation, problem="it ends in the middle (truncated)")
 
@@ -88,18 +89,19 @@ _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 
 
 def still_png(data: bytes) -> bytes:
-    """A PNG file without the chunks of an animation: its one picture that every decoder shows.
+    """A PNG file without the chunks of an animation and what follows its end: its one picture that
+    every decoder shows.
 
     OpenCV's decoder of animations writes outside of its memory where those chunks do not fit the
-    picture.
+    picture, and takes as much memory as a chunk behind the end says that it has.
     """
-    if not any(name in data for name in _ANIMATION):
-        return data
     parts, at = [data[:8]], 8
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if data[at + 4 : at + 8] not in _ANIMATION:
             parts.append(data[at:end])
+        if data[at + 4 : at + 8] == b"IEND":
+            break
         at = end
     return b"".join(parts)
 

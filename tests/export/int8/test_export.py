@@ -152,9 +152,7 @@ def test_without_calibration_the_record_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demos_own_loop_calibrates_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demos_own_loop_calibrates_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its frames are darker than the self-test's, on which the gate and every device look."""
     monkeypatch.setattr(OPENVINO, "doubtful", dict)  # also where the processor has no VNNI
     data = calibration_data(example_loop(), Bundle.open(DEMO).family)

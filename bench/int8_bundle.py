@@ -33,8 +33,8 @@ def with_int8(bundle: Bundle, frames: Sequence[NDArray[Any]], path: Path, thread
     from samedge.export.int8.quantised_graph import quantised_graph
     from samedge.export.origin_bundle import FromBundle
 
-    with bundle.opened_graph("encoder", "fp32") as path:
-        graph = OnnxGraph.read(path)
+    with bundle.opened_graph("encoder", "fp32") as file:
+        graph = OnnxGraph.read(file)
     layers = quantisable_layers(graph)
     with EncoderModel(graph) as encoder:
         found = activations(encoder, layers, NetworkInputs(frames, bundle), threads)

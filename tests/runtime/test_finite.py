@@ -142,10 +142,11 @@ def overflowing(tiny_bundle: Path, tmp_path: Path) -> Path:
         for names in (node.input, node.output):
             names[:] = [f"{name}_before" if name == output else name for name in names]
     model.graph.initializer.append(numpy_helper.from_array(np.float32(200), "level"))
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(4), "all"))
     model.graph.node.extend(
         helper.make_node(kind, inputs, [result], **attributes)
         for kind, inputs, result, attributes in (
-            ("ReduceMean", ["network_input"], "mean", {"keepdims": 0}),
+            ("ReduceMean", ["network_input", "all"], "mean", {"keepdims": 0}),
             ("Sub", ["level", "mean"], "room", {}),
             ("Sqrt", ["room"], "root", {}),  # of a negative number
             ("Div", ["root", "root"], "one", {}),

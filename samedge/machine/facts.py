@@ -30,6 +30,10 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("onnx", "onnxscript", "safetensors", "torch"),
     ),
     "tensorrt": ("engines for NVIDIA GPUs and Jetsons", ("cuda-bindings", "tensorrt")),
+    "triton": (
+        "samedge's own engines for NVIDIA GPUs, compiled on any machine",
+        ("cuda-bindings", "triton"),
+    ),
     "rtx": ("engines for RTX GPUs, built on any machine", ("cuda-bindings", "tensorrt-rtx")),
     "stream": ("video files, DICOM and NIfTI", ("av", "nibabel", "pillow", "pydicom")),
 }

@@ -77,6 +77,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     # export: INT8 is measured where it runs
     "samedge._openvino": {"machine", "runtime", "bench", "export"},
     "tensorrt": {"runtime"},
+    "triton": {"kernels", "export", "bench"},  # what compiles kernels; a device has none
     "tensorrt_rtx": {"runtime", "bench"},
     "cuda": {"runtime"},
     "pydicom": {"sources", "cli"},

@@ -1,0 +1,46 @@
+"""The table of tiles: how each kernel cuts its problem up on each kind of GPU.
+
+`tiles.json` is data: compute capability -> "kernel" or "kernel.case" -> element type -> tile. What
+an entry lacks is looked up under "default". `python -m samedge.kernels.tune` writes the entries of
+the GPU that it runs on; nothing is tuned at run time.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from samedge.kernels.launch import Tile
+
+# Of the GPUs that engines are built for. sm_75 gets none: Triton emits no tensor-core code for it.
+ARCHITECTURES = (80, 86, 87, 89, 90, 110, 120)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    text = resources.files("samedge.kernels").joinpath("tiles.json").read_text()
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+def tile_of(kernel: str, dtype: str, arch: int) -> Tile:
+    """The tile of a kernel.
+
+    Args:
+        kernel: its name in the table, "linear" or "linear.narrow".
+        dtype: element type of its products, "fp16".
+        arch: compute capability; 0 for the interpreter, which likes large tiles.
+
+    Raises:
+        KeyError: no entry; a kernel needs at least one under "default".
+    """
+    table = _table()
+    place = "interpreter" if arch == 0 else str(arch)
+    for group in (place, "default"):
+        kinds = table.get(group, {}).get(kernel)
+        if kinds is not None and (entry := kinds.get(dtype, kinds.get("any"))) is not None:
+            sizes = {k: v for k, v in entry.items() if k not in ("warps", "stages")}
+            return Tile(sizes, entry.get("warps", 4), entry.get("stages", 2))
+    raise KeyError(f"tiles.json has no tile for {kernel} ({dtype})")

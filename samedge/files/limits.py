@@ -141,6 +141,12 @@ CONFIG_BYTES = Limit("bytes of a training config", _MB, "bytes", "a page of text
 RUN_BYTES = Limit("bytes of a run's record", 16 * _MB, "bytes", "a line for each validation")
 LIST_BYTES = Limit("bytes of a list of images", 64 * _MB, "bytes", "a million images of long names")
 ENGINE_RECORD_BYTES = Limit("bytes of an engine's record", 64 * _MB, "bytes", "all its layers")
+ENGINE_PLAN_BYTES = Limit(
+    "bytes of an engine's plan",
+    16 * _MB,
+    "bytes",
+    "300 launches for each of two graphs and seven kinds of GPU: 2 MB",
+)
 TIMING_CACHE_BYTES = Limit(
     "bytes of a timing cache for TensorRT", 256 * _MB, "bytes", "all layers of many networks"
 )

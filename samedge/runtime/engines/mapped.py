@@ -47,6 +47,10 @@ class MappedFile:
         """The bytes as uint8 `[n]`. Never write to it."""
         return np.asarray(self)
 
+    def view(self) -> memoryview:
+        """The bytes, read-only; the map lives as long as the view and its parts."""
+        return memoryview(self._map)
+
     def sha256(self) -> str:
         """Digest of the mapped bytes."""
         digest = hashlib.sha256()

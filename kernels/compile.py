@@ -1,0 +1,368 @@
+"""Kernels compiled ahead of time, for GPUs that need not be there.
+
+A `Signature` is everything that machine code depends on: kernel, types, constants, warps, stages.
+`compile_all` compiles each once per compute capability, in processes of its own: Triton's compiler
+ends a process for a target that it cannot handle, and a process that interprets kernels cannot
+compile them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+from samedge.errors import DeviceError, NotSupportedError
+from samedge.kernels.launch import POINTER_ALIGNMENT, Array, Launch, check_alignment
+from samedge.kernels.resources import LIMITS, WARP, Code, code_of, resources_of
+from samedge.kernels.tiles import ARCHITECTURES
+from samedge.progress import Progress, Step, silent
+from samedge.runtime.triton.plan import SCRATCH_POINTERS, Resources
+
+# How samedge compiles, whatever the user's environment says. Line information would carry paths of
+# the machine that compiles into the engine; FP fusion is off by default from Triton 3.10 on.
+_ENVIRONMENT = {"TRITON_DISABLE_LINE_INFO": "1", "TRITON_DEFAULT_FP_FUSION": "1"}
+_UNSET = (
+    "TRITON_INTERPRET",
+    "TRITON_DEBUG",
+    "TRITON_KERNEL_OVERRIDE",
+    "TRITON_INSTRUMENTATION_MODE",
+    "DISABLE_PTXAS_OPT",
+    "PTXAS_OPTIONS",
+)
+_ENTRY = re.compile(r"\.visible \.entry (\w+)\((.*?)\)", re.S)
+_PARAMETER = re.compile(r"\.param \.(\w+)")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What the machine code of a kernel depends on, besides the GPU.
+
+    Attributes:
+        kernel: where its function stands, "samedge.kernels.row_statistics:row_statistics_kernel".
+        types: its parameters that are no constants, in order, with Triton's name of their type:
+            "*fp16", "i32"; None: a null pointer, which is compiled in.
+        constants: its `tl.constexpr` parameters.
+        warps, stages: see `Tile`.
+    """
+
+    kernel: str
+    types: tuple[tuple[str, str | None], ...]
+    constants: tuple[tuple[str, Any], ...]
+    warps: int
+    stages: int
+
+    @property
+    def name(self) -> str:
+        """For messages: the function's name and what its pointers point to."""
+        kinds = [t[1:] for _, t in self.types if t is not None and t.startswith("*")]
+        return f"{self.kernel.partition(':')[2]} ({', '.join(kinds)})"
+
+    @property
+    def parameters(self) -> str:
+        """Of the compiled kernel in order: "p" a pointer, "i" a 32-bit integer."""
+        kinds = (kind for _, kind in self.types if kind is not None)
+        return "".join("p" if kind.startswith("*") else "i" for kind in kinds)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel for one compute capability.
+
+    Attributes:
+        signature: that it was compiled from.
+        arch: compute capability, 87 for 8.7.
+        cubin: machine code.
+        ptx: the assembler's input.
+        symbol: name of the function.
+        threads: per block.
+        shared: bytes of shared memory per block.
+        parameters: as in `Signature`; behind them come `SCRATCH_POINTERS` null pointers.
+        resources: what it takes.
+        code: its machine instructions.
+    """
+
+    signature: Signature
+    arch: int
+    cubin: bytes = field(repr=False)
+    ptx: str = field(repr=False)
+    symbol: str
+    threads: int
+    shared: int
+    parameters: str
+    resources: Resources
+    code: Code = field(repr=False)
+
+
+def signature_of(launch: Launch) -> Signature:
+    """What a launch needs compiled.
+
+    Raises:
+        DeviceError: its arguments and constants are not the kernel's parameters, an integer does
+            not fit into 32 bits, or an array is not aligned to 16 bytes.
+    """
+    function = launch.kernel.fn
+    names: Sequence[str] = launch.kernel.arg_names
+    _check_names(function.__name__, names, launch)
+    types = []
+    for name in names:
+        if name in launch.constants:
+            continue
+        value = launch.arguments[name]
+        if isinstance(value, Array):
+            check_alignment(value, function.__name__, name)
+        elif isinstance(value, int) and not -(2**31) <= value < 2**31:
+            raise DeviceError(f"{function.__name__}: {name} is {value}, more than 32 bits hold")
+        types.append((name, _type_of(value)))
+    return Signature(
+        f"{function.__module__}:{function.__qualname__}",
+        tuple(types),
+        tuple((name, launch.constants[name]) for name in names if name in launch.constants),
+        launch.tile.warps,
+        launch.tile.stages,
+    )
+
+
+def _check_names(kernel: str, names: Sequence[str], launch: Launch) -> None:
+    given = [*launch.arguments, *launch.constants]
+    missing, unknown = set(names) - set(given), set(given) - set(names)
+    if missing or unknown or len(given) != len(names):
+        raise DeviceError(
+            f"{kernel}: a launch gives {sorted(given)}, the kernel takes {sorted(names)}: each "
+            "parameter once, as argument or as constant"
+        )
+
+
+def _type_of(value: object) -> str | None:
+    if value is None:
+        return None
+    return f"*{value.dtype}" if isinstance(value, Array) else "i32"
+
+
+def compile_one(signature: Signature, arch: int) -> Compiled:
+    """Compile a kernel in this process.
+
+    Args:
+        signature: of `signature_of`.
+        arch: compute capability, one of `ARCHITECTURES`.
+
+    Raises:
+        NotSupportedError: samedge has no kernels for that GPU.
+        DeviceError: Triton refuses the kernel, or what it makes does not fit the GPU.
+    """
+    check_arch(arch)
+    compiled = assembled(signature, arch)
+    check_fit(compiled)
+    return compiled
+
+
+def check_arch(arch: int) -> None:
+    """Refuse GPUs that samedge builds no engines for.
+
+    Raises:
+        NotSupportedError: with the remedy.
+    """
+    if arch in ARCHITECTURES:
+        return
+    known = ", ".join(f"sm_{a}" for a in ARCHITECTURES)
+    why = ""
+    if arch < 80:
+        why = (
+            " Triton makes no tensor-core code for GPUs before sm_80 (and does not say so): use "
+            "--target tensorrt there, or the CPU."
+        )
+    raise NotSupportedError(f"samedge has no Triton kernels for sm_{arch}, only for {known}.{why}")
+
+
+def check_fit(compiled: Compiled) -> None:
+    """Refuse code that would not start, or that keeps registers in memory.
+
+    Raises:
+        DeviceError: with the numbers; another tile in tiles.json is the remedy.
+    """
+    limit, needs = LIMITS[compiled.arch].shared_per_block, compiled.resources
+    what = f"{compiled.signature.name} for sm_{compiled.arch}"
+    remedy = "choose a smaller tile for it in tiles.json"
+    if compiled.shared > limit:
+        raise DeviceError(
+            f"{what} takes {compiled.shared} bytes of shared memory per block, at most {limit} "
+            f"are there: {remedy}"
+        )
+    if needs.spilled or compiled.code.count("local_store") or compiled.code.count("local_load"):
+        raise DeviceError(f"{what} spills {needs.spilled} bytes of registers: {remedy}")
+    if needs.blocks == 0:
+        raise DeviceError(
+            f"{what} takes {needs.registers} registers in {compiled.threads} threads, more than a "
+            f"multiprocessor has: {remedy}"
+        )
+
+
+def assembled(signature: Signature, arch: int, line_info: bool = False) -> Compiled:
+    """Compile a kernel, whether it fits or not.
+
+    Args:
+        signature: of `signature_of`.
+        arch: compute capability; others than samedge's own may end the process.
+        line_info: the PTX says which line of the source an instruction belongs to. Such code holds
+            paths of this machine, and is not for an engine.
+
+    Raises:
+        DeviceError: Triton refuses the kernel, or this process interprets kernels.
+    """
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+    from triton.compiler import compile as triton_compile
+
+    function = _function(signature)
+    order: Sequence[str] = function.arg_names
+    constants = dict(signature.constants) | {n: None for n, kind in signature.types if kind is None}
+    kinds = {name: kind or "constexpr" for name, kind in signature.types}
+    types = {name: kinds.get(name, "constexpr") for name in order}
+    # Without it there are no 16-byte loads and no asynchronous copies.
+    aligned = {
+        (place,): [["tt.divisibility", POINTER_ALIGNMENT]]
+        for place, name in enumerate(order)
+        if types[name].startswith("*")
+    }
+    source = ASTSource(function, types, constants, aligned)
+    options = {
+        "num_warps": signature.warps,
+        "num_stages": signature.stages,
+        "enable_fp_fusion": True,
+    }
+    try:
+        with _line_info(line_info):
+            kernel = triton_compile(source, GPUTarget("cuda", arch, WARP), options)
+    except Exception as error:  # of many kinds, some of which do not survive a process boundary
+        raise DeviceError(
+            f"{signature.name} does not compile for sm_{arch}: {type(error).__name__}: {error}"
+        ) from error
+    return _compiled(signature, arch, kernel)
+
+
+def _function(signature: Signature) -> Any:
+    module, _, name = signature.kernel.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    if not hasattr(function, "cache_key"):
+        raise DeviceError(
+            f"{name} cannot be compiled in a process in which TRITON_INTERPRET was set when the "
+            "kernels were imported: unset it, or use compile_all"
+        )
+    return function
+
+
+@contextmanager
+def _line_info(wanted: bool) -> Iterator[None]:
+    from triton import knobs
+
+    with knobs.compilation.scope():
+        knobs.compilation.disable_line_info = not wanted
+        yield
+
+
+def _compiled(signature: Signature, arch: int, kernel: Any) -> Compiled:
+    ptx, cubin, facts = kernel.asm["ptx"], kernel.asm["cubin"], kernel.metadata
+    _check_parameters(signature, ptx)
+    if facts.global_scratch_size or facts.profile_scratch_size:
+        raise DeviceError(f"{signature.name} needs scratch memory, which samedge's engines lack")
+    threads = facts.num_warps * WARP
+    code = code_of(cubin)
+    resources = resources_of(code, arch, threads, facts.shared, facts.tmem_size)
+    return Compiled(
+        signature=signature,
+        arch=arch,
+        cubin=cubin,
+        ptx=ptx,
+        symbol=facts.name,
+        threads=threads,
+        shared=facts.shared,
+        parameters=signature.parameters,
+        resources=resources,
+        code=code,
+    )
+
+
+def _check_parameters(signature: Signature, ptx: str) -> None:
+    """Triton's parameters are ours in order, and the scratch pointers behind them."""
+    entry = _ENTRY.search(ptx)
+    kinds = "".join(
+        "p" if bits == "u64" else "i" for bits in _PARAMETER.findall(entry[2] if entry else "")
+    )
+    expected = signature.parameters + "p" * SCRATCH_POINTERS
+    if kinds != expected:
+        raise DeviceError(
+            f"{signature.name} came with the parameters '{kinds}', expected '{expected}': this "
+            "version of triton does not fit; use the one that samedge's constraints.txt names"
+        )
+
+
+def compile_all(
+    signatures: Iterable[Signature], arch: int, processes: int = 1, progress: Progress = silent
+) -> Mapping[Signature, Compiled]:
+    """Compile kernels for one compute capability, each once, in processes of their own.
+
+    What was compiled before comes from Triton's cache on disk (`TRITON_CACHE_DIR`, else
+    `~/.triton/cache`). The same signatures give the same bytes.
+
+    Args:
+        signatures: of `signature_of`; repeated ones are compiled once.
+        arch: compute capability, one of `ARCHITECTURES`.
+        processes: that compile at a time; each takes one processor and up to 1 GB.
+        progress: is told how many are finished.
+
+    Returns:
+        The compiled kernels, in the order in which their signatures first came.
+
+    Raises:
+        NotSupportedError: samedge has no kernels for that GPU.
+        DeviceError: Triton refuses a kernel, its compiler ends the process, or what it makes does
+            not fit the GPU.
+    """
+    check_arch(arch)
+    wanted = list(dict.fromkeys(signatures))
+    if not wanted:
+        return {}
+    pool = ProcessPoolExecutor(
+        min(processes, len(wanted)), get_context("spawn"), initializer=_set_up
+    )
+    try:
+        futures = {pool.submit(compile_one, signature, arch): signature for signature in wanted}
+        found = dict(_finished(futures, arch, progress))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return {signature: found[signature] for signature in wanted}
+
+
+def _finished(
+    futures: Mapping[Future[Compiled], Signature], arch: int, progress: Progress
+) -> Iterator[tuple[Signature, Compiled]]:
+    name, total = f"compiling kernels for sm_{arch}", len(futures)
+    progress(Step(name, 0, total))
+    open_ones = dict(futures)
+    for done, future in enumerate(as_completed(futures), 1):
+        try:
+            compiled = future.result()
+        except BrokenProcessPool as error:
+            names = ", ".join(dict.fromkeys(s.name for s in list(open_ones.values())[:3]))
+            raise DeviceError(
+                f"the compiler ended its process while it was compiling for sm_{arch}, at {names} "
+                "or soon after: too little memory, or a kernel that this version of triton cannot "
+                "compile for that GPU; use fewer processes, or the version of triton that "
+                "samedge's constraints.txt names"
+            ) from error
+        yield open_ones.pop(future), compiled
+        progress(Step(name, done, total))
+
+
+def _set_up() -> None:
+    """In a new process, before Triton is imported there."""
+    os.environ.update(_ENVIRONMENT)
+    for name in _UNSET:
+        os.environ.pop(name, None)

@@ -34,6 +34,9 @@ def attention_kernel(
     q_count,
     k_count,
     v_count,
+    q_rows,
+    k_rows,
+    v_rows,
     HEADS: tl.constexpr,
     DIM: tl.constexpr,
     V_DIM: tl.constexpr,
@@ -51,7 +54,7 @@ def attention_kernel(
     """softmax(q k^T) v of one head, for BLOCK_M queries. Grid: query tiles, heads * parts, batch.
 
     q [q_count, queries, HEADS * DIM], k [k_count, keys, HEADS * DIM], v and out with V_DIM.
-    A count of 1 is shared by the whole batch.
+    A count of 1 is shared by the whole batch; q_rows, k_rows, v_rows: from one image to the next.
     SPLIT: 0, or keys of a part; then out is fp32 [batch * parts, queries, HEADS * V_DIM], not yet
     divided, and state fp32 [batch * parts, HEADS, queries, 2] its peak and total.
     WHOLE_TILES: the keys of a part are a multiple of BLOCK_N.
@@ -63,9 +66,9 @@ def attention_kernel(
     d = tl.arange(0, DIM_POW2)
     e = tl.arange(0, V_DIM_POW2)
     in_q = (m < queries)[:, None] & (d < DIM)[None, :]
-    q_ptr += (batch % q_count).to(tl.int64) * queries * Q_STRIDE + head * DIM
-    k_ptr += (batch % k_count).to(tl.int64) * keys * K_STRIDE + head * DIM
-    v_ptr += (batch % v_count).to(tl.int64) * keys * V_STRIDE + head * V_DIM
+    q_ptr += (batch % q_count).to(tl.int64) * q_rows * Q_STRIDE + head * DIM
+    k_ptr += (batch % k_count).to(tl.int64) * k_rows * K_STRIDE + head * DIM
+    v_ptr += (batch % v_count).to(tl.int64) * v_rows * V_STRIDE + head * V_DIM
     q = tl.load(q_ptr + m[:, None] * Q_STRIDE + d[None, :], mask=in_q, other=0.0)
 
     peak = tl.full((BLOCK_M,), -float("inf"), tl.float32)
@@ -171,7 +174,8 @@ class _Problem:
     def arguments(self) -> dict[str, Any]:
         counts = {f"{n}_count": getattr(self, n).shape[0] for n in "qkv"}
         arrays = {f"{n}_ptr": getattr(self, n) for n in "qkv"}
-        return arrays | {"queries": self.q.shape[1], "keys": self.k.shape[1]} | counts
+        steps = {f"{n}_rows": _rows_apart(n, getattr(self, n)) for n in "qkv"}
+        return arrays | {"queries": self.q.shape[1], "keys": self.k.shape[1]} | counts | steps
 
     def constants(self, tile: Tile, split: int) -> dict[str, Any]:
         keys = split or self.k.shape[1]
@@ -208,7 +212,7 @@ def attention(
     Args:
         run: carries it out.
         q: [B, T, h*d], already scaled by 1/sqrt(d); fp32, fp16 or bf16. q, k and v may be columns
-            of wider arrays.
+            of wider arrays, and the first rows of more.
         k, v: [B, S, h*d] and [B, S, h*e], as q. A batch of 1 is shared by all of the others', also
             where the 1 is only known when it runs.
         heads: h.
@@ -290,6 +294,17 @@ def _flops(p: _Problem) -> Size:
     return product(p.batch, p.q.shape[1], p.k.shape[1], 2 * p.heads * (p.dim + p.v_dim))
 
 
+def _rows_apart(name: str, x: Array) -> Size:
+    """Rows from one image of x to the next: as many as it has, or more where some are unused."""
+    row = fixed(x.strides[1], f"the distance of rows of {name}")
+    if x.shape[0] == 1 or x.strides[0] == product(x.shape[1], row):
+        return x.shape[1]
+    apart = fixed(x.strides[0], f"the distance of images of {name}")
+    if apart % row:
+        raise DeviceError(f"attention: the batch of {name} lies between its rows: copy it")
+    return apart // row
+
+
 def _problem(
     q: Array, k: Array, v: Array, heads: int, one_more: bool, batch: Size | None
 ) -> _Problem:
@@ -301,9 +316,7 @@ def _problem(
             raise DeviceError(
                 f"attention: {name} has {x.shape[2]} columns, which {heads} heads do not divide"
             )
-        row = fixed(x.strides[1], f"the distance of rows of {name}")
-        if x.shape[0] != 1 and x.strides[0] != product(x.shape[1], row):
-            raise DeviceError(f"attention: the batch of {name} has gaps: copy it")
+        _rows_apart(name, x)
     if batch is None:
         batch = next((x.shape[0] for x in (q, k, v) if x.shape[0] != 1), 1)
     for name, x in (("q", q), ("k", k), ("v", v)):

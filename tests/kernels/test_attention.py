@@ -156,3 +156,24 @@ def test_what_does_not_fit_is_refused(
     q: tuple[int, ...], k: tuple[int, ...], v: tuple[int, ...], heads: int, message: str
 ) -> None:
     interpreted(refused, q, k, v, heads, message)
+
+
+def first_rows(used: int, images: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values are the first `used` of 11 places of each image; the others hold NaN."""
+    from dataclasses import replace
+
+    from samedge.kernels.attention import attention
+
+    q, k, v = (normal(i, images, 11, 32) for i in range(3))
+    expected = reference.attention(q.double(), k[:, :used].double(), v[:, :used].double(), 2)
+    for x in (k, v):
+        x[:, used:] = float("nan")
+    run = Guarded()
+    given = [run.given(x, name) for x, name in ((q, "q"), (k, "k"), (v, "v"))]
+    given[1:] = [replace(x, shape=(images, used, 32)) for x in given[1:]]
+    return run.result(attention(run, *given, 2)), expected
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_places_that_are_not_used(images: int) -> None:
+    assert error(*interpreted(first_rows, 7, images)) < LIMITS["fp32"]

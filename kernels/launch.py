@@ -168,6 +168,15 @@ def check(array: Array, kernel: str, name: str, shape: Sequence[Size | None], *d
     check_alignment(array, kernel, name)
 
 
+def check_contiguous(array: Array, kernel: str, name: str) -> None:
+    """Refuse an array whose elements do not lie one behind the other."""
+    if not array.contiguous:
+        raise DeviceError(
+            f"{kernel}: {name} came as {list(array.shape)} with elements {list(array.strides)} "
+            "apart, expected them one behind the other: make it contiguous"
+        )
+
+
 def check_alignment(array: Array, kernel: str, name: str) -> None:
     """Refuse an array whose first element does not stand at a multiple of 16 bytes."""
     if array.offset % POINTER_ALIGNMENT:

@@ -1,0 +1,316 @@
+"""`linear` against torch in float64, in the interpreter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from samedge.errors import DeviceError
+from tests.kernels.interpreted import Guarded, interpreted
+
+# fp16: the rounding of the output, of normalised rows, and of K products' inputs; see `error`.
+LIMITS = {"fp32": 1e-5, "fp16": 4e-3}
+EPS = 1e-6
+
+
+class Numbers:
+    """Random inputs of a case: rounded to their type, and in float64."""
+
+    def __init__(self, run: Guarded, seed: int) -> None:
+        self.run, self.generator = run, torch.Generator().manual_seed(seed)
+
+    def some(self, *shape: int, dtype: str = "fp32", scale: float = 1.0) -> Any:
+        """(array, exact values)."""
+        from samedge.kernels.torch_runner import DTYPES
+
+        x = (torch.randn(*shape, generator=self.generator) * scale).to(DTYPES[dtype])
+        return self.run.given(x), x.double()
+
+
+def exact_norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    return F.layer_norm(x, (x.shape[-1],), weight, bias, EPS)
+
+
+def product(
+    shape: tuple[int, ...] = (50,),
+    inner: int = 40,
+    columns: int = 33,
+    weights: str = "fp16",
+    inputs: str = "fp16",
+    dtype: str = "fp32",
+    bias: bool = True,
+    norm: str = "",  # "", "plain", "affine"
+    add: int = 0,  # rows
+    activation: str = "",
+    residual: int = 0,  # rows
+    residual_dtype: str = "fp32",
+    residual_norm: bool = False,
+    table: int = 0,  # rows
+    split: int | None = None,
+    few: bool = False,
+    sliced: bool = False,  # x, weight and out are columns of wider arrays
+    in_place: bool = False,  # the output replaces the residual
+    forget: str = "",  # what the expectation leaves out: then it must not agree
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(answer, right answer) of the output, or of both outputs."""
+    from samedge.kernels.linear import linear
+    from samedge.kernels.linear_parts import RowNorm
+    from samedge.kernels.row_statistics import row_statistics
+    from samedge.kernels.torch_runner import DTYPES
+
+    run = Guarded()
+    numbers = Numbers(run, inner * columns)
+    first = columns if split is None else split
+    options: dict[str, Any] = {"activation": activation, "split": split, "few": few}
+    extra = 16 if sliced else 0
+    x, exact = numbers.some(*shape, inner + 2 * extra, dtype=inputs, scale=2.0)
+    w, exact_w = numbers.some(inner, columns + 2 * extra, dtype=weights, scale=inner**-0.5)
+    if sliced:
+        x, exact = x.columns(16, 16 + inner), exact[..., 16 : 16 + inner]
+        w, exact_w = w.columns(16, 16 + columns), exact_w[:, 16 : 16 + columns]
+    exact = exact.reshape(-1, inner)
+    rows = len(exact)
+    sums = torch.zeros(rows, columns, dtype=torch.float64)
+
+    if norm:
+        g, exact_g = numbers.some(inner)
+        b, exact_b = numbers.some(inner)
+        affine = norm == "affine"
+        statistics = row_statistics(run, x, EPS)
+        options["norm"] = RowNorm(statistics, g, b) if affine else RowNorm(statistics)
+        one, zero = torch.ones_like(exact_g), torch.zeros_like(exact_b)
+        exact = exact_norm(exact, exact_g if affine else one, exact_b if affine else zero)
+    if add:
+        options["add"], exact_add = numbers.some(add, inner, dtype=inputs)
+        if forget != "add":
+            exact = exact + exact_add.repeat(rows // add, 1)
+    # The one rounding that is part of the definition: to the weight's type.
+    sums = exact.to(DTYPES[weights]).double() @ exact_w if norm or add else exact @ exact_w
+    if bias:
+        options["bias"], exact_bias = numbers.some(columns)
+        if forget != "bias":
+            sums = sums + exact_bias
+    y = sums[:, :first]
+    if table:
+        options["table"], exact_table = numbers.some(table, first)
+        if forget == "table rows":
+            exact_table = exact_table.roll(1, 0)
+        y = y + exact_table.repeat(rows // table, 1)
+    y = {"": lambda v: v, "gelu": F.gelu, "relu": F.relu}[activation](y)
+    if residual:
+        r, exact_r = numbers.some(residual, first, dtype=residual_dtype, scale=3.0)
+        if in_place:
+            options["out"] = r
+        options["residual"] = r
+        if residual_norm:
+            g, exact_g = numbers.some(first)
+            b, exact_b = numbers.some(first)
+            options["residual_norm"] = RowNorm(row_statistics(run, r, EPS), g, b)
+            if forget != "residual norm":
+                exact_r = exact_norm(exact_r, exact_g, exact_b)
+        y = y + exact_r.repeat(rows // residual, 1)
+    if sliced:
+        wide = run.empty((*shape, first + 32), dtype)
+        options["out"] = wide.columns(16, 16 + first)
+    got = linear(run, x, w, dtype=dtype, **options)
+    outputs = list(got) if split is not None else [got]
+    wanted = [y] if split is None else [y, F.gelu(sums[:, first:])]
+    results = [run.result(array) for array in outputs]
+    if sliced:
+        beside = run.result(wide)[..., [*range(16), *range(16 + first, 32 + first)]]
+        assert bool(beside.isnan().all()), "written beside the columns"
+    assert all(tuple(r.shape[:-1]) == shape for r in results)
+    return [(r.double().reshape(rows, -1), v) for r, v in zip(results, wanted, strict=True)]
+
+
+def error(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The largest error over the values' scale."""
+    return max(float((got - want).abs().max() / want.abs().max()) for got, want in pairs)
+
+
+def check_case(limit: float, **case: Any) -> None:
+    assert error(interpreted(product, **case)) < limit
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {"bias": False},
+    "bias": {},
+    "batch": {"shape": (2, 3, 7)},
+    "affine norm": {"norm": "affine"},
+    "norm": {"norm": "plain"},
+    "add": {"add": 50},
+    "add repeated": {"add": 10},
+    "norm and add": {"norm": "affine", "add": 25},
+    "gelu": {"activation": "gelu"},
+    "relu": {"activation": "relu"},
+    "residual": {"residual": 50},
+    "residual repeated": {"residual": 5, "activation": "relu"},
+    "residual normalised": {"residual": 50, "residual_norm": True},
+    "residual normalised, repeated": {"residual": 10, "residual_norm": True},
+    "in place": {"residual": 50, "in_place": True},
+    "table": {"table": 50},
+    "table repeated": {"table": 25},
+    "everything": {
+        "norm": "affine",
+        "add": 10,
+        "activation": "gelu",
+        "table": 5,
+        "residual": 25,
+        "residual_norm": True,
+    },
+    "split": {"split": 20},
+    "split at a tile": {"columns": 300, "split": 256, "shape": (20,)},
+    "split, residual, table": {"split": 16, "residual": 50, "table": 10, "norm": "affine"},
+    "sliced": {"sliced": True, "columns": 40},
+    "few": {"few": True, "shape": (7,), "inner": 256, "columns": 256},
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_options(case: str, dtype: str) -> None:
+    """Every option alone, and the combinations that networks have."""
+    given = {"weights": dtype, "inputs": dtype, "dtype": "fp32"} | OPTIONS[case]
+    check_case(LIMITS[dtype], **given)
+
+
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"),
+    [(1, 1, 1), (1, 27, 4), (129, 48, 257), (128, 256, 256), (300, 257, 5), (17, 600, 130)],
+)
+def test_ragged_sizes(rows: int, inner: int, columns: int) -> None:
+    check_case(1e-5, shape=(rows,), inner=inner, columns=columns, weights="fp32", inputs="fp32")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"inputs": "fp32", "norm": "affine", "activation": "gelu", "dtype": "fp16"},  # norm2 + lin1
+        {"inputs": "fp16", "residual": 50, "dtype": "fp32"},  # lin2
+        {"residual": 50, "residual_dtype": "fp16", "dtype": "fp16"},
+    ],
+)
+def test_mixed_types(case: dict[str, Any]) -> None:
+    check_case(LIMITS["fp16"], **case)
+
+
+def test_long_sums_in_half_precision() -> None:
+    """lin2 of a block with an adapter's columns."""
+    check_case(LIMITS["fp16"], shape=(64,), inner=3264, columns=48, residual=64, dtype="fp16")
+
+
+@pytest.mark.parametrize(
+    ("forget", "case"),
+    [
+        ("bias", {}),
+        ("add", {"add": 10}),
+        ("table rows", {"table": 10}),
+        ("residual norm", {"residual": 50, "residual_norm": True}),
+    ],
+)
+def test_expectations_that_are_wrong_are_seen(forget: str, case: dict[str, Any]) -> None:
+    assert error(interpreted(product, forget=forget, **case)) > 0.05
+
+
+def values_of_gelu() -> tuple[torch.Tensor, torch.Tensor]:
+    """The kernel's GELU through a product with the identity, and torch's in float64."""
+    from samedge.kernels.linear import linear
+
+    run = Guarded()
+    x = torch.linspace(-9, 9, 64 * 64).reshape(64, 64)
+    w = run.given(torch.eye(64))
+    got = run.result(linear(run, run.given(x), w, activation="gelu", dtype="fp32"))
+    return got.double(), F.gelu(x.double())
+
+
+def test_gelu_is_the_exact_one() -> None:
+    got, want = interpreted(values_of_gelu)
+    torch.testing.assert_close(got, want, atol=5e-7, rtol=0)
+    tanh = F.gelu(torch.linspace(-9, 9, 64 * 64).double(), approximate="tanh").reshape(64, 64)
+    assert float((tanh - want).abs().max()) > 1e-4
+
+
+def nothing_is_hidden() -> tuple[torch.Tensor, torch.Tensor]:
+    """NaN in one row, through relu."""
+    from samedge.kernels.linear import linear
+
+    run = Guarded()
+    x = torch.zeros(20, 40)
+    x[7, 3] = float("nan")
+    w = run.given(torch.ones(40, 33))
+    got = run.result(linear(run, run.given(x), w, activation="relu", dtype="fp32"))
+    return got.isnan().any(1), x.isnan().any(1)
+
+
+def test_nan_stays_nan_and_in_its_row() -> None:
+    got, want = interpreted(nothing_is_hidden)
+    assert bool((got == want).all())
+
+
+def refused(case: str) -> str:
+    """The message that a call with one wrong argument gets."""
+    from samedge.kernels.linear import linear
+    from samedge.kernels.linear_parts import RowNorm
+
+    run = Guarded()
+
+    def some(*shape: int, dtype: torch.dtype = torch.float32) -> Any:
+        return run.given(torch.zeros(*shape, dtype=dtype))
+
+    x, w = some(6, 32), some(32, 48)
+    calls: dict[str, Any] = {
+        "inner": lambda: linear(run, some(6, 31), w, dtype="fp32"),
+        "weight type": lambda: linear(run, x, some(32, 48, dtype=torch.int8), dtype="fp32"),
+        "bias": lambda: linear(run, x, w, some(47), dtype="fp32"),
+        "add": lambda: linear(run, x, w, add=some(4, 32), dtype="fp32"),
+        "residual": lambda: linear(run, x, w, residual=some(6, 47), dtype="fp32"),
+        "table type": lambda: linear(
+            run, x, w, table=some(6, 48, dtype=torch.float16), dtype="fp32"
+        ),
+        "statistics": lambda: linear(run, x, w, norm=RowNorm(some(5, 2)), dtype="fp32"),
+        "norm alone": lambda: linear(run, x, w, residual_norm=RowNorm(some(6, 2)), dtype="fp32"),
+        "activation": lambda: linear(run, x, w, activation="tanh", dtype="fp32"),
+        "split": lambda: linear(run, x, w, split=48, dtype="fp32"),
+        "dtype": lambda: linear(run, x, w, dtype="i8"),
+        "out": lambda: linear(run, x, w, out=some(6, 47), dtype="fp32"),
+        "one axis": lambda: linear(run, some(32), w, dtype="fp32"),
+        "rows apart": lambda: linear(
+            run, replace(some(3, 4, 32), shape=(3, 2, 32)), w, dtype="fp32"
+        ),
+        "alignment": lambda: linear(run, some(6, 33).columns(1, 33), w, dtype="fp32"),
+    }
+    try:
+        calls[case]()
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("inner", "x came as [6, 31], expected [*, 32]"),
+        ("weight type", "weight came as i8"),
+        ("bias", "bias came as [47], expected [48]"),
+        ("add", "add came with 4 rows, expected 6 or a number that divides it"),
+        ("residual", "residual came as [6, 47], expected [*, 48]"),
+        ("table type", "table came as fp16, expected fp32"),
+        ("statistics", "norm.statistics came as [5, 2], expected [6, 2]"),
+        ("norm alone", "residual_norm came without a residual"),
+        ("activation", "activation came as 'tanh'"),
+        ("split", "split came as 48, expected 1 to 47"),
+        ("dtype", "dtype came as i8"),
+        ("out", "out came as [6, 47], expected [6, 48]"),
+        ("one axis", "expected rows"),
+        ("rows apart", "equally far apart"),
+        ("alignment", "behind a multiple of 16"),
+    ],
+)
+def test_what_does_not_fit_is_named(case: str, words: str) -> None:
+    message = interpreted(refused, case)
+    assert message.startswith("linear: ")
+    assert words in message

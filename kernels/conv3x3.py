@@ -10,6 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from samedge.errors import DeviceError
 from samedge.kernels.launch import (
     FLOATS,
     Array,
@@ -112,12 +113,16 @@ def conv3x3_narrow_kernel(
     INPUTS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     ADD: tl.constexpr,
+    PLANES: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr,
 ):
-    """As `conv3x3_kernel`, for few input channels: all neighbours' channels make one tile."""
+    """As `conv3x3_kernel`, for few input channels: all neighbours' channels make one tile.
+
+    PLANES: x is [image, I, y, x].
+    """
     row_tile, column_tile = tile_of_program(rows, BLOCK_M, tl.cdiv(OUTPUTS, BLOCK_N), GROUP_M)
     m = row_tile * BLOCK_M + tl.arange(0, BLOCK_M)
     n = column_tile * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -129,9 +134,14 @@ def conv3x3_narrow_kernel(
     x = (m % WIDTH)[:, None] + right
     inside = (y >= 0) & (y < HEIGHT) & (x >= 0) & (x < WIDTH)
     inside = inside & (m < rows)[:, None] & (k < 9 * INPUTS)[None, :]
-    place = (
-        m.to(tl.int64)[:, None] * INPUTS + (down * WIDTH + right) * INPUTS + (k % INPUTS)[None, :]
-    )
+    if PLANES:
+        PLACES: tl.constexpr = HEIGHT * WIDTH
+        image = (m // PLACES).to(tl.int64)[:, None] * (INPUTS * PLACES)
+        channel = (k % INPUTS)[None, :] * PLACES
+        place = image + channel + (m % PLACES)[:, None] + down * WIDTH + right
+    else:
+        shift = (down * WIDTH + right) * INPUTS + (k % INPUTS)[None, :]
+        place = m.to(tl.int64)[:, None] * INPUTS + shift
     a = tl.load(x_ptr + place, mask=inside, other=0.0)
     w = tl.load(
         weight_ptr + k[:, None] * OUTPUTS + n[None, :],
@@ -142,7 +152,15 @@ def conv3x3_narrow_kernel(
     finish(acc, add_ptr, out_ptr, m, n, rows, OUTPUTS, ADD)
 
 
-def conv3x3(run: Runner, x: Array, weight: Array, *, dtype: str, add: Array | None = None) -> Array:
+def conv3x3(
+    run: Runner,
+    x: Array,
+    weight: Array,
+    *,
+    dtype: str,
+    add: Array | None = None,
+    planes: bool = False,
+) -> Array:
     """3x3 convolution with zero padding; products in the weight's type, sums in fp32.
 
     Args:
@@ -151,6 +169,7 @@ def conv3x3(run: Runner, x: Array, weight: Array, *, dtype: str, add: Array | No
         weight: [3, 3, I, O], contiguous: a folded model's [O, I, 3, 3], its axes reordered.
         dtype: of the output.
         add: [B, y, x, O], contiguous, any float; added to the output.
+        planes: x is [B, I, y, x], as a frame's colours come; for few channels.
 
     Returns:
         [B, y, x, O]; see `reference.conv3x3`.
@@ -160,6 +179,8 @@ def conv3x3(run: Runner, x: Array, weight: Array, *, dtype: str, add: Array | No
     """
     check(x, "conv3x3", "x", (None,) * 4, *FLOATS)
     batch, height, width, inputs = x.shape
+    if planes:
+        batch, inputs, height, width = x.shape
     check(weight, "conv3x3", "weight", (3, 3, inputs, None), *FLOATS)
     outputs = fixed(weight.shape[3], "the output channels")
     if add is not None:
@@ -169,6 +190,8 @@ def conv3x3(run: Runner, x: Array, weight: Array, *, dtype: str, add: Array | No
     check_contiguous(weight, "conv3x3", "weight")
     rows, i = product(batch, height, width), fixed(inputs, "the input channels")
     narrow = i * TAPS <= NARROW
+    if planes and not narrow:
+        raise DeviceError(f"conv3x3: x has {i} planes, expected at most {NARROW // TAPS}")
     tile = _tile(narrow, i, weight.dtype, run.arch)
     out = run.empty((batch, height, width, outputs), dtype, "conv3x3")
     programs = product(cdiv(rows, tile["BLOCK_M"]), cdiv(outputs, tile["BLOCK_N"]))
@@ -183,6 +206,7 @@ def conv3x3(run: Runner, x: Array, weight: Array, *, dtype: str, add: Array | No
                 "INPUTS": i,
                 "OUTPUTS": outputs,
                 "ADD": add is not None,
+                **({"PLANES": planes} if narrow else {}),
                 **tile.sizes,
             },
             ("out_ptr",),

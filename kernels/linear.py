@@ -143,6 +143,7 @@ def linear(
     split: int | None = None,
     dtype: str,
     out: Array | None = None,
+    second_out: Array | None = None,
     few: bool = False,
 ) -> Array | tuple[Array, Array]:
     """`activation((norm(x) + add) @ weight + bias + table) + norm(residual)`, summed in fp32.
@@ -166,6 +167,7 @@ def linear(
             table, activation and residual concern the first output alone and have its width.
         dtype: of the (first) output.
         out: where it is written to, [..., N or split]; may be some columns of a wider array.
+        second_out: the same for the second output, [..., N - split].
         few: there are few rows, such as tokens of a decoder: small tiles.
 
     Returns:
@@ -177,7 +179,7 @@ def linear(
     check(weight, "linear", "weight", (None, None), *FLOATS)
     inner, columns = (fixed(size, "linear: a side of the weight") for size in weight.shape)
     options = Options(
-        bias, norm, add, activation, residual, residual_norm, table, split, dtype, out
+        bias, norm, add, activation, residual, residual_norm, table, split, dtype, out, second_out
     )
     parts = prepared("linear", run, x, inner, columns, weight.dtype, options)
     tile = tile_for("linear", weight.dtype, run.arch, parts.rows * columns, few)

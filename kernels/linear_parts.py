@@ -198,6 +198,7 @@ class Options:
     split: int | None
     dtype: str
     out: Array | None
+    second_out: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -317,10 +318,13 @@ def prepared(
         first = run.empty((*leading, split), options.dtype, kernel)
     check(first, kernel, "out", (*leading, split), options.dtype)
     constants["OUT_STRIDE"] = rows_of(first, kernel, "out")[1]
-    second = None
-    if split < columns:
+    second, second_stride = options.second_out, columns - split
+    if split < columns and second is None:
         second = run.empty((*leading, columns - split), hidden, f"{kernel} second")
-    constants["SECOND_STRIDE"] = columns - split
+    if second is not None:
+        check(second, kernel, "second_out", (*leading, columns - split), hidden)
+        second_stride = rows_of(second, kernel, "second_out")[1]
+    constants["SECOND_STRIDE"] = second_stride
     arguments |= {"out_ptr": first, "second_ptr": second}
     outputs = ("out_ptr",) if second is None else ("out_ptr", "second_ptr")
     return Parts(rows, arguments, constants, outputs, first, second)

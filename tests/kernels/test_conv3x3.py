@@ -12,7 +12,12 @@ Shape = tuple[int, int, int, int, int]  # images, height, width, inputs, outputs
 
 
 def convolution(
-    shape: Shape, dtype: str, out: str = "fp32", stored: str = "", add: bool = False
+    shape: Shape,
+    dtype: str,
+    out: str = "fp32",
+    stored: str = "",
+    add: bool = False,
+    planes: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The kernel's answer, the right one, and that without the zeros around the images."""
     from samedge.kernels.conv3x3 import conv3x3
@@ -26,11 +31,12 @@ def convolution(
     extra = torch.randn(b, height, width, o, generator=generator)
     run = Guarded()
     given = run.given(extra) if add else None
-    got = conv3x3(run, run.given(x), run.given(kernel), dtype=out, add=given)
-    planes = x.double().permute(0, 3, 1, 2)
+    laid_out = x.permute(0, 3, 1, 2).contiguous() if planes else x
+    got = conv3x3(run, run.given(laid_out), run.given(kernel), dtype=out, add=given, planes=planes)
+    image = x.double().permute(0, 3, 1, 2)
     exact = kernel.double().permute(3, 2, 0, 1)
     answers = []
-    for padded in (torch.nn.functional.pad(planes, (1,) * 4), _repeated(planes)):
+    for padded in (torch.nn.functional.pad(image, (1,) * 4), _repeated(image)):
         y = torch.nn.functional.conv2d(padded, exact).permute(0, 2, 3, 1)
         answers.append(y + extra if add else y)
     return run.result(got), answers[0], answers[1]
@@ -101,3 +107,9 @@ def test_what_does_not_fit_is_named() -> None:
         strict=True,
     ):
         assert words in message
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_planes(channels: int) -> None:
+    found, expected, _ = interpreted(convolution, (2, 6, 9, channels, 5), "fp32", planes=True)
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)

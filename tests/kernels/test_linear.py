@@ -116,6 +116,9 @@ def product(
     if sliced:
         wide = run.empty((*shape, first + 32), dtype)
         options["out"] = wide.columns(16, 16 + first)
+        if split is not None:
+            behind = run.empty((*shape, columns), weights)
+            options["second_out"] = behind.columns(0, columns - split)
     got = linear(run, x, w, dtype=dtype, **options)
     outputs = list(got) if split is not None else [got]
     wanted = [y] if split is None else [y, F.gelu(sums[:, first:])]
@@ -166,6 +169,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "split at a tile": {"columns": 300, "split": 256, "shape": (20,)},
     "split, residual, table": {"split": 16, "residual": 50, "table": 10, "norm": "affine"},
     "sliced": {"sliced": True, "columns": 40},
+    "sliced, two outputs": {"sliced": True, "columns": 40, "split": 16},
     "few": {"few": True, "shape": (7,), "inner": 256, "columns": 256},
 }
 

@@ -158,7 +158,7 @@ def compile_one(signature: Signature, arch: int) -> Compiled:
         DeviceError: Triton refuses the kernel, or what it makes does not fit the GPU.
     """
     check_arch(arch)
-    compiled = assembled(signature, arch)
+    compiled = measured(signature, arch)
     check_fit(compiled)
     return compiled
 
@@ -204,8 +204,33 @@ def check_fit(compiled: Compiled) -> None:
         )
 
 
-def assembled(signature: Signature, arch: int, line_info: bool = False) -> Compiled:
+def measured(signature: Signature, arch: int) -> Compiled:
     """Compile a kernel, whether it fits or not.
+
+    Raises:
+        DeviceError: as `translated`; or the engine's runtime could not start it.
+    """
+    kernel = translated(signature, arch)
+    cubin, facts = kernel.asm["cubin"], kernel.metadata
+    if facts.global_scratch_size or facts.profile_scratch_size:
+        raise DeviceError(f"{signature.name} needs scratch memory, which samedge's engines lack")
+    threads, code = facts.num_warps * WARP, code_of(cubin)
+    return Compiled(
+        signature=signature,
+        arch=arch,
+        cubin=cubin,
+        ptx=kernel.asm["ptx"],
+        symbol=facts.name,
+        threads=threads,
+        shared=facts.shared,
+        parameters=signature.parameters,
+        resources=resources_of(code, arch, threads, facts.shared, facts.tmem_size),
+        code=code,
+    )
+
+
+def translated(signature: Signature, arch: int, line_info: bool = False) -> Any:
+    """Triton's own compiled kernel (`asm["ptx"]`, `asm["cubin"]`, `metadata`).
 
     Args:
         signature: of `signature_of`.
@@ -244,7 +269,8 @@ def assembled(signature: Signature, arch: int, line_info: bool = False) -> Compi
         raise DeviceError(
             f"{signature.name} does not compile for sm_{arch}: {type(error).__name__}: {error}"
         ) from error
-    return _compiled(signature, arch, kernel)
+    _check_parameters(signature, kernel.asm["ptx"])
+    return kernel
 
 
 def _function(signature: Signature) -> Any:
@@ -265,28 +291,6 @@ def _line_info(wanted: bool) -> Iterator[None]:
     with knobs.compilation.scope():
         knobs.compilation.disable_line_info = not wanted
         yield
-
-
-def _compiled(signature: Signature, arch: int, kernel: Any) -> Compiled:
-    ptx, cubin, facts = kernel.asm["ptx"], kernel.asm["cubin"], kernel.metadata
-    _check_parameters(signature, ptx)
-    if facts.global_scratch_size or facts.profile_scratch_size:
-        raise DeviceError(f"{signature.name} needs scratch memory, which samedge's engines lack")
-    threads = facts.num_warps * WARP
-    code = code_of(cubin)
-    resources = resources_of(code, arch, threads, facts.shared, facts.tmem_size)
-    return Compiled(
-        signature=signature,
-        arch=arch,
-        cubin=cubin,
-        ptx=ptx,
-        symbol=facts.name,
-        threads=threads,
-        shared=facts.shared,
-        parameters=signature.parameters,
-        resources=resources,
-        code=code,
-    )
 
 
 def _check_parameters(signature: Signature, ptx: str) -> None:

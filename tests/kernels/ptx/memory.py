@@ -225,9 +225,14 @@ class SharedMemory:
         self.write_interval[units] = self.interval
         index = addresses[:, None] + np.arange(data.shape[1])
         self.data[index] = data
-        # Triton lets several warps write the same number, which is no race.
+        # Triton lets several lanes write one number. Lanes of one warp may differ in its last bit,
+        # where a product was fused into the first sum of a reduction; one of them wins. Several
+        # warps must agree.
         if (self.data[index] != data).any():
-            raise Race("different values written to one place at once")
+            lost = (self.data[index] != data).any(1)
+            units, _ = self._units(addresses[lost], addresses[lost], data.shape[1])
+            if (self.write_warp[units] == SEVERAL).any():
+                raise Race("different values written to one place by several warps at once")
 
     def _check_write(self, units: Any, warps: Any) -> None:
         if self._touched_by_others(self.read_interval, self.read_warp, units, warps).any():

@@ -87,6 +87,7 @@ def _prefix(register: str) -> str:
 def _constant(operand: str, size: int) -> int:
     if operand == "global_smem":  # Triton's only shared array: it starts at address 0
         return 0
+    operand = operand.rstrip("U")
     if operand[:2] in ("0f", "0d"):
         return int(operand[2:], 16)
     return int(operand, 0) & ((1 << 8 * size) - 1)

@@ -37,7 +37,7 @@ class PtxRunner:
 
     Attributes:
         counts: of what was carried out: instructions, "mma.sync", "mma_flops", bytes; per warp.
-        flops: of all launches, as they say.
+        launches: all of them.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PtxRunner:
     ) -> None:
         self.arch = arch
         self.counts: Counter[str] = Counter()
-        self.flops = 0
+        self.launches: list[Launch] = []
         self._edit, self._short, self._shift = edit, short or {}, shift or {}
 
     def given(self, tensor: torch.Tensor, name: str = "") -> Array:
@@ -85,7 +85,12 @@ class PtxRunner:
         grid = tuple(int(size) for size in launch.grid)  # type: ignore[arg-type]
         assert len(grid) == 3
         self.counts += emulator.launch(grid, arguments, memory)
-        self.flops += int(launch.flops)  # type: ignore[arg-type]
+        self.launches.append(launch)
+
+    @property
+    def flops(self) -> int:
+        """Of all launches, as they say."""
+        return sum(int(launch.flops) for launch in self.launches)  # type: ignore[arg-type]
 
     def _arguments(self, launch: Launch, signature: Signature, memory: GlobalMemory) -> list[int]:
         written = {id(launch.arrays()[name].storage) for name in launch.outputs}

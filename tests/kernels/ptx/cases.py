@@ -1,0 +1,223 @@
+"""The kernels' own test cases, carried out on the PTX of a GPU instead of in the interpreter.
+
+Each case is a function of a module of tests that computes something with a runner, called
+`Guarded` there, and gives its answers with the right ones. Here that name stands for a `PtxRunner`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from samedge.kernels.launch import Launch
+from tests.kernels.ptx.runner import PtxRunner
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is computed.
+
+    Attributes:
+        name: of the case.
+        place: module of `tests.kernels` and function, "test_linear:product".
+        arguments: of the function.
+        types: names of its arguments that say an element type.
+        work: multiply-adds of one launch on tensor cores, padding of tiles included; None: nobody
+            has counted them.
+        repeated: how often each is carried out. Of products that feed each other Triton gives warps
+            different rows only: where a tile has rows for one warp, all do the same.
+    """
+
+    name: str
+    place: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    types: tuple[str, ...] = ("dtype",)
+    work: Callable[[Launch], int] | None = lambda _: 0
+    repeated: int = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+    def error(self, run: PtxRunner, dtype: str) -> float:
+        """The largest error, over the largest of the right values, of all answers."""
+        place, _, name = self.place.partition(":")
+        module = importlib.import_module(f"tests.kernels.{place}")
+        with patch.object(module, "Guarded", lambda: run):
+            found = getattr(module, name)(**self.arguments, **dict.fromkeys(self.types, dtype))
+        return max(_distance(*pair) for pair in _pairs(found))
+
+    def expected_flops(self, run: PtxRunner) -> int | None:
+        """On tensor cores, of all launches; None: nobody has counted them."""
+        if self.work is None:
+            return None
+        return 2 * self.repeated * sum(self.work(launch) for launch in run.launches)
+
+
+def _pairs(found: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    if isinstance(found, list):
+        return found
+    answers, right = found[:2]
+    return (
+        list(zip(answers, right, strict=True)) if isinstance(answers, list) else [(answers, right)]
+    )
+
+
+def _distance(answer: torch.Tensor, right: torch.Tensor) -> float:
+    """Infinite where the answer has a number that the right one has not."""
+    assert answer.shape == right.shape
+    difference = (answer.double() - right.double()).abs().max() / right.abs().max()
+    return float(difference) if difference.isfinite() else math.inf
+
+
+def _padded(inner: int, constants: Mapping[str, Any]) -> int:
+    return -(-inner // constants["BLOCK_K"]) * constants["BLOCK_K"]
+
+
+def _programs(launch: Launch) -> int:
+    return math.prod(int(size) for size in launch.grid)  # type: ignore[arg-type]
+
+
+def linear_work(launch: Launch) -> int:
+    """Multiply-adds of `linear`."""
+    c = launch.constants
+    if launch.kernel.__name__ != "linear_kernel":
+        return 0
+    return _programs(launch) * c["BLOCK_M"] * c["BLOCK_N"] * _padded(c["K"], c)
+
+
+def convolution_work(launch: Launch) -> int:
+    """Multiply-adds of `conv3x3`."""
+    c = launch.constants
+    inner = _padded(c["INPUTS"], c) * 9 if "PLANES" not in c else c["BLOCK_K"]
+    return _programs(launch) * c["BLOCK_M"] * c["BLOCK_N"] * inner
+
+
+def patch_work(launch: Launch) -> int:
+    """Multiply-adds of `patch_embed`."""
+    c = launch.constants
+    inner = _padded(c["CHANNELS"] * c["PATCH"] ** 2, c)
+    return _programs(launch) * c["BLOCK_M"] * c["BLOCK_N"] * inner
+
+
+def attention_work(launch: Launch) -> int:
+    """Multiply-adds of `attention`."""
+    if launch.kernel.__name__ != "attention_kernel":
+        return 0
+    c, keys = launch.constants, launch.arguments["keys"]
+    assert isinstance(keys, int)
+    part = c["SPLIT"] or keys
+    steps = sum(-(-min(part, keys - start) // c["BLOCK_N"]) for start in range(0, keys, part))
+    programs = _programs(launch) // -(-keys // part)
+    return programs * steps * c["BLOCK_M"] * c["BLOCK_N"] * (c["DIM_POW2"] + c["V_DIM_POW2"])
+
+
+def window_work(launch: Launch) -> int:
+    """Multiply-adds of `window_attention`: of tiles that hold a token."""
+    c = launch.constants
+    grid, window, rows, side = c["GRID"], c["WINDOW"], c["ROWS"], c["SIDE"]
+    across = -(-grid // window)
+    starts = range(0, window, rows)
+    tiles = across * sum(y0 * window + y < grid for y0 in range(across) for y in starts)
+    m, keys = rows * side, c["KEY_ROWS"] * side
+    steps = -(-window // c["KEY_ROWS"])
+    height = m * c["DIM_POW2"] * side
+    width = side // c["GROUP"] * c["OFFSETS"] * c["DIM_POW2"] * rows * c["GROUP"]
+    one = height + width + steps * 2 * m * keys * c["DIM_POW2"]
+    return tiles * _programs(launch) // int(launch.grid[0]) * one  # type: ignore[arg-type]
+
+
+_LINEAR = ("weights", "inputs")
+_HEADS = {"heads": 2, "dim": 64, "v_dim": 64}
+_PRODUCT = "test_linear:product"
+_ATTENTION = "test_attention:found_and_expected"
+# Attention and linear layers: for every GPU whose PTX the emulator knows.
+PRODUCTS = [
+    Case("linear", _PRODUCT, {}, ("weights", "inputs", "dtype"), linear_work),
+    Case(
+        "linear with norms",
+        _PRODUCT,
+        {"norm": "affine", "residual": 50, "residual_norm": True, "activation": "gelu"},
+        _LINEAR,
+        linear_work,
+    ),
+    Case(
+        "linear with two outputs",
+        _PRODUCT,
+        {"inner": 70, "columns": 97, "split": 64, "table": 25, "add": 50},
+        _LINEAR,
+        linear_work,
+    ),
+    Case("few rows", _PRODUCT, {"shape": (7,), "few": True}, _LINEAR, linear_work),
+    Case("attention", _ATTENTION, {"q": (2, 70), "k": (2, 130), **_HEADS}, work=attention_work),
+    Case(
+        "one more",
+        _ATTENTION,
+        {"q": (1, 70), "k": (2, 65), "one_more": True, "dim": 32, "v_dim": 16},
+        work=attention_work,
+    ),
+    Case(
+        "few queries",
+        _ATTENTION,
+        {"q": (2, 7), "k": (1, 300), "few_queries": True},
+        work=attention_work,
+        repeated=2,
+    ),
+    Case(
+        "few keys", _ATTENTION, {"q": (1, 130), "k": (1, 7), "few_keys": True}, work=attention_work
+    ),
+    Case(
+        "windows",
+        "ptx.relative:windows",
+        {"grid": 20, "window": 14, "heads": 2, "dim": 64},
+        work=window_work,
+    ),
+]
+# The rest: for one GPU.
+OTHERS = [
+    Case("row statistics", "test_row_statistics:statistics", {"rows": 50, "width": 130}),
+    Case(
+        "convolution",
+        "test_conv3x3:convolution",
+        {"shape": (1, 7, 6, 40, 33)},
+        work=convolution_work,
+    ),
+    Case(
+        "convolution of planes",
+        "test_conv3x3:convolution",
+        {"shape": (2, 5, 7, 3, 33), "planes": True},
+        work=convolution_work,
+    ),
+    Case(
+        "patch embedding",
+        "test_patch_embed:embedded",
+        {"case": (1, 1, 24, 8, 4, 40, 33)},
+        work=patch_work,
+    ),
+    Case(
+        "RMS norm",
+        "test_rms_norm:norm",
+        {"shape": (2, 6, 10, 40), "activation": "gelu", "pool": True},
+    ),
+    Case("enlargement", "test_resize:enlarged", {"side": 40, "out": 42, "planes": (2, 3)}),
+    Case(
+        "mask prompt",
+        "test_mask_prompt:keys",
+        {"prompts": 2, "grid": 9, "width": 96},
+        work=None,
+    ),
+    Case(
+        "mask head",
+        "test_mask_head:logits",
+        {"objects": 2, "masks": 3, "grid": 5, "width": 48},
+        work=None,
+    ),
+    Case(
+        "prompt tokens", "test_prompt_tokens:tokens", {"objects": 3, "points": 11, "width": 64}, ()
+    ),
+]

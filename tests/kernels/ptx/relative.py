@@ -1,0 +1,25 @@
+"""Cases of attention with relative positions, with the type and the tiles of a GPU."""
+
+from __future__ import annotations
+
+import torch
+
+from samedge.kernels import reference
+from tests.kernels.interpreted import Guarded
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+def windows(dtype: str, grid: int, window: int, heads: int, dim: int, batch: int = 1) -> Pair:
+    """The window kernel's answer, and the right one."""
+    from samedge.kernels.relative_positions import tables
+    from samedge.kernels.torch_runner import DTYPES
+    from samedge.kernels.window_attention import window_attention
+    from tests.kernels.test_window_attention import problem
+
+    qkv, rel_h, rel_w = (x.to(DTYPES[dtype]) for x in problem(grid, window, heads, dim, batch))
+    run = Guarded()
+    given = (run.given(x) for x in (qkv, tables(rel_h), tables(rel_w)))
+    out = run.result(window_attention(run, *given, heads, grid))
+    exact = qkv.double(), rel_h.double(), rel_w.double()
+    return out, reference.window_attention(*exact, heads, grid)

@@ -17,7 +17,7 @@ from samedge.bundle import Bundle
 from samedge.cli import run
 from samedge.machine import jetson
 from samedge.runtime.engines.records import read_record
-from samedge.runtime.tensorrt import plan as tensorrt_plan
+from samedge.runtime.gpu import replay as gpu_replay
 from tests.runtime.quantised import with_int8
 from tests.runtime.stand_in.install import VERSIONS, installed
 from tests.runtime.test_int8 import first_inputs
@@ -111,7 +111,7 @@ def test_a_failed_gate_leaves_no_engine(
         if target.ndim == 4 and target.dtype == np.float32:
             target += 1
 
-    monkeypatch.setattr(tensorrt_plan.np, "copyto", wrong)
+    monkeypatch.setattr(gpu_replay.np, "copyto", wrong)
     assert build(tiny_bundle, library, "-o", folder) == 5
     out, err = capsys.readouterr()
     assert "refused" in out

@@ -6,43 +6,36 @@ the device."""
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from samedge.bundle import Bundle
-from samedge.errors import DeviceError, NotSupportedError, OutputError
+from samedge.errors import NotSupportedError, OutputError
 from samedge.files.paths import shown
 from samedge.runtime.backend import (
     Arrays,
     Backend,
     Engines,
-    GpuArray,
-    GpuMemory,
     GraphIO,
     InnerTensors,
     LoadOptions,
     both_graphs,
 )
-from samedge.runtime.backend import Engine as EngineProtocol
 from samedge.runtime.engines.keys import KernelsKey, NvidiaKey, graph_digest
 from samedge.runtime.engines.records import ENDING
 from samedge.runtime.engines.store import EngineStore, StoredEngine
-from samedge.runtime.frames import FrameLike
-from samedge.runtime.gpu.arrays import DeviceArray
-from samedge.runtime.gpu.driver import Device, DeviceMemory, Stream, driver_version, problem
-from samedge.runtime.gpu.frames import as_encoder_input, device_frame
+from samedge.runtime.gpu.driver import Device, driver_version, problem
+from samedge.runtime.gpu.engine import DeviceQueue, FrameMemory, GpuEngine
+from samedge.runtime.gpu.replay import Scratch
 from samedge.runtime.precision import graph_key, runnable
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.engine import Engine
 from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, NvidiaLibrary
-from samedge.runtime.tensorrt.plan import Plan, Scratch, named_outputs, placement
+from samedge.runtime.tensorrt.plan import Context, named_outputs
 
-MAX_PLANS = 8  # sets of sizes that are kept ready
 _LISTED = 8  # engines that a message names
 
 
@@ -123,7 +116,7 @@ class TensorRtBackend(Backend):
             encoder, decoder = both_graphs(
                 lambda graph: self._open_graph(bundle, graph, options, queue)
             )
-            memory = _Memory(queue, decoder)
+            memory = FrameMemory(queue, decoder)
             return Engines(encoder, decoder, queue.device.name, memory, queue.close)
         except BaseException:
             queue.close()
@@ -178,32 +171,8 @@ class TensorRtBackend(Backend):
         return graph_key(bundle.manifest, self.name, graph, precision, self.graphs)
 
 
-class DeviceQueue:
-    """The device and the stream that the engines of one session share.
-
-    One stream: the decoder reads the embedding that the encoder has written, in that order.
-    """
-
-    def __init__(self, index: int) -> None:
-        self.device = Device(index)
-        try:
-            with self.device:
-                self.stream = Stream()
-        except BaseException:
-            self.device.close()
-            raise
-
-    def close(self) -> None:
-        """Free both."""
-        try:
-            with self.device:
-                self.stream.close()
-        finally:
-            self.device.close()
-
-
-class TensorRtEngine(EngineProtocol):
-    """One graph of a bundle, with its memory on the device. See `samedge.runtime.backend.Engine`.
+class TensorRtEngine(GpuEngine):
+    """An engine of either library. See `samedge.runtime.gpu.engine.GpuEngine`.
 
     Args:
         queue: of the session.
@@ -216,122 +185,22 @@ class TensorRtEngine(EngineProtocol):
     def __init__(
         self, queue: DeviceQueue, engine: Engine, io: GraphIO, cache: bool, notes: list[str]
     ) -> None:
-        self._queue: DeviceQueue | None = queue
-        self._engine, self._io, self._cache, self._notes = engine, io, cache, notes
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
-        self._last: Plan | None = None
+        super().__init__(queue, io, notes)
+        self._engine, self._cache = engine, cache
         self._scratch = Scratch(queue.device)
-        self._buffers: list[DeviceMemory] = []
 
-    @property
-    def io(self) -> GraphIO:
-        """Inputs and outputs of the graph."""
-        return self._io
+    def _work(self, inputs: Mapping[str, Any]) -> Context:
+        return Context(self._engine, self._io, self._scratch, inputs)
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know about the loading and about CUDA graphs."""
-        return (*self._notes, *(plan.note for plan in self._plans.values() if plan.note))
+    def _after_first(self, queue: DeviceQueue) -> None:
+        if self._cache:
+            key = _kernels_key(self._engine, queue.device.index)
+            note = self._engine.keep_kernels(EngineStore.of_user(), key)
+            self._notes += [note] if note is not None else []
 
-    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Compute `outputs` in place from `inputs`; see `Engine.run`. A `DeviceArray` is read or
-        written where it lies.
-
-        Raises:
-            DeviceError: TensorRT or the GPU failed.
-            NotSupportedError: an input is larger than the engine was built for.
-        """
-        queue = self._open_queue()
-        with queue.device:
-            plan = self._plan(queue, inputs, outputs)
-            first = plan.runs == 0
-            plan.run(inputs, outputs)
-            if first and self._cache:
-                key = _kernels_key(self._engine, queue.device.index)
-                note = self._engine.keep_kernels(EngineStore.of_user(), key)
-                self._notes += [note] if note is not None else []
-            self._last = plan
-
-    def buffer(self, name: str) -> DeviceArray:
-        """Memory for the output `name`, which has a fixed shape, on the device."""
-        device, spec = self._open_queue().device, self._io.output(name)
-        shape = tuple(int(side) for side in spec.shape)
-        size = int(np.prod(shape)) * np.dtype(spec.dtype).itemsize
-        with device:
-            memory = device.allocate(size, f"'{name}' {list(shape)}")
-        self._buffers.append(memory)
-        return DeviceArray(memory.address, shape, spec.dtype, device, owner=self)
-
-    def device_output(self, name: str) -> DeviceArray:
-        """An output of the last run where it lies on the device, until the next run.
-
-        Raises:
-            DeviceError: nothing was run yet.
-        """
-        if self._last is None:
-            raise DeviceError("nothing was run yet")
-        return self._last.device_output(self._io.output(name))
-
-    def close(self) -> None:
-        """Free everything. Calling it twice is harmless."""
-        queue, self._queue = self._queue, None
-        if queue is None:
-            return
-        with queue.device:
-            for plan in self._plans.values():
-                plan.close()
-            self._plans.clear()
-            self._last = None
-            self._scratch.close()
-            for memory in self._buffers:
-                memory.free()
-            del self._engine  # its memory is the library's, and goes with the last session
-
-    def _plan(
-        self, queue: DeviceQueue, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> Plan:
-        """The plan for these sizes, made if it is not there."""
-        key = (
-            tuple((s.name, inputs[s.name].shape, placement(inputs[s.name])) for s in self._io.inputs
-                  if s.name in inputs),
-            tuple((s.name, placement(outputs.get(s.name))) for s in self._io.outputs),
-        )  # fmt: skip
-        plan = self._plans.get(key)
-        if plan is None:
-            while len(self._plans) >= MAX_PLANS:
-                self._plans.popitem(last=False)[1].close()
-            plan = Plan(
-                self._engine, self._io, queue.device, queue.stream, self._scratch, inputs, outputs
-            )
-            self._plans[key] = plan
-        self._plans.move_to_end(key)
-        return plan
-
-    def _open_queue(self) -> DeviceQueue:
-        if self._queue is None:
-            raise DeviceError("this engine is closed")
-        return self._queue
-
-
-class _Memory(GpuMemory):
-    """Frames and answers on the session's GPU. See `samedge.runtime.backend.GpuMemory`."""
-
-    def __init__(self, queue: DeviceQueue, decoder: TensorRtEngine) -> None:
-        self._queue, self._decoder = queue, decoder
-
-    def frame(self, frame: FrameLike, deep: bool) -> DeviceArray:
-        """A frame that lies on the GPU, checked; see `samedge.runtime.gpu.frames`."""
-        with self._queue.device:
-            return device_frame(frame, deep, self._queue.device, self._queue.stream.number)
-
-    def encoder_input(self, pixels: GpuArray) -> DeviceArray:
-        """The pixels as bytes."""
-        assert isinstance(pixels, DeviceArray)
-        return as_encoder_input(pixels)
-
-    def output(self, name: str) -> DeviceArray:
-        """Where the decoder's last answer lies."""
-        return self._decoder.device_output(name)
+    def _release(self) -> None:
+        self._scratch.close()
+        del self._engine  # its memory is the library's, and goes with the last session
 
 
 TENSORRT = TensorRtBackend("tensorrt")

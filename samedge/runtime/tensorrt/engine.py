@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from samedge._wording import option, spoken
 from samedge.errors import DeviceError, NotSupportedError, OutputError
 from samedge.runtime.backend import GraphIO, TensorSpec
@@ -212,8 +210,3 @@ def layer_information(engine: str | Path, backend: str, device: int = 0) -> dict
             return Engine(library, MappedFile(Path(engine)), host_code=False).layers()
     finally:
         owner.close()
-
-
-def itemsize(spec: TensorSpec) -> int:
-    """Bytes of one element."""
-    return int(np.dtype(spec.dtype).itemsize)

@@ -1,16 +1,8 @@
-"""One engine at one set of sizes: its context, its buffers, and the CUDA graph of its work.
-
-Everything is allocated when sizes are first seen, nothing per frame. Work is queued on one stream:
-inputs from pinned memory to the device, the network, results to pinned memory. The first run of a
-plan is queued as it is (the library sets itself up), the second is captured into a CUDA graph, and
-all later ones start that graph.
-"""
+"""A context of TensorRT or TensorRT-RTX at one set of sizes, and tensors by their names."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,284 +10,85 @@ from numpy.typing import NDArray
 
 from samedge.bundle.manifest import GraphEntry
 from samedge.errors import DeviceError
-from samedge.runtime.backend import Arrays, GraphIO, TensorSpec
-from samedge.runtime.gpu.arrays import DeviceArray
-from samedge.runtime.gpu.driver import (
-    ALIGNMENT,
-    CudaGraph,
-    Device,
-    DeviceMemory,
-    PinnedArray,
-    Stream,
-)
-from samedge.runtime.tensorrt.engine import Engine, itemsize
+from samedge.runtime.backend import Arrays, GraphIO
+from samedge.runtime.gpu.driver import ALIGNMENT, Device, Stream
+from samedge.runtime.gpu.replay import Replay, Scratch, Work
+from samedge.runtime.tensorrt.engine import Engine
 from samedge.runtime.tensorrt.library import device_error
 
 Values = dict[str, NDArray[Any]]
-# Inputs that follow from a frame's geometry: such an array never changes in place, so it is
-# brought over once, not with every frame.
-FIXED = frozenset(
-    {"colour", "rows", "cols", "rows_first", "valid_rows", "valid_cols", "mask_rows", "mask_cols"}
-)
 
 
-class Scratch:
-    """Device memory for what an engine computes in between, shared by all its plans.
-
-    Attributes:
-        version: changes whenever the memory moves, so that graphs are made anew.
-    """
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-        self._memory: DeviceMemory | None = None
-        self.version = 0
-
-    @property
-    def size(self) -> int:
-        """In bytes."""
-        return 0 if self._memory is None else self._memory.size
-
-    @property
-    def address(self) -> int:
-        """On the device."""
-        return 0 if self._memory is None else self._memory.address
-
-    def reserve(self, size: int) -> None:
-        """Have at least `size` bytes. Nothing may be running."""
-        if self._memory is None or size > self._memory.size:
-            self.close()
-            self._memory = self._device.allocate(size, "the network's intermediate results")
-            self.version += 1
-
-    def close(self) -> None:
-        """Free the memory. Calling it twice is harmless."""
-        if self._memory is not None:
-            self._memory.free()
-            self._memory = None
-
-
-class Plan:
-    """See the module. The device must be the calling thread's wherever a method is called.
-
-    Attributes:
-        runs: since the context was last changed.
-        note: what a user should know; empty if all is well.
+class Context(Work):
+    """An execution context whose shapes are set. See `samedge.runtime.gpu.replay.Work`.
 
     Args:
         engine: shared between sessions.
         io: its inputs and outputs.
-        device, stream: of the session.
         scratch: of the session's engine.
-        inputs, outputs: the first arrays; their shapes, and whether they lie on the host or the
-            device, hold for the plan.
+        inputs: whose shapes hold from here on.
+
+    Raises:
+        NotSupportedError: an input is larger than the engine was built for.
+        DeviceError: an input is missing, or the library refuses.
     """
 
+    alignment = ALIGNMENT
+
     def __init__(
-        self,
-        engine: Engine,
-        io: GraphIO,
-        device: Device,
-        stream: Stream,
-        scratch: Scratch,
-        inputs: Mapping[str, Any],
-        outputs: Mapping[str, Any],
+        self, engine: Engine, io: GraphIO, scratch: Scratch, inputs: Mapping[str, Any]
     ) -> None:
-        self._engine, self._device, self._stream = engine, device, stream
-        self._scratch, self._scratch_version = scratch, 0
-        self._graph: CudaGraph | None = None
-        self._capturable, self.runs = True, 0
-        self.note = ""
-        self._memory: dict[str, DeviceMemory] = {}
-        self._pinned: dict[str, PinnedArray] = {}
-        self._bound: dict[str, int] = {}
-        self._fixed: dict[str, Any] = {}
-        self._uploads: list[str] = []
-        self._downloads: list[str] = []
+        self._engine, self._scratch, self._scratch_version = engine, scratch, 0
         self._context: Any = engine.context()
-        try:
-            self._set_shapes(io, inputs)
-            self._allocate(io, inputs, outputs)
-        except BaseException:
-            self.close()
-            raise
-
-    def run(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Compute `outputs` from `inputs`; done when it returns.
-
-        Raises:
-            DeviceError: the engine failed, or the device.
-        """
-        try:
-            self._take_scratch()
-            for name, array in (*inputs.items(), *outputs.items()):
-                if isinstance(array, DeviceArray) and name in self._bound:
-                    self._take(name, array)
-            self._stage(inputs)
-            self._start()
-        except BaseException:
-            # Nothing may be under way when the caller frees what it reads or writes.
-            with suppress(DeviceError):
-                self._stream.synchronise()
-            raise
-        self._stream.synchronise()
-        for name in self._downloads:
-            np.copyto(outputs[name], self._pinned[name].array)
-
-    def device_output(self, spec: TensorSpec) -> DeviceArray:
-        """An output of the last run, where it lies on the device; valid until the next run."""
-        memory = self._memory[spec.name]
-        shape = tuple(self._context.get_tensor_shape(spec.name))
-        return DeviceArray(memory.address, shape, spec.dtype, self._device, owner=self)
-
-    def close(self) -> None:
-        """Free everything. Calling it twice is harmless."""
-        self._drop_graph()
-        self._context = None
-        for pinned in self._pinned.values():
-            pinned.free()
-        for memory in self._memory.values():
-            memory.free()
-        self._pinned, self._memory, self._bound = {}, {}, {}
-
-    def _set_shapes(self, io: GraphIO, inputs: Mapping[str, Any]) -> None:
         for spec in io.inputs:
             if spec.name not in inputs:
                 raise DeviceError(f"the input '{spec.name}' is missing")
             shape = tuple(inputs[spec.name].shape)
-            self._engine.check_range(spec, shape)
+            engine.check_range(spec, shape)
             if not self._context.set_input_shape(spec.name, shape):
-                raise device_error(
-                    self._engine.library, f"refuses {spec.name} {list(shape)}", self._engine.log
-                )
+                raise self._error(f"refuses {spec.name} {list(shape)}")
         missing = self._context.infer_shapes()
         if missing:
             raise DeviceError(f"the engine cannot tell the shapes of {', '.join(missing)}")
 
-    def _allocate(self, io: GraphIO, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        for spec in io.inputs:
-            fixed = spec.name in FIXED
-            self._place(spec, inputs[spec.name], pinned=not fixed, uploads=True)
-        for spec in io.outputs:
-            array = outputs.get(spec.name)
-            shape = tuple(self._context.get_tensor_shape(spec.name))
-            if array is not None and tuple(array.shape) != shape:
-                raise DeviceError(
-                    f"the output '{spec.name}' came as {list(shape)}, expected "
-                    f"{list(array.shape)}; the bundle does not fit this version of samedge: export "
-                    "it again"
-                )
-            self._place(spec, array, pinned=array is not None, uploads=False)
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of an input or output."""
+        return tuple(self._context.get_tensor_shape(name))
 
-    def _place(self, spec: TensorSpec, array: Any, pinned: bool, uploads: bool) -> None:
-        """Buffers for one input or output, or its own memory if it lies on the device."""
-        name = spec.name
-        if array is not None and str(array.dtype) != spec.dtype:
-            raise DeviceError(f"'{name}' came as {array.dtype}, expected {spec.dtype}")
-        if isinstance(array, DeviceArray) and _direct(array):
-            self._bound[name] = 0
-            return
-        if isinstance(array, DeviceArray) and not uploads:
-            raise DeviceError(f"'{name}' cannot be written where it is to go: it is not aligned")
-        shape = tuple(self._context.get_tensor_shape(name))
-        size = math.prod(shape) * itemsize(spec)
-        self._memory[name] = self._device.allocate(size, f"'{name}' {list(shape)}")
-        self._set_address(name, self._memory[name].address)
-        if isinstance(array, DeviceArray):
-            self._bound[name] = 0
-            return
-        if pinned:
-            self._pinned[name] = PinnedArray(shape, spec.dtype)
-            (self._uploads if uploads else self._downloads).append(name)
+    def set_address(self, name: str, address: int) -> None:
+        """Where an input or output lies."""
+        if not self._context.set_tensor_address(name, address):
+            raise self._error(f"refuses '{name}'")
 
-    def _take_scratch(self) -> None:
-        """Give the context the scratch memory, which another plan may have moved."""
+    def take_scratch(self) -> bool:
+        """Give the context the scratch memory, which another one may have moved."""
         if self._scratch_version == 0:
             size = int(self._context.update_device_memory_size_for_shapes())
             self._scratch.reserve(size)
-        if self._scratch_version != self._scratch.version:
-            self._drop_graph()
-            self._context.set_device_memory(self._scratch.address, self._scratch.size)
-            self._scratch_version = self._scratch.version
+        if self._scratch_version == self._scratch.version:
+            return False
+        self._context.set_device_memory(self._scratch.address, self._scratch.size)
+        self._scratch_version = self._scratch.version
+        return True
 
-    def _take(self, name: str, array: DeviceArray) -> None:
-        """Read or write an array where it lies; a copy within the device if it cannot be used as
-        it is."""
-        if array.stream is not None:
-            self._stream.wait_for(array.stream)
-        if name in self._memory:
-            array.copy_into(self._memory[name].address, self._stream)
-        elif self._bound[name] != array.address:
-            # The graph holds the address before, and is wrong for this one.
-            self._drop_graph()
-            self._set_address(name, array.address)
-            self._bound[name] = array.address
+    def check_capturable(self, stream: Stream) -> None:
+        """Ask TensorRT-RTX."""
+        if self._engine.library.ahead_of_time and not self._context.is_stream_capturable(
+            stream.number
+        ):
+            raise DeviceError("the engine does not allow it")
 
-    def _stage(self, inputs: Mapping[str, Any]) -> None:
-        for name in self._uploads:
-            np.copyto(self._pinned[name].array, inputs[name])
-        for name in FIXED & inputs.keys():
-            array = inputs[name]
-            if name in self._memory and self._fixed.get(name) is not array:
-                self._memory[name].fill(np.ascontiguousarray(array))
-                self._fixed[name] = array
+    def queue(self, stream: Stream) -> None:
+        """Queue the network."""
+        if not self._context.execute_async_v3(stream.number):
+            raise self._error("failed to run")
 
-    def _start(self) -> None:
-        """Queue the work: by the graph, or one by one where there is none (yet)."""
-        if self._graph is None and self.runs > 0 and self._capturable:
-            self._capture()
-        if self._graph is not None:
-            self._graph.launch(self._stream)
-        else:
-            self._queue()
-        self.runs += 1
+    def close(self) -> None:
+        """Let the context go."""
+        self._context = None
 
-    def _queue(self) -> None:
-        for name in self._uploads:
-            self._stream.upload(self._memory[name].address, self._pinned[name])
-        if not self._context.execute_async_v3(self._stream.number):
-            raise device_error(self._engine.library, "failed to run", self._engine.log)
-        for name in self._downloads:
-            self._stream.download(self._pinned[name], self._memory[name].address)
-
-    def _capture(self) -> None:
-        """Make the graph; where that is not possible, say so and do without."""
-        try:
-            if self._engine.library.ahead_of_time and not self._context.is_stream_capturable(
-                self._stream.number
-            ):
-                raise DeviceError("the engine does not allow it")
-            with self._stream.capture() as graphs:
-                self._queue()
-            (self._graph,) = graphs
-        except DeviceError as error:
-            self._capturable = False
-            self.note = f"no CUDA graph ({error}): every frame starts its kernels one by one"
-
-    def _drop_graph(self) -> None:
-        """The graph no longer fits; the next run is queued as it is, the one after captured."""
-        if self._graph is not None:
-            self._graph.close()
-            self._graph = None
-        self.runs = 0
-
-    def _set_address(self, name: str, address: int) -> None:
-        if not self._context.set_tensor_address(name, address):
-            raise device_error(self._engine.library, f"refuses '{name}'", self._engine.log)
-
-
-def _direct(array: DeviceArray) -> bool:
-    """Whether an engine can use the array where it lies."""
-    return array.contiguous and array.address % ALIGNMENT == 0
-
-
-def placement(array: NDArray[Any] | DeviceArray | None) -> str:
-    """Where an array lies, as far as a plan depends on it."""
-    if array is None:
-        return "none"
-    if isinstance(array, DeviceArray):
-        return "bound" if _direct(array) else "copied"
-    return "host"
+    def _error(self, what: str) -> DeviceError:
+        return device_error(self._engine.library, what, self._engine.log)
 
 
 def named_outputs(
@@ -338,7 +131,7 @@ def _run_once(
     found: Values = {name: array for name, array in inputs.items() if name in wanted}
     stream, scratch = Stream(), Scratch(device)
     try:
-        plan = Plan(engine, io, device, stream, scratch, inputs, {})
+        plan = Replay(Context(engine, io, scratch, inputs), io, device, stream, inputs, {})
         try:
             plan.run(inputs, {})
             for spec in io.outputs:

@@ -15,7 +15,7 @@ import pytest
 
 import samedge
 from samedge.runtime.gpu.driver import CudaGraph, Device, DeviceMemory, PinnedArray, Stream
-from samedge.runtime.tensorrt.plan import Scratch
+from samedge.runtime.gpu.replay import Scratch
 from tests.runtime.stand_in.core import Violation
 from tests.runtime.stand_in.install import installed
 

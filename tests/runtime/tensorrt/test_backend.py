@@ -16,6 +16,7 @@ from samedge.bundle import Bundle
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.choice import named_backend
+from samedge.runtime.gpu import engine as gpu_engine
 from samedge.runtime.tensorrt import backend as tensorrt_backend
 from samedge.runtime.tensorrt.engine import layer_information
 from tests.runtime.stand_in.install import VERSIONS, installed
@@ -113,11 +114,11 @@ def test_memory_of_sizes_is_given_back(library: ModuleType, bundle: Bundle) -> N
     """Ever smaller frames, more sizes than are kept ready: the largest make room."""
     used = []
     with gpu(bundle, library) as session:
-        for side in range(64 + 2 * tensorrt_backend.MAX_PLANS, 64, -1):
+        for side in range(64 + 2 * gpu_engine.MAX_SIZES, 64, -1):
             session.segment(frame(side, side), points=[(20, 30)])
             used.append(library.world.driver.used())
-    kept = used[tensorrt_backend.MAX_PLANS :]
-    assert used[0] < used[tensorrt_backend.MAX_PLANS - 1]
+    kept = used[gpu_engine.MAX_SIZES :]
+    assert used[0] < used[gpu_engine.MAX_SIZES - 1]
     assert kept == sorted(kept, reverse=True)
 
 

@@ -288,6 +288,11 @@ class Backend(Protocol):
         `LoadOptions`."""
         return None
 
+    def unready(self, bundle: Bundle, device: int = 0) -> str | None:
+        """Why `auto` should leave this bundle to the next backend, though this one runs on device
+        number `device` here; None if it should not."""
+        return None
+
     def ready(self, bundle: Bundle, engines: Sequence[Path], device: int = 0) -> tuple[str, ...]:
         """Precisions that the engines in these folders serve on device number `device`, in the
         backend's own order.
@@ -298,7 +303,8 @@ class Backend(Protocol):
         """
         raise NotSupportedError(
             f"the {self.name} backend compiles for itself and takes no engines of `samedge "
-            f"build`: leave out {option('engines')}, or use the tensorrt or tensorrt_rtx backend"
+            f"build`: leave out {option('engines')}, or use the backend tensorrt, tensorrt_rtx or "
+            "triton"
         )
 
     @property

@@ -8,7 +8,7 @@ slower.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from samedge._wording import did_you_mean, option
@@ -19,6 +19,7 @@ from samedge.runtime.backend import Backend
 BACKENDS: dict[str, str] = {
     "tensorrt": "samedge.runtime.tensorrt.backend:TENSORRT",
     "tensorrt_rtx": "samedge.runtime.tensorrt.backend:TENSORRT_RTX",
+    "triton": "samedge.runtime.triton.backend:TRITON",
     "openvino": "samedge.runtime.openvino.backend:OPENVINO",
     "openvino_gpu": "samedge.runtime.openvino.backend:OPENVINO_GPU",
     "emulation": "samedge.export.half.emulation_backend:EMULATION",
@@ -58,8 +59,19 @@ def named_backend(name: str) -> Backend:
     return backend
 
 
-def choose_backend(name: str) -> tuple[Backend, str]:
+def _takes(_backend: Backend) -> None:
+    """Nothing is known against it."""
+
+
+def choose_backend(
+    name: str, unready: Callable[[Backend], str | None] = _takes
+) -> tuple[Backend, str]:
     """The backend to use for `name` ("auto" or a backend's name), and why it was taken.
+
+    Args:
+        name: of a backend, or "auto".
+        unready: why a backend that works here does not take the bundle at hand; None if it does.
+            Only "auto" asks.
 
     Raises:
         NotSupportedError: none works here; every reason and its remedy is listed.
@@ -67,7 +79,7 @@ def choose_backend(name: str) -> tuple[Backend, str]:
     if name != "auto":
         return named_backend(name), "asked for"
     refused: dict[str, str] = {}
-    for backend in _by_itself(refused):
+    for backend in _by_itself(refused, unready):
         why = "first backend that works here"
         return backend, f"{why} ({_shortly(refused)})" if refused else why
     reasons = "\n  ".join(f"{name}: {text}" for name, text in refused.items())
@@ -80,13 +92,15 @@ def usable_backends() -> tuple[list[Backend], dict[str, str]]:
     return list(_by_itself(refused)), refused
 
 
-def _by_itself(refused: dict[str, str]) -> Iterator[Backend]:
+def _by_itself(
+    refused: dict[str, str], unready: Callable[[Backend], str | None] = _takes
+) -> Iterator[Backend]:
     """The backends that "auto" may take, in its order; why not goes into `refused`."""
     for name in BACKENDS:
         if name in ON_REQUEST:
             continue
         backend = _imported(name)
-        reason = backend.unavailable()
+        reason = backend.unavailable() or unready(backend)
         if reason is None:
             yield backend
         else:

@@ -17,7 +17,7 @@ from samedge.runtime.backend import Backend
 from samedge.runtime.choice import choose_backend, usable_backends
 from samedge.runtime.engines.records import ENDING
 
-BUILD = "samedge build BUNDLE --target tensorrt -o FOLDER (or --target tensorrt-rtx)"
+BUILD = "samedge build BUNDLE --target tensorrt -o FOLDER (or --target tensorrt-rtx, triton)"
 
 
 def engine_folders(engines: str | os.PathLike[str] | None) -> tuple[Path, ...]:
@@ -59,7 +59,7 @@ def backend_for(
         NotSupportedError: no backend works here, or none takes these engines; with the reasons.
     """
     if name != "auto" or not engines:
-        backend, why = choose_backend(name)
+        backend, why = choose_backend(name, lambda found: found.unready(bundle, device))
         if engines:
             backend.ready(bundle, engines, device)
         return backend, why

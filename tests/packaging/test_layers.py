@@ -42,7 +42,7 @@ RANK = {unit: rank for rank, line in enumerate(LAYERS) for unit in line}
 
 # Named in a table of the runtime's and imported only when somebody asks for it by that name: what
 # needs more than a cart has.
-ON_REQUEST = {"samedge.export.half.emulation_backend"}
+ON_REQUEST = {"samedge.export.half.emulation_backend", "samedge.export.triton.build"}
 # The rooms and modules of training, in the same way.
 TRAIN: tuple[tuple[str, ...], ...] = (
     ("data", "fields", "recipes"),

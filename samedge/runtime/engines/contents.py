@@ -17,7 +17,13 @@ from samedge.bundle.archive import copies_folder
 from samedge.bundle.copies import unpacked_copies
 from samedge.errors import DeviceError, SourceError
 from samedge.files.in_use import claimed, last_used
-from samedge.runtime.engines.keys import CalibrationKey, KernelsKey, NvidiaKey, OpenVinoKey
+from samedge.runtime.engines.keys import (
+    CalibrationKey,
+    KernelsKey,
+    NvidiaKey,
+    OpenVinoKey,
+    TritonKey,
+)
 from samedge.runtime.engines.records import ENDING, EngineRecord, read_record, record_path
 from samedge.runtime.engines.store import cache_folder, remove_engine
 
@@ -27,6 +33,7 @@ COPY, LEFT_OVER = "unpacked bundle", "left over"
 # Names that samedge gives: an engine with its record, and the draft of either while it is written.
 _OWN_NAME = re.compile(
     r"(openvino-[a-z]+|calibration|tensorrt_rtx-kernels)-[0-9a-f]{32}\.(engine|json)"
+    r"|triton\.(fp32|fp16|bf16|int8)\.sm[0-9-]+\.(engine|json)"
     r"|(encoder|decoder)\.(fp32|fp16|int8)\.tensorrt(_rtx)?-[0-9.]+\.sm[0-9]+\.(engine|json)"
 )
 _DRAFT = re.compile(r"\.(.+?)(\.[0-9a-f]{8})?\.part\.(engine|json)")
@@ -42,7 +49,7 @@ class Kept:
         path: of its file, or folder.
         bytes: with its record.
         last_used: or made, in s since 1970.
-        library: that runs an engine: "OpenVINO", "TensorRT" or "TensorRT-RTX"; else "".
+        library: that runs an engine: "OpenVINO", "TensorRT", "TensorRT-RTX", "triton"; else "".
         bundle: name of the bundle that it was made for, or title of a copy; "" if not known.
         in_use: by a running process.
     """
@@ -205,5 +212,7 @@ def _kind(record: EngineRecord) -> tuple[str, str]:
         return KERNELS, "TensorRT-RTX"
     if isinstance(key, NvidiaKey):
         return ENGINE, "TensorRT" if key.backend == "tensorrt" else "TensorRT-RTX"
+    if isinstance(key, TritonKey):
+        return ENGINE, "triton"
     assert isinstance(key, OpenVinoKey)
     return ENGINE, "OpenVINO"

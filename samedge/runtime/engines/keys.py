@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from samedge.bundle import Bundle
+from samedge.runtime.triton.plan import FORMAT
 
 AMPERE = 80  # oldest compute capability of hardware compatible engines
 # Engines under keys of another scheme are not taken: before "2" a bundle could have one compiled
@@ -204,6 +205,61 @@ class NvidiaKey(Key):
 
 
 @dataclass(frozen=True)
+class TritonKey(Key):
+    """Of an engine of samedge's own, which holds encoder and decoder for several kinds of GPU.
+
+    Attributes:
+        precision: "fp32", "fp16", "bf16" or "int8".
+        graphs_sha256: of the graphs that it stands for, see `graphs_digest`.
+        format: of the engine file.
+        capabilities: compute capabilities of the GPUs, "87" for 8.7, in order.
+    """
+
+    kind: ClassVar[str] = "triton"
+    exact: ClassVar[bool] = False
+    runs: ClassVar[bool] = True
+
+    precision: str
+    graphs_sha256: str
+    format: int
+    capabilities: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        return f"{self.kind}.{self.precision}.sm{'-'.join(self.capabilities)}"
+
+    @property
+    def pattern(self) -> str:
+        return f"{self.kind}.{self.precision}.sm*.engine"
+
+    def mismatch(self, stored: Key, options: Mapping[str, Any]) -> str | None:
+        if not isinstance(stored, TritonKey):
+            return "its record belongs to another kind of engine"
+        if stored.precision != self.precision:
+            return f"its record says that it is {stored.precision}, not {self.precision}; {_AGAIN}"
+        if stored.graphs_sha256 != self.graphs_sha256:
+            return f"it was built from another model than this bundle's; {_AGAIN}"
+        if stored.format != self.format:
+            return (
+                f"it has format {stored.format}, and this version of samedge reads format "
+                f"{self.format}; {_AGAIN}"
+            )
+        missing = [number for number in self.capabilities if number not in stored.capabilities]
+        if missing:
+            there, here = (
+                ", ".join(f"sm_{number}" for number in numbers)
+                for numbers in (stored.capabilities, missing)
+            )
+            return f"it is for {there}, and wanted is {here}; {_AGAIN}"
+        return None
+
+    def stale(self, here: Installed) -> str | None:
+        if self.format == FORMAT:
+            return None
+        return f"it was built by another version of samedge (format {self.format}, here {FORMAT})"
+
+
+@dataclass(frozen=True)
 class KernelsKey(Key):
     """Of the kernels that TensorRT-RTX compiled for one engine on this device.
 
@@ -240,7 +296,7 @@ class CalibrationKey(Key):
 
 
 KINDS: dict[str, type[Key]] = {
-    cls.kind: cls for cls in (OpenVinoKey, NvidiaKey, KernelsKey, CalibrationKey)
+    cls.kind: cls for cls in (OpenVinoKey, NvidiaKey, TritonKey, KernelsKey, CalibrationKey)
 }
 
 
@@ -280,6 +336,17 @@ def graph_digest(bundle: Bundle, graph: str, key: str) -> str:
     files = bundle.manifest.files
     hashes = [files[name].sha256 for name in bundle.graph_files(graph, key)]
     return hashlib.sha256("\n".join((_SCHEME, *hashes)).encode()).hexdigest()
+
+
+def graphs_digest(bundle: Bundle, keys: Mapping[str, str]) -> str:
+    """What several graphs of a bundle are: SHA-256 over their digests.
+
+    Args:
+        bundle: open.
+        keys: graph -> key of its entry in the manifest.
+    """
+    digests = (f"{graph} {graph_digest(bundle, graph, key)}" for graph, key in keys.items())
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
 def model_digest(bundle: Bundle) -> str:

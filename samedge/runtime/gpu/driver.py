@@ -128,11 +128,17 @@ def call(function: str, *arguments: Any, what: str = "") -> Any:
     """
     status, *values = getattr(driver(), function)(*arguments)
     if int(status) != 0:
-        raise _error(status, what or function)
+        raise error_of(status, what or function)
     return values[0] if len(values) == 1 else tuple(values) or None
 
 
-def _error(status: Any, what: str) -> DeviceError:
+def error_of(status: Any, what: str) -> DeviceError:
+    """The error for a call's result that is not success.
+
+    Args:
+        status: what the driver gave.
+        what: the call was for.
+    """
     name = getattr(status, "name", str(status))
     remedy = _remedy(name, "report this with what `samedge doctor` prints")
     return DeviceError(f"{what}: CUDA says {name}; {remedy}")
@@ -168,7 +174,8 @@ class Device:
         self._handle = call("cuDeviceGet", index)
         name = call("cuDeviceGetName", 256, self._handle)
         self.name = bytes(name).split(b"\0")[0].decode(errors="replace")
-        self.compute_capability = 10 * self._attribute("MAJOR") + self._attribute("MINOR")
+        major, minor = (self._attribute(f"COMPUTE_CAPABILITY_{n}") for n in ("MAJOR", "MINOR"))
+        self.compute_capability = 10 * major + minor
         self._context = call("cuDevicePrimaryCtxRetain", self._handle, what="opening the GPU")
 
     def __enter__(self) -> Device:
@@ -204,12 +211,16 @@ class Device:
                 f"{_mb(total)} ({self.name}); {_REMEDIES['CUDA_ERROR_OUT_OF_MEMORY']}"
             )
         if int(status) != 0:
-            raise _error(status, what)
+            raise error_of(status, what)
         return DeviceMemory(int(address), size)
 
-    def _attribute(self, part: str) -> int:
-        names = driver().CUdevice_attribute
-        attribute = getattr(names, f"CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{part}")
+    @property
+    def shared_memory(self) -> int:
+        """Most bytes of shared memory that a block can have."""
+        return self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+
+    def _attribute(self, name: str) -> int:
+        attribute = getattr(driver().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
         return int(call("cuDeviceGetAttribute", attribute, self._handle))
 
 
@@ -219,9 +230,10 @@ class DeviceMemory:
     def __init__(self, address: int, size: int) -> None:
         self.address, self.size = address, size
 
-    def fill(self, array: NDArray[Any]) -> None:
-        """Copy a C-contiguous array of any memory into the block, and wait for it."""
-        call("cuMemcpyHtoD", self.address, array.ctypes.data, array.nbytes)
+    def fill(self, array: NDArray[Any], offset: int = 0) -> None:
+        """Copy a C-contiguous array of any memory to a byte of the block, and wait for it."""
+        assert offset + array.nbytes <= self.size
+        call("cuMemcpyHtoD", self.address + offset, array.ctypes.data, array.nbytes)
 
     def free(self) -> None:
         """Free the block. Calling it twice is harmless."""

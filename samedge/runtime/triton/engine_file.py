@@ -26,12 +26,11 @@ from samedge.files.limits import ENGINE_PLAN_BYTES
 from samedge.files.numbers import parse_json
 from samedge.files.whole import whole_file
 from samedge.runtime.engines.mapped import MappedFile
-from samedge.runtime.triton.plan import ALIGNMENT, EnginePlan, KernelCode
+from samedge.runtime.triton.plan import ALIGNMENT, FORMAT, EnginePlan, KernelCode
 from samedge.runtime.triton.plan_check import check_plan
 from samedge.runtime.triton.plan_json import plan_from_json, plan_to_json, wrong
 
 MAGIC = b"samedge\x1a"
-FORMAT = 1  # of the file and of what its plan means
 _HEADER = struct.Struct("<8sIIQQQ216x")  # magic, format, 0, bytes of plan, constants, code
 _DIGEST = 32
 _AGAIN = "build it again with `samedge build`"
@@ -68,14 +67,14 @@ class EngineFile:
         plan: what to do.
         constants: that weights without a file stand in.
         digest: SHA-256 that the file ends with, in hexadecimal.
-        size: of the file, in bytes.
+        data: all bytes of the file.
     """
 
     name: str
     plan: EnginePlan
     constants: memoryview
     digest: str
-    size: int
+    data: memoryview
     _code: memoryview
 
     def cubin(self, kernel: KernelCode) -> bytes:
@@ -172,7 +171,7 @@ def parse_engine(file: MappedFile, name: str) -> EngineFile:
     if document["constants"] != hashlib.sha256(constants).hexdigest():
         _refuse(name, "was changed or damaged: its constants do not have the hash in its plan")
     _check_content(plan, constants, code)
-    return EngineFile(name, plan, constants, digest.hex(), len(data), code)
+    return EngineFile(name, plan, constants, digest.hex(), data, code)
 
 
 def is_engine_file(head: bytes) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from samedge.runtime.triton.sizes import Size
 
+FORMAT = 1  # of the engine file, and of what its plan means
 # Names of element types, as Triton writes them -> bytes.
 ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2, "i8": 1, "u8": 1, "i32": 4, "i64": 8}
 ALIGNMENT = 256  # of every buffer and weight, in bytes

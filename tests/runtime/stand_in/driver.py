@@ -14,7 +14,6 @@ from tests.runtime.stand_in.core import (
     OK,
     POISON,
     Block,
-    Core,
     CUresult,
     Handle,
     Job,
@@ -23,13 +22,14 @@ from tests.runtime.stand_in.core import (
     Violation,
     host_bytes,
 )
+from tests.runtime.stand_in.kernels import Kernels
 
 
 class Copy2D(SimpleNamespace):
     """CUDA_MEMCPY2D."""
 
 
-class Driver(Core):
+class Driver(Kernels):
     """The module's functions. Put an instance into `sys.modules["cuda.bindings.driver"]`.
 
     Args:
@@ -44,6 +44,7 @@ class Driver(Core):
     CUdevice_attribute = SimpleNamespace(
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR=75,
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR=76,
+        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN=97,
     )
     CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=1)
     CUevent_flags = SimpleNamespace(CU_EVENT_DISABLE_TIMING=2)
@@ -69,7 +70,7 @@ class Driver(Core):
         return OK, b"Stand-in GPU\0\0\0"
 
     def cuDeviceGetAttribute(self, attrib: int, dev: int) -> tuple[CUresult, int]:
-        return OK, self.capability[attrib - 75]
+        return OK, self.shared if attrib == 97 else self.capability[attrib - 75]
 
     def cuDevicePrimaryCtxRetain(self, dev: int) -> tuple[CUresult, Handle]:
         self.retained += 1

@@ -74,11 +74,14 @@ class TritonBackend(Backend):
 
     def unready(self, bundle: Bundle, device: int = 0) -> str | None:
         """Where nothing can be compiled: that no engine is here which `auto` may take."""
+        precisions = runnable(bundle, self)
+        if not precisions:
+            return _no_graphs(bundle)
         lacking = cannot_compile()
         if lacking is None:
             return None
         store = _store(bundle, ())
-        for precision in runnable(bundle, self):
+        for precision in precisions:
             fits = store.unfit(_key_here(bundle, precision, device)) is None
             if fits and (precision == "fp32" or self.proven(bundle, precision, device)):
                 return None
@@ -98,8 +101,8 @@ class TritonBackend(Backend):
                 found.append(precision)
             else:
                 refused.append(_no_engine(bundle, key, reasons, engines))
-        if refused and not found:
-            raise refused[0]
+        if not found:
+            raise refused[0] if refused else NotSupportedError(_no_graphs(bundle))
         return tuple(found)
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
@@ -247,6 +250,13 @@ def _compiled(
             else:
                 return parse_engine(kept.file, kept.path.name), notes
         return file, notes
+
+
+def _no_graphs(bundle: Bundle) -> str:
+    return (
+        f"{bundle.path.name} has no float32 graphs, which engines are made from; export it again "
+        "with fp32 among --precision"
+    )
 
 
 def _remedy(bundle: Bundle, precision: str, capability: int) -> str:

@@ -57,6 +57,15 @@ class Array:
             raise DeviceError(f"{self.name or 'an array'} is not contiguous: it has no other shape")
         return replace(self, shape=shape, strides=contiguous_strides(shape))
 
+    def transposed(self) -> Array:
+        """The same elements with the last two axes exchanged."""
+        shape, strides = self.shape, self.strides
+        return replace(
+            self,
+            shape=(*shape[:-2], shape[-1], shape[-2]),
+            strides=(*strides[:-2], strides[-1], strides[-2]),
+        )
+
     def columns(self, start: int, stop: int) -> Array:
         """Columns start to stop - 1 of the last axis."""
         last = self.strides[-1]

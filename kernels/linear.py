@@ -14,13 +14,13 @@ from samedge.kernels.linear_parts import (
     load_x,
     place_of_tile,
     prepared,
-    rows_of,
     statistics_of,
     store_first,
     store_second,
     tile_for,
     tiles_in_all,
 )
+from samedge.kernels.rows import rows_of
 from samedge.runtime.triton.sizes import product
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import triton
@@ -16,9 +15,10 @@ import triton.language as tl
 
 from samedge.errors import DeviceError
 from samedge.kernels.gelu import gelu
-from samedge.kernels.launch import FLOATS, Array, Runner, Tile, check, fixed, next_power
+from samedge.kernels.launch import FLOATS, Array, Runner, Tile, check, next_power
+from samedge.kernels.rows import repeated_rows, rows_of
 from samedge.kernels.tiles import tile_of
-from samedge.runtime.triton.sizes import Size, cdiv, evaluate, names_in, product
+from samedge.runtime.triton.sizes import Size, cdiv, evaluate, names_in
 
 ACTIVATIONS = ("", "gelu", "relu")
 LARGE = 1 << 21  # numbers of an output from which on large tiles still fill a GPU
@@ -220,25 +220,6 @@ class Parts:
     second: Array | None
 
 
-def rows_of(array: Array, kernel: str, name: str) -> tuple[Size, int]:
-    """How many rows an array of two or more axes has, and how many elements they are apart.
-
-    Raises:
-        DeviceError: rows are not equally far apart.
-    """
-    if len(array.shape) < 2:
-        raise DeviceError(f"{kernel}: {name} came as {list(array.shape)}, expected rows of it")
-    axes = [i for i, size in enumerate(array.shape[:-1]) if size != 1]
-    for outer, inner in pairwise(axes):
-        if array.strides[outer] != array.strides[inner] * array.shape[inner]:
-            raise DeviceError(
-                f"{kernel}: {name} came with strides {list(array.strides)} of {list(array.shape)}, "
-                "expected rows that are equally far apart: make it contiguous"
-            )
-    step = array.strides[axes[-1]] if axes else array.shape[-1]
-    return product(*array.shape[:-1]), fixed(step, f"{kernel}: the distance of rows of {name}")
-
-
 def tile_for(kernel: str, dtype: str, arch: int, outputs: Size, few: bool) -> Tile:
     """The tile of a product: case "few" for few rows, "large" where many tiles fill a GPU anyway.
 
@@ -341,19 +322,11 @@ def _beside(
     constants: dict[str, Any],
 ) -> None:
     """An array whose row `m % its rows` stands beside row m; None for its rows where it has all."""
-    arguments |= {f"{name}_ptr": array, f"{name}_rows": None}
-    constants[f"{name.upper()}_STRIDE"] = 0
-    if array is None:
-        return
-    check(array, kernel, name, (*(None,) * (len(array.shape) - 1), width), *dtypes)
-    count, constants[f"{name.upper()}_STRIDE"] = rows_of(array, kernel, name)
-    if count == rows:
-        return
-    if isinstance(count, int) and isinstance(rows, int) and rows % count:
-        raise DeviceError(
-            f"{kernel}: {name} came with {count} rows, expected {rows} or a number that divides it"
-        )
-    arguments[f"{name}_rows"] = count
+    count, stride = None, 0
+    if array is not None:
+        count, stride = repeated_rows(array, kernel, name, width, rows, *dtypes)
+    arguments |= {f"{name}_ptr": array, f"{name}_rows": count}
+    constants[f"{name.upper()}_STRIDE"] = stride
 
 
 def _norm(

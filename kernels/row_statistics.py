@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 
 from samedge.kernels.launch import FLOATS, Array, Launch, Runner, check, fixed, next_power
+from samedge.kernels.rows import rows_of
 from samedge.kernels.tiles import tile_of
 from samedge.runtime.triton.sizes import cdiv, product
 
@@ -61,7 +62,8 @@ def row_statistics(run: Runner, x: Array, eps: float, centred: bool = False) -> 
         DeviceError: x does not fit.
     """
     check(x, "row_statistics", "x", (*(None,) * (len(x.shape) - 1), None), *FLOATS)
-    width, rows = fixed(x.shape[-1], "the width of x"), product(*x.shape[:-1])
+    width = fixed(x.shape[-1], "the width of x")
+    rows, stride = rows_of(x, "row_statistics", "x")
     tile = tile_of("row_statistics", x.dtype, run.arch)
     out = run.empty((rows, 2), "fp32", "row statistics")
     run.launch(
@@ -71,7 +73,7 @@ def row_statistics(run: Runner, x: Array, eps: float, centred: bool = False) -> 
             {"x_ptr": x, "out_ptr": out, "rows": rows},
             {
                 "WIDTH": width,
-                "STRIDE": fixed(x.strides[-2], "the distance of rows"),
+                "STRIDE": stride,
                 "EPS": eps,
                 "CENTRED": centred,
                 "BLOCK_M": tile["BLOCK_M"],

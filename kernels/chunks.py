@@ -23,7 +23,7 @@ def few_at_a_time(attend: Attend, scores: int, *tensors: torch.Tensor) -> torch.
     """
     count = tensors[0].shape[0]
     step = max(1, SCORES // scores)
-    if step >= count:
+    if step >= count or tensors[0].is_meta:  # where nothing takes memory, nothing is split
         return attend(*tensors)
     parts = zip(*(torch.split(tensor, step) for tensor in tensors), strict=True)
     return torch.cat([attend(*part) for part in parts])

@@ -17,7 +17,9 @@ class Tree:
         self.tensors, self.prefix = tensors, prefix
 
     def __getitem__(self, key: str) -> torch.Tensor:
-        return self.tensors[self.prefix + key].detach().to("cpu", torch.float64)
+        tensor = self.tensors[self.prefix + key].detach()
+        # On the meta device there are no values to bring: `sizes` folds without any.
+        return tensor.double() if tensor.is_meta else tensor.to("cpu", torch.float64)
 
     def __contains__(self, key: str) -> bool:
         """True for a tensor or for a part (`"mlp"`) below the prefix."""

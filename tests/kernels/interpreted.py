@@ -3,6 +3,9 @@
 TRITON_INTERPRET is read when `triton.jit` decorates a function: a process interprets its kernels or
 compiles them, never both. `interpreted(case, ...)` calls a function of a module of tests over
 there and gives its result, or raises what it raised.
+
+With SAMEDGE_TEST_KERNELS=cuda in the environment that process compiles instead, and the same cases
+run on a GPU: tests/gpu starts all of this folder's tests that way.
 """
 
 from __future__ import annotations
@@ -19,6 +22,12 @@ from typing import Any
 # Around inputs NaN, so that a stray read poisons the output; around the output a finite value, so
 # that a stray write is seen even when it writes NaN. The interpreter itself does not complain.
 GUARD = 4096  # bytes
+ON_A_GPU = "SAMEDGE_TEST_KERNELS"
+
+
+def device() -> str:
+    """Where kernels run: "cpu" in the interpreter, or "cuda"."""
+    return os.environ.get(ON_A_GPU, "cpu")
 
 
 def interpreted(case: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -41,7 +50,8 @@ def _process() -> ProcessPoolExecutor:
 
 
 def _set_up() -> None:
-    os.environ["TRITON_INTERPRET"] = "1"
+    if device() == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
     torch.set_num_threads(1)
@@ -55,8 +65,8 @@ class Guarded:
     def __init__(self) -> None:
         from samedge.kernels.torch_runner import TorchRunner
 
-        self._inner = TorchRunner()
-        self.arch = 0
+        self._inner = TorchRunner(device())
+        self.arch = self._inner.arch
         self._written: list[tuple[Any, int]] = []
 
     def given(self, tensor: Any, name: str = "") -> Any:
@@ -89,7 +99,7 @@ class Guarded:
         for whole, count in self._written:
             outside = (whole[:count], whole[-count:])
             assert all(bool((part == 77).all()) for part in outside), "written outside"
-        return self._inner.tensor(array).clone()
+        return self._inner.tensor(array).clone().cpu()
 
     def _between(self, tensor: Any, value: float) -> tuple[Any, Any, int]:
         import torch
@@ -97,7 +107,8 @@ class Guarded:
         if not tensor.dtype.is_floating_point and value != value:
             value = torch.iinfo(tensor.dtype).max
         count = GUARD // tensor.element_size()
-        whole = torch.full((tensor.numel() + 2 * count,), value, dtype=tensor.dtype)
+        size = tensor.numel() + 2 * count
+        whole = torch.full((size,), value, dtype=tensor.dtype, device=device())
         view = whole[count : count + tensor.numel()].view(tensor.shape)
         view.copy_(tensor)
         return view, whole, count

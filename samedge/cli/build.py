@@ -15,14 +15,23 @@ from samedge.cli.steps import progress_bars
 from samedge.errors import ParityError
 
 if TYPE_CHECKING:
-    from samedge.runtime.tensorrt.bundle_engines import BuildResult, EngineRow
+    from samedge.runtime.engines.building import BuildResult, EngineRow
 
 EPILOG = """\b
 Examples:
   samedge build samus.samedge --target tensorrt
   samedge build samus.samedge --target tensorrt --precision fp16 --timing-cache times.bin
   samedge build samus.samedge --target tensorrt-rtx --sm 86,89,120 -o engines
+  samedge build samus.samedge --target triton --sm 87,89 --precision fp16
 """
+# Options of TensorRT's builders.
+_OF_LIBRARIES = (
+    "workspace",
+    "timing_cache",
+    "version_compatible",
+    "hardware_compatible",
+    "refittable",
+)
 _COLUMNS = ("engine", "for", "size", "kernels", "seconds", "state")
 
 
@@ -40,23 +49,24 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> t
 @click.option(
     "--target",
     required=True,
-    type=Choice(["tensorrt", "tensorrt-rtx"]),
-    help="Library that runs the engines.",
+    type=Choice(["tensorrt", "tensorrt-rtx", "triton"]),
+    help="What runs the engines: a library of NVIDIA's, or samedge itself (triton).",
 )
 @click.option(
     "--precision",
     default="auto",
     show_default=True,
-    type=NameList(["fp32", "fp16", "int8"], alone="auto"),
+    type=NameList(["fp32", "fp16", "bf16", "int8"], alone="auto"),
     metavar="LIST",
-    help="fp32, fp16, int8, separated by commas; auto: all that the bundle has graphs for.",
+    help="fp32, fp16, int8, separated by commas, and bf16 with triton; auto: all that the bundle "
+    "has graphs for, with triton fp16 and int8 of these.",
 )
 @click.option(
     "--sm",
     "capabilities",
     default="",
     callback=_capabilities,
-    help="GPUs to build for by compute capability, 86,89,120 say; tensorrt-rtx only. Default: the "
+    help="GPUs to build for by compute capability, 86,89,120 say; not with tensorrt. Default: the "
     "GPU of this machine.",
 )
 @click.option(
@@ -88,7 +98,9 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> t
 @click.option("--device", type=click.IntRange(0), default=0, help="Number of the GPU.")
 @click.option("--force", is_flag=True, help="Build also where an engine that fits is there.")
 @common_options
+@click.pass_context
 def command(
+    ctx: click.Context,
     bundle: Path,
     target: str,
     precision: tuple[str, ...],
@@ -107,18 +119,22 @@ def command(
 ) -> None:
     """Build the engines of BUNDLE: for this machine's GPU, or ahead of time for others.
 
-    TensorRT builds on the device only. TensorRT-RTX also builds on a machine without a GPU, for the
-    GPUs that --sm names. Where the GPU is here, the engines are run on the bundle's self-test
-    frames and compared with the float32 reference before they are stored; exit code 5 if one is
-    farther from it than its precision allows, and no engine of that precision is left.
+    TensorRT builds on the device only. TensorRT-RTX and samedge's own compiler (triton) also build
+    on a machine without a GPU, for the GPUs that --sm names. Where the GPU is here, the engines are
+    run on the bundle's self-test frames and compared with the float32 reference before they are
+    stored; exit code 5 if one is farther from it than its precision allows, and no engine of that
+    precision is left.
 
-    The files are the library's own engines: trtexec reads them. What each was built from and for
-    stands in a JSON file beside it.
+    TensorRT's files are the library's own engines: trtexec reads them. An engine of triton holds
+    encoder and decoder for all GPUs of --sm, takes its weights from the bundle, and needs nothing
+    but the NVIDIA driver. What each was built from and for stands in a JSON file beside it.
     """
     from samedge.bundle import Bundle
     from samedge.runtime.tensorrt.builder import BuildOptions
     from samedge.runtime.tensorrt.bundle_engines import build_engines
+    from samedge.runtime.triton.building import build_engines as build_triton
 
+    _check(ctx, target, precision)
     printer = Printer(quiet, as_json)
     options = BuildOptions(
         workspace_mb=workspace,
@@ -130,17 +146,14 @@ def command(
     )
     opened = Bundle.open(bundle)
     with progress_bars(printer) as progress:
-        result = build_engines(
-            opened,
-            target,
-            precision,
-            capabilities,
-            output,
-            options,
-            force,
-            device,
-            progress,
-        )
+        if target == "triton":
+            result = build_triton(
+                opened, precision, capabilities, output, max_side, force, device, progress
+            )
+        else:
+            result = build_engines(
+                opened, target, precision, capabilities, output, options, force, device, progress
+            )
     printer.json({"bundle": bundle.name, "passed": not result.failed, **result.to_json()})
     _print(result, printer, "" if output is None else f" --engines {output}")
     if result.failed:
@@ -149,6 +162,23 @@ def command(
             f"{', '.join(result.failed)}; no engine of that precision was stored. Use another "
             "--precision, and report what `samedge doctor` prints"
         )
+
+
+def _check(ctx: click.Context, target: str, precision: tuple[str, ...]) -> None:
+    """Refuse options that the target does not have."""
+    if target != "triton":
+        if "bf16" in precision:
+            raise click.BadParameter(
+                "bf16: expected auto, or some of fp32, fp16, int8; bf16 is for --target triton",
+                param_hint="--precision",
+            )
+        return
+    for name in _OF_LIBRARIES:
+        if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
+            raise click.BadParameter(
+                "it is an option of TensorRT, not of triton",
+                param_hint=f"--{name.replace('_', '-')}",
+            )
 
 
 def _print(result: BuildResult, printer: Printer, engines: str) -> None:

@@ -12,8 +12,8 @@ from samedge.files.paths import kind_at, shown
 # What `kind_of` returns for what samedge itself opens.
 BUNDLE, CHECKPOINT, ENGINE = "bundle", "checkpoint", "engine"
 
-# Serialised engines begin so: TensorRT, TensorRT-RTX.
-_ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt", b"vtrt")
+# Serialised engines begin so: TensorRT, TensorRT-RTX; and samedge's own.
+_ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt", b"vtrt", b"samedge\x1a")
 _SAFETENSORS_LIMIT = 100_000_000  # bytes; the format allows no longer header
 
 
@@ -40,7 +40,7 @@ def kind_of(path: Path) -> str:
         return _zip(path)
     if _is_safetensors(head) or head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return CHECKPOINT
-    if head[:4] in _ENGINE_MAGIC:
+    if head.startswith(_ENGINE_MAGIC):
         return ENGINE
     kind = sniff(head)
     if kind in SOURCE_KINDS:

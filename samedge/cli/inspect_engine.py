@@ -1,4 +1,5 @@
-"""`samedge inspect ENGINE`: what a TensorRT engine was built from, and what it is made of."""
+"""`samedge inspect ENGINE`: what an engine was built from, and what it is made of. Those of
+samedge's own are `inspect_triton`'s."""
 
 from __future__ import annotations
 
@@ -30,8 +31,15 @@ def inspect_engine(printer: Printer, path: Path, layers: bool) -> None:
         BundleError: the engine is not the file that its record is of.
         SourceError: it has no record, and this machine cannot look into it.
     """
+    from samedge.cli.inspect_triton import inspect_triton
     from samedge.runtime.tensorrt.layer_report import LayerReport as Report
+    from samedge.runtime.triton.engine_file import is_engine_file
 
+    with path.open("rb") as file:
+        own = is_engine_file(file.read(16))
+    if own:
+        inspect_triton(printer, path, layers)
+        return
     record = _record(path)
     if record is None:
         report, about = _ask_the_library(path), [("record", "none: not built by `samedge build`")]

@@ -30,8 +30,9 @@ def load(
     Args:
         path: bundle folder or zip, or an open Bundle.
         backend: "auto" (the first that works here) or a name: "tensorrt" or "tensorrt_rtx" (an
-            NVIDIA GPU; engines are built when they are first needed, see `samedge build`),
-            "openvino" (the CPU), "openvino_gpu" (an Intel GPU, which "auto" never takes).
+            NVIDIA GPU; engines are built when they are first needed, see `samedge build`), "triton"
+            (an NVIDIA GPU, with engines of samedge's own), "openvino" (the CPU), "openvino_gpu" (an
+            Intel GPU, which "auto" never takes).
         precision: "auto", "fp32", "bf16", "fp16" or "int8". "auto" is the fastest that this device
             computes natively, the bundle has a graph for, and the bundle's parity table shows to
             have passed. `describe()["why"]` tells which and why.

@@ -6,9 +6,11 @@ Where a format has fields of text, a patient's name stands in them.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -36,11 +38,16 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from samedge.bundle.sealing import parse_manifest
 from samedge.bundle.selftest import SelfTest
 from samedge.runtime.engines.keys import NvidiaKey
 from samedge.runtime.engines.records import EngineRecord
 from samedge.runtime.tensorrt.layer_report import EngineLayer, LayerReport
+from samedge.runtime.triton.engine_file import MAGIC, engine_bytes
+from samedge.runtime.triton.plan import FORMAT, EnginePlan
+from samedge.runtime.triton.plan_json import plan_to_json
 from tests.fuzz.watching import PATIENT
+from tests.runtime.triton.plans import small_plan
 
 HEIGHT, WIDTH = 18, 21
 TINY_BUNDLE = Path(__file__).resolve().parents[1] / "data" / "tiny.samedge"
@@ -392,6 +399,33 @@ def records() -> list[bytes]:
     parity = {"precision": "fp16", "passed": True, "margin": 3.0, "max_logit_error": 0.1}
     record = EngineRecord(key, "ab" * 32, 7, {"max_side": 512}, (parity,), report)
     return [record.dump(), EngineRecord(key, "ab" * 32, 7).dump()]
+
+
+@cache
+def engines() -> list[bytes]:
+    """Engine files, of one kind of GPU and of two."""
+    return [b"".join(engine_bytes(*_engine(numbers))) for numbers in ((86,), (87, 120))]
+
+
+@cache
+def plans() -> list[bytes]:
+    """The plan of the first as JSON, as the engine file has it."""
+    plan, constants, _ = _engine((86,))
+    said = {"constants": hashlib.sha256(constants).hexdigest()}
+    return [json.dumps({**plan_to_json(plan), **said}).encode()]
+
+
+def with_plan(text: bytes) -> bytes:
+    """An engine file whose hashes are right, whatever its plan."""
+    _, constants, code = _engine((86,))
+    parts = (text, constants, code)
+    head = struct.pack("<8sIIQQQ216x", MAGIC, FORMAT, 0, *map(len, parts))
+    data = head + b"".join(part + bytes(-len(part) % 256) for part in parts)
+    return data + hashlib.sha256(data).digest()
+
+
+def _engine(numbers: tuple[int, ...]) -> tuple[EnginePlan, bytes, bytes]:
+    return small_plan(parse_manifest(manifests()[0]), numbers)
 
 
 def prompts() -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from samedge.bundle.selftest import SelfTest
 from samedge.cli import run
 from samedge.prompts.file import read_prompts
 from samedge.runtime.engines.records import read_record
+from samedge.runtime.triton.engine_file import read_engine
 from samedge.sources.opening import open_source
 from tests.fuzz import seeds
 from tests.fuzz.watching import Reader
@@ -203,8 +205,6 @@ def _selftest(path: Path) -> list[str]:
 
 def _record(path: Path) -> list[str]:
     """The record itself, and what `inspect` makes of it."""
-    import hashlib
-
     engine = path.with_suffix(".engine")
     engine.write_bytes(b"ftrt" + bytes(3))
     try:
@@ -215,6 +215,27 @@ def _record(path: Path) -> list[str]:
         return [run_quietly("inspect", engine), run_quietly("inspect", engine, "--layers")]
     finally:
         engine.unlink()
+
+
+def _engine(path: Path) -> list[str]:
+    """An engine file, and what `inspect` makes of it."""
+    read_engine(path)
+    return [run_quietly("inspect", path), run_quietly("inspect", path, "--layers")]
+
+
+def _plan(path: Path) -> list[str]:
+    """A plan inside of an engine file that is whole."""
+    engine = path.with_suffix(".engine")
+    engine.write_bytes(seeds.with_plan(path.read_bytes()))
+    try:
+        return _engine(engine)
+    finally:
+        engine.unlink()
+
+
+def _with_digest(data: bytes) -> bytes:
+    """The digest at the end of an engine file is right."""
+    return data[:-32] + hashlib.sha256(data[:-32]).digest()
 
 
 def _prompts(path: Path) -> list[str]:
@@ -320,6 +341,9 @@ _ONNX = (b"Relu", b"Conv", b"Reshape", b"MatMul", b"Gather", b"Concat", b"Split"
          b"perm", b"to", b"\x70\x01", b"\xff" * 9 + b"\x01", b"\x08\x00", b"\x10\x07", b"\x10\x0a",
          b"\x2a\x02\x10\x01", b"\xa0\x01\x02", b"\x7a\x00", b"\xff")  # fmt: skip
 
+_SIZES = (b'["+",1,2]', b'["/","height",0]', b'["*",99999999999,"width"]', b'"height"', b'"depth"',
+          b'["null"]', b'["arena",16]', b'["port",0,"frame"]', b'["size",-1]')  # fmt: skip
+
 TARGETS: dict[str, Target] = {
     "png": Target(_source, seeds.pngs, ".png", _PNG, quick=250),
     "jpeg": Target(_source, seeds.jpegs, ".jpg", _JPEG, quick=250),
@@ -338,6 +362,8 @@ TARGETS: dict[str, Target] = {
     "graph": Target(_graph, seeds.graphs, ".onnx", _ONNX, quick=150, most=1 << 18),
     "selftest": Target(_selftest, seeds.selftests, ".npz", _NPY, quick=300),
     "record": Target(_record, seeds.records, ".json", _JSON, quick=100),
+    "engine": Target(_engine, seeds.engines, ".engine", _JSON, _with_digest, 150),
+    "plan": Target(_plan, seeds.plans, ".json", (*_JSON, *_SIZES), quick=300),
     "prompts": Target(_prompts, seeds.prompts, ".csv", _TEXT, quick=600),
     "list": Target(_list, seeds.lists, ".txt", (*_TEXT, *_JSON), quick=250),
     "config": Target(_config, seeds.configs, ".json", (*_JSON, *_TEXT), quick=600),

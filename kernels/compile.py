@@ -50,7 +50,7 @@ class Signature:
         types: its parameters that are no constants, in order, with Triton's name of their type:
             "*fp16", "i32"; None: a null pointer, which is compiled in.
         constants: its `tl.constexpr` parameters.
-        warps, stages: see `Tile`.
+        warps, stages, registers: see `Tile`.
     """
 
     kernel: str
@@ -58,6 +58,7 @@ class Signature:
     constants: tuple[tuple[str, Any], ...]
     warps: int
     stages: int
+    registers: int = 0
 
     @property
     def name(self) -> str:
@@ -127,6 +128,7 @@ def signature_of(launch: Launch) -> Signature:
         tuple((name, launch.constants[name]) for name in names if name in launch.constants),
         launch.tile.warps,
         launch.tile.stages,
+        launch.tile.registers,
     )
 
 
@@ -260,6 +262,7 @@ def translated(signature: Signature, arch: int, line_info: bool = False) -> Any:
     options = {
         "num_warps": signature.warps,
         "num_stages": signature.stages,
+        "maxnreg": signature.registers or None,
         "enable_fp_fusion": True,
     }
     try:

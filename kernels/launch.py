@@ -92,11 +92,13 @@ class Tile:
         sizes: the kernel's constants, BLOCK_M and so on.
         warps: per block, of 32 threads.
         stages: of the loads that run ahead of a loop.
+        registers: the most that a thread may have; 0: the compiler decides.
     """
 
     sizes: Mapping[str, int]
     warps: int = 4
     stages: int = 2
+    registers: int = 0
 
     def __getitem__(self, name: str) -> int:
         return self.sizes[name]

@@ -41,6 +41,7 @@ def tile_of(kernel: str, dtype: str, arch: int) -> Tile:
     for group in (place, "default"):
         kinds = table.get(group, {}).get(kernel)
         if kinds is not None and (entry := kinds.get(dtype, kinds.get("any"))) is not None:
-            sizes = {k: v for k, v in entry.items() if k not in ("warps", "stages")}
-            return Tile(sizes, entry.get("warps", 4), entry.get("stages", 2))
+            sizes = {k: v for k, v in entry.items() if k not in ("warps", "stages", "registers")}
+            registers = entry.get("registers", 0)
+            return Tile(sizes, entry.get("warps", 4), entry.get("stages", 2), registers)
     raise KeyError(f"tiles.json has no tile for {kernel} ({dtype})")

@@ -74,4 +74,5 @@ class TorchRunner:
             **launch.constants,
             num_warps=launch.tile.warps,
             num_stages=launch.tile.stages,
+            **({"maxnreg": launch.tile.registers} if launch.tile.registers else {}),
         )

@@ -38,7 +38,8 @@ def launch(**changes: object) -> Launch:
 def test_signature_says_everything_that_code_depends_on() -> None:
     assert signature_of(launch()) == product_signature()
     other = launch(tile=Tile({}, 8, 2))
-    assert signature_of(other) != signature_of(launch())
+    for tile in (other.tile, Tile({}, 4, 2, registers=128)):
+        assert signature_of(launch(tile=tile)) != signature_of(launch())
     assert len({signature_of(launch()), product_signature(), signature_of(other)}) == 2
     assert pickle.loads(pickle.dumps(product_signature())) == product_signature()
 

@@ -179,7 +179,8 @@ def window_attention(
     tile = tile_of(name, qkv.dtype, run.arch)
     shape = _shape(window, tile)
     out = run.empty((qkv.shape[0], grid * grid, heads * dim), qkv.dtype, name)
-    tiles = cdiv(window, shape["ROWS"]) * cdiv(grid, window) ** 2
+    across = cdiv(grid, window)
+    tiles = product(cdiv(window, shape["ROWS"]), across, across)
     run.launch(
         Launch(
             window_attention_kernel,

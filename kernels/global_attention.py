@@ -198,7 +198,7 @@ def global_attention(
         raise DeviceError(
             f"{name}: tables of a grid of {got[0]} x {got[1]} tokens came, expected {rows} x {cols}"
         )
-    tile = tile_of(name + (".narrow" if cols <= NARROW else ""), qkv.dtype, run.arch)
+    tile = tile_of_grid(cols, qkv.dtype, run.arch)
     shape = _shape(rows, cols, tile)
     out = run.empty((qkv.shape[0], rows * cols, heads * dim), qkv.dtype, name)
     tiles = cdiv(rows, shape["ROWS"]) * cdiv(cols, shape["SIDE"])
@@ -224,6 +224,25 @@ def global_attention(
         )
     )
     return out
+
+
+def tile_of_grid(cols: int, dtype: str, arch: int) -> Tile:
+    """The tile for a grid of so many columns; see `tile_of`."""
+    return tile_of("global_attention" + (".narrow" if cols <= NARROW else ""), dtype, arch)
+
+
+def tensor_core_work(rows: int, cols: int, dim: int, tile: Tile) -> tuple[int, int]:
+    """Multiply-adds of one head of one image as tensor cores execute them, padding included.
+
+    Returns:
+        those of the bias; those of queries with keys and of weights with values.
+    """
+    c, d = _shape(rows, cols, tile), next_power(dim, LEAST_SIDE)
+    m, columns = c["ROWS"] * c["SIDE"], -(-cols // c["SIDE"])
+    programs = -(-rows // c["ROWS"]) * columns
+    bias = columns * m * d * (c["OFFSETS"] + -(-rows // CHUNK) * CHUNK)
+    keys = columns * -(-rows // c["KEY_ROWS"]) * c["KEY_ROWS"] * c["SIDE"]
+    return programs * bias, programs * 2 * m * keys * d
 
 
 def _shape(rows: int, cols: int, tile: Tile) -> dict[str, int]:

@@ -24,6 +24,7 @@ from samedge.kernels.tiles import tile_of
 from samedge.runtime.triton.sizes import cdiv, product
 
 LEAST_SIDE = 16  # of a tile of a product on tensor cores
+LEAST_COLUMNS = 8  # of the result of one of their instructions
 
 
 @triton.jit
@@ -214,3 +215,20 @@ def _shape(window: int, tile: Tile) -> dict[str, int]:
         "GROUP": group,
         "OFFSETS": next_power(window + group - 1, LEAST_SIDE),
     }
+
+
+def tensor_core_work(grid: int, window: int, dim: int, tile: Tile) -> tuple[int, int]:
+    """Multiply-adds of one head of one image as tensor cores execute them, padding included.
+
+    Returns:
+        those of the bias; those of queries with keys and of weights with values.
+    """
+    c, d, across = _shape(window, tile), next_power(dim, LEAST_SIDE), -(-grid // window)
+    m = c["ROWS"] * c["SIDE"]
+    starts = (y0 + y for y0 in range(0, grid, window) for y in range(0, window, c["ROWS"]))
+    programs = across * sum(start < grid for start in starts)
+    height = m * d * c["SIDE"]
+    columns = max(c["ROWS"] * c["GROUP"], LEAST_COLUMNS)
+    width = c["SIDE"] // c["GROUP"] * c["OFFSETS"] * d * columns
+    keys = -(-window // c["KEY_ROWS"]) * c["KEY_ROWS"] * c["SIDE"]
+    return programs * (height + width), programs * 2 * m * keys * d

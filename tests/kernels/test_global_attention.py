@@ -114,6 +114,22 @@ def test_the_limits_tell_wrong_biases_apart(wrong: str) -> None:
     assert distance(result, right(qkv, *mistaken[wrong], 2)) > 10 * LIMITS[torch.float16]
 
 
+def share_of_the_bias(grid: int, dtype: str, arch: int) -> float:
+    """Of the tensor cores' work, in parts of that of QK and PV."""
+    from samedge.kernels.global_attention import tensor_core_work, tile_of_grid
+
+    bias, rest = tensor_core_work(grid, grid, 64, tile_of_grid(grid, dtype, arch))
+    return bias / rest
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize("arch", [80, 86, 87, 89, 90, 110, 120])
+def test_the_bias_takes_little_of_the_tensor_cores(arch: int, dtype: str) -> None:
+    """Products with one-hot matrices, for every tile of keys, would take 0.56 on a grid of 32."""
+    for grid in (16, 28, 32, 64):
+        assert interpreted(share_of_the_bias, grid, dtype, arch) <= 0.1
+
+
 def refused(qkv: tuple[int, ...], rel_h: tuple[int, int], rel_w: tuple[int, int]) -> str:
     from samedge.kernels.global_attention import global_attention
 

@@ -125,6 +125,23 @@ def without_padding(qkv: torch.Tensor, rel_h: torch.Tensor, rel_w: torch.Tensor)
     return reference.relative_attention(*corner.chunk(3, -1), *tables, 2).unflatten(1, (2, 2))
 
 
+def share_of_the_bias(grid: int, window: int, dtype: str, arch: int) -> float:
+    """Of the tensor cores' work, in parts of that of QK and PV."""
+    from samedge.kernels.tiles import tile_of
+    from samedge.kernels.window_attention import tensor_core_work
+
+    bias, rest = tensor_core_work(grid, window, 64, tile_of("window_attention", dtype, arch))
+    return bias / rest
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize("arch", [80, 86, 87, 89, 90, 110, 120])
+def test_the_bias_takes_little_of_the_tensor_cores(arch: int, dtype: str) -> None:
+    """Products with one-hot matrices, for every tile of keys, would take 0.39 in windows of 14."""
+    for grid in (5, 14, 16, 17, 32, 64):
+        assert interpreted(share_of_the_bias, grid, 14, dtype, arch) <= 0.1
+
+
 def tables_of(rel: torch.Tensor) -> torch.Tensor:
     from samedge.kernels.relative_positions import tables
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from samedge.errors import DeviceError
+from samedge.runtime.triton.sizes import evaluate, named
 from tests.kernels.interpreted import Guarded, interpreted
 from tests.kernels.linear_case import error, product
 
@@ -118,6 +119,65 @@ def test_gelu_is_the_exact_one() -> None:
     torch.testing.assert_close(got, want, atol=5e-7, rtol=0)
     tanh = F.gelu(torch.linspace(-9, 9, 64 * 64).double(), approximate="tanh").reshape(64, 64)
     assert float((tanh - want).abs().max()) > 1e-4
+
+
+class Recorder:
+    """A runner that carries nothing out."""
+
+    arch = 87
+
+    def __init__(self) -> None:
+        self.launches: list[Any] = []
+
+    def empty(self, shape: Any, dtype: str, name: str = "") -> Any:
+        return recorded(*shape, dtype=dtype)
+
+    def launch(self, launch: Any) -> None:
+        self.launches.append(launch)
+
+
+def recorded(*shape: Any, dtype: str = "fp32") -> Any:
+    from samedge.kernels.launch import Array, contiguous_strides
+
+    return Array(None, dtype, shape, contiguous_strides(shape))
+
+
+def test_sizes_may_be_known_only_when_a_plan_runs() -> None:
+    from samedge.kernels.linear import linear
+
+    run, batch = Recorder(), named("batch")
+    x, w = recorded(batch, 64, 96), recorded(96, 200, dtype="fp16")
+    code, table = recorded(1, 64, 96), recorded(64, 128)
+    residual = recorded(batch, 64, 128)
+    first, second = linear(
+        run, x, w, add=code, table=table, residual=residual, split=128, dtype="fp32"
+    )
+    (launch,) = run.launches
+    assert (first.shape, first.dtype) == ((batch, 64, 128), "fp32")
+    assert (second.shape, second.dtype) == ((batch, 64, 72), "fp16")
+    assert (launch.arguments["add_rows"], launch.arguments["table_rows"]) == (64, 64)
+    assert launch.arguments["residual_rows"] is None  # all its rows are there
+    blocks = launch.constants
+    tiles = -(-192 // blocks["BLOCK_M"]) * sum(-(-n // blocks["BLOCK_N"]) for n in (128, 72))
+    assert evaluate(launch.grid[0], {"batch": 3}) == tiles
+    assert evaluate(launch.flops, {"batch": 3}) == 2 * 192 * 96 * 200
+
+
+def test_tiles_go_by_the_size_of_the_product() -> None:
+    from samedge.kernels.linear import linear
+    from samedge.kernels.tiles import tile_of
+
+    run, batch = Recorder(), named("batch")
+    for tokens, few in ((4096, False), (64, False), (7, True)):
+        linear(
+            run,
+            recorded(batch, tokens, 768),
+            recorded(768, 768, dtype="fp16"),
+            dtype="fp16",
+            few=few,
+        )
+    cases = ("linear.large", "linear", "linear.few")
+    assert [launch.tile for launch in run.launches] == [tile_of(c, "fp16", 87) for c in cases]
 
 
 def nothing_is_hidden() -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,71 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from samedge.families import MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
-from samedge.geometry.frame_geometry import Crop, FrameGeometry, frame_geometry
+from samedge.geometry.frame_geometry import Crop, frame_geometry
 from samedge.geometry.network_input import encoder_inputs, network_input
-from tests.geometry.frames import image
+from tests.geometry.frames import crops, patterns
+from tests.kernels.frames import PLAIN, compared, frame_of, made
 from tests.kernels.interpreted import Guarded, interpreted
 
-PATTERNS = ("noise", "binary", "flat", "stripes", "ramp", "white", "blocks")
-# grey levels of families that do not round: float32 sums in another order
-PLAIN = 2e-4
+sides = st.integers(16, 120)
 
 
-def made(
-    family: Family, geometry: FrameGeometry, pixels: np.ndarray, dtype: str, **changes: Any
-) -> torch.Tensor:
-    """What the kernels make of a frame; changes: of their inputs."""
-    from samedge.kernels.bands import bands, negligible
-    from samedge.kernels.frame import frame
-
-    depth = 16 if pixels.dtype == np.uint16 else 8
-    images = pixels[..., None] if pixels.ndim == 2 + (family.slices > 1) else pixels
-    inputs, view = encoder_inputs(family, geometry, images.shape[-1], depth)
-    view[:] = images
-    inputs |= changes
-    run = Guarded()
-    given = {name: run.given(torch.from_numpy(array)) for name, array in inputs.items()}
-    of = {name: bands(run, given[name], negligible(family)) for name in ("rows", "cols")}
-    names = ("frame", "colour", "rows", "cols", "rows_first", "valid_rows", "valid_cols")
-    out = frame(run, *(given[name] for name in names), of["rows"], of["cols"], family, dtype=dtype)
-    return run.result(out)
-
-
-def frame_of(family: Family, shape: tuple[int, int, int], pattern: str) -> np.ndarray:
-    if family.slices == 1:
-        return image(pattern, *shape, seed=sum(shape))
-    return np.stack([image(pattern, *shape, seed=i) for i in range(family.slices)])
-
-
-def compared(
-    family: Family,
-    shape: tuple[int, int, int],
-    crop: Crop | None,
-    side: int,
-    pattern: str = "noise",
-    dtype: str = "fp32",
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The kernels' result, and numpy's."""
-    geometry = frame_geometry(family, *shape[:2], crop, side)
-    pixels = frame_of(family, shape, pattern)
-    expected = torch.from_numpy(network_input(pixels, geometry, family))
-    return made(family, geometry, pixels, dtype), expected
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("family", [SAM, MEDSAM], ids=lambda f: f.name)
-def test_whole_grey_levels_are_exact(family: Family, pattern: str) -> None:
-    family = replace(family, normalisation="fixed", mean=(0.0,))
-    channels = 1 if pattern in ("noise", "ramp") else 3
-    got, expected = interpreted(compared, family, (57, 83, channels), (3, 0, 80, 51), 48, pattern)
+@settings(max_examples=settings().max_examples // 3)
+@given(
+    st.sampled_from([SAM, SAMUS, MEDSAM]),
+    st.tuples(sides, sides, st.sampled_from([1, 3])),
+    patterns,
+    st.integers(16, 50),
+    st.data(),
+)
+def test_whole_grey_levels_are_exact(
+    family: Family, shape: tuple[int, int, int], pattern: str, side: int, data: st.DataObject
+) -> None:
+    crop = data.draw(crops(*shape[:2]))
+    got, expected = interpreted(compared, family, shape, crop, side, pattern)
     assert torch.equal(got, expected)
 
 
@@ -81,7 +45,7 @@ def test_whole_grey_levels_are_exact(family: Family, pattern: str) -> None:
         ((31, 200, 3), (100, 3, 170, 30), 80),
     ],
 )
-@pytest.mark.parametrize("family", [SAM, SAMUS, MEDSAM], ids=lambda f: f.name)
+@pytest.mark.parametrize("family", [SAM, MEDSAM], ids=lambda f: f.name)
 def test_sizes_and_crops(
     family: Family, shape: tuple[int, int, int], crop: Crop | None, side: int
 ) -> None:
@@ -125,41 +89,6 @@ def deep(family: Family) -> tuple[torch.Tensor, torch.Tensor]:
 def test_frames_of_16_bits(family: Family) -> None:
     got, expected = interpreted(deep, family)
     torch.testing.assert_close(got, expected, atol=PLAIN, rtol=0)
-
-
-@pytest.mark.parametrize("slices", [1, 3])
-@pytest.mark.parametrize("family", [MEDSAM, SAMED], ids=lambda f: f.name)
-def test_each_image_by_its_own_extremes(family: Family, slices: int) -> None:
-    family = replace(family, normalisation="min_max", slices=slices)
-    got, expected = interpreted(compared, family, (40, 50, 3), (5, 5, 45, 39), 32)
-    assert [float(f(image)) for image in got for f in (torch.min, torch.max)] == [0, 1] * slices
-    torch.testing.assert_close(got, expected, atol=0 if family.rounded else 2e-6, rtol=0)
-
-
-def test_a_flat_image_becomes_zero() -> None:
-    got, expected = interpreted(compared, MEDSAM, (40, 50, 1), None, 32, "flat")
-    assert not got.any()
-    assert not expected.any()
-
-
-def bands_of(matrix: torch.Tensor, least: float) -> torch.Tensor:
-    """First and behind-last nonzero column."""
-    from samedge.kernels.bands import bands
-
-    run = Guarded()
-    return run.result(bands(run, run.given(matrix), least))
-
-
-@pytest.mark.parametrize("size", [1, 30, 1500])
-def test_bands(size: int) -> None:
-    matrix = torch.zeros(2, 5, size)
-    matrix[0, 1, 0], matrix[1, 2, -1], matrix[0, 3, size // 2] = 1, -2, 1e-6
-    matrix[1, 4, size // 3], matrix[0, 4, 2 * size // 3] = 3, 4
-    expected = [[0, 0], [0, 1], [size - 1, size], [0, 0], [size // 3, 2 * size // 3 + 1]]
-    assert interpreted(bands_of, matrix, 1e-5).tolist() == expected
-    expected[3] = [size // 2, size // 2 + 1]
-    assert interpreted(bands_of, matrix, 0.0).tolist() == expected
-    assert interpreted(bands_of, matrix[0], 0.0)[2].tolist() == [0, 0]
 
 
 def changed(name: str) -> bool:

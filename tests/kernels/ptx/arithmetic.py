@@ -56,6 +56,11 @@ def _copysign(sign: Any, size: Any) -> Any:
     return np.copysign(size, sign)
 
 
+def _set_bits(x: Any) -> Any:
+    octets = np.unpackbits(np.ascontiguousarray(x)[:, None].view(np.uint8), axis=1)
+    return octets.sum(1).astype(x.dtype)
+
+
 # Of operands of one type, which stands last in the opcode.
 FUNCTIONS: dict[str, Any] = {
     "abs": np.abs,
@@ -71,6 +76,7 @@ FUNCTIONS: dict[str, Any] = {
     "neg": np.negative,
     "not": np.invert,
     "or": np.bitwise_or,
+    "popc": _set_bits,
     "rcp": lambda x: np.ones(1, x.dtype) / x,
     "rem": np.fmod,
     "rsqrt": lambda x: (1 / np.sqrt(x.astype(np.float64))).astype(x.dtype),

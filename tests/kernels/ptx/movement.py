@@ -134,6 +134,18 @@ def shuffle(machine: Machine, instruction: Instruction, mask: Any) -> None:
     registers.write(target, np.take_along_axis(value, source, 1).ravel(), "b32", mask)
 
 
+def reduce(machine: Machine, instruction: Instruction, mask: Any) -> None:
+    """redux.sync among all lanes of a warp."""
+    target, source, members = instruction.operands
+    _, _, kind, ptx_type = instruction.opcode
+    registers = machine.registers
+    if not (registers.bits(members, "b32") == 0xFFFFFFFF).all():
+        raise Unsupported("reduction within part of a warp")
+    operation = {"max": np.max, "min": np.min, "add": np.sum}[kind]
+    value = registers.spread(source, ptx_type).reshape(-1, WARP)
+    registers.write(target, operation(value, 1).repeat(WARP).astype(value.dtype), ptx_type, mask)
+
+
 def move(machine: Machine, instruction: Instruction, mask: Any) -> None:
     """mov, also between one register and the parts of it."""
     (target, source), ptx_type = instruction.operands, instruction.opcode[1]
@@ -164,5 +176,6 @@ HANDLERS: dict[str, Handler] = {
     "bar": barrier,
     "barrier": barrier,
     "shfl": shuffle,
+    "redux": reduce,
     "mov": move,
 }

@@ -118,6 +118,7 @@ def test_floats(body: str, expected: Any) -> None:
         ("min.u32 %r5, %r2, %r3", np.minimum(U[0], U[1])),
         ("xor.b32 %r5, %r2, %r3", A ^ B),
         ("not.b32 %r5, %r2", [~x for x in A]),
+        ("popc.b32 %r5, %r2", [int(x).bit_count() for x in U[0]]),
         ("shl.b32 %r5, %r2, 5", [x << 5 for x in A]),
         ("shl.b32 %r5, %r2, 32", 0 * A),
         ("shr.s32 %r5, %r2, 3", [x >> 3 for x in A]),
@@ -152,6 +153,9 @@ def test_floats(body: str, expected: Any) -> None:
         ("shfl.sync.idx.b32 %r5, %r2, 7, 31, -1", np.repeat(A[7], 32)),
         ("shfl.sync.up.b32 %r5, %r2, 1, 0, -1", A[[0, *range(31)]]),
         ("shfl.sync.down.b32 %r5, %r2, 1, 31, -1", A[[*range(1, 32), 31]]),
+        ("redux.sync.max.s32 %r5, %r2, -1", np.repeat(A.max(), 32)),
+        ("redux.sync.min.s32 %r5, %r2, -1", np.repeat(A.min(), 32)),
+        ("redux.sync.add.s32 %r5, %r2, -1", np.repeat(A.sum(), 32)),
         ("mov.b32 %r5, 7; setp.gt.s32 %p1, %r2, 0; @!%p1 mov.b32 %r5, %r2", np.where(A > 0, 7, A)),
         (
             "setp.gt.s32 %p1, %r2, 0; setp.lt.and.s32 %p2, %r3, 0, %p1; selp.b32 %r5, 1, 0, %p2",

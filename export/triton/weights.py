@@ -64,9 +64,10 @@ class Weights:
         self.size = 0
         self.own = bytearray()
 
-    def has(self, file: str, key: str) -> bool:
-        """Whether a file has an initialiser of this name."""
-        return key in self._places[file]
+    def stored(self, file: str, key: str) -> str:
+        """Element type of an initialiser in its file; empty if there is none of this name."""
+        place = self._places[file].get(key)
+        return "" if place is None else place.stored
 
     def view(
         self, file: str, key: str, dtype: str, view: View | None = None, scale: float = 1.0

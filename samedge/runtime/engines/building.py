@@ -17,7 +17,7 @@ from samedge.files.work_folder import WorkFolder
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.choice import named_backend
 from samedge.runtime.engines.store import add_parity, move_engine, remove_engine
-from samedge.runtime.gpu.driver import Device, problem
+from samedge.runtime.gpu.driver import Gpu, problem
 from samedge.runtime.parity.verify import verify_session
 from samedge.runtime.session import Session
 
@@ -78,14 +78,6 @@ class BuildResult:
 
 
 @dataclass(frozen=True)
-class Gpu:
-    """The GPU of this machine."""
-
-    compute_capability: int
-    name: str
-
-
-@dataclass(frozen=True)
 class NoGpu:
     """This machine has no GPU to run engines on."""
 
@@ -104,11 +96,7 @@ def gpu_here(
     reason = problem(library_cuda, title)
     if reason is not None:
         return NoGpu(reason.partition(";")[0])
-    device = Device(index)
-    try:
-        return Gpu(device.compute_capability, device.name)
-    finally:
-        device.close()
+    return Gpu(index)
 
 
 def work_folder(target: Path) -> WorkFolder:

@@ -154,13 +154,16 @@ def _has_driver() -> bool:
     return True
 
 
-class Device:
-    """One GPU: its primary context, which it shares with every other library in this process.
+class Gpu:
+    """One GPU, and what is known of it without opening it.
 
     Attributes:
         index: its number.
         name: as NVIDIA writes it.
         compute_capability: 86 for 8.6.
+
+    Raises:
+        NotSupportedError: there is no such GPU, or no driver.
     """
 
     def __init__(self, index: int = 0) -> None:
@@ -176,6 +179,26 @@ class Device:
         self.name = bytes(name).split(b"\0")[0].decode(errors="replace")
         major, minor = (self._attribute(f"COMPUTE_CAPABILITY_{n}") for n in ("MAJOR", "MINOR"))
         self.compute_capability = 10 * major + minor
+
+    @property
+    def shared_memory(self) -> int:
+        """Most bytes of shared memory that a block can have."""
+        return self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+
+    def _attribute(self, name: str) -> int:
+        attribute = getattr(driver().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return int(call("cuDeviceGetAttribute", attribute, self._handle))
+
+
+class Device(Gpu):
+    """A GPU that is open: its primary context is shared with every other library in this process.
+
+    Attributes:
+        index, name, compute_capability: see `Gpu`.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        super().__init__(index)
         self._context = call("cuDevicePrimaryCtxRetain", self._handle, what="opening the GPU")
 
     def __enter__(self) -> Device:
@@ -213,15 +236,6 @@ class Device:
         if int(status) != 0:
             raise error_of(status, what)
         return DeviceMemory(int(address), size)
-
-    @property
-    def shared_memory(self) -> int:
-        """Most bytes of shared memory that a block can have."""
-        return self._attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
-
-    def _attribute(self, name: str) -> int:
-        attribute = getattr(driver().CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
-        return int(call("cuDeviceGetAttribute", attribute, self._handle))
 
 
 class DeviceMemory:

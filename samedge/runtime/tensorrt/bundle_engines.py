@@ -16,7 +16,6 @@ from samedge.runtime.choice import backend_name
 from samedge.runtime.engines.building import (
     BuildResult,
     EngineRow,
-    Gpu,
     NoGpu,
     gate,
     gpu_here,
@@ -26,7 +25,7 @@ from samedge.runtime.engines.building import (
 )
 from samedge.runtime.engines.keys import NvidiaKey, graph_digest
 from samedge.runtime.engines.store import EngineStore, StoredEngine
-from samedge.runtime.gpu.driver import Device
+from samedge.runtime.gpu.driver import Device, Gpu
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
 from samedge.runtime.tensorrt.layer_report import LayerReport

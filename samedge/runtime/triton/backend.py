@@ -26,7 +26,7 @@ from samedge.runtime.backend import (
 from samedge.runtime.engines.keys import TritonKey, graphs_digest
 from samedge.runtime.engines.records import ENDING
 from samedge.runtime.engines.store import EngineStore, StoredEngine
-from samedge.runtime.gpu.driver import Device, problem
+from samedge.runtime.gpu.driver import Device, Gpu, problem
 from samedge.runtime.gpu.engine import DeviceQueue, FrameMemory
 from samedge.runtime.gpu.replay import Scratch
 from samedge.runtime.precision import graph_key, runnable
@@ -55,11 +55,8 @@ class TritonBackend(Backend):
         """Why this backend cannot run here, with the remedy; None if it can."""
         if (reason := problem()) is not None:
             return reason
-        device = Device(0)
-        try:
-            return too_old(device.compute_capability, device.name)
-        finally:
-            device.close()
+        gpu = Gpu(0)
+        return too_old(gpu.compute_capability, gpu.name)
 
     def precisions(self) -> tuple[str, ...]:
         """All that engines can be built for."""
@@ -87,7 +84,7 @@ class TritonBackend(Backend):
                 return None
         return (
             f"no engine of this bundle for this GPU that was verified on it, and {lacking}; "
-            f"{_remedy(bundle, 'fp16', _capability(device))}"
+            f"{_remedy(bundle, 'fp16', Gpu(device).compute_capability)}"
         )
 
     def ready(self, bundle: Bundle, engines: Sequence[Path], device: int = 0) -> tuple[str, ...]:
@@ -212,15 +209,7 @@ def key_for(bundle: Bundle, precision: str, capabilities: Sequence[int]) -> Trit
 
 
 def _key_here(bundle: Bundle, precision: str, device: int) -> TritonKey:
-    return key_for(bundle, precision, (_capability(device),))
-
-
-def _capability(device: int) -> int:
-    found = Device(device)
-    try:
-        return found.compute_capability
-    finally:
-        found.close()
+    return key_for(bundle, precision, (Gpu(device).compute_capability,))
 
 
 def _store(bundle: Bundle, engines: Sequence[Path]) -> EngineStore:

@@ -13,7 +13,6 @@ from samedge.progress import Progress, Step, silent
 from samedge.runtime.engines.building import (
     BuildResult,
     EngineRow,
-    Gpu,
     NoGpu,
     gate,
     gpu_here,
@@ -25,6 +24,7 @@ from samedge.runtime.engines.keys import TritonKey
 from samedge.runtime.engines.mapped import MappedFile
 from samedge.runtime.engines.records import ENDING
 from samedge.runtime.engines.store import EngineStore, StoredEngine
+from samedge.runtime.gpu.driver import Gpu
 from samedge.runtime.precision import graph_key, runnable
 from samedge.runtime.triton.backend import GRAPHS, TRITON, key_for
 from samedge.runtime.triton.compiling import MAX_SIDE, compile_engine

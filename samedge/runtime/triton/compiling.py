@@ -62,7 +62,13 @@ def compile_engine(
             "machine that has them: it needs no GPU"
         )
     module, _, name = COMPILER.partition(":")
-    build = getattr(import_module(module), name)
+    try:
+        build = getattr(import_module(module), name)
+    except ImportError as error:
+        raise NotSupportedError(
+            f"the compiler of engines cannot be imported ({error}); install it again: "
+            f"{install_command('triton')}"
+        ) from error
     try:
         folder = tempfile.TemporaryDirectory(prefix="samedge-engine-")
     except OSError as error:

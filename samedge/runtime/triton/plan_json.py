@@ -326,7 +326,7 @@ def _step(data: Any, where: str) -> Step:
     if len(grid) != 3:
         wrong(node.at("grid"), "blocks in x, y and z", len(grid))
     return Step(
-        label=node.text("label"),
+        label=node.text("label", empty=True),
         kernel=node.number("kernel"),
         grid=(grid[0], grid[1], grid[2]),
         arguments=node.list("arguments", _argument),

@@ -584,6 +584,15 @@ def test_an_engine_that_is_not_taken_is_told_of(
     assert "compiled here" in notes[1]
 
 
+def test_a_compiler_that_cannot_be_imported(
+    driver: Driver, bundle: Bundle, compiler: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "COMPILER", "tests.not_there:build_engine_file")
+    said = refused(bundle)
+    assert "tests.not_there" in said
+    assert "'.[triton]'" in said
+
+
 def test_a_compiler_that_fails_leaves_nothing(
     driver: Driver, bundle: Bundle, compiler: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -366,4 +366,4 @@ def test_what_is_there_decides(devices: int, words: str | None) -> None:
 def test_auto_without_a_gpu_says_so_once(bundle: Bundle) -> None:
     with installed(VERSIONS[0], devices=0), samedge.load(bundle, threads=1) as session:
         why = session.describe()["why"]
-    assert "(tensorrt, tensorrt_rtx: the NVIDIA driver finds no GPU)" in why
+    assert "(tensorrt, tensorrt_rtx, triton: the NVIDIA driver finds no GPU)" in why

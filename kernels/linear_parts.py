@@ -294,21 +294,36 @@ def prepared(
     of_residual = rows if residual_rows is None else residual_rows
     _norm(kernel, "residual_norm", options.residual_norm, split, of_residual, arguments)
     constants["ACTIVATION"] = options.activation
-    first = options.out
-    if first is None:
-        first = run.empty((*leading, split), options.dtype, kernel)
-    check(first, kernel, "out", (*leading, split), options.dtype)
-    constants["OUT_STRIDE"] = rows_of(first, kernel, "out")[1]
-    second, second_stride = options.second_out, columns - split
-    if split < columns and second is None:
-        second = run.empty((*leading, columns - split), hidden, f"{kernel} second")
-    if second is not None:
-        check(second, kernel, "second_out", (*leading, columns - split), hidden)
-        second_stride = rows_of(second, kernel, "second_out")[1]
-    constants["SECOND_STRIDE"] = second_stride
+    first, second, strides = _outputs(kernel, run, leading, split, columns, hidden, options)
+    constants |= strides
     arguments |= {"out_ptr": first, "second_ptr": second}
     outputs = ("out_ptr",) if second is None else ("out_ptr", "second_ptr")
     return Parts(rows, arguments, constants, outputs, first, second)
+
+
+def _outputs(
+    kernel: str,
+    run: Runner,
+    leading: tuple[Size, ...],
+    split: int,
+    columns: int,
+    hidden: str,
+    options: Options,
+) -> tuple[Array, Array | None, dict[str, int]]:
+    """The arrays that are written, and how far their rows are apart."""
+    first, second = options.out, options.second_out
+    if first is None:
+        first = run.empty((*leading, split), options.dtype, kernel)
+    check(first, kernel, "out", (*leading, split), options.dtype)
+    strides = {"OUT_STRIDE": rows_of(first, kernel, "out")[1], "SECOND_STRIDE": 0}
+    if split < columns:
+        shape = (*leading, columns - split)
+        second = run.empty(shape, hidden, f"{kernel} second") if second is None else second
+        check(second, kernel, "second_out", shape, hidden)
+        strides["SECOND_STRIDE"] = rows_of(second, kernel, "second_out")[1]
+    elif second is not None:
+        raise DeviceError(f"{kernel}: second_out came without a split, expected both or none")
+    return first, second, strides
 
 
 def _beside(

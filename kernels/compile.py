@@ -87,7 +87,6 @@ class Compiled:
         shared: bytes of shared memory per block.
         parameters: as in `Signature`; behind them come `SCRATCH_POINTERS` null pointers.
         resources: what it takes.
-        code: its machine instructions.
     """
 
     signature: Signature
@@ -99,7 +98,11 @@ class Compiled:
     shared: int
     parameters: str
     resources: Resources
-    code: Code = field(repr=False)
+
+    @property
+    def code(self) -> Code:
+        """Its machine instructions; they are disassembled every time."""
+        return code_of(self.cubin)
 
 
 def signature_of(launch: Launch) -> Signature:
@@ -197,7 +200,7 @@ def check_fit(compiled: Compiled) -> None:
             f"{what} takes {compiled.shared} bytes of shared memory per block, at most {limit} "
             f"are there: {remedy}"
         )
-    if needs.spilled or compiled.code.count("local_store") or compiled.code.count("local_load"):
+    if needs.spilled:
         raise DeviceError(f"{what} spills {needs.spilled} bytes of registers: {remedy}")
     if needs.blocks == 0:
         raise DeviceError(
@@ -216,18 +219,17 @@ def measured(signature: Signature, arch: int) -> Compiled:
     cubin, facts = kernel.asm["cubin"], kernel.metadata
     if facts.global_scratch_size or facts.profile_scratch_size:
         raise DeviceError(f"{signature.name} needs scratch memory, which samedge's engines lack")
-    threads, code = facts.num_warps * WARP, code_of(cubin)
+    ptx, threads = kernel.asm["ptx"], facts.num_warps * WARP
     return Compiled(
         signature=signature,
         arch=arch,
         cubin=cubin,
-        ptx=kernel.asm["ptx"],
+        ptx=ptx,
         symbol=facts.name,
         threads=threads,
         shared=facts.shared,
         parameters=signature.parameters,
-        resources=resources_of(code, arch, threads, facts.shared, facts.tmem_size),
-        code=code,
+        resources=resources_of(cubin, ptx, arch, threads, facts.shared, facts.tmem_size),
     )
 
 

@@ -1,7 +1,7 @@
 """What a compiled kernel takes of a multiprocessor, read from its machine code without a GPU.
 
-Registers and stack come from the cubin itself, instructions from its disassembly; Triton's package
-carries NVIDIA's tools for both. How many blocks are resident follows by NVIDIA's occupancy rules.
+Registers and stack come from the cubin itself, tensor-core instructions from the PTX that it was made
+of; for a closer look there is the disassembly. Triton's package carries NVIDIA's tools for both. How many blocks are resident follows by NVIDIA's occupancy rules.
 
 Triton is imported inside functions, here and in `compile`: a new process has to set its environment
 before that.
@@ -62,21 +62,18 @@ _GROUPS = {
     "barrier": r"BAR\b",
 }
 _INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]+)", re.M)
+_PTX_PRODUCT = re.compile(r"\b(?:mma\.sync|wgmma\.mma_async|tcgen05\.mma)")
 _USAGE = re.compile(r"\bREG:(\d+) STACK:(\d+)\b")
 
 
 @dataclass(frozen=True)
 class Code:
-    """Facts about a kernel's machine code.
+    """A kernel's machine code, counted.
 
     Attributes:
-        registers: per thread.
-        stack: bytes per thread in local memory: spilled registers, arrays.
         opcodes: machine instructions -> how often they stand in the code.
     """
 
-    registers: int
-    stack: int
     opcodes: Counter[str]
 
     def count(self, group: str) -> int:
@@ -90,43 +87,52 @@ class Code:
         return self.opcodes.total()
 
 
+_UNREADABLE = (
+    "the machine code that Triton made cannot be read by the tools of its package; use the version "
+    "of triton that samedge's constraints.txt names"
+)
+
+
 def code_of(cubin: bytes) -> Code:
-    """Facts about machine code.
+    """Machine code disassembled, which takes about a second.
 
     Raises:
         DeviceError: NVIDIA's tools in Triton's package cannot read it.
     """
     from triton import knobs
 
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        usage = _USAGE.search(_output(knobs.nvidia.cuobjdump.path, "-res-usage", file.name))
-        opcodes = Counter(
-            _INSTRUCTION.findall(_output(knobs.nvidia.nvdisasm.path, "-c", file.name))
-        )
-    if usage is None or not opcodes:
-        raise DeviceError(
-            "the machine code that Triton made cannot be read by the tools of its package; use the "
-            "version of triton that samedge's constraints.txt names"
-        )
-    return Code(int(usage[1]), int(usage[2]), opcodes)
+    opcodes = Counter(_INSTRUCTION.findall(_output(knobs.nvidia.nvdisasm.path, "-c", cubin=cubin)))
+    if not opcodes:
+        raise DeviceError(_UNREADABLE)
+    return Code(opcodes)
 
 
-def resources_of(code: Code, arch: int, threads: int, shared: int, columns: int = 0) -> Resources:
+def resources_of(
+    cubin: bytes, ptx: str, arch: int, threads: int, shared: int, columns: int = 0
+) -> Resources:
     """What an engine's plan says about a kernel.
 
     Args:
-        code: of `code_of`.
+        cubin: its machine code.
+        ptx: that it was made of.
         arch: compute capability, 87 for 8.7.
         threads: per block.
         shared: bytes per block.
         columns: of tensor memory per block (sm_100, sm_110).
+
+    Raises:
+        DeviceError: NVIDIA's tools in Triton's package cannot read it.
     """
-    blocks = resident_blocks(arch, code.registers, threads, shared)
+    from triton import knobs
+
+    usage = _USAGE.search(_output(knobs.nvidia.cuobjdump.path, "-res-usage", cubin=cubin))
+    if usage is None:
+        raise DeviceError(_UNREADABLE)
+    registers, stack = int(usage[1]), int(usage[2])
+    blocks = resident_blocks(arch, registers, threads, shared)
     if columns:
         blocks = min(blocks, TENSOR_MEMORY_COLUMNS // columns)
-    return Resources(code.registers, shared, code.stack, code.count("tensor_core"), blocks)
+    return Resources(registers, shared, stack, len(_PTX_PRODUCT.findall(ptx)), blocks)
 
 
 def resident_blocks(
@@ -166,6 +172,9 @@ def _ceiling(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _output(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+def _output(*command: str, cubin: bytes) -> str:
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        done = subprocess.run([*command, file.name], capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else ""

@@ -8,6 +8,9 @@ the GPU that it runs on; nothing is tuned at run time.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -16,6 +19,19 @@ from samedge.kernels.launch import Tile
 
 # Of the GPUs that engines are built for. sm_75 gets none: Triton emits no tensor-core code for it.
 ARCHITECTURES = (80, 86, 87, 89, 90, 110, 120)
+
+
+_TRIED: ContextVar[tuple[str, Tile] | None] = ContextVar("_TRIED", default=None)
+
+
+@contextmanager
+def trying(kernel: str, tile: Tile) -> Iterator[None]:
+    """Inside the block `kernel` has this tile, whatever the table says: for the tuner."""
+    token = _TRIED.set((kernel, tile))
+    try:
+        yield
+    finally:
+        _TRIED.reset(token)
 
 
 @cache
@@ -36,6 +52,9 @@ def tile_of(kernel: str, dtype: str, arch: int) -> Tile:
     Raises:
         KeyError: no entry; a kernel needs at least one under "default".
     """
+    tried = _TRIED.get()
+    if tried is not None and tried[0] == kernel:
+        return tried[1]
     table = _table()
     place = "interpreter" if arch == 0 else str(arch)
     for group in (place, "default"):

@@ -334,6 +334,23 @@ def compile_all(
         DeviceError: Triton refuses a kernel, its compiler ends the process, or what it makes does
             not fit the GPU.
     """
+    found: dict[Signature, Compiled] = {}
+    for signature, result in compile_each(signatures, arch, processes, progress).items():
+        if isinstance(result, DeviceError):
+            raise result
+        found[signature] = result
+    return found
+
+
+def compile_each(
+    signatures: Iterable[Signature], arch: int, processes: int = 1, progress: Progress = silent
+) -> Mapping[Signature, Compiled | DeviceError]:
+    """As `compile_all`; a kernel that does not compile or fit has its error in place of its code.
+
+    Raises:
+        NotSupportedError: samedge has no kernels for that GPU.
+        DeviceError: the compiler ends its process.
+    """
     check_arch(arch)
     wanted = list(dict.fromkeys(signatures))
     if not wanted:
@@ -342,22 +359,29 @@ def compile_all(
         min(processes, len(wanted)), get_context("spawn"), initializer=_set_up
     )
     try:
-        futures = {pool.submit(compile_one, signature, arch): signature for signature in wanted}
+        futures = {pool.submit(_attempt, signature, arch): signature for signature in wanted}
         found = dict(_finished(futures, arch, progress))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return {signature: found[signature] for signature in wanted}
 
 
+def _attempt(signature: Signature, arch: int) -> Compiled | DeviceError:
+    try:
+        return compile_one(signature, arch)
+    except DeviceError as error:
+        return error
+
+
 def _finished(
-    futures: Mapping[Future[Compiled], Signature], arch: int, progress: Progress
-) -> Iterator[tuple[Signature, Compiled]]:
+    futures: Mapping[Future[Compiled | DeviceError], Signature], arch: int, progress: Progress
+) -> Iterator[tuple[Signature, Compiled | DeviceError]]:
     name, total = f"compiling kernels for sm_{arch}", len(futures)
     progress(Step(name, 0, total))
     open_ones = dict(futures)
     for done, future in enumerate(as_completed(futures), 1):
         try:
-            compiled = future.result()
+            result = future.result()
         except BrokenProcessPool as error:
             names = ", ".join(dict.fromkeys(s.name for s in list(open_ones.values())[:3]))
             raise DeviceError(
@@ -366,7 +390,7 @@ def _finished(
                 "compile for that GPU; use fewer processes, or the version of triton that "
                 "samedge's constraints.txt names"
             ) from error
-        yield open_ones.pop(future), compiled
+        yield open_ones.pop(future), result
         progress(Step(name, done, total))
 
 

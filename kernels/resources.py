@@ -1,7 +1,8 @@
 """What a compiled kernel takes of a multiprocessor, read from its machine code without a GPU.
 
-Registers and stack come from the cubin itself, tensor-core instructions from the PTX that it was made
-of; for a closer look there is the disassembly. Triton's package carries NVIDIA's tools for both. How many blocks are resident follows by NVIDIA's occupancy rules.
+Registers and stack come from the cubin itself, tensor-core instructions from the PTX that it was
+made of; for a closer look there is the disassembly. Triton's package carries NVIDIA's tools for
+both. How many blocks are resident follows by NVIDIA's occupancy rules.
 
 Triton is imported inside functions, here and in `compile`: a new process has to set its environment
 before that.

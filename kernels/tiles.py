@@ -2,7 +2,7 @@
 
 `tiles.json` is data: compute capability -> "kernel" or "kernel.case" -> element type -> tile. What
 an entry lacks is looked up under "default". `python -m samedge.kernels.tune` writes the entries of
-the GPU that it runs on; nothing is tuned at run time.
+the GPU that it runs on, from the tiles in `candidates.json`; nothing is tuned at run time.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import resources
+from itertools import product
 from typing import Any
 
 from samedge.kernels.launch import Tile
 
 # Of the GPUs that engines are built for. sm_75 gets none: Triton emits no tensor-core code for it.
 ARCHITECTURES = (80, 86, 87, 89, 90, 110, 120)
-
 
 _TRIED: ContextVar[tuple[str, Tile] | None] = ContextVar("_TRIED", default=None)
 
@@ -36,9 +36,29 @@ def trying(kernel: str, tile: Tile) -> Iterator[None]:
 
 @cache
 def _table() -> dict[str, Any]:
-    text = resources.files("samedge.kernels").joinpath("tiles.json").read_text()
-    table: dict[str, Any] = json.loads(text)
-    return table
+    return _read("tiles.json")
+
+
+def table() -> dict[str, Any]:
+    """A copy of the table, to be changed."""
+    return _read("tiles.json")
+
+
+def candidates(kernel: str) -> tuple[Tile, ...]:
+    """The tiles that the tuner tries: all combinations of what candidates.json says; none: ()."""
+    ranges: dict[str, list[int]] = _read("candidates.json").get(kernel, {})
+    tiles = []
+    for values in product(*ranges.values()) if ranges else ():
+        sizes = dict(zip(ranges, values, strict=True))
+        warps, stages = sizes.pop("warps"), sizes.pop("stages")
+        tiles.append(Tile(sizes, warps, stages))
+    return tuple(tiles)
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = resources.files("samedge.kernels").joinpath(name).read_text()
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def tile_of(kernel: str, dtype: str, arch: int) -> Tile:
@@ -55,10 +75,10 @@ def tile_of(kernel: str, dtype: str, arch: int) -> Tile:
     tried = _TRIED.get()
     if tried is not None and tried[0] == kernel:
         return tried[1]
-    table = _table()
+    known = _table()
     place = "interpreter" if arch == 0 else str(arch)
     for group in (place, "default"):
-        kinds = table.get(group, {}).get(kernel)
+        kinds = known.get(group, {}).get(kernel)
         if kinds is not None and (entry := kinds.get(dtype, kinds.get("any"))) is not None:
             sizes = {k: v for k, v in entry.items() if k not in ("warps", "stages", "registers")}
             registers = entry.get("registers", 0)

@@ -1,0 +1,136 @@
+"""The GPU that `tune` measures on: workloads run by torch and Triton, timed by CUDA events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from samedge.errors import DeviceError, NotSupportedError
+from samedge.kernels.compile import check_arch, compile_each, signature_of
+from samedge.kernels.launch import Array, Launch, Tile
+from samedge.kernels.tiles import trying
+from samedge.kernels.torch_runner import DTYPES, TorchRunner
+from samedge.kernels.workloads import Workload, recorded
+from samedge.runtime.triton.sizes import Size
+
+CACHE = 256 << 20  # bytes that are written between two runs, more than any second-level cache has
+SEED = 0
+
+
+def capability_here() -> int:
+    """Compute capability of the GPU of this machine, 87 for 8.7.
+
+    Raises:
+        NotSupportedError: there is none, torch cannot use it, or samedge has no kernels for it.
+    """
+    if not torch.cuda.is_available():
+        raise NotSupportedError(
+            "tiles are measured on an NVIDIA GPU, and torch finds none here: run this on the "
+            "machine with the GPU, with a torch built for CUDA"
+        )
+    major, minor = torch.cuda.get_device_capability()
+    check_arch(10 * major + minor)
+    return 10 * major + minor
+
+
+class _Keeping(TorchRunner):
+    """Runs launches and keeps them; what is not written stays NaN."""
+
+    def __init__(self, device: str) -> None:
+        super().__init__(device)
+        self.launches: list[Launch] = []
+
+    def empty(self, shape: Sequence[Size], dtype: str, name: str = "") -> Array:
+        array = super().empty(shape, dtype, name)
+        tensor = self.tensor(array)
+        if tensor.is_floating_point():
+            tensor.fill_(float("nan"))
+        return array
+
+    def launch(self, launch: Launch) -> None:
+        super().launch(launch)
+        self.launches.append(launch)
+
+
+class GpuBench:
+    """A `tune.Bench`.
+
+    Args:
+        arch: compute capability of the GPU.
+        processes: that compile candidates at a time.
+    """
+
+    def __init__(self, arch: int, processes: int, device: str = "cuda") -> None:
+        self._arch, self._processes, self._device = arch, processes, device
+        self._cache = torch.empty(CACHE, dtype=torch.uint8, device=device)
+        self._expected: dict[tuple[str, str], tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
+
+    def fitting(
+        self, workloads: Sequence[Workload], dtype: str, tiles: Sequence[Tile]
+    ) -> Mapping[int, str]:
+        """Compile what each tile needs, ahead of time and in parallel."""
+        needed, unfit = {}, {}
+        for place, tile in enumerate(tiles):
+            with trying(workloads[0].kernel, tile):
+                launches = [x for w in workloads for x in recorded(w, dtype, self._arch)]
+            needed[place] = [signature_of(launch) for launch in launches]
+        everything = [signature for some in needed.values() for signature in some]
+        compiled = compile_each(everything, self._arch, self._processes)
+        for place, signatures in needed.items():
+            for result in (compiled[signature] for signature in signatures):
+                if isinstance(result, DeviceError):
+                    unfit[place] = str(result)
+        return unfit
+
+    def ready(
+        self, workload: Workload, dtype: str, tile: Tile
+    ) -> tuple[float, Callable[[], float]]:
+        """Run once and compare; then what is timed is the launches alone, as a CUDA graph."""
+        tensors, expected = self._case(workload, dtype)
+        run = _Keeping(self._device)
+        arrays = {name: run.array(tensor, name) for name, tensor in tensors.items()}
+        try:
+            with trying(workload.kernel, tile):
+                found = run.tensor(workload.call(run, arrays, dtype))
+            torch.cuda.synchronize()
+        except RuntimeError as refused:  # torch's and Triton's, of the driver
+            raise DeviceError(f"{workload.name}: {refused}") from refused
+        distance = (found.double() - expected).abs().max() / expected.abs().max()
+        error = float(distance) if distance.isfinite() else float("inf")
+        return error, self._clock(run, _of_tile(run.launches, workload))
+
+    def _case(self, workload: Workload, dtype: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        key = workload.name, dtype
+        if key not in self._expected:
+            generator = torch.Generator().manual_seed(SEED)
+            tensors = {}
+            for name, given in workload.inputs.items():
+                values = torch.randn(given.shape, generator=generator) * given.scale
+                tensors[name] = values.to(self._device, DTYPES[given.dtype or dtype])
+            exact = workload.expected({name: x.double() for name, x in tensors.items()})
+            self._expected[key] = tensors, exact
+        return self._expected[key]
+
+    def _clock(self, run: _Keeping, launches: Sequence[Launch]) -> Callable[[], float]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for launch in launches:
+                TorchRunner.launch(run, launch)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+
+        def milliseconds() -> float:
+            self._cache.zero_()
+            start.record()
+            graph.replay()
+            end.record()
+            torch.cuda.synchronize()
+            return float(start.elapsed_time(end))
+
+        return milliseconds
+
+
+def _of_tile(launches: Sequence[Launch], workload: Workload) -> list[Launch]:
+    """Without the row statistics that a product needs, which have a tile of their own."""
+    own = workload.kernel == "row_statistics"
+    return [x for x in launches if own or x.kernel.__name__ != "row_statistics_kernel"]

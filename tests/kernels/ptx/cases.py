@@ -84,9 +84,9 @@ def _programs(launch: Launch) -> int:
 
 
 def linear_work(launch: Launch) -> int:
-    """Multiply-adds of `linear`."""
+    """Multiply-adds of `linear` and `linear_int8`."""
     c = launch.constants
-    if launch.kernel.__name__ != "linear_kernel":
+    if launch.kernel.__name__ not in ("linear_kernel", "linear_int8_kernel"):
         return 0
     return _programs(launch) * c["BLOCK_M"] * c["BLOCK_N"] * _padded(c["K"], c)
 
@@ -117,24 +117,27 @@ def attention_work(launch: Launch) -> int:
     return programs * steps * c["BLOCK_M"] * c["BLOCK_N"] * (c["DIM_POW2"] + c["V_DIM_POW2"])
 
 
-def window_work(launch: Launch) -> int:
-    """Multiply-adds of `window_attention`: of tiles that hold a token."""
+def global_work(launch: Launch) -> int:
+    """Multiply-adds of `global_attention`, as it says itself."""
+    from samedge.kernels.global_attention import tensor_core_work
+
     c = launch.constants
-    grid, window, rows, side = c["GRID"], c["WINDOW"], c["ROWS"], c["SIDE"]
-    across = -(-grid // window)
-    starts = range(0, window, rows)
-    tiles = across * sum(y0 * window + y < grid for y0 in range(across) for y in starts)
-    m, keys = rows * side, c["KEY_ROWS"] * side
-    steps = -(-window // c["KEY_ROWS"])
-    height = m * c["DIM_POW2"] * side
-    width = side // c["GROUP"] * c["OFFSETS"] * c["DIM_POW2"] * rows * c["GROUP"]
-    one = height + width + steps * 2 * m * keys * c["DIM_POW2"]
-    return tiles * _programs(launch) // int(launch.grid[0]) * one  # type: ignore[arg-type]
+    one = tensor_core_work(c["GRID_ROWS"], c["GRID_COLS"], c["DIM"], launch.tile)
+    return sum(one) * math.prod(launch.grid[1:])  # type: ignore[arg-type]
+
+
+def window_work(launch: Launch) -> int:
+    """Multiply-adds of `window_attention`, as it says itself."""
+    from samedge.kernels.window_attention import tensor_core_work
+
+    c = launch.constants
+    one = tensor_core_work(c["GRID"], c["WINDOW"], c["DIM"], launch.tile)
+    return sum(one) * math.prod(launch.grid[1:])  # type: ignore[arg-type]
 
 
 _LINEAR = ("weights", "inputs")
 _HEADS = {"heads": 2, "dim": 64, "v_dim": 64}
-_PRODUCT = "test_linear:product"
+_PRODUCT = "linear_case:product"
 _ATTENTION = "test_attention:found_and_expected"
 # Attention and linear layers: for every GPU whose PTX the emulator knows.
 PRODUCTS = [
@@ -177,9 +180,54 @@ PRODUCTS = [
         {"grid": 20, "window": 14, "heads": 2, "dim": 64},
         work=window_work,
     ),
+    Case(
+        "everywhere",
+        "ptx.relative:everywhere",
+        {"rows": 9, "cols": 21, "heads": 2, "dim": 64},
+        work=global_work,
+    ),
+    Case(
+        "everywhere, narrow",
+        "ptx.relative:everywhere",
+        {"rows": 16, "cols": 16, "heads": 1, "dim": 64},
+        work=global_work,
+    ),
+    Case(
+        "INT8",
+        _PRODUCT,
+        {
+            "inner": 70,
+            "columns": 97,
+            "split": 64,
+            "table": 25,
+            "norm": "affine",
+            "inputs": "fp32",
+            "int8": True,
+        },
+        ("weights",),
+        linear_work,
+    ),
+    Case(
+        "INT8, few rows",
+        _PRODUCT,
+        {"shape": (7,), "few": True, "int8": True},
+        ("weights",),
+        linear_work,
+    ),
 ]
 # The rest: for one GPU.
 OTHERS = [
+    Case(
+        "slices",
+        "ptx.relative:slices",
+        {"batch": 4, "grid": 6, "window": 4, "depth": 4, "heads": 2},
+    ),
+    Case(
+        "layer norm",
+        "test_layer_norm:norm",
+        {"shape": (50,), "width": 130, "residual": 10},
+        ("inputs",),
+    ),
     Case("row statistics", "test_row_statistics:statistics", {"rows": 50, "width": 130}),
     Case(
         "convolution",
@@ -217,6 +265,16 @@ OTHERS = [
         {"objects": 2, "masks": 3, "grid": 5, "width": 48},
         work=None,
     ),
+    Case(
+        "image update",
+        "test_image_update:update",
+        {"objects": 2, "shared": 1, "grid": 5, "tokens": 7},
+        work=None,
+    ),
+    Case(
+        "token self-attention", "test_token_layer:self_half", {"objects": 2, "tokens": 7}, work=None
+    ),
+    Case("token update", "test_token_layer:update_half", {"objects": 2, "tokens": 7}, work=None),
     Case(
         "prompt tokens", "test_prompt_tokens:tokens", {"objects": 3, "points": 11, "width": 64}, ()
     ),

@@ -162,7 +162,7 @@ def move(machine: Machine, instruction: Instruction, mask: Any) -> None:
             registers.write(name, parts[:, i], f"b{8 * part}", mask)
     elif source.startswith("{"):
         names = parts_of(source)
-        parts = registers.stack(names, f"b{8 * size // len(names)}")
+        parts = np.stack([registers.half(name, f"b{8 * size // len(names)}") for name in names], 1)
         registers.write(target, parts.view(UNSIGNED[size]).ravel(), f"b{8 * size}", mask)
     else:
         registers.write(target, registers.bits(source, f"b{8 * size}"), f"b{8 * size}", mask)

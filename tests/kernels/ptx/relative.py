@@ -23,3 +23,31 @@ def windows(dtype: str, grid: int, window: int, heads: int, dim: int, batch: int
     out = run.result(window_attention(run, *given, heads, grid))
     exact = qkv.double(), rel_h.double(), rel_w.double()
     return out, reference.window_attention(*exact, heads, grid)
+
+
+def everywhere(dtype: str, rows: int, cols: int, heads: int, dim: int, batch: int = 1) -> Pair:
+    """The global kernel's answer, and the right one."""
+    from samedge.kernels.global_attention import global_attention
+    from samedge.kernels.relative_positions import tables
+    from samedge.kernels.torch_runner import DTYPES
+    from tests.kernels.test_global_attention import problem, right
+
+    qkv, rel_h, rel_w = (x.to(DTYPES[dtype]) for x in problem(rows, cols, heads, dim, batch))
+    run = Guarded()
+    given = (run.given(x) for x in (qkv, tables(rel_h), tables(rel_w)))
+    out = run.result(global_attention(run, *given, heads, rows, cols))
+    return out, right(qkv, rel_h, rel_w, heads)
+
+
+def slices(dtype: str, batch: int, grid: int, window: int, depth: int, heads: int) -> Pair:
+    """The answer of the kernel for volumes, and the right one."""
+    from samedge.kernels.depth_attention import depth_attention
+    from samedge.kernels.relative_positions import tables
+    from samedge.kernels.torch_runner import DTYPES
+    from tests.kernels.test_depth_attention import problem, right
+
+    qkv, rel_h, rel_w = (x.to(DTYPES[dtype]) for x in problem(batch, grid, depth, heads, 16))
+    run = Guarded()
+    given = (run.given(x) for x in (qkv, tables(rel_h), tables(rel_w)))
+    out = run.result(depth_attention(run, *given, heads, grid, window, depth))
+    return out, right(qkv, rel_h, rel_w, heads, grid, window)

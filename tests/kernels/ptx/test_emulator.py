@@ -200,6 +200,15 @@ def test_pairs() -> None:
     np.testing.assert_array_equal(result, expected.astype(np.float32).astype(np.float16))
 
 
+def test_what_is_undefined_is_nan_where_it_is_looked_at() -> None:
+    one, two = 0.5 * np.ones(32, np.float32), 2 * np.ones(32, np.float32)
+    pack = "mov.b64 %rd6, {%r2, %r8}; mov.b64 %rd7, {%r3, %r3}; add.f32x2 %rd6, %rd6, %rd7;"
+    first = run(f"{pack} mov.b64 {{%r5, %r6}}, %rd6", [one, two]).view(np.float32)
+    second = run(f"{pack} mov.b64 {{%r6, %r5}}, %rd6", [one, two]).view(np.float32)
+    assert (first == 2.5).all()
+    assert np.isnan(second).all()
+
+
 def test_int8_products() -> None:
     """mma.m16n8k32: the layout of fragments, by the PTX manual, and INT32 accumulation."""
     a = GENERATOR.integers(-128, 128, (16, 32)).astype(np.int8)

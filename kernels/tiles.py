@@ -50,8 +50,8 @@ def candidates(kernel: str) -> tuple[Tile, ...]:
     tiles = []
     for values in product(*ranges.values()) if ranges else ():
         sizes = dict(zip(ranges, values, strict=True))
-        warps, stages = sizes.pop("warps"), sizes.pop("stages")
-        tiles.append(Tile(sizes, warps, stages))
+        others = sizes.pop("warps"), sizes.pop("stages"), sizes.pop("registers", 0)
+        tiles.append(Tile(sizes, *others))
     return tuple(tiles)
 
 

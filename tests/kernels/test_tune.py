@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from samedge.errors import DeviceError, NotSupportedError
-from samedge.kernels import tune
 from samedge.kernels.launch import Tile
 from samedge.kernels.tiles import candidates, table, tile_of, trying
-from samedge.kernels.tune import Outcome, by_kernel, tuned, with_outcome
-from samedge.kernels.workloads import WORKLOADS, Workload, recorded
+from samedge.kernels.tune import __main__ as command
+from samedge.kernels.tune import gpu
+from samedge.kernels.tune.choice import Outcome, by_kernel, tuned, with_outcome
+from samedge.kernels.tune.workloads import WORKLOADS, Workload, recorded
 
 TILES = [Tile({"BLOCK_M": size}, 4, 2) for size in (16, 32, 64, 128)]
 TWO = [w for w in WORKLOADS if w.kernel == "window_attention"]
@@ -156,13 +157,12 @@ def test_unknown_kernels_are_named() -> None:
 def test_without_a_gpu(tmp_path: Path) -> None:
     target = tmp_path / "tiles.json"
     with pytest.raises(NotSupportedError, match="torch finds none here: run this on the machine"):
-        tune.main(["-o", str(target)])
+        command.main(["-o", str(target)])
     assert not target.exists()
 
 
 def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole way with a made-up GPU: the table that is written, and what is said."""
-    import samedge.kernels.tune_gpu as gpu
 
     class Faked:
         def __init__(self, arch: int, processes: int) -> None:
@@ -179,9 +179,9 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "GpuBench", Faked)
     target = tmp_path / "tiles.json"
     options = ["--kernels", "window_attention", "--types", "fp16", "--rounds", "3"]
-    assert tune.main([*options, "--processes", "3", "-o", str(target)]) == 0
+    assert command.main([*options, "--processes", "3", "-o", str(target)]) == 0
     written = json.loads(target.read_text())
     assert written["87"]["window_attention"]["fp16"]["warps"] == 2
     assert written["default"] == table()["default"]
     with pytest.raises(NotSupportedError, match="the GPU here is sm_87"):
-        tune.main(["--sm", "90"])
+        command.main(["--sm", "90"])

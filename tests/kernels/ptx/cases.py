@@ -44,7 +44,7 @@ class Case:
     def __str__(self) -> str:
         return self.name
 
-    def error(self, run: PtxRunner, dtype: str) -> float:
+    def error(self, run: Any, dtype: str) -> float:
         """The largest error, over the largest of the right values, of all answers."""
         place, _, name = self.place.partition(":")
         module = importlib.import_module(f"tests.kernels.{place}")

@@ -57,8 +57,10 @@ class Registers:
         return np.stack([self.all_bits(operand, ptx_type) for operand in operands], 1)
 
     def half(self, operand: str, ptx_type: str) -> Any:
-        """Like `all_bits`, of a part of a packed register. The compiler may leave one undefined that
-        nobody looks at; it is NaN here, so that looking at it shows."""
+        """Like `all_bits`, of a part of a packed register.
+
+        The compiler may leave one undefined that nobody looks at; it is NaN here, which shows.
+        """
         if operand.startswith("%") and operand not in self._bits and operand not in self._special:
             return np.full(self.lanes, np.iinfo(raw_type(ptx_type)).max, raw_type(ptx_type))
         return self.all_bits(operand, ptx_type)

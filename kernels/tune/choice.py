@@ -1,7 +1,4 @@
-"""Which tiles are fastest on the GPU of this machine.
-
-    python -m samedge.kernels.tune                      # all kernels, fp16 and bf16
-    python -m samedge.kernels.tune --kernels linear.large attention --types fp16 -o tiles.json
+"""The best of some tiles, on a GPU that somebody else knows.
 
 Candidates that do not compile, spill or do not fit are left out, and so are those whose results are
 wrong; the rest are timed in turn, round after round, so that a GPU that changes its clock changes
@@ -10,24 +7,17 @@ it for all of them. The table gets another tile only where that is clearly faste
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 import statistics
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from samedge.errors import DeviceError, NotSupportedError, SamEdgeError
-from samedge.files.whole import write_bytes
+from samedge.errors import DeviceError, NotSupportedError
 from samedge.kernels.launch import Tile
-from samedge.kernels.tiles import candidates, table, tile_of
-from samedge.kernels.workloads import WORKLOADS, Workload
-from samedge.tables import render_table
+from samedge.kernels.problems.problem import LIMITS
+from samedge.kernels.tiles import candidates
+from samedge.kernels.tune.workloads import WORKLOADS, Workload
 
-LIMITS = {"fp16": 4e-3, "bf16": 3e-2, "fp32": 1e-5}  # of the largest value
 ROUNDS = 25
 CLEARLY = 0.98  # a tile is replaced by one that takes at most this share of its time
 
@@ -152,7 +142,8 @@ def with_outcome(known: dict[str, Any], arch: int, outcome: Outcome) -> None:
         return
     tile = outcome.after
     kinds = known.setdefault(str(arch), {}).setdefault(outcome.kernel, {})
-    kinds[outcome.dtype] = {**tile.sizes, "warps": tile.warps, "stages": tile.stages}
+    entry = {**tile.sizes, "warps": tile.warps, "stages": tile.stages}
+    kinds[outcome.dtype] = entry | ({"registers": tile.registers} if tile.registers else {})
 
 
 def by_kernel(names: Iterable[str] | None = None) -> dict[str, list[Workload]]:
@@ -171,68 +162,3 @@ def by_kernel(names: Iterable[str] | None = None) -> dict[str, list[Workload]]:
             f"no candidates for {', '.join(unknown)}; there are some for {', '.join(found)}"
         )
     return {name: found[name] for name in wanted}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--sm", default="here", help="87 for compute capability 8.7; it must be here"
-    )
-    parser.add_argument("--kernels", nargs="+", help="names of the table; default: all")
-    parser.add_argument("--types", nargs="+", choices=sorted(LIMITS), default=["fp16", "bf16"])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("-o", "--output", type=Path, default=Path("tiles.json"))
-    options = parser.parse_args(arguments)
-    from samedge.kernels.tune_gpu import GpuBench, capability_here
-
-    arch = capability_here()
-    if options.sm not in ("here", str(arch)):
-        raise NotSupportedError(
-            f"--sm {options.sm} was asked for, and the GPU here is sm_{arch}: tiles are measured "
-            "on the GPU that they are for"
-        )
-    units = by_kernel(options.kernels)
-    bench, known = GpuBench(arch, options.processes), table()
-    outcomes = []
-    for kernel, workloads in units.items():
-        for dtype in options.types:
-            before = tile_of(kernel, dtype, arch)
-            found = tuned(
-                kernel, dtype, before, candidates(kernel), workloads, bench, options.rounds
-            )
-            with_outcome(known, arch, found)
-            outcomes.append(found)
-            print(_line(found), flush=True)
-            write_bytes(options.output, (json.dumps(known, indent=2) + "\n").encode())
-    rows = [_row(found) for found in outcomes]
-    sys.stdout.write("\n" + render_table(f"Tiles of sm_{arch}", _COLUMNS, rows) + "\n")
-    return 1 if any(found.wrong for found in outcomes) else 0
-
-
-_COLUMNS = ("kernel", "type", "tile", "time of the table's", "tried", "left out", "wrong")
-
-
-def _row(found: Outcome) -> list[str]:
-    share = f"{found.share:.0%}" if found.after != found.before else "kept"
-    counts = (found.tried, found.refused, len(found.wrong))
-    return [found.kernel, found.dtype, _text(found.after), share, *map(str, counts)]
-
-
-def _text(tile: Tile) -> str:
-    sizes = " ".join(f"{name} {size}" for name, size in tile.sizes.items())
-    return f"{sizes}, {tile.warps} warps, {tile.stages} stages"
-
-
-def _line(found: Outcome) -> str:
-    wrong = "".join(f"\n  WRONG RESULTS with {_text(tile)}" for tile in found.wrong)
-    return f"{found.kernel} ({found.dtype}): {_text(found.after)}{wrong}"
-
-
-if __name__ == "__main__":
-    try:
-        raise SystemExit(main())
-    except SamEdgeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None

@@ -1,4 +1,4 @@
-"""The GPU that `tune` measures on: workloads run by torch and Triton, timed by CUDA events."""
+"""The GPU that tiles are measured on: run by torch and Triton, timed by CUDA events."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.kernels.compile import check_arch, compile_each, signature_of
 from samedge.kernels.launch import Array, Launch, Tile
+from samedge.kernels.problems import Draw, Problem, error
 from samedge.kernels.tiles import trying
-from samedge.kernels.torch_runner import DTYPES, TorchRunner
-from samedge.kernels.workloads import Workload, recorded
+from samedge.kernels.torch_runner import TorchRunner
+from samedge.kernels.tune.workloads import Workload, recorded
 from samedge.runtime.triton.sizes import Size
 
 CACHE = 256 << 20  # bytes that are written between two runs, more than any second-level cache has
-SEED = 0
 
 
 def capability_here() -> int:
@@ -54,7 +54,7 @@ class _Keeping(TorchRunner):
 
 
 class GpuBench:
-    """A `tune.Bench`.
+    """A `choice.Bench`.
 
     Args:
         arch: compute capability of the GPU.
@@ -64,7 +64,7 @@ class GpuBench:
     def __init__(self, arch: int, processes: int, device: str = "cuda") -> None:
         self._arch, self._processes, self._device = arch, processes, device
         self._cache = torch.empty(CACHE, dtype=torch.uint8, device=device)
-        self._expected: dict[tuple[str, str], tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
+        self._problems: dict[tuple[str, str], tuple[Problem, tuple[torch.Tensor, ...]]] = {}
 
     def fitting(
         self, workloads: Sequence[Workload], dtype: str, tiles: Sequence[Tile]
@@ -87,30 +87,24 @@ class GpuBench:
         self, workload: Workload, dtype: str, tile: Tile
     ) -> tuple[float, Callable[[], float]]:
         """Run once and compare; then what is timed is the launches alone, as a CUDA graph."""
-        tensors, expected = self._case(workload, dtype)
+        problem, right = self._problem(workload, dtype)
         run = _Keeping(self._device)
-        arrays = {name: run.array(tensor, name) for name, tensor in tensors.items()}
+        arrays = {name: run.array(tensor, name) for name, tensor in problem.given.items()}
         try:
             with trying(workload.kernel, tile):
-                found = run.tensor(workload.call(run, arrays, dtype))
+                outputs = problem.solve(run, arrays)
             torch.cuda.synchronize()
         except RuntimeError as refused:  # torch's and Triton's, of the driver
             raise DeviceError(f"{workload.name}: {refused}") from refused
-        distance = (found.double() - expected).abs().max() / expected.abs().max()
-        error = float(distance) if distance.isfinite() else float("inf")
-        return error, self._clock(run, _of_tile(run.launches, workload))
+        found = tuple(run.tensor(array) for array in outputs)
+        return error(found, right), self._clock(run, _of_tile(run.launches, workload))
 
-    def _case(self, workload: Workload, dtype: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _problem(self, workload: Workload, dtype: str) -> tuple[Problem, tuple[torch.Tensor, ...]]:
         key = workload.name, dtype
-        if key not in self._expected:
-            generator = torch.Generator().manual_seed(SEED)
-            tensors = {}
-            for name, given in workload.inputs.items():
-                values = torch.randn(given.shape, generator=generator) * given.scale
-                tensors[name] = values.to(self._device, DTYPES[given.dtype or dtype])
-            exact = workload.expected({name: x.double() for name, x in tensors.items()})
-            self._expected[key] = tensors, exact
-        return self._expected[key]
+        if key not in self._problems:
+            problem = workload.problem(Draw(dtype, self._device))
+            self._problems[key] = problem, problem.answer()
+        return self._problems[key]
 
     def _clock(self, run: _Keeping, launches: Sequence[Launch]) -> Callable[[], float]:
         graph = torch.cuda.CUDAGraph()

@@ -1,0 +1,1 @@
+"""Which tiles are fastest on the GPU of this machine: `python -m samedge.kernels.tune`."""

@@ -232,7 +232,7 @@ def _about_own(file: EngineFile, record: EngineRecord | None) -> list[tuple[str,
 
 
 def _print_target(printer: Printer, name: str, target: Target, layers: bool) -> None:
-    from samedge.runtime.triton.account import arenas, counted_for, kinds, launches
+    from samedge.runtime.triton.account import arenas, counted_for, kinds, launches, uses
 
     counts = counted_for(target).items()
     sizes = ", ".join(f"{size.replace('_', ' ')} {number}" for size, number in counts)
@@ -256,13 +256,10 @@ def _print_target(printer: Printer, name: str, target: Target, layers: bool) -> 
     total = [sum(column) for column in zip(*(row[2:] for row in rows), strict=True)]
     cells = [_work(*row) for row in [*rows, ("sum", "", *total)]]
     printer.table(f"{name}: launches by kind, counted, for {sizes}", _KINDS, cells)
-    used = {row.kernel: 0 for row in launches(target)}
-    for row in launches(target):
-        used[row.kernel] += 1
     kernels = [
         (
             kernel.name,
-            str(used.get(kernel.name, 0)),
+            str(count),
             str(kernel.resources.registers),
             size_text(kernel.resources.shared),
             str(kernel.resources.blocks),
@@ -270,7 +267,7 @@ def _print_target(printer: Printer, name: str, target: Target, layers: bool) -> 
             str(kernel.resources.tensor_core),
             size_text(kernel.size),
         )
-        for kernel in target.kernels
+        for kernel, count in zip(target.kernels, uses(target), strict=True)
     ]
     printer.table(f"{name}: kernels; blocks are resident on a multiprocessor", _KERNELS, kernels)
     if layers:

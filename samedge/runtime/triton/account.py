@@ -43,6 +43,7 @@ class LaunchRow:
         graph: "encoder" or "decoder".
         label: the layer that it belongs to.
         kernel: its name.
+        index: of the kernel in its target; names need not be different.
         grid: blocks.
         flops, reads, writes: as in `KindRow`.
     """
@@ -50,6 +51,7 @@ class LaunchRow:
     graph: str
     label: str
     kernel: str
+    index: int
     grid: tuple[int, int, int]
     flops: int
     reads: int
@@ -88,7 +90,11 @@ def launches(target: Target) -> list[LaunchRow]:
                 evaluate(size, values) for size in (step.flops, step.reads, step.writes)
             )
             name = target.kernels[step.kernel].name
-            rows.append(LaunchRow(program.graph, step.label, name, (x, y, z), flops, reads, writes))
+            rows.append(
+                LaunchRow(
+                    program.graph, step.label, name, step.kernel, (x, y, z), flops, reads, writes
+                )
+            )
     return rows
 
 
@@ -102,6 +108,14 @@ def kinds(target: Target) -> list[KindRow]:
     rows = [KindRow(graph, kind, *numbers) for (graph, kind), numbers in sums.items()]
     order = {"encoder": 0, "decoder": 1}
     return sorted(rows, key=lambda row: (order[row.graph], -row.flops, -row.reads, row.kind))
+
+
+def uses(target: Target) -> list[int]:
+    """How many launches each kernel has, in the order of the target's kernels."""
+    found = [0] * len(target.kernels)
+    for row in launches(target):
+        found[row.index] += 1
+    return found
 
 
 def arenas(target: Target) -> list[dict[str, Any]]:
@@ -132,9 +146,6 @@ def account(plan: EnginePlan) -> dict[str, Any]:
 
 
 def _target(target: Target) -> Mapping[str, Any]:
-    uses: dict[str, int] = {}
-    for row in launches(target):
-        uses[row.kernel] = uses.get(row.kernel, 0) + 1
     return {
         "compute_capability": target.compute_capability,
         "counted_for": counted_for(target),
@@ -142,12 +153,12 @@ def _target(target: Target) -> Mapping[str, Any]:
         "kernels": [
             {
                 "name": kernel.name,
-                "launches": uses.get(kernel.name, 0),
+                "launches": count,
                 "threads": kernel.threads,
                 "bytes": kernel.size,
                 **asdict(kernel.resources),
             }
-            for kernel in target.kernels
+            for kernel, count in zip(target.kernels, uses(target), strict=True)
         ],
         "kinds": [asdict(row) for row in kinds(target)],
         "launches": [asdict(row) for row in launches(target)],

@@ -278,4 +278,28 @@ OTHERS = [
     Case(
         "prompt tokens", "test_prompt_tokens:tokens", {"objects": 3, "points": 11, "width": 64}, ()
     ),
+    Case(
+        "tokens, first half",
+        "test_token_layer:self_half",
+        {"objects": 2, "tokens": 7, "width": 64, "heads": 4},
+        work=None,
+    ),
+    Case(
+        "tokens, second half",
+        "test_token_layer:update_half",
+        {"objects": 2, "tokens": 7, "width": 64, "hidden": 200},
+        work=None,
+    ),
+    Case(
+        "image update",
+        "test_image_update:update",
+        {"objects": 2, "shared": 1, "grid": 6, "tokens": 7, "heads": 4, "width": 64, "inner": 64},
+        work=None,
+    ),
+    Case(
+        "final tokens",
+        "test_final_tokens:final",
+        {"objects": 2, "tokens": 7, "width": 64, "index": (2, 0), "wide": 64},
+        work=None,
+    ),
 ]

@@ -43,6 +43,7 @@ def final(
     depth: int = 3,
     wide: int = 32,
     rows: int = 0,
+    first_mask: int = 0,
     stacked: dict[str, float] | None = None,
     **changed: Any,
 ) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -78,13 +79,15 @@ def final(
     hyper = final_tokens(
         run, run.given(x), run.given(y), (g["proj"], g["proj_bias"]), (g["norm"], g["norm_bias"]),
         EPS, HeadWeights(*(run.given(tensors[name]) for name in names), width // 8), scores,
-        None if index is None else run.given(torch.tensor(index)),
+        None if index is None else run.given(torch.tensor(index)), first_mask,
     )  # fmt: skip
 
     seen = y[:, :tokens].double() @ w["proj"].double() + w["proj_bias"]
     out = Norm(w["norm"], w["norm_bias"], EPS).double()(x[:, :tokens].double() + seen)
     mlps = [torch.nn.ModuleList(Linear(a, b) for a, b in layers).double() for layers in heads]
-    expected = torch.stack([_relu_mlp(mlps[1 + m], out[:, 1 + m]) for m in range(MASKS)], 1)
+    expected = torch.stack(
+        [_relu_mlp(mlps[1 + m], out[:, 1 + first_mask + m]) for m in range(MASKS)], 1
+    )
     at = [max(0, min(m, MASKS - 1)) for m in chosen]
     return [
         (run.result(hyper), expected[:, at]),
@@ -114,6 +117,11 @@ def test_final_tokens(
 @pytest.mark.parametrize(("depth", "wide"), [(2, 40), (4, 16), (5, 33), (3, 96)])
 def test_other_iou_heads(depth: int, wide: int) -> None:
     assert error(interpreted(final, 1, 5, depth=depth, wide=wide)) < LIMITS["fp32"]
+
+
+@pytest.mark.parametrize("index", [None, (2, 1)])
+def test_masks_of_later_tokens(index: tuple[int, ...] | None) -> None:
+    assert error(interpreted(final, 2, 7, index=index, first_mask=1)) < LIMITS["fp32"]
 
 
 def test_true_width() -> None:

@@ -83,7 +83,12 @@ def update(
 @pytest.mark.parametrize("dtype", ["fp32", "fp16"])
 @pytest.mark.parametrize(
     ("objects", "shared", "grid", "tokens", "heads", "width", "inner"),
-    [(1, 1, 8, 6, 8, 32, 16), (3, 1, 5, 15, 2, 24, 24), (2, 2, 9, 1, 3, 48, 36)],
+    [
+        (1, 1, 8, 6, 8, 32, 16),
+        (3, 1, 5, 15, 2, 24, 24),
+        (2, 2, 9, 3, 3, 48, 36),
+        (2, 2, 5, 1, 3, 48, 36),
+    ],
 )
 def test_update(
     objects: int,

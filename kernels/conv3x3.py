@@ -7,6 +7,8 @@ edges. Nothing is copied nine times.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import triton
 import triton.language as tl
 
@@ -221,4 +223,5 @@ def _tile(narrow: bool, inputs: int, dtype: str, arch: int) -> Tile:
     if not narrow:
         return tile_of("conv3x3", dtype, arch)
     tile = tile_of("conv3x3.narrow", dtype, arch)
-    return Tile({**tile.sizes, "BLOCK_K": next_power(TAPS * inputs, 16)}, tile.warps, tile.stages)
+    sizes = {**tile.sizes, "BLOCK_K": next_power(TAPS * inputs, 16)}
+    return replace(tile, sizes=sizes)

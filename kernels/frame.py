@@ -150,18 +150,40 @@ def frame_kernel(
         part = (image * PARTS + tl.arange(0, PARTS)) * 2
         level = tl.maximum(level, tl.min(tl.load(crop_ptr + part), 0))
         level = tl.minimum(level, tl.max(tl.load(crop_ptr + part + 1), 0))
-    write(
-        level, out_ptr, extremes_ptr, rows_first_ptr, valid_rows_ptr, valid_cols_ptr, y, x, image,
-        channel, same, CHANNELS, SIDE, INTERPOLATION == "pil", MEAN, EXTREMES,
-    )  # fmt: skip
+    if EXTREMES:
+        note_extremes(level, extremes_ptr, y, x, image, same & (channel > 0), CHANNELS, SIDE)
+    turned = 0
+    if INTERPOLATION == "pil":
+        turned = tl.load(rows_first_ptr).to(tl.int32)
+    if turned != 0:
+        write(
+            tl.trans(level), out_ptr, valid_rows_ptr, valid_cols_ptr, x, y, image, channel, same,
+            CHANNELS, SIDE, MEAN,
+        )  # fmt: skip
+    else:
+        write(
+            level, out_ptr, valid_rows_ptr, valid_cols_ptr, y, x, image, channel, same, CHANNELS,
+            SIDE, MEAN,
+        )  # fmt: skip
+
+
+@triton.jit
+def note_extremes(
+    level, extremes_ptr, y, x, image, unused, CHANNELS: tl.constexpr, SIDE: tl.constexpr
+):
+    """Darkest and brightest grey level of a tile; infinite for one that is not used."""
+    inside = (y < SIDE)[:, None] & (x < SIDE)[None, :]
+    low = tl.min(tl.min(tl.where(inside, level, float("inf")), 1), 0)
+    high = tl.max(tl.max(tl.where(inside, level, float("-inf")), 1), 0)
+    tile = (image * CHANNELS + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
+    tl.store(extremes_ptr + 2 * tile, tl.where(unused, float("inf"), low))
+    tl.store(extremes_ptr + 2 * tile + 1, tl.where(unused, float("-inf"), high))
 
 
 @triton.jit
 def write(
     level,
     out_ptr,
-    extremes_ptr,
-    rows_first_ptr,
     valid_rows_ptr,
     valid_cols_ptr,
     y,
@@ -171,43 +193,22 @@ def write(
     same,
     CHANNELS: tl.constexpr,
     SIDE: tl.constexpr,
-    TURNS: tl.constexpr,
     MEAN: tl.constexpr,
-    EXTREMES: tl.constexpr,
 ):
-    """A tile of grey levels, turned if the frame came transposed, less the mean on its image."""
-    inside = (y < SIDE)[:, None] & (x < SIDE)[None, :]
-    if EXTREMES:
-        low = tl.min(tl.min(tl.where(inside, level, float("inf")), 1), 0)
-        high = tl.max(tl.max(tl.where(inside, level, float("-inf")), 1), 0)
-        unused = same & (channel > 0)
-        programs = tl.num_programs(0) * CHANNELS
-        part = (image * programs + tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) * 2
-        tl.store(extremes_ptr + part, tl.where(unused, float("inf"), low))
-        tl.store(extremes_ptr + part + 1, tl.where(unused, float("-inf"), high))
+    """A tile of grey levels, less the mean where it is image; to all channels if they are the
+    same."""
     place = y[:, None] * SIDE + x[None, :]
-    row = y
-    col = x
-    turned = False
-    if TURNS:
-        turned = tl.load(rows_first_ptr) != 0
-        place = tl.where(turned, x[None, :] * SIDE + y[:, None], place)
     if len(MEAN) > 0:
-        valid_y = tl.load(valid_rows_ptr + row, mask=row < SIDE, other=0.0)
-        valid_x = tl.load(valid_cols_ptr + col, mask=col < SIDE, other=0.0)
-        if TURNS:
-            turned_y = tl.load(valid_cols_ptr + row, mask=row < SIDE, other=0.0)
-            turned_x = tl.load(valid_rows_ptr + col, mask=col < SIDE, other=0.0)
-            valid_y = tl.where(turned, turned_y, valid_y)
-            valid_x = tl.where(turned, turned_x, valid_x)
-        valid = valid_y[:, None] * valid_x[None, :]
+        down = tl.load(valid_rows_ptr + y, mask=y < SIDE, other=0.0)
+        across = tl.load(valid_cols_ptr + x, mask=x < SIDE, other=0.0)
+        valid = down[:, None] * across[None, :]
     for other in tl.static_range(CHANNELS):
         value = level
         if len(MEAN) > 0:
             value = level - valid * MEAN[other]
         writer = tl.where(same, 0, other)
+        own = (y < tl.where(channel == writer, SIDE, 0))[:, None] & (x < SIDE)[None, :]
         out = out_ptr + (image * CHANNELS + other).to(tl.int64) * (SIDE * SIDE) + place
-        own = (y < tl.where(channel == writer, SIDE, 0))[:, None] & inside
         tl.store(out, value.to(out_ptr.dtype.element_ty), mask=own)
 
 

@@ -61,6 +61,11 @@ _DECODER = (
         {"objects": 1, "tokens": 7, "width": 256, "hidden": 2048},
     ),
     Case(
+        "final tokens",
+        "test_final_tokens:final",
+        {"objects": 1, "tokens": 7, "width": 256, "wide": 256},
+    ),
+    Case(
         "prompt tokens", "test_prompt_tokens:tokens", {"objects": 1, "points": 2, "width": 256}, ()
     ),
     Case(

@@ -184,7 +184,9 @@ class Context:
     def _int8(
         self, x: Array, found: Quantised, bias: Array | None, dtype: str, options: object
     ) -> Array | tuple[Array, Array]:
-        weight = self.weights.view(self.quantised_file, found.weight, "i8")
+        # Columns behind each other: that is how tensor cores take 8-bit operands.
+        stored = self.weights.view(self.quantised_file, found.weight, "i8", lambda w: w.t())
+        weight = stored.transposed()
         scale = self.weights.view(self.quantised_file, found.weight_scale, "fp32")
         x_scale = self.constant(torch.tensor([found.x_scale]), "fp32", "input scale")
         return linear_int8(

@@ -4,6 +4,8 @@
     python -m samedge.bench.startup     session start and resident memory
     python -m samedge.bench.engines     kernels and memory of TensorRT-RTX engines, step by step
     python -m samedge.bench.layers      where the encoder's time goes, layer by layer
+    python -m samedge.bench.kernels     samedge's GPU kernels next to what PyTorch offers
+    python -m samedge.bench.ops         what its engines start and move: an account, nothing timed
 
 Nothing is timed before it was shown to compute the right thing.
 """

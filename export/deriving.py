@@ -181,10 +181,13 @@ def write_graph(writer: BundleWriter, graph: Any, name: str, precision: str) -> 
     path = writer.new_file(f"{name}.{precision}.onnx")
     model = graph.save(path)
     onnx.checker.check_model(str(path), full_check=True)
-    inputs, outputs = (
-        tuple(map(_tensor, values)) for values in (model.graph.input, model.graph.output)
-    )
-    return GraphEntry(path.name, inputs, outputs)
+    return GraphEntry(path.name, *ports(model))
+
+
+def ports(model: onnx.ModelProto) -> tuple[tuple[TensorEntry, ...], tuple[TensorEntry, ...]]:
+    """Inputs and outputs of a graph, in its order."""
+    graph = model.graph
+    return tuple(map(_tensor, graph.input)), tuple(map(_tensor, graph.output))
 
 
 def _tensor(value: onnx.ValueInfoProto) -> TensorEntry:

@@ -152,7 +152,7 @@ class GraphBuilder:
 
     def model(self) -> onnx.ModelProto:
         """The finished model with its weights inside, for small ones; `save` needs no copies."""
-        return onnx_file.with_initialisers(self._without_weights(), self.arrays)
+        return onnx_file.with_initialisers(self.outline(), self.arrays)
 
     def save(self, path: Path) -> onnx.ModelProto:
         """Write the finished model; weights beyond 2 GB go to `NAME.onnx.data` beside it.
@@ -160,11 +160,12 @@ class GraphBuilder:
         Returns:
             the model without the weights that are in the file or beside it.
         """
-        model = self._without_weights()
+        model = self.outline()
         onnx_file.save(model, self.arrays, path)
         return model
 
-    def _without_weights(self) -> onnx.ModelProto:
+    def outline(self) -> onnx.ModelProto:
+        """The finished model without its weights."""
         model = helper.make_model(
             helper.make_graph(self.nodes, self.name, self._inputs, self._outputs),
             producer_name="samedge",

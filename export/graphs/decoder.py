@@ -15,7 +15,7 @@ from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
 
 
-def decoder_graph(folded: FoldedModel) -> GraphBuilder:
+def decoder_graph(folded: FoldedModel, builder: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
     """The decoder graph of a bundle.
 
     Inputs: `image_embedding` float32 [1, P, g, g]; where the family takes points or boxes,
@@ -26,7 +26,7 @@ def decoder_graph(folded: FoldedModel) -> GraphBuilder:
     [W, L]. Outputs: `masks` uint8 [N, K, H, W], `scores` float32 [N, K], `low_res_logits` float32
     [N, K, L, L]; for a family with exclusive classes also `class_map` uint8 [N, H, W].
     """
-    g = GraphBuilder("decoder", folded.half_weights)
+    g = builder("decoder", folded.half_weights)
     v, d = folded.variant, folded.decoder
     keys = g.input("image_embedding", "float32", (1, v.prompt_dim, v.grid, v.grid))
     keys = g.reshape(keys, (1, v.prompt_dim, v.grid**2), "decoder.keys")

@@ -21,14 +21,14 @@ from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
 
 
-def encoder_graph(folded: FoldedModel) -> GraphBuilder:
+def encoder_graph(folded: FoldedModel, builder: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
     """The encoder graph of a bundle.
 
     Inputs: those of `samedge.export.graphs.preprocess.preprocess`. Output: `image_embedding`
     float32 [slices, P, g, g] ([1, P, g, g] for images), no-mask embedding included where there is
     one.
     """
-    g = GraphBuilder("encoder", folded.half_weights)
+    g = builder("encoder", folded.half_weights)
     v, batch = folded.variant, folded.family.slices
     x = preprocess(g, folded.family, v.input_size)
     e = folded.encoder

@@ -9,7 +9,7 @@ engine file.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,21 @@ class Weights:
             strides = tuple(map(int, contiguous_strides(shape)))  # type: ignore[arg-type]
             self._known[known] = self._add(name, "", at, stored, shape, strides, 1.0, dtype)
         return self._known[known]
+
+    @classmethod
+    def of_shapes(cls, files: Mapping[str, Mapping[str, tuple[int, ...]]]) -> Weights:
+        """Float32 initialisers that stand nowhere: what is traced with them is counted, not built.
+
+        Args:
+            files: name of a file -> shapes by name.
+        """
+        weights, at = cls({}), 0
+        for name, shapes in files.items():
+            weights._places[name] = places = {}
+            for key, shape in shapes.items():
+                places[key] = _Place(name, at, "fp32", shape)
+                at += 4 * int(np.prod(shape, dtype=np.int64))
+        return weights
 
     def _add(
         self,

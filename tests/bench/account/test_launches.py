@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from samedge.bench.launches import Cost, Ledger, largest_first
+from samedge.bench.account.launches import Cost, Ledger, largest_first
 
 
 def ledger() -> Ledger:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from samedge.bench.eager_launches import Counter, eager_launches
-from samedge.bench.launches import Cost, Ledger
-from samedge.bench.least import least_bytes
+from samedge.bench.account.eager import Counter, eager_launches
+from samedge.bench.account.launches import Cost, Ledger
+from samedge.bench.account.least import least_bytes
 from samedge.fold import layers as fl
 from samedge.fold.sizes import folded_sizes, unfolded_sizes
 from samedge.models import AutosamusConfig, MsaConfig, SamConfig, SamedConfig, SamusConfig, tiny

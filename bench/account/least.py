@@ -50,8 +50,8 @@ class _Sum:
 def least_bytes(folded: FoldedModel) -> dict[str, int]:
     """Bytes per part of a folded model: one frame (or stack), one object per image.
 
-    Parts are those of `samedge.bench.launches.Entry`; what is in front of the network and behind it
-    is not among them, for it has no products of weights.
+    Parts are those of `samedge.bench.account.launches.Entry`; what is in front of the network and
+    behind it is not among them, for it has no products of weights.
     """
     least, batch = _Sum(), folded.family.slices
     _encoder(least, folded, batch)

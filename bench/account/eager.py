@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from samedge._optional import importing
-from samedge.bench.launches import Cost, Ledger
+from samedge.bench.account.launches import Cost, Ledger
 
 with importing("torch", extra="export", what="counting eager PyTorch's launches"):
     import torch

@@ -15,8 +15,8 @@ from pathlib import Path
 from samedge.bench.account.report import Account, markdown
 from samedge.bench.families import configs
 from samedge.bench.ops import account_of_family
-from samedge.kernels import global_attention as whole
-from samedge.kernels import window_attention as windows
+from samedge.kernels.attention import global_attention as whole
+from samedge.kernels.attention import window_attention as windows
 from samedge.kernels.launch import next_power
 from samedge.kernels.tiles import tile_of
 

@@ -46,7 +46,8 @@ class Signature:
     """What the machine code of a kernel depends on, besides the GPU.
 
     Attributes:
-        kernel: where its function stands, "samedge.kernels.row_statistics:row_statistics_kernel".
+        kernel: where its function stands,
+            "samedge.kernels.layers.row_statistics:row_statistics_kernel".
         types: its parameters that are no constants, in order, with Triton's name of their type:
             "*fp16", "i32"; None: a null pointer, which is compiled in.
         constants: its `tl.constexpr` parameters.

@@ -1,8 +1,8 @@
 """What a launcher works with: arrays somewhere, and launches that somebody carries out.
 
-A launcher (`samedge.kernels.linear.linear` and so on) checks its arrays, chooses a tile and says
-which kernel is to be started with which arguments. It does not know whether that happens at once on
-torch tensors (`TorchRunner`) or is written down for an engine (`samedge.export.triton`), so
+A launcher (`samedge.kernels.layers.linear.linear` and so on) checks its arrays, chooses a tile and
+says which kernel is to be started with which arguments. It does not know whether that happens at
+once on torch tensors (`TorchRunner`) or is written down for an engine (`samedge.export.triton`), so
 sizes may be expressions (`samedge.runtime.triton.sizes`).
 """
 

@@ -12,12 +12,12 @@ from samedge.export.triton.tracer import Tracer
 from samedge.export.triton.weights import View, Weights
 from samedge.families import Family
 from samedge.kernels.launch import Array
-from samedge.kernels.layer_norm import layer_norm
-from samedge.kernels.linear import linear
-from samedge.kernels.linear_int8 import linear_int8
-from samedge.kernels.linear_parts import RowNorm
-from samedge.kernels.rms_norm import rms_norm
-from samedge.kernels.row_statistics import row_statistics
+from samedge.kernels.layers.layer_norm import layer_norm
+from samedge.kernels.layers.linear import linear
+from samedge.kernels.layers.linear_int8 import linear_int8
+from samedge.kernels.layers.linear_parts import RowNorm
+from samedge.kernels.layers.rms_norm import rms_norm
+from samedge.kernels.layers.row_statistics import row_statistics
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Context:
         pool: bool = False, planes: bool = False, add: tuple[Array, float] | None = None,
         out: Array | None = None,
     ) -> Array:  # fmt: skip
-        """RMS norm over channels; see `samedge.kernels.rms_norm`."""
+        """RMS norm over channels; see `samedge.kernels.layers.rms_norm`."""
 
         def flat(values: torch.Tensor) -> torch.Tensor:
             return values.reshape(-1)
@@ -147,7 +147,7 @@ class Context:
             )  # fmt: skip
 
     def linear(self, x: Array, path: str, dtype: str, **options: object) -> Array:
-        """A linear layer called `path`; options of `samedge.kernels.linear.linear`."""
+        """A linear layer called `path`; options of `samedge.kernels.layers.linear.linear`."""
         with self.run.layer(path):
             found = self.quantised.get(path)
             bias = self.bias(path)

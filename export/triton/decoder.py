@@ -16,15 +16,15 @@ from samedge.export.triton.generator import prompt_generator
 from samedge.export.triton.preprocess import masks_at_frame_size
 from samedge.fold import decoder_layers as fd
 from samedge.fold.layers import Linear
-from samedge.kernels.attention import attention
-from samedge.kernels.final_tokens import HeadWeights, final_tokens, stacked_heads
-from samedge.kernels.image_update import image_update
+from samedge.kernels.attention.plain import attention
+from samedge.kernels.decoder.final_tokens import HeadWeights, final_tokens, stacked_heads
+from samedge.kernels.decoder.image_update import image_update
+from samedge.kernels.decoder.mask_head import UpscalingWeights, mask_head
+from samedge.kernels.decoder.mask_prompt import MaskWeights, keys_of, mask_prompt
+from samedge.kernels.decoder.prompt_tokens import found_tokens, prompt_tokens
+from samedge.kernels.decoder.token_self import SelfWeights, token_self
+from samedge.kernels.decoder.token_update import UpdateWeights, token_update
 from samedge.kernels.launch import Array
-from samedge.kernels.mask_head import UpscalingWeights, mask_head
-from samedge.kernels.mask_prompt import MaskWeights, keys_of, mask_prompt
-from samedge.kernels.prompt_tokens import found_tokens, prompt_tokens
-from samedge.kernels.token_self import SelfWeights, token_self
-from samedge.kernels.token_update import UpdateWeights, token_update
 from samedge.runtime.triton.sizes import Size, named
 
 FEW = 16  # tokens per object that the fused kernels have places for

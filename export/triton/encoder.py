@@ -9,16 +9,16 @@ import torch
 from samedge.export.triton.context import Context
 from samedge.export.triton.preprocess import network_input
 from samedge.fold import layers as fl
-from samedge.kernels.attention import attention
-from samedge.kernels.conv3x3 import conv3x3
-from samedge.kernels.depth_attention import depth_attention
-from samedge.kernels.global_attention import global_attention
+from samedge.kernels.attention.depth_attention import depth_attention
+from samedge.kernels.attention.global_attention import global_attention
+from samedge.kernels.attention.plain import attention
+from samedge.kernels.attention.relative_positions import tables
+from samedge.kernels.attention.window_attention import window_attention
 from samedge.kernels.launch import Array
-from samedge.kernels.linear import linear
-from samedge.kernels.patch_embed import patch_embed
-from samedge.kernels.relative_positions import tables
-from samedge.kernels.resize import resize, taps
-from samedge.kernels.window_attention import window_attention
+from samedge.kernels.layers.conv3x3 import conv3x3
+from samedge.kernels.layers.linear import linear
+from samedge.kernels.layers.patch_embed import patch_embed
+from samedge.kernels.layers.resize import resize, taps
 
 
 @dataclass(frozen=True)

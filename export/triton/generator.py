@@ -7,9 +7,9 @@ from dataclasses import replace
 from samedge.export.triton.context import Context
 from samedge.fold import generator as fg
 from samedge.fold import layers as fl
-from samedge.kernels.attention import attention
-from samedge.kernels.conv3x3 import conv3x3
+from samedge.kernels.attention.plain import attention
 from samedge.kernels.launch import Array
+from samedge.kernels.layers.conv3x3 import conv3x3
 
 
 def prompt_generator(c: Context, x: Array, layer: fg.PromptGenerator) -> tuple[Array, Array]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from samedge.export.triton.context import Context
-from samedge.kernels.bands import bands
-from samedge.kernels.frame import frame
+from samedge.kernels.frames.bands import bands
+from samedge.kernels.frames.frame import frame
+from samedge.kernels.frames.mask import mask
 from samedge.kernels.launch import Array
-from samedge.kernels.mask import mask
 
 
 def network_input(c: Context) -> Array:

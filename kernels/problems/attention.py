@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from samedge.kernels import reference
-from samedge.kernels.attention import attention
-from samedge.kernels.depth_attention import depth_attention
-from samedge.kernels.global_attention import global_attention
+from samedge.kernels.attention.depth_attention import depth_attention
+from samedge.kernels.attention.global_attention import global_attention
+from samedge.kernels.attention.plain import attention
+from samedge.kernels.attention.window_attention import window_attention
 from samedge.kernels.launch import Array, Runner
 from samedge.kernels.problems.problem import Arrays, Case, Draw, Problem, Tensors
-from samedge.kernels.window_attention import window_attention
 
 SCALE = 0.35  # of queries and tables: scores that make a softmax neither flat nor a maximum
 

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 
 from samedge.geometry.filters import bilinear_matrix
 from samedge.kernels import reference
-from samedge.kernels.conv3x3 import conv3x3
 from samedge.kernels.launch import Array, Runner
-from samedge.kernels.patch_embed import patch_embed
+from samedge.kernels.layers.conv3x3 import conv3x3
+from samedge.kernels.layers.patch_embed import patch_embed
+from samedge.kernels.layers.resize import resize, taps
+from samedge.kernels.layers.rms_norm import rms_norm
 from samedge.kernels.problems.problem import Arrays, Case, Draw, Problem, Tensors
-from samedge.kernels.resize import resize, taps
-from samedge.kernels.rms_norm import rms_norm
 
 EPS = 1e-6
 

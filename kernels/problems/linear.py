@@ -7,11 +7,11 @@ import torch.nn.functional as F
 
 from samedge.kernels import reference
 from samedge.kernels.launch import Array, Runner
-from samedge.kernels.layer_norm import layer_norm
-from samedge.kernels.linear import linear
-from samedge.kernels.linear_parts import RowNorm
+from samedge.kernels.layers.layer_norm import layer_norm
+from samedge.kernels.layers.linear import linear
+from samedge.kernels.layers.linear_parts import RowNorm
+from samedge.kernels.layers.row_statistics import row_statistics
 from samedge.kernels.problems.problem import Arrays, Case, Draw, Problem, Tensors
-from samedge.kernels.row_statistics import row_statistics
 
 EPS = 1e-6
 

@@ -41,36 +41,41 @@ NO_PRODUCTS = (
 )
 # What has no workload yet: the decoder's kernels and INT8, by the tests' own cases at true widths.
 _DECODER = (
-    Case("mask prompt", "test_mask_prompt:keys", {"prompts": 1, "grid": 16, "width": 256}),
+    Case("mask prompt", "decoder.test_mask_prompt:keys", {"prompts": 1, "grid": 16, "width": 256}),
     Case(
-        "mask head", "test_mask_head:logits", {"objects": 1, "masks": 3, "grid": 16, "width": 256}
+        "mask head",
+        "decoder.test_mask_head:logits",
+        {"objects": 1, "masks": 3, "grid": 16, "width": 256},
     ),
     Case(
         "image update",
-        "test_image_update:update",
+        "decoder.test_image_update:update",
         {"objects": 1, "shared": 1, "grid": 16, "tokens": 7, "width": 256, "inner": 128},
     ),
     Case(
         "token self-attention",
-        "test_token_layer:self_half",
+        "decoder.test_token_layer:self_half",
         {"objects": 1, "tokens": 7, "width": 256},
     ),
     Case(
         "token update",
-        "test_token_layer:update_half",
+        "decoder.test_token_layer:update_half",
         {"objects": 1, "tokens": 7, "width": 256, "hidden": 2048},
     ),
     Case(
         "final tokens",
-        "test_final_tokens:final",
+        "decoder.test_final_tokens:final",
         {"objects": 1, "tokens": 7, "width": 256, "wide": 256},
     ),
     Case(
-        "prompt tokens", "test_prompt_tokens:tokens", {"objects": 1, "points": 2, "width": 256}, ()
+        "prompt tokens",
+        "decoder.test_prompt_tokens:tokens",
+        {"objects": 1, "points": 2, "width": 256},
+        (),
     ),
     Case(
         "INT8",
-        "linear_case:product",
+        "layers.linear_case:product",
         {"shape": (256,), "inner": 768, "columns": 768, "int8": True, "norm": "affine"},
         ("weights", "inputs"),
     ),

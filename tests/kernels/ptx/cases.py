@@ -25,7 +25,7 @@ class Case:
 
     Attributes:
         name: of the case.
-        place: module of `tests.kernels` and function, "test_linear:product".
+        place: module of `tests.kernels` and function, "layers.test_linear:product".
         arguments: of the function.
         types: names of its arguments that say an element type.
         work: multiply-adds of one launch on tensor cores, padding of tiles included; None: nobody
@@ -119,7 +119,7 @@ def attention_work(launch: Launch) -> int:
 
 def global_work(launch: Launch) -> int:
     """Multiply-adds of `global_attention`, as it says itself."""
-    from samedge.kernels.global_attention import tensor_core_work
+    from samedge.kernels.attention.global_attention import tensor_core_work
 
     c = launch.constants
     one = tensor_core_work(c["GRID_ROWS"], c["GRID_COLS"], c["DIM"], launch.tile)
@@ -128,7 +128,7 @@ def global_work(launch: Launch) -> int:
 
 def window_work(launch: Launch) -> int:
     """Multiply-adds of `window_attention`, as it says itself."""
-    from samedge.kernels.window_attention import tensor_core_work
+    from samedge.kernels.attention.window_attention import tensor_core_work
 
     c = launch.constants
     one = tensor_core_work(c["GRID"], c["WINDOW"], c["DIM"], launch.tile)
@@ -137,8 +137,8 @@ def window_work(launch: Launch) -> int:
 
 _LINEAR = ("weights", "inputs")
 _HEADS = {"heads": 2, "dim": 64, "v_dim": 64}
-_PRODUCT = "linear_case:product"
-_ATTENTION = "test_attention:found_and_expected"
+_PRODUCT = "layers.linear_case:product"
+_ATTENTION = "attention.test_plain:found_and_expected"
 # Attention and linear layers: for every GPU whose PTX the emulator knows.
 PRODUCTS = [
     Case("linear", _PRODUCT, {}, ("weights", "inputs", "dtype"), linear_work),
@@ -224,81 +224,92 @@ OTHERS = [
     ),
     Case(
         "layer norm",
-        "test_layer_norm:norm",
+        "layers.test_layer_norm:norm",
         {"shape": (50,), "width": 130, "residual": 10},
         ("inputs",),
     ),
-    Case("row statistics", "test_row_statistics:statistics", {"rows": 50, "width": 130}),
+    Case("row statistics", "layers.test_row_statistics:statistics", {"rows": 50, "width": 130}),
     Case(
         "convolution",
-        "test_conv3x3:convolution",
+        "layers.test_conv3x3:convolution",
         {"shape": (1, 7, 6, 40, 33)},
         work=convolution_work,
     ),
     Case(
         "convolution of planes",
-        "test_conv3x3:convolution",
+        "layers.test_conv3x3:convolution",
         {"shape": (2, 5, 7, 3, 33), "planes": True},
         work=convolution_work,
     ),
     Case(
         "patch embedding",
-        "test_patch_embed:embedded",
+        "layers.test_patch_embed:embedded",
         {"case": (1, 1, 24, 8, 4, 40, 33)},
         work=patch_work,
     ),
     Case(
         "RMS norm",
-        "test_rms_norm:norm",
+        "layers.test_rms_norm:norm",
         {"shape": (2, 6, 10, 40), "activation": "gelu", "pool": True},
     ),
-    Case("enlargement", "test_resize:enlarged", {"side": 40, "out": 42, "planes": (2, 3)}),
+    Case("enlargement", "layers.test_resize:enlarged", {"side": 40, "out": 42, "planes": (2, 3)}),
     Case(
         "mask prompt",
-        "test_mask_prompt:keys",
+        "decoder.test_mask_prompt:keys",
         {"prompts": 2, "grid": 9, "width": 96},
         work=None,
     ),
     Case(
         "mask head",
-        "test_mask_head:logits",
+        "decoder.test_mask_head:logits",
         {"objects": 2, "masks": 3, "grid": 5, "width": 48},
         work=None,
     ),
     Case(
         "image update",
-        "test_image_update:update",
+        "decoder.test_image_update:update",
         {"objects": 2, "shared": 1, "grid": 5, "tokens": 7},
         work=None,
     ),
     Case(
-        "token self-attention", "test_token_layer:self_half", {"objects": 2, "tokens": 7}, work=None
+        "token self-attention",
+        "decoder.test_token_layer:self_half",
+        {"objects": 2, "tokens": 7},
+        work=None,
     ),
-    Case("token update", "test_token_layer:update_half", {"objects": 2, "tokens": 7}, work=None),
     Case(
-        "prompt tokens", "test_prompt_tokens:tokens", {"objects": 3, "points": 11, "width": 64}, ()
+        "token update",
+        "decoder.test_token_layer:update_half",
+        {"objects": 2, "tokens": 7},
+        work=None,
+    ),
+    Case(
+        "prompt tokens",
+        "decoder.test_prompt_tokens:tokens",
+        {"objects": 3, "points": 11, "width": 64},
+        (),
     ),
     Case(
         "tokens, first half",
-        "test_token_layer:self_half",
+        "decoder.test_token_layer:self_half",
         {"objects": 2, "tokens": 7, "width": 64, "heads": 4},
         work=None,
     ),
     Case(
         "tokens, second half",
-        "test_token_layer:update_half",
+        "decoder.test_token_layer:update_half",
         {"objects": 2, "tokens": 7, "width": 64, "hidden": 200},
         work=None,
     ),
     Case(
         "image update",
-        "test_image_update:update",
+        "decoder.test_image_update:update",
         {"objects": 2, "shared": 1, "grid": 6, "tokens": 7, "heads": 4, "width": 64, "inner": 64},
         work=None,
     ),
     Case(
         "final tokens",
-        "test_final_tokens:final",
+        "decoder.test_final_tokens:final",
         {"objects": 2, "tokens": 7, "width": 64, "index": (2, 0), "wide": 64},
         work=None,
     ),

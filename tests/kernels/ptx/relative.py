@@ -12,10 +12,10 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 def windows(dtype: str, grid: int, window: int, heads: int, dim: int, batch: int = 1) -> Pair:
     """The window kernel's answer, and the right one."""
-    from samedge.kernels.relative_positions import tables
+    from samedge.kernels.attention.relative_positions import tables
+    from samedge.kernels.attention.window_attention import window_attention
     from samedge.kernels.torch_runner import DTYPES
-    from samedge.kernels.window_attention import window_attention
-    from tests.kernels.test_window_attention import problem
+    from tests.kernels.attention.test_window_attention import problem
 
     qkv, rel_h, rel_w = (x.to(DTYPES[dtype]) for x in problem(grid, window, heads, dim, batch))
     run = Guarded()
@@ -27,10 +27,10 @@ def windows(dtype: str, grid: int, window: int, heads: int, dim: int, batch: int
 
 def everywhere(dtype: str, rows: int, cols: int, heads: int, dim: int, batch: int = 1) -> Pair:
     """The global kernel's answer, and the right one."""
-    from samedge.kernels.global_attention import global_attention
-    from samedge.kernels.relative_positions import tables
+    from samedge.kernels.attention.global_attention import global_attention
+    from samedge.kernels.attention.relative_positions import tables
     from samedge.kernels.torch_runner import DTYPES
-    from tests.kernels.test_global_attention import problem, right
+    from tests.kernels.attention.test_global_attention import problem, right
 
     qkv, rel_h, rel_w = (x.to(DTYPES[dtype]) for x in problem(rows, cols, heads, dim, batch))
     run = Guarded()
@@ -41,10 +41,10 @@ def everywhere(dtype: str, rows: int, cols: int, heads: int, dim: int, batch: in
 
 def slices(dtype: str, batch: int, grid: int, window: int, depth: int, heads: int) -> Pair:
     """The answer of the kernel for volumes, and the right one."""
-    from samedge.kernels.depth_attention import depth_attention
-    from samedge.kernels.relative_positions import tables
+    from samedge.kernels.attention.depth_attention import depth_attention
+    from samedge.kernels.attention.relative_positions import tables
     from samedge.kernels.torch_runner import DTYPES
-    from tests.kernels.test_depth_attention import problem, right
+    from tests.kernels.attention.test_depth_attention import problem, right
 
     qkv, rel_h, rel_w = (x.to(DTYPES[dtype]) for x in problem(batch, grid, depth, heads, 16))
     run = Guarded()

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from samedge.families import MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
-from tests.kernels import frames, test_mask
+from tests.kernels.frames import cases as frames
+from tests.kernels.frames import test_mask
 from tests.kernels.ptx.emulator import ARCHITECTURES
 from tests.kernels.ptx.runner import PtxRunner
 

@@ -1,0 +1,1 @@
+"""Attention and what stands beside it, in one launch: windows, relative positions, depth."""

@@ -1,0 +1,1 @@
+"""The mask decoder in few launches: tokens, the image's look at them, masks."""

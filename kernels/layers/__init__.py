@@ -1,0 +1,1 @@
+"""What networks are made of between attentions: products, norms, convolutions, patches."""

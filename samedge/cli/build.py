@@ -155,7 +155,7 @@ def command(
                 opened, target, precision, capabilities, output, options, force, device, progress
             )
     printer.json({"bundle": bundle.name, "passed": not result.failed, **result.to_json()})
-    _print(result, printer, "" if output is None else f" --engines {output}")
+    _print(result, printer, target, "" if output is None else f" --engines {output}")
     if result.failed:
         raise ParityError(
             f"{bundle.name} does not compute on this GPU what it should: "
@@ -181,7 +181,7 @@ def _check(ctx: click.Context, target: str, precision: tuple[str, ...]) -> None:
             )
 
 
-def _print(result: BuildResult, printer: Printer, engines: str) -> None:
+def _print(result: BuildResult, printer: Printer, target: str, engines: str) -> None:
     title = f"Engines in {result.folder}"
     printer.table(title, _COLUMNS, [_cells(row) for row in result.engines])
     for note in dict.fromkeys(note for row in result.engines for note in row.notes):
@@ -191,8 +191,8 @@ def _print(result: BuildResult, printer: Printer, engines: str) -> None:
         print_parity(printer, title, list(result.parity))
     if result.unchecked is not None:
         printer.line(
-            f"Not checked: {result.unchecked}. Run `samedge verify` with --backend{engines} on the "
-            "device before it serves."
+            f"Not checked: {result.unchecked}. Run `samedge verify` with --backend {target}{engines} "
+            "on the device before it serves."
         )
     if engines:
         printer.line(f"Used with{engines}: samedge verify, segment and bench take it.")

@@ -191,8 +191,8 @@ def _print(result: BuildResult, printer: Printer, target: str, engines: str) -> 
         print_parity(printer, title, list(result.parity))
     if result.unchecked is not None:
         printer.line(
-            f"Not checked: {result.unchecked}. Run `samedge verify` with --backend {target}{engines} "
-            "on the device before it serves."
+            f"Not checked: {result.unchecked}. Run `samedge verify` with --backend {target}"
+            f"{engines} on the device before it serves."
         )
     if engines:
         printer.line(f"Used with{engines}: samedge verify, segment and bench take it.")

@@ -266,24 +266,6 @@ OTHERS = [
         work=None,
     ),
     Case(
-        "image update",
-        "decoder.test_image_update:update",
-        {"objects": 2, "shared": 1, "grid": 5, "tokens": 7},
-        work=None,
-    ),
-    Case(
-        "token self-attention",
-        "decoder.test_token_layer:self_half",
-        {"objects": 2, "tokens": 7},
-        work=None,
-    ),
-    Case(
-        "token update",
-        "decoder.test_token_layer:update_half",
-        {"objects": 2, "tokens": 7},
-        work=None,
-    ),
-    Case(
         "prompt tokens",
         "decoder.test_prompt_tokens:tokens",
         {"objects": 3, "points": 11, "width": 64},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,23 @@ def test_what_does_not_round(
     got, expected = interpreted(compared, family, shape, crop, 64)
     assert got.shape == (family.slices, family.channels, 64, 64)
     torch.testing.assert_close(got, expected, atol=PLAIN, rtol=0)
+
+
+def halves() -> tuple[torch.Tensor, torch.Tensor]:
+    """A frame of two flat halves in the kernels, and in numpy."""
+    family = replace(MEDSAM, normalisation="fixed", channels=1, mean=(0.0,))
+    geometry = frame_geometry(family, 60, 90, None, 32)
+    pixels = np.full((60, 90), 37, np.uint8)
+    pixels[:, 45:] = 218
+    expected = torch.from_numpy(network_input(pixels, geometry, family))
+    return made(family, geometry, pixels, "fp32"), expected
+
+
+def test_flat_areas_stay_as_they_are() -> None:
+    """Without the slack half of them would be one level darker."""
+    got, expected = interpreted(halves)
+    assert torch.equal(got, expected)
+    assert (expected == 37).sum() > 200
 
 
 def deep(family: Family) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from samedge.families import MEDSAM, SAMED, Family
-from tests.kernels.frames.cases import compared
+from samedge.geometry.frame_geometry import frame_geometry
+from samedge.geometry.network_input import network_input
+from tests.kernels.frames.cases import compared, made
 from tests.kernels.interpreted import interpreted
 
 
@@ -27,10 +30,18 @@ def test_a_flat_image_becomes_zero() -> None:
     assert not expected.any()
 
 
+def step() -> tuple[torch.Tensor, torch.Tensor]:
+    """A crop that is half dark, half bright, in a frame of noise; and numpy's answer."""
+    family = replace(MEDSAM, normalisation="fixed", channels=1, mean=(0.0,))
+    geometry = frame_geometry(family, 60, 50, (10, 8, 27, 25), 32)
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 50)).astype(np.uint8)
+    pixels[8:25, 10:18], pixels[8:25, 18:27] = 60, 200
+    expected = torch.from_numpy(network_input(pixels, geometry, family))
+    return made(family, geometry, pixels, "fp32"), expected
+
+
 def test_clipped_to_the_crop() -> None:
-    """Not to the frame: its ends are darker and brighter than the crop."""
-    family = replace(MEDSAM, normalisation="fixed")
-    got, expected = interpreted(compared, family, (60, 50, 1), (10, 8, 27, 25), 32, "ramp")
+    """A cubic filter overshoots at the edge, on both sides; the frame's ends are farther away."""
+    got, expected = interpreted(step)
     assert torch.equal(got, expected)
-    assert got.min() > 0
-    assert got.max() < 255
+    assert (got.min(), got.max()) == (60, 200)

@@ -20,12 +20,14 @@ import pytest
 import samedge
 from samedge.bundle import Bundle
 from samedge.cli import run
+from samedge.kernels.problems import error
 from samedge.runtime.gpu.arrays import DeviceArray
 from samedge.runtime.gpu.driver import Device, problem
 from samedge.runtime.parity.verify import verify
 from samedge.runtime.triton.backend import TRITON
 from samedge.runtime.triton.compiling import cannot_compile
 from tests.gpu.driver_calls import assert_frames_only_replay, recorded
+from tests.gpu.kernel_cases import CASES, BorrowedCase
 from tests.kernels.interpreted import ON_A_GPU
 from tests.kernels.test_problems import LIMITS, NAMES, solved
 from tests.packaging.tree import ROOT
@@ -34,8 +36,11 @@ pytestmark = pytest.mark.gpu
 
 DEMO = ROOT / "samedge" / "data" / "samus-demo.samedge"
 POINTS = [(40, 30)]
-# Those that work on the CPU, or compile for machines that are not there.
-ELSEWHERE = ("test_compile.py", "test_resources.py", "test_reference.py", "test_chunks.py")
+# Those that work on the CPU, compile for machines that are not there, or have a clock of paper.
+ELSEWHERE = (
+    *("test_compile.py", "test_resources.py", "test_reference.py", "test_chunks.py"),
+    "test_tune.py",
+)
 
 
 def on_a_gpu() -> list[Path]:
@@ -54,6 +59,24 @@ def test_problems_of_true_sizes(name: str, dtype: str, monkeypatch: pytest.Monke
     monkeypatch.setenv(ON_A_GPU, "cuda")
     found, _ = solved(name, dtype, true=True)
     assert found < LIMITS[dtype]
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [
+        pytest.param(case, dtype, id=f"{case.name}-{dtype}")
+        for case in CASES
+        for dtype in case.dtypes
+    ],
+)
+def test_cases_of_true_sizes(
+    case: BorrowedCase, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ON_A_GPU, "cuda")
+    function, arguments, options = case.called(dtype)
+    result = function(*arguments, **options)
+    for found, right in result if isinstance(result, list) else [result]:
+        assert error((found,), (right.double(),)) < LIMITS[dtype or "fp32"]
 
 
 @pytest.mark.parametrize("file", on_a_gpu(), ids=lambda file: file.stem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -185,3 +186,14 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert written["default"] == table()["default"]
     with pytest.raises(NotSupportedError, match="the GPU here is sm_87"):
         command.main(["--sm", "90"])
+
+
+@pytest.mark.slow
+def test_candidates_that_do_not_fit_are_found_ahead_of_time() -> None:
+    """The part of a GPU's bench that needs none."""
+    before = tile_of("linear.few", "fp16", 87)
+    tiles = [before, replace(before, stages=60)]
+    workload = next(w for w in WORKLOADS if w.kernel == "linear.few")
+    unfit = gpu.GpuBench(87, 1, "cpu").fitting([workload], "fp16", tiles)
+    assert list(unfit) == [1]
+    assert "bytes of shared memory" in unfit[1]

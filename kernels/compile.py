@@ -11,11 +11,11 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -169,6 +169,27 @@ def compile_one(signature: Signature, arch: int) -> Compiled:
     return compiled
 
 
+def compile_for_engine(signature: Signature, arch: int) -> Compiled:
+    """As `compile_one`, for a size that no tile was tried with: code that keeps registers in memory
+    is compiled again with fewer stages of loads, and taken where that does not help. It is right,
+    if slower; its resources say so.
+
+    Raises:
+        as `compile_one`, but not for spills.
+    """
+    check_arch(arch)
+    best = None
+    for stages in range(signature.stages, 0, -1):
+        compiled = measured(replace(signature, stages=stages), arch)
+        check_fit(compiled, spills=True)
+        if best is None or compiled.resources.spilled < best.resources.spilled:
+            best = compiled
+        if not best.resources.spilled:
+            break
+    assert best is not None
+    return best
+
+
 def check_arch(arch: int) -> None:
     """Refuse GPUs that samedge builds no engines for.
 
@@ -187,8 +208,12 @@ def check_arch(arch: int) -> None:
     raise NotSupportedError(f"samedge has no Triton kernels for sm_{arch}, only for {known}.{why}")
 
 
-def check_fit(compiled: Compiled) -> None:
+def check_fit(compiled: Compiled, spills: bool = False) -> None:
     """Refuse code that would not start, or that keeps registers in memory.
+
+    Args:
+        compiled: the code.
+        spills: registers in memory are allowed.
 
     Raises:
         DeviceError: with the numbers; another tile in tiles.json is the remedy.
@@ -201,7 +226,7 @@ def check_fit(compiled: Compiled) -> None:
             f"{what} takes {compiled.shared} bytes of shared memory per block, at most {limit} "
             f"are there: {remedy}"
         )
-    if needs.spilled:
+    if needs.spilled and not spills:
         raise DeviceError(f"{what} spills {needs.spilled} bytes of registers: {remedy}")
     if needs.blocks == 0:
         raise DeviceError(
@@ -316,7 +341,8 @@ def _check_parameters(signature: Signature, ptx: str) -> None:
 def compile_all(
     signatures: Iterable[Signature], arch: int, processes: int = 1, progress: Progress = silent
 ) -> Mapping[Signature, Compiled]:
-    """Compile kernels for one compute capability, each once, in processes of their own.
+    """Compile an engine's kernels for one compute capability (`compile_for_engine`), each once, in
+    processes of their own.
 
     What was compiled before comes from Triton's cache on disk (`TRITON_CACHE_DIR`, else
     `~/.triton/cache`). The same signatures give the same bytes.
@@ -336,7 +362,8 @@ def compile_all(
             not fit the GPU.
     """
     found: dict[Signature, Compiled] = {}
-    for signature, result in compile_each(signatures, arch, processes, progress).items():
+    results = compile_each(signatures, arch, processes, progress, compile_for_engine)
+    for signature, result in results.items():
         if isinstance(result, DeviceError):
             raise result
         found[signature] = result
@@ -344,9 +371,17 @@ def compile_all(
 
 
 def compile_each(
-    signatures: Iterable[Signature], arch: int, processes: int = 1, progress: Progress = silent
+    signatures: Iterable[Signature],
+    arch: int,
+    processes: int = 1,
+    progress: Progress = silent,
+    one: Callable[[Signature, int], Compiled] = compile_one,
 ) -> Mapping[Signature, Compiled | DeviceError]:
     """As `compile_all`; a kernel that does not compile or fit has its error in place of its code.
+
+    Args:
+        signatures, arch, processes, progress: as for `compile_all`.
+        one: compiles one, `compile_one` or `compile_for_engine`.
 
     Raises:
         NotSupportedError: samedge has no kernels for that GPU.
@@ -360,16 +395,18 @@ def compile_each(
         min(processes, len(wanted)), get_context("spawn"), initializer=_set_up
     )
     try:
-        futures = {pool.submit(_attempt, signature, arch): signature for signature in wanted}
+        futures = {pool.submit(_attempt, one, signature, arch): signature for signature in wanted}
         found = dict(_finished(futures, arch, progress))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return {signature: found[signature] for signature in wanted}
 
 
-def _attempt(signature: Signature, arch: int) -> Compiled | DeviceError:
+def _attempt(
+    one: Callable[[Signature, int], Compiled], signature: Signature, arch: int
+) -> Compiled | DeviceError:
     try:
-        return compile_one(signature, arch)
+        return one(signature, arch)
     except DeviceError as error:
         return error
 

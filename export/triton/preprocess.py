@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from samedge.export.triton.context import Context
-from samedge.kernels.frames.bands import bands
+from samedge.kernels.frames.bands import bands, negligible
 from samedge.kernels.frames.frame import frame
 from samedge.kernels.frames.mask import mask
 from samedge.kernels.launch import Array
@@ -14,7 +14,9 @@ def network_input(c: Context) -> Array:
     names = ("frame", "colour", "rows", "cols", "rows_first", "valid_rows", "valid_cols")
     ports = {name: c.input(name) for name in names if c.takes(name)}
     with c.run.layer("preprocess.bands"):
-        row_bands, col_bands = bands(c.run, ports["rows"]), bands(c.run, ports["cols"])
+        least = negligible(c.family)
+        row_bands = bands(c.run, ports["rows"], least)
+        col_bands = bands(c.run, ports["cols"], least)
     with c.run.layer("preprocess"):
         return frame(
             c.run,

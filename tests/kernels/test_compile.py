@@ -12,6 +12,7 @@ from samedge.errors import DeviceError, NotSupportedError
 from samedge.kernels.compile import (
     Signature,
     compile_all,
+    compile_for_engine,
     compile_one,
     signature_of,
     translated,
@@ -135,6 +136,16 @@ def test_too_much_shared_memory_is_refused() -> None:
 def test_spills_are_refused() -> None:
     with pytest.raises(DeviceError, match=r"spills \d+ bytes"):
         compile_one(product_signature(tile=(128, 256, 32), warps=4), 87)
+
+
+def test_an_engine_takes_what_spills_with_fewer_stages() -> None:
+    """A size that nobody tried must not keep a user from an engine: stages go first, then it is
+    taken and said."""
+    asked = product_signature(tile=(128, 256, 32), warps=4)
+    compiled = compile_for_engine(asked, 87)
+    assert compiled.resources.spilled > 0
+    assert compiled.resources.blocks > 0
+    assert compile_for_engine(product_signature(), 87).signature == product_signature()
 
 
 def test_what_triton_refuses_is_an_error_of_ours() -> None:

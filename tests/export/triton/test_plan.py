@@ -42,7 +42,7 @@ def session(case: Case, precision: str, backend: PlanBackend | None = None) -> S
 
 def frame_for(case: Case) -> Any:
     if case.family.slices > 1:
-        return random_pixels(case.family.slices, 40, 52)
+        return random_pixels(case.family.slices, 70, 64)
     return rgb() if case.family.channels == 3 else grey()
 
 

@@ -7,21 +7,27 @@ engines compute in.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from samedge.bundle import Bundle
 from samedge.geometry.mask_values import decide, decision_distance
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.openvino.backend import OPENVINO
+from samedge.runtime.parity.verify import verify_session
 from samedge.runtime.session import Session
 from samedge.runtime.triton.plan import Argument, Program, Step
 from samedge.tolerances import LIMITS
-from tests.export.triton.plan_backend import Plan, PlanBackend
+from tests.export.triton.plan_backend import Plan, PlanBackend, plan_of
 from tests.runtime.cases import IMAGES, STACKS, Case, grey, random_pixels, rgb
+from tests.runtime.quantised import with_int8
+from tests.runtime.test_int8 import first_inputs
 
 
 @pytest.fixture(scope="module")
@@ -217,17 +223,26 @@ def test_a_changed_plan_fails(cases: Any) -> None:
     assert not broken(steps)
 
 
-def test_the_same_bundle_gives_the_same_plan(cases: Any) -> None:
-    from tests.export.triton.plan_backend import plan_of
+def test_int8(tiny_bundle: Path, tmp_path: Path) -> None:
+    """With the scales of the bundle's quantised graph the self-test passes the INT8 limits."""
+    target = tmp_path / "tiny.samedge"
+    shutil.copytree(tiny_bundle, target)
+    bundle, _ = with_int8(target, first_inputs(Bundle.open(target)))
+    kernels = [kernel.kernel for kernel in plan_of(bundle, "int8", 87).kernels]
+    assert sum("linear_int8" in name for name in kernels) >= 4
+    with Session(bundle, PlanBackend(), LoadOptions("int8"), "") as opened:
+        row = verify_session(opened, bundle.selftest()[:1])
+    assert row.passed
+    assert row.max_logit_error > LIMITS["fp32"].logits
 
+
+def test_the_same_bundle_gives_the_same_plan(cases: Any) -> None:
     bundle = cases("autosamus").bundle
     assert plan_of(bundle, "fp16", 87) == plan_of(bundle, "fp16", 87)
 
 
 def test_ports_are_the_bundle_s(cases: Any) -> None:
     """A program takes and gives what the graph that it stands for takes and gives."""
-    from tests.export.triton.plan_backend import plan_of
-
     for name in ("sam", "samed", "autosamus", "structures"):
         bundle = cases(name).bundle
         for program in plan_of(bundle, "fp16").programs:

@@ -105,7 +105,7 @@ def completed(line: str) -> list[str]:
         ("samedge verify --prec", ["--precision"]),
         ("samedge verify --backend tensorrt-", ["tensorrt_rtx"]),
         ("samedge train --recipe samed", ["samed", "samed_s"]),
-        ("samedge build --precision fp32,", ["fp32,fp16", "fp32,int8"]),
+        ("samedge build --precision fp32,", ["fp32,fp16", "fp32,bf16", "fp32,int8"]),
     ],
 )
 def test_the_shell_completes(line: str, expected: list[str]) -> None:

@@ -45,8 +45,11 @@ def bundle(tiny_bundle: Path, tmp_path: Path) -> Bundle:
 def driver(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     """A machine with one GPU, no compiler and no other library; nothing may be left at the end."""
     monkeypatch.setattr(compiling, "NEEDED", ("torch", "a_compiler_that_is_not_here"))
-    with installed("tensorrt_rtx 1.7.1.116") as module:
-        monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with (
+        installed("tensorrt_rtx 1.7.1.116") as module,
+        pytest.MonkeyPatch.context() as patch,  # undone before the stand-in goes
+    ):
+        patch.setitem(sys.modules, "tensorrt_rtx", None)
         found: Driver = module.world.driver
         found.gpu.code.update(kernels(bundle, found))
         yield found

@@ -20,11 +20,11 @@ from multiprocessing import get_context
 from typing import Any
 
 from samedge.errors import DeviceError, NotSupportedError
-from samedge.kernels.launch import POINTER_ALIGNMENT, Array, Launch, check_alignment
+from samedge.kernels.launch import Array, Launch, check_alignment
 from samedge.kernels.resources import LIMITS, WARP, Code, code_of, resources_of
 from samedge.kernels.tiles import ARCHITECTURES
 from samedge.progress import Progress, Step, silent
-from samedge.runtime.triton.plan import SCRATCH_POINTERS, Resources
+from samedge.runtime.triton.plan import POINTER_ALIGNMENT, SCRATCH_POINTERS, Resources
 
 # How samedge compiles, whatever the user's environment says. Line information would carry paths of
 # the machine that compiles into the engine; FP fusion is off by default from Triton 3.10 on.

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from samedge.errors import DeviceError
-from samedge.runtime.triton.plan import ITEMSIZE
+from samedge.runtime.triton.plan import ITEMSIZE, POINTER_ALIGNMENT
 from samedge.runtime.triton.sizes import Expr, Size, product
 
-POINTER_ALIGNMENT = 16  # bytes; what kernels are compiled for
 HALVES = ("fp16", "bf16")
 FLOATS = ("fp32", *HALVES)
 

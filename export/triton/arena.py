@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from samedge.runtime.triton.plan import ALIGNMENT
+from samedge.runtime.triton.plan import aligned
 from samedge.runtime.triton.sizes import Size, evaluate, named, names_in
 
 # What grows with the number of objects that are asked about at a time. Mask prompts are one, or one
@@ -60,19 +60,15 @@ def _placed(buffers: Sequence[tuple[int, int, int]]) -> tuple[list[int], int]:
     for i in sorted(range(len(buffers)), key=lambda i: (-buffers[i][0], i)):
         size, first, last = buffers[i]
         taken = sorted(
-            (offsets[j], offsets[j] + _rounded(buffers[j][0]))
+            (offsets[j], offsets[j] + aligned(buffers[j][0]))
             for j in done
             if buffers[j][1] <= last and first <= buffers[j][2]
         )
         at = 0
         for start, stop in taken:
-            if at + _rounded(size) <= start:
+            if at + aligned(size) <= start:
                 break
             at = max(at, stop)
         offsets[i] = at
         done.append(i)
-    return offsets, max((offsets[i] + _rounded(buffers[i][0]) for i in done), default=0)
-
-
-def _rounded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return offsets, max((offsets[i] + aligned(buffers[i][0]) for i in done), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from samedge.export.triton.tracer import Tracer
 from samedge.export.triton.weights import View, Weights
 from samedge.families import Family
 from samedge.kernels.launch import Array
+from samedge.kernels.layers.conv3x3 import conv3x3
 from samedge.kernels.layers.layer_norm import layer_norm
 from samedge.kernels.layers.linear import linear
 from samedge.kernels.layers.linear_int8 import linear_int8
@@ -84,9 +86,9 @@ class Context:
         """Whether the bundle has such a weight."""
         return bool(self.weights.stored(self.file, key))
 
-    def matrix(self, key: str, view: View | None = None, scale: float = 1.0) -> Array:
+    def matrix(self, key: str, view: View | None = None) -> Array:
         """A weight that products take."""
-        return self.weights.view(self._file_of(key), key, self.half, view, scale)
+        return self.weights.view(self._file_of(key), key, self.half, view)
 
     def vector(self, key: str, view: View | None = None) -> Array:
         """A bias, a norm's scale, a table that is added: float32."""
@@ -117,17 +119,17 @@ class Context:
         weight, bias = self.vector(f"{path}.weight"), self.vector(f"{path}.bias")
         return RowNorm(statistics, weight, bias)
 
-    def layer_norm(
-        self, x: Array, path: str, eps: float, dtype: str, residual: Array | None = None,
-        activation: str = "",
-    ) -> Array:  # fmt: skip
-        """LayerNorm of x + residual."""
+    def layer_norm(self, x: Array, path: str, eps: float, dtype: str) -> Array:
+        """LayerNorm of whole rows."""
         weight, bias = self.vector(f"{path}.weight"), self.vector(f"{path}.bias")
         with self.run.layer(path):
-            return layer_norm(
-                self.run, x, weight, bias, eps, residual=residual, activation=activation,
-                dtype=dtype,
-            )  # fmt: skip
+            return layer_norm(self.run, x, weight, bias, eps, dtype=dtype)
+
+    def conv3x3(self, x: Array, path: str, planes: bool = False) -> Array:
+        """3x3 convolution, before its norm; `planes`: x is channels first."""
+        weight = self.matrix(f"{path}.weight", lambda w: w.permute(2, 3, 1, 0))
+        with self.run.layer(path):
+            return conv3x3(self.run, x, weight, dtype=self.half, planes=planes)
 
     def rms_norm(
         self, x: Array, path: str, eps: float, dtype: str, *, activation: str = "",
@@ -146,56 +148,28 @@ class Context:
                 add=add, dtype=dtype, out=out,
             )  # fmt: skip
 
-    def linear(self, x: Array, path: str, dtype: str, **options: object) -> Array:
+    def linear(self, x: Array, path: str, dtype: str, **options: Any) -> Array:
         """A linear layer called `path`; options of `samedge.kernels.layers.linear.linear`."""
-        with self.run.layer(path):
-            found = self.quantised.get(path)
-            bias = self.bias(path)
-            if found is None:
-                weight = self.matrix(f"{path}.weight")
-                result = linear(self.run, x, weight, bias, dtype=dtype, **options)  # type: ignore[arg-type]
-            else:
-                result = self._int8(x, found, bias, dtype, options)
+        result = self._product(x, path, dtype=dtype, **options)
         assert isinstance(result, Array)
         return result
 
     def split_linear(
-        self, x: Array, path: str, split: int, dtype: str, **options: object
+        self, x: Array, path: str, split: int, dtype: str, **options: Any
     ) -> tuple[Array, Array]:
         """A linear layer with a second output behind column `split`."""
-        with self.run.layer(path):
-            found, bias = self.quantised.get(path), self.bias(path)
-            if found is None:
-                weight = self.matrix(f"{path}.weight")
-                result = linear(
-                    self.run,
-                    x,
-                    weight,
-                    bias,
-                    split=split,
-                    dtype=dtype,
-                    **options,  # type: ignore[arg-type]
-                )
-            else:
-                result = self._int8(x, found, bias, dtype, {**options, "split": split})
+        result = self._product(x, path, split=split, dtype=dtype, **options)
         assert isinstance(result, tuple)
         return result
 
-    def _int8(
-        self, x: Array, found: Quantised, bias: Array | None, dtype: str, options: object
-    ) -> Array | tuple[Array, Array]:
-        # Columns behind each other: that is how tensor cores take 8-bit operands.
-        stored = self.weights.view(self.quantised_file, found.weight, "i8", lambda w: w.t())
-        weight = stored.transposed()
-        scale = self.weights.view(self.quantised_file, found.weight_scale, "fp32")
-        x_scale = self.constant(torch.tensor([found.x_scale]), "fp32", "input scale")
-        return linear_int8(
-            self.run,
-            x,
-            weight,
-            scale,
-            x_scale,
-            bias,
-            dtype=dtype,
-            **options,  # type: ignore[arg-type]
-        )
+    def _product(self, x: Array, path: str, **options: Any) -> Array | tuple[Array, Array]:
+        bias, found = self.bias(path), self.quantised.get(path)
+        with self.run.layer(path):
+            if found is None:
+                return linear(self.run, x, self.matrix(f"{path}.weight"), bias, **options)
+            # Columns behind each other: that is how tensor cores take 8-bit operands.
+            stored = self.weights.view(self.quantised_file, found.weight, "i8", lambda w: w.t())
+            scale = self.weights.view(self.quantised_file, found.weight_scale, "fp32")
+            x_scale = self.constant(torch.tensor([found.x_scale]), "fp32", "input scale")
+            weight = stored.transposed()
+            return linear_int8(self.run, x, weight, scale, x_scale, bias, **options)

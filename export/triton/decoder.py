@@ -1,8 +1,9 @@
 """FoldedDecoder -> launches: from embedding and prompts to scores, logits and masks.
 
 A decoder has little to compute and much to start, so for the few tokens that there usually are all
-of a layer that concerns tokens is fused (`samedge.kernels.token_layer`). `Tokens` with more than
-`FEW` places, and sequences that a prompt generator makes, go through plain layers.
+of a layer that concerns tokens is fused (`token_self` and `token_update` in
+`samedge.kernels.decoder`). `Tokens` with more than `FEW` places, and sequences that a prompt
+generator makes, go through plain layers.
 """
 
 from __future__ import annotations

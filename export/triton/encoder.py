@@ -15,7 +15,6 @@ from samedge.kernels.attention.plain import attention
 from samedge.kernels.attention.relative_positions import tables
 from samedge.kernels.attention.window_attention import window_attention
 from samedge.kernels.launch import Array
-from samedge.kernels.layers.conv3x3 import conv3x3
 from samedge.kernels.layers.linear import linear
 from samedge.kernels.layers.patch_embed import patch_embed
 from samedge.kernels.layers.resize import resize, taps
@@ -84,20 +83,13 @@ def _patch_embed(c: Context, pixels: Array, layer: fl.PatchEmbed) -> Array:
     return c.linear(parts[1], f"{path}.adapter", RESIDUAL, residual=parts[0])
 
 
-def conv(c: Context, x: Array, path: str, planes: bool = False) -> Array:
-    """3x3 convolution, before its norm."""
-    weight = c.matrix(f"{path}.weight", lambda w: w.permute(2, 3, 1, 0))
-    with c.run.layer(path):
-        return conv3x3(c.run, x, weight, dtype=c.half, planes=planes)
-
-
 def _cnn(c: Context, pixels: Array, layer: fl.CnnBranch) -> Branch:
     branch: Branch | None = None
     for i, part in enumerate(layer.convs):
         assert isinstance(part, fl.ConvNorm)
         path = f"encoder.cnn.convs.{i}"
         x = pixels if branch is None else branch.activated(c, pool=True)
-        y = conv(c, x, path, planes=branch is None)
+        y = c.conv3x3(x, path, planes=branch is None)
         branch = Branch(y, f"{path}.norm", part.norm.eps)
     assert branch is not None
     return branch
@@ -112,7 +104,7 @@ def _block(
         seen = branch.activated(c)
         y = _cross(c, x, norm, seen, block.cross, f"{path}.cross")
         qkv = c.linear(y, f"{path}.attn.qkv", c.half)
-        refined = conv(c, seen, f"{path}.refine")
+        refined = c.conv3x3(seen, f"{path}.refine")
         branch = Branch(refined, f"{path}.refine.norm", block.refine.norm.eps)
     else:
         qkv = c.linear(x, f"{path}.attn.qkv", c.half, norm=norm)
@@ -197,6 +189,6 @@ def _neck(c: Context, tokens: Array, branch: Branch | None, encoder: fl.FoldedEn
     assert isinstance(y, Array)
     y = y.reshape(tokens.shape[0], grid, grid, c.variant.prompt_dim)
     y = c.rms_norm(y, f"{path}.norm", neck.norm.eps, c.half)
-    y = conv(c, y, f"{path}.conv")
+    y = c.conv3x3(y, f"{path}.conv")
     out = c.output("image_embedding")
     c.rms_norm(y, f"{path}.conv.norm", neck.conv.norm.eps, "fp32", planes=True, out=out)

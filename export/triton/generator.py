@@ -9,7 +9,6 @@ from samedge.fold import generator as fg
 from samedge.fold import layers as fl
 from samedge.kernels.attention.plain import attention
 from samedge.kernels.launch import Array
-from samedge.kernels.layers.conv3x3 import conv3x3
 
 
 def prompt_generator(c: Context, x: Array, layer: fg.PromptGenerator) -> tuple[Array, Array]:
@@ -72,9 +71,7 @@ def _dense(c: Context, x: Array, layer: fg.PromptGenerator, path: str) -> Array:
     for i, conv in enumerate(layer.dense):
         assert isinstance(conv, fl.ConvNorm)
         here = f"{path}.dense.{i}"
-        weight = c.matrix(f"{here}.weight", lambda w: w.permute(2, 3, 1, 0))
-        with c.run.layer(here):
-            z = conv3x3(c.run, y, weight, dtype=c.half)
+        z = c.conv3x3(y, here)
         add = (x.reshape(1, grid, grid, width), 1.0) if i == last else None
         activation = "gelu" if conv.activation else ""
         y = c.rms_norm(

@@ -20,7 +20,7 @@ import torch
 from samedge.bundle.graphs.model import FLOAT, HALF, INT8, Initialiser, read_model
 from samedge.errors import BundleError
 from samedge.kernels.launch import Array, contiguous_strides
-from samedge.runtime.triton.plan import ALIGNMENT, ITEMSIZE, Weight
+from samedge.runtime.triton.plan import ITEMSIZE, Weight, aligned
 
 _STORED = {FLOAT: "fp32", HALF: "fp16", INT8: "i8"}
 _DTYPES = {"fp32": np.float32, "fp16": np.float16, "i8": np.int8, "i32": np.int32}
@@ -134,7 +134,7 @@ class Weights:
             count = int(np.prod(shape, dtype=np.int64))
             index = len(self.listed)
             self.listed.append(Weight(name, *key[:3], shape, strides, scale, dtype, self.size))
-            self.size += -(-count * ITEMSIZE[dtype] // ALIGNMENT) * ALIGNMENT
+            self.size += aligned(count * ITEMSIZE[dtype])
             self._known[key] = Array(
                 WeightMemory(index), dtype, shape, contiguous_strides(shape), 0, name
             )

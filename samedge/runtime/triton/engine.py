@@ -15,8 +15,7 @@ from samedge.runtime.gpu.modules import Module
 from samedge.runtime.gpu.replay import Scratch
 from samedge.runtime.triton.engine_file import EngineFile
 from samedge.runtime.triton.launches import Launches, program_for, sizes_of
-from samedge.runtime.triton.plan import Port, Program
-from samedge.runtime.triton.plan_check import POINTER_ALIGNMENT
+from samedge.runtime.triton.plan import POINTER_ALIGNMENT, Port, Program
 from samedge.runtime.triton.weights import check_bundle, load_weights
 
 LEAST_CAPABILITY = 80  # below it Triton emits no tensor-core code

@@ -26,7 +26,7 @@ from samedge.files.limits import ENGINE_PLAN_BYTES
 from samedge.files.numbers import parse_json
 from samedge.files.whole import whole_file
 from samedge.runtime.engines.mapped import MappedFile
-from samedge.runtime.triton.plan import ALIGNMENT, FORMAT, EnginePlan, KernelCode
+from samedge.runtime.triton.plan import ALIGNMENT, FORMAT, EnginePlan, KernelCode, aligned
 from samedge.runtime.triton.plan_check import check_plan
 from samedge.runtime.triton.plan_json import plan_from_json, plan_to_json, wrong
 
@@ -50,7 +50,7 @@ class Blob:
         if digest not in self._places:
             self._places[digest] = self.size
             self._parts += [data, bytes(-len(data) % ALIGNMENT)]
-            self.size += _up(len(data))
+            self.size += aligned(len(data))
         return self._places[digest]
 
     def bytes(self) -> bytes:
@@ -161,7 +161,7 @@ def parse_engine(file: MappedFile, name: str) -> EngineFile:
     parts, at = [], _HEADER.size
     for size in sizes:
         parts.append(data[at : at + size])
-        at += _up(size)
+        at += aligned(size)
     text, constants, code = parts
     try:
         document = parse_json(bytes(text).decode("utf-8"))
@@ -192,7 +192,7 @@ def _sizes(data: memoryview, name: str) -> tuple[int, int, int]:
             f"has format {version}, written by another version of samedge; this one "
             f"({__version__}) reads format {FORMAT}",
         )
-    expected = _HEADER.size + _up(text) + _up(constants) + _up(code) + _DIGEST
+    expected = _HEADER.size + aligned(text) + aligned(constants) + aligned(code) + _DIGEST
     if len(data) != expected:
         what = "is truncated" if len(data) < expected else "is longer than it says"
         _refuse(name, f"{what}: it has {len(data)} bytes, its header says {expected}")
@@ -212,8 +212,3 @@ def _check_content(plan: EnginePlan, constants: memoryview, code: memoryview) ->
 
 def _refuse(name: str, why: str) -> NoReturn:
     raise SourceError(f"{name} {why}; {_AGAIN}")
-
-
-def _up(size: int) -> int:
-    """A multiple of 256."""
-    return size + -size % ALIGNMENT

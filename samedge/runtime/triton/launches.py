@@ -10,8 +10,16 @@ from samedge.errors import DeviceError, NotSupportedError
 from samedge.runtime.gpu.driver import Stream
 from samedge.runtime.gpu.modules import Start
 from samedge.runtime.gpu.replay import Scratch, Work
-from samedge.runtime.triton.plan import SCRATCH_POINTERS, Argument, KernelCode, Port, Program, Step
-from samedge.runtime.triton.plan_check import INT32, POINTER_ALIGNMENT
+from samedge.runtime.triton.plan import (
+    POINTER_ALIGNMENT,
+    SCRATCH_POINTERS,
+    Argument,
+    KernelCode,
+    Port,
+    Program,
+    Step,
+)
+from samedge.runtime.triton.plan_check import INT32
 from samedge.runtime.triton.sizes import Size, evaluate
 
 

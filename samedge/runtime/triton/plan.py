@@ -17,8 +17,14 @@ FORMAT = 1  # of the engine file, and of what its plan means
 # Names of element types, as Triton writes them -> bytes.
 ITEMSIZE = {"fp32": 4, "fp16": 2, "bf16": 2, "i8": 1, "u8": 1, "i32": 4, "i64": 8}
 ALIGNMENT = 256  # of every buffer and weight, in bytes
+POINTER_ALIGNMENT = 16  # of every address that a kernel is given; what kernels are compiled for
 # Null pointers that Triton's kernels take behind their own parameters: global and profile scratch.
 SCRATCH_POINTERS = 2
+
+
+def aligned(size: int) -> int:
+    """`size` bytes with what fills them up to the next buffer's place."""
+    return size + -size % ALIGNMENT
 
 
 @dataclass(frozen=True)

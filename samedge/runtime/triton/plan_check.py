@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from samedge.runtime.triton.plan import (
     ALIGNMENT,
     ITEMSIZE,
+    POINTER_ALIGNMENT,
     Argument,
     EnginePlan,
     KernelCode,
@@ -24,7 +25,6 @@ from samedge.runtime.triton.plan import (
 from samedge.runtime.triton.plan_json import GRAPHS, LARGEST, wrong
 from samedge.runtime.triton.sizes import Size, names_in
 
-POINTER_ALIGNMENT = 16  # bytes; what kernels are compiled for
 WARP = 32
 MOST_PARAMETERS = 4096 // 8  # a kernel takes 4 KiB of them
 GRID = ((1 << 31) - 1, (1 << 16) - 1, (1 << 16) - 1)  # most blocks in x, y, z

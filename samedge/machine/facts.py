@@ -35,7 +35,11 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("cuda-bindings", "triton"),
     ),
     "rtx": ("engines for RTX GPUs, built on any machine", ("cuda-bindings", "tensorrt-rtx")),
-    "stream": ("video files, DICOM and NIfTI", ("av", "nibabel", "pillow", "pydicom")),
+    "stream": (
+        "video files, DICOM and NIfTI, live streams and their viewer",
+        ("av", "nibabel", "pillow", "pydicom", "starlette", "uvicorn", "websockets"),
+    ),
+    "seg": ("DICOM segmentations of live streams", ("highdicom",)),
 }
 
 # Flag in /proc/cpuinfo (x86, ARM) -> name to print; what inference can make use of.

@@ -39,6 +39,30 @@ class Region:
 
 
 @dataclass(frozen=True, eq=False)
+class Origin:
+    """What the sender of a frame says of its time and place; carried through unchanged.
+
+    Attributes:
+        ticks: the sender's time stamp, 64 bits: 32.32 fixed point seconds since 1970, UTC. A float
+            would lose its last digits.
+        matrix: float32 `[4, 4]`, column, row and slice of the image to mm, as OpenIGTLink has it:
+            the last column is the place of the image's centre.
+        transform: float32 `[4, 4]`, of the transform message nearest to the frame
+            ("ImageToReference", say), or None.
+        transform_ticks: its time stamp.
+        transform_valid: False: the sender says that it must not be used.
+        device: name of the sender's device.
+    """
+
+    ticks: int
+    matrix: NDArray[np.float32]
+    transform: NDArray[np.float32] | None = None
+    transform_ticks: int | None = None
+    transform_valid: bool = True
+    device: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One picture on its way to a session.
 
@@ -59,6 +83,7 @@ class Frame:
         stamp_s: the source's own time stamp in seconds, from whatever zero its clock has; None if
             it has none. It is carried along and never trusted: not for order, which `index` tells,
             and not for age, which `captured_s` tells.
+        origin: what its sender says of its time and place, exactly; None for other sources.
     """
 
     pixels: Pixels
@@ -71,6 +96,7 @@ class Frame:
     captured_s: float | None = None
     stamp_s: float | None = None
     regions: tuple[Region, ...] = ()
+    origin: Origin | None = None
 
     @property
     def picture(self) -> NDArray[np.uint8]:
@@ -104,9 +130,13 @@ class Source:
         voxel_mm3: what one pixel of one slice stands for, or None if unknown.
         layout: how the slices lie in a NIfTI array; None for other sources.
         warnings: what was not as expected and what was done about it; grows while iterating.
+        is_live: frames come when they come, from a device or another program, and have a
+            `captured_s`. Iterating connects anew; it ends, or raises a SourceError, when the other
+            side is gone, and may be tried again.
     """
 
     kind = "image"
+    is_live = False
     is_loop = False
     is_stack = False
     total: int | None = 1
@@ -151,6 +181,10 @@ class Source:
 
     def __iter__(self) -> Iterator[Frame]:
         raise NotImplementedError  # every source has its own
+
+    def interrupt(self) -> None:
+        """Make an iteration that waits for a frame end soon. Any thread may call it, at any time,
+        and after it no iteration begins again."""
 
     def close(self) -> None:
         """Give back what the source holds open."""

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "_callable", "_version", "progress", "tables"),
     ("_openvino", "_optional", "families", "tolerances"),
     ("machine", "files"),
-    ("geometry", "simulate"),
+    ("geometry", "simulate", "openigtlink"),
     ("bundle", "prompts"),
     ("sources", "drawing"),
     ("runtime",),
@@ -80,9 +80,13 @@ THIRD_PARTY: dict[str, set[str]] = {
     "triton": {"kernels", "export", "bench"},  # what compiles kernels; a device has none
     "tensorrt_rtx": {"runtime", "bench"},
     "cuda": {"runtime"},
-    "pydicom": {"sources", "cli"},
+    "pydicom": {"sources", "stream", "cli"},
     "nibabel": {"sources", "stream"},
     "av": {"sources", "stream"},
+    "highdicom": {"stream"},
+    "starlette": {"stream"},
+    "uvicorn": {"stream"},
+    "websockets": {"stream"},
     "click": {"cli"},
     "rich": {"cli", "tables"},
 }

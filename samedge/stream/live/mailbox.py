@@ -1,0 +1,94 @@
+"""What lies between two threads: one place whose newest content wins, or a short line of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """Holds up to `places` things for one thread that takes them.
+
+    Args:
+        places: that there are.
+        newest: what is put into a full mailbox replaces the oldest in it; else it is refused.
+
+    Attributes:
+        dropped: things that were replaced or refused, so far.
+    """
+
+    def __init__(self, places: int = 1, newest: bool = True) -> None:
+        self._places, self._newest = places, newest
+        self._changed = threading.Condition()
+        self._items: deque[T] = deque()
+        self._closed = self._nudged = False
+        self.dropped = 0
+
+    def put(self, item: T, wait_s: float = 0.0) -> bool:
+        """Put a thing in; never waits longer than `wait_s` for a place.
+
+        Returns:
+            False: a thing was dropped for it, or it was (also if the mailbox is closed).
+        """
+        with self._changed:
+            if wait_s > 0:
+                self._changed.wait_for(
+                    lambda: self._closed or len(self._items) < self._places, wait_s
+                )
+            full = len(self._items) >= self._places
+            if self._closed or (full and not self._newest):
+                self.dropped += 1
+                return False
+            if full:
+                self._items.popleft()
+                self.dropped += 1
+            self._items.append(item)
+            self._changed.notify_all()
+            return not full
+
+    def take(self, timeout_s: float) -> T | None:
+        """The oldest thing; None after `timeout_s`, after `nudge`, or if it is closed and empty."""
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            while not self._items and not self._closed and not self._nudged:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return None
+                self._changed.wait(left)
+            self._nudged = False
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def nudge(self) -> None:
+        """Let the one who waits in `take` come out."""
+        with self._changed:
+            self._nudged = True
+            self._changed.notify_all()
+
+    def close(self) -> int:
+        """Nothing goes in any more; what is inside can still be taken.
+
+        Returns:
+            how much that is.
+        """
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            return len(self._items)
+
+    @property
+    def is_done(self) -> bool:
+        """Closed and empty."""
+        with self._changed:
+            return self._closed and not self._items
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._items)

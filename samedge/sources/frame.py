@@ -133,10 +133,14 @@ class Source:
         is_live: frames come when they come, from a device or another program, and have a
             `captured_s`. Iterating connects anew; it ends, or raises a SourceError, when the other
             side is gone, and may be tried again.
+        ends: of a source that is live: its end is the end, not a loss (a file that is played).
+        comes_later: of a source that is live: its other side may not be there yet.
     """
 
     kind = "image"
     is_live = False
+    ends = False
+    comes_later = False
     is_loop = False
     is_stack = False
     total: int | None = 1

@@ -43,12 +43,12 @@ def check_options(family: Family, plan: PromptPlan, options: SegmentOptions) -> 
     if options.crop is not None and family.slices > 1:
         raise PromptError(f"{family.title} sees whole slices; leave --crop out")
     if options.track:
-        reason = _not_tracked(family, plan)
+        reason = not_tracked(family, plan)
         if reason:
             raise PromptError(f"{reason}; leave --track out")
 
 
-def _not_tracked(family: Family, plan: PromptPlan) -> str:
+def not_tracked(family: Family, plan: PromptPlan) -> str:
     """Why no point can follow an object; empty if one can."""
     title = family.title
     if not family.prompts:

@@ -70,6 +70,20 @@ class Segmenter(Protocol):
     ) -> Sequence[Answer]: ...
 
 
+class LiveSegmenter(Segmenter, Protocol):
+    """What a live stream needs besides: prompts are answered again on a picture that stands."""
+
+    def set_frame(self, frame: Any, crop: Box | None = ...) -> None: ...
+    def predict(
+        self,
+        points: Any = ...,
+        labels: Any = ...,
+        box: Any = ...,
+        mask: Any = ...,
+        multimask: bool = ...,
+    ) -> Answer: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Segmented:
     """One frame with its answer.

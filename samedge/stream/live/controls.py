@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -46,11 +46,16 @@ class Drag:
 
 @dataclass(frozen=True)
 class Points:
-    """All points of all objects at once, as Slicer's markups send them: object k has `points[k]`;
-    what was prompted before is dropped."""
+    """The prompts of all objects at once, as a command line or Slicer's markups give them; what was
+    prompted before is dropped.
+
+    `points[k]` are the (x, y, inside) of object k, `boxes[k]` is its box (x0, y0, x1, y1) or None;
+    no boxes at all: leave them out. `names[k]` is what it is called.
+    """
 
     points: tuple[tuple[tuple[float, float, bool], ...], ...]
     names: tuple[str, ...] = ()
+    boxes: tuple[tuple[float, float, float, float] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,6 @@ class Controls:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pending: deque[Command] = deque()
-        self._wake: Callable[[], None] = lambda: None
 
     def send(self, command: Command) -> None:
         """Hand over a command; it takes effect with the next frame, or at once on a still picture.
@@ -114,7 +118,6 @@ class Controls:
             if len(self._pending) >= MAX_PENDING:
                 raise PromptError(f"{MAX_PENDING} commands wait already; send fewer")
             self._pending.append(command)
-        self._wake()
 
     def take(self) -> list[Command]:
         """All that wait, in order; they wait no more."""
@@ -122,10 +125,6 @@ class Controls:
             found = list(self._pending)
             self._pending.clear()
         return found
-
-    def on_send(self, wake: Callable[[], None]) -> None:
-        """Call `wake` after every command."""
-        self._wake = wake
 
 
 def check(command: Command) -> None:
@@ -144,13 +143,7 @@ def check(command: Command) -> None:
         ):
             raise PromptError(f"the box {tuple(numbers)} is empty: x1 must exceed x0, and y1 y0")
     elif isinstance(command, Points):
-        if len(command.points) > MAX_OBJECTS:
-            raise PromptError(
-                f"{len(command.points)} objects came; at most {MAX_OBJECTS} at a time"
-            )
-        numbers = [v for one in command.points for x, y, _ in one for v in (x, y)]
-        if any(not any(inside for *_, inside in one) for one in command.points):
-            raise PromptError("an object came without a point inside it")
+        numbers = _numbers(command)
     elif isinstance(command, Rename) and not 0 < len(command.name.strip()) <= MAX_NAME:
         raise PromptError(f"a name has 1 to {MAX_NAME} characters")
     if not all(math.isfinite(v) and abs(v) <= FRAME_SIDE.most for v in numbers):
@@ -158,6 +151,22 @@ def check(command: Command) -> None:
     number = getattr(command, "object", 0)
     if not 0 <= number <= MAX_NUMBER:
         raise PromptError(f"object {number} came; expected 1 to {MAX_NUMBER}, or 0 for a new one")
+
+
+def _numbers(command: Points) -> list[float]:
+    """All coordinates of a command whose objects each have a point inside or a box."""
+    if len(command.points) > MAX_OBJECTS:
+        raise PromptError(f"{len(command.points)} objects came; at most {MAX_OBJECTS} at a time")
+    boxes = command.boxes or (None,) * len(command.points)
+    if len(boxes) != len(command.points):
+        raise PromptError(f"{len(boxes)} boxes came for {len(command.points)} objects")
+    for points, box in zip(command.points, boxes, strict=True):
+        if box is None and not any(inside for *_, inside in points):
+            raise PromptError("an object came without a point inside it, and without a box")
+        if box is not None and not (box[0] < box[2] and box[1] < box[3]):
+            raise PromptError(f"the box {box} is empty: x1 must exceed x0, and y1 y0")
+    given = [v for one in command.points for x, y, _ in one for v in (x, y)]
+    return given + [v for box in boxes if box is not None for v in box]
 
 
 def to_json(command: Command) -> dict[str, Any]:
@@ -212,4 +221,14 @@ def _value(name: str, key: str, given: object, expected: str) -> object:
             )
         except (TypeError, ValueError, OverflowError):
             pass  # said below
+    elif key == "boxes" and isinstance(given, (list, tuple)):
+        try:
+            return tuple(None if one is None else _box(one) for one in given)
+        except (TypeError, ValueError, OverflowError):
+            pass  # said below
     raise PromptError(f"{name}: {key} is no {expected}")
+
+
+def _box(given: Any) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = map(float, given)
+    return x0, y0, x1, y1

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from samedge.drawing.colours import Colour
 from samedge.sources.frame import Box, Frame
 from samedge.stream.areas import mask_area_mm2
+from samedge.stream.live.controls import Command
 from samedge.stream.live.states import Alarm, State, most_urgent
 
 
@@ -94,7 +95,10 @@ class LiveFrame:
         class_map: uint8 `[H, W]`, number of the class of each pixel, of families whose classes
             exclude each other; else None.
         crop: part of the frame that the network saw; None: all of it.
-        drops: frames that came and were not segmented, up to now.
+        drops: frames that came and were never shown, up to now.
+        commands: what users said that was obeyed with this frame, for records.
+        clock_s: the moment that tracking went by: that of the capture, and in a replay that of the
+            recorded one.
     """
 
     number: int
@@ -108,6 +112,8 @@ class LiveFrame:
     class_map: NDArray[np.uint8] | None = None
     crop: Box | None = None
     drops: int = 0
+    commands: tuple[Command, ...] = ()
+    clock_s: float = 0.0
 
     @property
     def state(self) -> State:

@@ -25,20 +25,16 @@ class Mailbox(Generic[T]):
         self._places, self._newest = places, newest
         self._changed = threading.Condition()
         self._items: deque[T] = deque()
-        self._closed = self._nudged = False
+        self._closed = False
         self.dropped = 0
 
-    def put(self, item: T, wait_s: float = 0.0) -> bool:
-        """Put a thing in; never waits longer than `wait_s` for a place.
+    def put(self, item: T) -> bool:
+        """Put a thing in, without waiting.
 
         Returns:
             False: a thing was dropped for it, or it was (also if the mailbox is closed).
         """
         with self._changed:
-            if wait_s > 0:
-                self._changed.wait_for(
-                    lambda: self._closed or len(self._items) < self._places, wait_s
-                )
             full = len(self._items) >= self._places
             if self._closed or (full and not self._newest):
                 self.dropped += 1
@@ -50,27 +46,34 @@ class Mailbox(Generic[T]):
             self._changed.notify_all()
             return not full
 
+    def offer(self, item: T, wait_s: float) -> bool:
+        """Put a thing in if there is a place for it within `wait_s`; nothing is dropped.
+
+        Returns:
+            False: there is none, or the mailbox is closed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or len(self._items) < self._places, wait_s)
+            if self._closed or len(self._items) >= self._places:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
     def take(self, timeout_s: float) -> T | None:
-        """The oldest thing; None after `timeout_s`, after `nudge`, or if it is closed and empty."""
+        """The oldest thing; None after `timeout_s`, or if it is closed and empty."""
         end = time.monotonic() + timeout_s
         with self._changed:
-            while not self._items and not self._closed and not self._nudged:
+            while not self._items and not self._closed:
                 left = end - time.monotonic()
                 if left <= 0:
                     return None
                 self._changed.wait(left)
-            self._nudged = False
             if not self._items:
                 return None
             item = self._items.popleft()
             self._changed.notify_all()
             return item
-
-    def nudge(self) -> None:
-        """Let the one who waits in `take` come out."""
-        with self._changed:
-            self._nudged = True
-            self._changed.notify_all()
 
     def close(self) -> int:
         """Nothing goes in any more; what is inside can still be taken.
@@ -82,6 +85,11 @@ class Mailbox(Generic[T]):
             self._closed = True
             self._changed.notify_all()
             return len(self._items)
+
+    @property
+    def is_closed(self) -> bool:
+        """Nothing goes in any more."""
+        return self._closed
 
     @property
     def is_done(self) -> bool:

@@ -71,6 +71,9 @@ class LiveSink:
     def idle(self, state: State) -> None:
         """Called every 0.1 s or so while there is no frame to write, with the stream's state."""
 
+    def record(self, on: bool) -> None:
+        """The user wants a recording to begin or to end; other sinks need not listen."""
+
     def close(self, error: BaseException | None) -> None:
         """After the last frame; `error` is what ended the stream, if it was one. A recording is
         finished in any case: what was recorded until then counts."""

@@ -24,13 +24,14 @@ def test_a_line_keeps_its_order_and_refuses_what_does_not_fit() -> None:
     assert box.dropped == 1
 
 
-def test_put_waits_for_a_place() -> None:
+def test_an_offer_waits_for_a_place_and_drops_nothing() -> None:
     box: Mailbox[int] = Mailbox(newest=False)
-    box.put(1)
+    assert box.offer(1, 0)
+    assert not box.offer(2, 0.01)
     taken: list[int | None] = []
     thread = threading.Thread(target=lambda: (time.sleep(0.05), taken.append(box.take(1))))
     thread.start()
-    assert box.put(2, wait_s=5)
+    assert box.offer(2, 5)
     thread.join()
     assert (taken, box.take(0), box.dropped) == ([1], 2, 0)
 
@@ -45,16 +46,22 @@ def test_a_closed_mailbox_gives_what_it_holds_and_takes_no_more() -> None:
     assert box.is_done
 
 
-def test_a_nudge_and_a_close_wake_the_one_who_waits() -> None:
-    for wake in ("nudge", "close"):
-        box: Mailbox[int] = Mailbox()
-        got: list[int | None] = []
-        thread = threading.Thread(target=lambda b=box, g=got: g.append(b.take(60)))
-        thread.start()
-        time.sleep(0.02)
-        getattr(box, wake)()
-        thread.join(5)
-        assert got == [None]
+def test_a_close_wakes_those_who_wait() -> None:
+    box: Mailbox[int] = Mailbox(newest=False)
+    got: list[object] = []
+    thread = threading.Thread(target=lambda: got.append(box.take(60)))
+    thread.start()
+    time.sleep(0.02)
+    box.close()
+    thread.join(5)
+    full: Mailbox[int] = Mailbox(newest=False)
+    full.put(1)
+    thread = threading.Thread(target=lambda: got.append(full.offer(2, 60)))
+    thread.start()
+    time.sleep(0.02)
+    full.close()
+    thread.join(5)
+    assert got == [None, False]
 
 
 def test_every_thing_is_taken_or_counted() -> None:

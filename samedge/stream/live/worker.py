@@ -1,0 +1,415 @@
+"""The thread of the session: a frame out of the mailbox, its masks to the sinks."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samedge.errors import DeviceError, FrameError, PromptError, SamEdgeError
+from samedge.prompts.plan import PromptPlan
+from samedge.sources.frame import Box, Frame
+from samedge.stream.live.account import Alarms, Counts, Histogram, Rate
+from samedge.stream.live.area import UltrasoundArea
+from samedge.stream.live.controls import Command, Controls, Hold, Record
+from samedge.stream.live.item import LiveFrame, LiveObject, Status, Times
+from samedge.stream.live.likeness import Change, Likeness
+from samedge.stream.live.mailbox import Mailbox
+from samedge.stream.live.objects import Group, Objects, command_of
+from samedge.stream.live.publisher import Publisher
+from samedge.stream.live.settings import LiveSettings
+from samedge.stream.live.states import Kind, State
+from samedge.stream.segmenting import Answer, LiveSegmenter
+
+_WAIT_S = 0.05
+_SETTLES = 15  # frames in which the ultrasound area is found, or is not
+
+
+class Worker:
+    """Segments frames in a thread of its own, and publishes them.
+
+    Args:
+        session: that it asks.
+        inbox: where frames come from.
+        objects: what is asked.
+        plan: prompts from the beginning.
+        controls: what users say.
+        settings: limits.
+        publisher: where frames go.
+        counts, alarms: told of frames and of trouble.
+        now: the clock, in s.
+        script: of a replay: commands by the index of the frame that they were obeyed with; then
+            frames bring their own clock in `time_s`.
+        on_record: called when a user starts or stops a recording.
+
+    Attributes:
+        error: what ended it, or None.
+        busy_since: when the session was called that has not come back, or None.
+        stages_ms: "wait" in the mailbox, "encode", "decode", "own" (all but the network).
+    """
+
+    def __init__(
+        self,
+        session: LiveSegmenter,
+        inbox: Mailbox[Frame],
+        objects: Objects,
+        plan: PromptPlan,
+        controls: Controls,
+        settings: LiveSettings,
+        publisher: Publisher,
+        counts: Counts,
+        alarms: Alarms,
+        now: Callable[[], float],
+        script: dict[int, Sequence[Command]] | None,
+        on_record: Callable[[bool], object],
+    ) -> None:
+        self._session, self._inbox, self._objects = session, inbox, objects
+        self._controls, self._settings, self._publisher = controls, settings, publisher
+        self._counts, self._alarms, self._now = counts, alarms, now
+        self._plan, self._script, self._on_record = plan, script, on_record
+        self._likeness = Likeness(settings.freeze_tolerance, settings.scene_change)
+        self._area = UltrasoundArea(settings.hide_text) if settings.crop == "auto" else None
+        self._pending: deque[Command] = deque()
+        self._obeyed: list[Command] = []
+        self._answer: LiveFrame | None = None  # the last frame that was shown
+        # What was found in it, also where that came too late to be shown.
+        self._found: Sequence[LiveObject] = ()
+        self._class_map: NDArray[np.uint8] | None = None
+        self._encoded = False  # the session holds the embedding of that frame
+        self._held = self._begun = self._was_late = False
+        self._in_hand = False  # a frame whose fate is not counted yet
+        self._frames = self._in_a_row = 0
+        self._same_since: float | None = None
+        self._thread = threading.Thread(target=self._run, name="samedge session", daemon=True)
+        self.error: BaseException | None = None
+        self.busy_since: float | None = None
+        self.stages_ms = {name: Histogram() for name in ("wait", "encode", "decode", "own")}
+        self.rate = Rate()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, wait_s: float) -> bool:
+        """Wait for the end; False if the session does not come back."""
+        if self._thread.ident is not None:
+            self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._inbox.is_done:
+                self._step(self._inbox.take(_WAIT_S))
+        except BaseException as error:  # told to the stream, which ends with it
+            self.error = error
+        finally:
+            # What still lies in the mailbox is seen by nobody.
+            self._inbox.close()
+            self._counts.left += self._in_hand
+            while self._inbox.take(0) is not None:
+                self._counts.left += 1
+
+    def _step(self, frame: Frame | None) -> None:
+        self._listen()
+        self._in_hand = frame is not None
+        if frame is None:
+            if self._pending and self._answer is not None:
+                self._again(self._answer)
+            return
+        if self._held and self._answer is not None:
+            self._counts.held += 1
+            self._in_hand = False
+            if self._pending:
+                self._again(self._answer)
+            return
+        self._frame(frame)
+        self._in_hand = False
+
+    def _listen(self) -> None:
+        """Commands that need no frame are obeyed now, the others with the next one."""
+        for command in self._controls.take():
+            if isinstance(command, Hold):
+                self._hold(command.on)
+            elif isinstance(command, Record):
+                self._on_record(command.on)
+            else:
+                self._pending.append(command)
+
+    def _hold(self, on: bool) -> None:
+        if on == self._held:
+            return
+        self._held = on
+        last = self._answer
+        if last is not None:
+            states = last.states - {State.HELD} | ({State.HELD} if on else set())
+            expires = math.inf if on else last.times.captured + self._settings.expire_s
+            self._publish(replace(last, is_new=False, states=frozenset(states), expires_s=expires))
+
+    def _frame(self, frame: Frame) -> None:
+        """A frame that came."""
+        assert frame.captured_s is not None
+        times = Times(frame.captured_s, taken=self._now())
+        self.stages_ms["wait"].add((times.taken - times.captured) * 1e3)
+        clock_s = frame.captured_s
+        if self._script is not None:
+            clock_s = frame.time_s or 0.0
+            self._pending.extend(self._script.get(frame.index, ()))
+        change = self._look(frame)
+        if change in (Change.SAME_PIXELS, Change.SAME_BUFFER) and self._answer is not None:
+            states = self._same_states(change, self._answer)
+            if not self._pending:
+                self._counts.repeated += 1
+                same = replace(
+                    self._answer,
+                    frame=frame,
+                    is_new=True,
+                    states=states,
+                    times=replace(times, encoded=times.taken, decoded=times.taken),
+                    class_map=self._class_map,
+                    clock_s=clock_s,
+                )
+                self._show(same, self._found)
+                return
+        self._segment(frame, times, clock_s)
+
+    def _look(self, frame: Frame) -> Change:
+        """What is new in a frame, and what follows from that for prompts and area."""
+        change = self._likeness.compare(frame, self._crop())
+        if change is Change.SIZE:
+            self._alarms.raise_(
+                Kind.SIZE, f"frames are {frame.width} x {frame.height} px now: prompt again"
+            )
+            self._objects.forget()
+            self._begun = True
+        elif change is Change.SCENE:
+            self._alarms.raise_(Kind.SCENE, "the picture is another one")
+            self._objects.lose("the picture is another one")
+        if self._area is not None:
+            if change in (Change.SIZE, Change.SCENE):
+                self._area.reset()
+            self._area.look(frame)
+        if change not in (Change.SAME_PIXELS, Change.SAME_BUFFER):
+            self._same_since = None
+        return change
+
+    def _same_states(self, change: Change, answer: LiveFrame) -> frozenset[State]:
+        now = self._now()
+        if self._same_since is None:
+            self._same_since = now
+        states = set(answer.states) - {State.FROZEN, State.STALLED, State.LATE, State.NO_SIGNAL}
+        if change is Change.SAME_PIXELS:
+            states.add(State.FROZEN)
+        elif now - self._same_since >= self._settings.stall_s:
+            states.add(State.STALLED)
+            if State.STALLED not in answer.states:
+                self._alarms.raise_(Kind.STALLED, "the source gives the same picture again")
+        return frozenset(states)
+
+    def _segment(self, frame: Frame, times: Times, clock_s: float) -> None:
+        """Encode a frame and answer what is asked about it."""
+        self._frames += 1
+        self._begin(frame)
+        self._obey(frame)
+        crop = self._crop()
+        base = LiveFrame(
+            0, frame, True, (), frozenset(), (), times, math.inf, crop=crop, clock_s=clock_s
+        )
+        self._encoded = False
+        if self._objects.is_waiting:
+            self._counts.unprompted += 1
+            moment = replace(times, encoded=times.taken, decoded=times.taken)
+            self._show(replace(base, times=moment), ())
+            return
+        pixels = frame.pixels if self._area is None else self._area.for_network(frame.pixels)
+        try:
+            with self._watched():
+                self._session.set_frame(pixels, crop=crop)
+        except FrameError as error:
+            self._counts.refused += 1
+            self._alarms.raise_(Kind.FRAME, str(error))
+            return
+        except SamEdgeError as error:
+            self._failed(base, error)
+            return
+        self._encoded = True
+        encoded = self._now()
+        self.stages_ms["encode"].add((encoded - times.taken) * 1e3)
+        self._decode(replace(base, times=replace(times, encoded=encoded)), encoded - times.taken)
+
+    def _decode(self, base: LiveFrame, network_s: float) -> None:
+        """Ask about the frame that the session holds."""
+        answers: list[tuple[Group, Answer]] = []
+        begin = self._now()
+        try:
+            for group in self._objects.groups():
+                with self._watched():
+                    answers.append((group, self._session.predict(**group.arguments)))
+        except SamEdgeError as error:
+            self._failed(base, error)
+            return
+        end = self._now()
+        frame, crop = base.frame, base.crop
+        area = crop or (0, 0, frame.width, frame.height)
+        found = self._objects.answer(frame, base.clock_s, area, answers)
+        class_map = next((a.class_map for _, a in answers if a.class_map is not None), None)
+        decoded = self._now()
+        self.stages_ms["decode"].add((end - begin) * 1e3)
+        times = replace(base.times, decoded=decoded, network_s=network_s + end - begin)
+        if base.is_new:
+            self._counts.segmented += 1
+            self._in_hand = False
+            self.rate.add(decoded)
+        self._in_a_row = 0
+        self._show(replace(base, times=times, class_map=class_map), found)
+
+    def _again(self, last: LiveFrame) -> None:
+        """What was said about a picture that stands still is answered at once."""
+        self._obey(last.frame)
+        now = self._now()
+        base = replace(last, is_new=False, states=frozenset())
+        base = replace(base, times=replace(last.times, taken=now, encoded=now))
+        if self._objects.is_waiting:
+            self._show(base, ())
+            return
+        if not self._encoded:
+            pixels = last.frame.pixels
+            try:
+                with self._watched():
+                    self._session.set_frame(
+                        pixels if self._area is None else self._area.for_network(pixels),
+                        crop=last.crop,
+                    )
+            except SamEdgeError as error:
+                self._failed(base, error)
+                return
+            self._encoded = True
+        self._decode(base, 0.0)
+
+    def _begin(self, frame: Frame) -> None:
+        """Place the first prompts, once it is known what the network sees."""
+        settled = self._area is None or self._crop() is not None or self._frames > _SETTLES
+        if self._begun or not settled:
+            return
+        self._begun = True
+        if not self._plan.is_empty and self._script is None:
+            prompt = self._plan.resolve(frame.height, frame.width, self._crop(), frame.index)
+            self._pending.appendleft(command_of(prompt))
+
+    def _obey(self, frame: Frame) -> None:
+        """Prompts that users gave."""
+        self._obeyed = []
+        while self._pending:
+            command = self._pending.popleft()
+            try:
+                self._objects.apply(command, frame)
+            except PromptError as error:
+                self._alarms.raise_(Kind.PROMPT, str(error))
+            else:
+                self._obeyed.append(command)
+                self._begun = True
+
+    def _failed(self, base: LiveFrame, error: SamEdgeError) -> None:
+        """The network has no answer for this frame: it is shown without one."""
+        self._in_a_row += 1
+        if base.is_new:
+            self._counts.failed += 1
+            self._in_hand = False
+        kind = Kind.PROMPT if isinstance(error, PromptError) else Kind.INFERENCE
+        self._alarms.raise_(kind, str(error))
+        if self._in_a_row >= self._settings.failures:
+            raise DeviceError(
+                f"the network failed on {self._in_a_row} frames one after the other, at last with: "
+                f"{error}"
+            ) from error
+        self._show(replace(base, states=frozenset({State.FAILED})), self._objects.waiting())
+
+    def _show(self, item: LiveFrame, found: Sequence[LiveObject]) -> None:
+        """Publish a frame with its masks, unless they come too late to be shown."""
+        states = set(item.states)
+        statuses = {one.status for one in found}
+        for status, state in ((Status.LOST, State.LOST), (Status.DOUBTFUL, State.DOUBTFUL)):
+            states.discard(state)
+            if status in statuses:
+                states.add(state)
+        states.discard(State.PROMPT)
+        if self._objects.is_waiting:
+            states.add(State.PROMPT)
+        if self._held:
+            states.add(State.HELD)
+        self._found, self._class_map = found, item.class_map
+        settings = self._settings
+        expires = item.times.captured + settings.expire_s
+        if self._held or settings.every_frame:
+            expires = math.inf
+        age = self._now() - item.times.captured
+        if item.is_new and not settings.every_frame:
+            late = age > settings.deadline_s
+            self._note_late(late, age)
+            if late:
+                states.add(State.LATE)
+        if self._now() >= expires:
+            if any(one.mask is not None for one in found):
+                self._counts.expired += 1
+                self._alarms.raise_(Kind.EXPIRED, f"masks came after {age * 1e3:.0f} ms")
+            found = [replace(one, mask=None) for one in found]
+            item = replace(item, class_map=None)
+        if not states:
+            states.add(State.LIVE)
+        item = replace(
+            item,
+            objects=tuple(found),
+            states=frozenset(states),
+            expires_s=expires,
+            commands=tuple(self._obeyed),
+        )
+        self._obeyed = []
+        self._tell_lost(found)
+        self._publish(item)
+
+    def _publish(self, item: LiveFrame) -> None:
+        self._answer = item
+        self._publisher.publish(item)
+        if item.is_new:
+            own = self._now() - item.times.taken - item.times.network_s
+            self.stages_ms["own"].add(own * 1e3)
+
+    def _note_late(self, late: bool, age: float) -> None:
+        if late:
+            self._counts.late += 1
+            if not self._was_late:
+                limit = self._settings.deadline_s * 1e3
+                self._alarms.raise_(
+                    Kind.LATE,
+                    f"masks come {age * 1e3:.0f} ms after their frame; {limit:.0f} allowed",
+                )
+        self._was_late = late
+
+    def _tell_lost(self, found: Sequence[LiveObject]) -> None:
+        before = {} if self._answer is None else {o.number: o.status for o in self._answer.objects}
+        for one in found:
+            if one.status is Status.LOST and before.get(one.number) is not Status.LOST:
+                self._alarms.raise_(Kind.LOST, f"{one.name} is lost: {one.reason}")
+
+    def _crop(self) -> Box | None:
+        if self._area is not None:
+            return self._area.crop
+        crop = self._settings.crop
+        return None if isinstance(crop, str) else crop
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """The watchdog looks at how long the session has been busy."""
+        self.busy_since = self._now()
+        try:
+            yield
+        finally:
+            self.busy_since = None

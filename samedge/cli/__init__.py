@@ -22,7 +22,7 @@ import click
 from samedge._version import __version__
 from samedge._wording import command_line, did_you_mean, printable
 from samedge.cli.completion import COMPLETE
-from samedge.cli.printing import discard, write
+from samedge.cli.terminal.printing import discard, write
 from samedge.errors import Cancelled, OutputError, SamEdgeError
 
 if TYPE_CHECKING:

@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 
 from samedge.cli.completion import engine_options, engines_option
-from samedge.cli.printing import Printer, common_options, plain, table_width, verbose_option
+from samedge.cli.terminal.printing import (
+    Printer,
+    common_options,
+    plain,
+    table_width,
+    verbose_option,
+)
 from samedge.files.whole import check_target, write_json
 
 

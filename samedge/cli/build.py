@@ -10,8 +10,8 @@ import click
 from samedge.cli.completion import Choice, NameList
 from samedge.cli.filetype import size_text
 from samedge.cli.inspect import print_parity
-from samedge.cli.printing import Printer, common_options
-from samedge.cli.steps import progress_bars
+from samedge.cli.terminal.printing import Printer, common_options
+from samedge.cli.terminal.steps import progress_bars
 from samedge.errors import ParityError
 
 if TYPE_CHECKING:

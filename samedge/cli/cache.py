@@ -14,7 +14,7 @@ import click
 
 from samedge.cli.completion import Choice
 from samedge.cli.filetype import size_text
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.terminal.printing import Printer, common_options
 from samedge.errors import Cancelled, DeviceError, NotSupportedError, SourceError
 from samedge.files.paths import kind_at, shown
 

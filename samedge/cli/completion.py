@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from samedge._wording import did_you_mean
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.terminal.printing import Printer, common_options
 from samedge.errors import NotSupportedError
 
 if TYPE_CHECKING:

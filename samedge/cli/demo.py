@@ -10,8 +10,8 @@ import click
 
 from samedge._optional import require
 from samedge.cli.completion import engine_options
-from samedge.cli.printing import Printer, common_options, verbose_option
-from samedge.cli.steps import Steps
+from samedge.cli.terminal.printing import Printer, common_options, verbose_option
+from samedge.cli.terminal.steps import Steps
 from samedge.errors import BundleError, PromptError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def _exported(build: Any, target: Path, step: Steps) -> Bundle:
 
 
 def _print(result: SegmentResult, printer: Printer) -> None:
-    from samedge.cli.summaries import areas, latency_rows, print_warnings, scores
+    from samedge.cli.terminal.summaries import areas, latency_rows, print_warnings, scores
 
     assert result.results is not None
     printer.json_file(result.results)

@@ -9,7 +9,7 @@ import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
 from samedge.cli.completion import FiniteRange
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.terminal.printing import Printer, common_options
 from samedge.cli.training import (
     SETTINGS,
     TrainingProgress,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.terminal.printing import Printer, common_options
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 
 from samedge.cli.checkpoint_options import checkpoint_options, told
 from samedge.cli.completion import BACKEND, Choice, FiniteRange, complete_files
-from samedge.cli.printing import Printer, common_options, plain
+from samedge.cli.terminal.printing import Printer, common_options, plain
 
 if TYPE_CHECKING:
     from samedge.train.data import DataSet
@@ -201,7 +201,7 @@ def _spread(count: int, limit: int | None) -> list[int]:
 
 def _check_data(samples: DataSet, places: Sequence[int], printer: Printer) -> list[str]:
     """What was decided while the data were read; nothing, if any of them is bad."""
-    from samedge.cli.steps import progress_bars
+    from samedge.cli.terminal.steps import progress_bars
     from samedge.train.data import check_dataset
 
     with progress_bars(printer, "frames") as progress:
@@ -219,7 +219,7 @@ def _evaluate(
     engine: dict[str, Any],
     printer: Printer,
 ) -> Evaluation:
-    from samedge.cli.steps import progress_bars
+    from samedge.cli.terminal.steps import progress_bars
     from samedge.train.evaluation import evaluate, open_contenders
 
     with (

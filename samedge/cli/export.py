@@ -12,9 +12,9 @@ from samedge.cli.checkpoint_options import checkpoint_options, told
 from samedge.cli.completion import NameList
 from samedge.cli.filetype import BUNDLE, kind_of, size_text
 from samedge.cli.inspect import print_parity
-from samedge.cli.printing import Printer, common_options, write
 from samedge.cli.resources import Resources
-from samedge.cli.steps import Steps
+from samedge.cli.terminal.printing import Printer, common_options, write
+from samedge.cli.terminal.steps import Steps
 from samedge.errors import ParityError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import click
 from samedge.cli.checkpoint_options import checkpoint_options
 from samedge.cli.filetype import BUNDLE, CHECKPOINT, ENGINE, kind_of, one_line, size_text
 from samedge.cli.inspect_engine import inspect_engine
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.terminal.printing import Printer, common_options
 from samedge.errors import SourceError
 
 if TYPE_CHECKING:

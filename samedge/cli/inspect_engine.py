@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samedge.cli.filetype import ENGINE, one_line, size_text
-from samedge.cli.printing import Printer
+from samedge.cli.terminal.printing import Printer
 from samedge.errors import BundleError, DeviceError, NotSupportedError, SourceError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli.completion import engine_options, engines_option
-from samedge.cli.printing import Printer, common_options, verbose_option
-from samedge.cli.steps import progress_bars
+from samedge.cli.terminal.printing import Printer, common_options, verbose_option
+from samedge.cli.terminal.steps import progress_bars
 from samedge.errors import PromptError, SourceError
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def command(
 
 
 def _print(result: SegmentResult, output: Path, printer: Printer) -> None:
-    from samedge.cli.summaries import areas, print_warnings, scores, structure_rows
+    from samedge.cli.terminal.summaries import areas, print_warnings, scores, structure_rows
 
     assert result.results is not None
     printer.json_file(result.results)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from samedge.cli.printing import Printer, common_options
-from samedge.cli.steps import progress_bars
+from samedge.cli.terminal.printing import Printer, common_options
+from samedge.cli.terminal.steps import progress_bars
 
 if TYPE_CHECKING:
     from samedge.simulate.dataset import Record

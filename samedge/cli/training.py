@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from samedge.cli.completion import Choice, FiniteRange
-from samedge.cli.printing import Printer, write
+from samedge.cli.terminal.printing import Printer, write
 from samedge.progress import Step
 from samedge.train.settings import PRECISIONS
 

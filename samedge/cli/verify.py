@@ -11,7 +11,7 @@ import click
 
 from samedge.cli.completion import engine_options, engines_option
 from samedge.cli.inspect import margin_text, print_parity
-from samedge.cli.printing import Printer, common_options, verbose_option, write
+from samedge.cli.terminal.printing import Printer, common_options, verbose_option, write
 from samedge.errors import ParityError
 from samedge.progress import Step
 

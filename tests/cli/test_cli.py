@@ -18,7 +18,7 @@ from click.testing import CliRunner
 import samedge
 from samedge import errors
 from samedge.cli import COMMANDS, cli, run
-from samedge.cli.printing import Printer, common_options
+from samedge.cli.terminal.printing import Printer, common_options
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,7 +177,7 @@ def samedge_process(code: str, **options: object) -> subprocess.Popen[str]:
         "import sys, types, click, time\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from samedge.cli import COMMANDS, main\n"
-        "from samedge.cli.printing import Printer\n"
+        "from samedge.cli.terminal.printing import Printer\n"
         "def action():\n"
         + "".join(f"    {line}\n" for line in code.splitlines())
         + "module = types.ModuleType('probe_command')\n"

@@ -9,7 +9,7 @@ import pytest
 
 import samedge
 from samedge.cli import run
-from samedge.cli.printing import Printer
+from samedge.cli.terminal.printing import Printer
 
 FORGED = "encoder\nerror: nothing is wrong\r\x1b[2J\u202e\u2028end"
 

@@ -297,7 +297,7 @@ def test_durations() -> None:
 
 def test_a_log_file_gets_a_line_every_minute(capsys: pytest.CaptureFixture[str]) -> None:
     """Two hours with a step every two seconds and a validation every 50 minutes."""
-    from samedge.cli.printing import Printer
+    from samedge.cli.terminal.printing import Printer
     from samedge.cli.training import TrainingProgress
     from samedge.progress import Step
     from samedge.train.loop.progress import TrainingReport

@@ -306,15 +306,17 @@ class LiveStream:
 
 
 def _source(name: str, rate: float | None, loop: bool) -> Source:
-    from samedge.sources.live_opening import open_live_source
+    from samedge.sources.live_opening import open_live_source  # type: ignore
 
-    return open_live_source(name, rate=rate, loop=loop)
+    source: Source = open_live_source(name, rate=rate, loop=loop)
+    return source
 
 
 def _sink(name: str) -> LiveSink:
-    from samedge.stream.sinks.opening import open_sink
+    from samedge.stream.sinks.opening import open_sink  # type: ignore
 
-    return open_sink(name)
+    sink: LiveSink = open_sink(name)
+    return sink
 
 
 class _Parts:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from samedge import models as m
-from samedge.cli.printing import plain
+from samedge.cli.terminal.printing import plain
 from samedge.errors import ModelError, SessionError
 from samedge.families import SAMED, SAMUS, Family
 from samedge.progress import Step

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from samedge.cli.printing import Printer
-from samedge.cli.steps import Steps, progress_bars
+from samedge.cli.terminal.printing import Printer
+from samedge.cli.terminal.steps import Steps, progress_bars
 from samedge.progress import Step
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from samedge.cli.printing import Printer
+from samedge.cli.terminal.printing import Printer
 
 if TYPE_CHECKING:
     from samedge.stream.summary import SourceSummary, Structure, ValueRange

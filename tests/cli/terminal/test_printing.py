@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from samedge.cli.printing import Printer, write
+from samedge.cli.terminal.printing import Printer, write
 
 
 def test_escape_sequences_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

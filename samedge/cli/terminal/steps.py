@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from samedge.cli.printing import Printer, write
+from samedge.cli.terminal.printing import Printer, write
 from samedge.progress import Progress, Step, silent
 
 if TYPE_CHECKING:

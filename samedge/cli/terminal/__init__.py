@@ -1,0 +1,1 @@
+"""What commands print: results, progress, and the live line of a stream."""

@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("samedge.cli.build", "Build a bundle's engines for an NVIDIA GPU."),
     "verify": ("samedge.cli.verify", "Run a bundle's self-test on this device."),
     "segment": ("samedge.cli.segment", "Segment images, a video or a DICOM file."),
+    "stream": ("samedge.cli.stream", "Segment a live stream: camera, PLUS, file, simulator."),
     "eval": ("samedge.cli.eval", "Score checkpoints and bundles on labelled images."),
     "bench": ("samedge.cli.bench", "Measure frame latency on this device."),
     "simulate": ("samedge.cli.simulate", "Make labelled synthetic ultrasound images."),

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from samedge.cli.completion import engine_options, engines_option
+from samedge.cli.prompt_options import crop_option, parsed, prompt_options
 from samedge.cli.terminal.printing import Printer, common_options, verbose_option
 from samedge.cli.terminal.steps import progress_bars
-from samedge.errors import PromptError, SourceError
+from samedge.errors import PromptError
 
 if TYPE_CHECKING:
     from samedge.sources.frame import Box
@@ -55,41 +56,10 @@ in true proportions where a DICOM or NIfTI file gives the spacing.
 """
 
 
-def _points(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
-    from samedge.prompts.prompt import parse_point
-
-    return [_parsed(parse_point, v) for v in values]
-
-
-def _boxes(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> list[Any]:
-    from samedge.prompts.prompt import parse_box
-
-    return [_parsed(parse_box, v) for v in values]
-
-
-def _crop(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Box | str | None:
-    from samedge.prompts.prompt import parse_box
-
-    if value is None or value.strip().lower() == "auto":
-        return None if value is None else "auto"
-    box = _parsed(parse_box, value)
-    if any(v != int(v) for v in box):
-        raise click.BadParameter(f"'{value}': a crop is in whole pixels, or the word auto")
-    x0, y0, x1, y1 = (int(v) for v in box)
-    return x0, y0, x1, y1
-
-
 def _window(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
     from samedge.sources.intensity import parse_window
 
-    return None if value is None else _parsed(parse_window, value)
-
-
-def _parsed(parse: Any, value: str) -> Any:
-    try:
-        return parse(value)
-    except (PromptError, SourceError) as error:
-        raise click.BadParameter(str(error)) from error
+    return None if value is None else parsed(parse_window, value)
 
 
 @click.command(epilog=EPILOG)
@@ -98,31 +68,7 @@ def _parsed(parse: Any, value: str) -> Any:
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write to."
 )
-@click.option(
-    "--point",
-    "points",
-    multiple=True,
-    metavar="X,Y",
-    callback=_points,
-    help="Point in frame pixels, or 'center'. Repeat it for several.",
-)
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    type=click.IntRange(0, 1),
-    metavar="1|0",
-    help="1 inside the object, 0 outside; one per point, in order. Default: all 1.",
-)
-@click.option(
-    "--box",
-    "boxes",
-    multiple=True,
-    metavar="X0,Y0,X1,Y1",
-    callback=_boxes,
-    help="Box in frame pixels. Several boxes are several objects.",
-)
-@click.option("--objects", is_flag=True, help="Each point is an object of its own.")
+@prompt_options
 @click.option(
     "--prompts",
     "prompt_file",
@@ -131,12 +77,7 @@ def _parsed(parse: Any, value: str) -> Any:
     help="CSV with points or boxes of single frames; see below.",
 )
 @click.option("--multimask", is_flag=True, help="Several masks per object, where the model can.")
-@click.option(
-    "--crop",
-    metavar="X0,Y0,X1,Y1|auto",
-    callback=_crop,
-    help="What the network sees of each frame; auto: the ultrasound region of a DICOM file.",
-)
+@crop_option("auto: the ultrasound region of a DICOM file.")
 @click.option(
     "--classes",
     metavar="NAME,NAME",

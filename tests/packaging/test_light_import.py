@@ -47,7 +47,8 @@ def test_asking_for_help_loads_click_and_no_command() -> None:
     found = loaded("from samedge.cli import run; run(['--help'])")
     assert {name.split(".")[0] for name in found} == {"samedge", "click"}
     ours = {name for name in found if name.startswith("samedge")}
-    cli = {"samedge.cli", "samedge.cli.completion", "samedge.cli.terminal.printing"}
+    cli = {"samedge.cli", "samedge.cli.completion", "samedge.cli.terminal"}
+    cli.add("samedge.cli.terminal.printing")
     assert ours == {*allowed(), *cli, "samedge._wording"}
 
 

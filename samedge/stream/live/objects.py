@@ -299,7 +299,7 @@ class Objects:
         self._next = max(self._next, one.number + 1)
 
 
-def command_of(prompt: Prompt) -> Points:
+def command_of(prompt: Prompt, names: Sequence[str]) -> Points:
     """The command that means the same as a prompt that was given beforehand."""
     points, boxes = [], []
     for i in range(prompt.objects):
@@ -311,7 +311,7 @@ def command_of(prompt: Prompt) -> Points:
         if prompt.box is not None:
             x0, y0, x1, y1 = (float(v) for v in prompt.box[i])
             boxes.append((x0, y0, x1, y1))
-    return Points(tuple(points), boxes=tuple(boxes))
+    return Points(tuple(points), tuple(names[: prompt.objects]), tuple(boxes))
 
 
 def _best(result: Answer, place: int) -> int:

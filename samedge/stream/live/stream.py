@@ -82,6 +82,7 @@ class LiveStream:
         model: a bundle (its path, or open), or a session from `samedge.load`, which stays open.
         source: a name as `samedge stream --source` takes it, or an open `Source`, which stays open.
         prompts: from the beginning, as for `samedge.segment`; users add more through `controls`.
+        names: of the objects of `prompts`, in their order.
         sinks: names as `samedge stream --sink` takes them, or `LiveSink`s.
         settings: limits; `track` and `crop` change these two of them.
         rate: frames per second of a file; None: its own times.
@@ -107,6 +108,7 @@ class LiveStream:
         source: str | Source,
         prompts: Prompts = None,
         *,
+        names: Sequence[str] = (),
         sinks: Sequence[str | LiveSink] = (),
         settings: LiveSettings | None = None,
         track: bool | None = None,
@@ -138,7 +140,7 @@ class LiveStream:
                 "backend, precision, threads or engines came with a session, which has its own; "
                 "give them to samedge.load, or give the bundle instead of the session"
             )
-        self._plan = prompt_plan(prompts)
+        self._plan, self._names = prompt_plan(prompts), tuple(names)
         check_live(self._model.family, self._plan, self.settings)
         self._sinks = [one if isinstance(one, LiveSink) else _sink(one) for one in sinks]
         self._own_source = not isinstance(source, Source)
@@ -349,6 +351,7 @@ class _Parts:
             inbox,
             Objects(session.family, settings.track, settings.gate),
             stream._plan,
+            stream._names,
             stream.controls,
             settings,
             self.publisher,

@@ -38,7 +38,7 @@ class Worker:
         session: that it asks.
         inbox: where frames come from.
         objects: what is asked.
-        plan: prompts from the beginning.
+        plan: prompts from the beginning; `names`: of their objects.
         controls: what users say.
         settings: limits.
         publisher: where frames go.
@@ -60,6 +60,7 @@ class Worker:
         inbox: Mailbox[Frame],
         objects: Objects,
         plan: PromptPlan,
+        names: Sequence[str],
         controls: Controls,
         settings: LiveSettings,
         publisher: Publisher,
@@ -72,7 +73,7 @@ class Worker:
         self._session, self._inbox, self._objects = session, inbox, objects
         self._controls, self._settings, self._publisher = controls, settings, publisher
         self._counts, self._alarms, self._now = counts, alarms, now
-        self._plan, self._script, self._on_record = plan, script, on_record
+        self._plan, self._names, self._script, self._on_record = plan, names, script, on_record
         self._likeness = Likeness(settings.freeze_tolerance, settings.scene_change)
         self._area = UltrasoundArea(settings.hide_text) if settings.crop == "auto" else None
         self._pending: deque[Command] = deque()
@@ -302,7 +303,7 @@ class Worker:
         self._begun = True
         if not self._plan.is_empty and self._script is None:
             prompt = self._plan.resolve(frame.height, frame.width, self._crop(), frame.index)
-            self._pending.appendleft(command_of(prompt))
+            self._pending.appendleft(command_of(prompt, self._names))
 
     def _obey(self, frame: Frame) -> None:
         """Prompts that users gave."""

@@ -28,6 +28,7 @@ from samedge.stream.live.states import Kind, State
 from samedge.stream.segmenting import Answer, LiveSegmenter
 
 _WAIT_S = 0.05
+_QUIET_S = 5.0  # without late masks, after which the next is an alarm again
 _SETTLES = 15  # frames in which the ultrasound area is found, or is not
 
 
@@ -83,7 +84,8 @@ class Worker:
         self._found: Sequence[LiveObject] = ()
         self._class_map: NDArray[np.uint8] | None = None
         self._encoded = False  # the session holds the embedding of that frame
-        self._held = self._begun = self._was_late = False
+        self._held = self._begun = False
+        self._late_s = -math.inf
         self._in_hand = False  # a frame whose fate is not counted yet
         self._frames = self._in_a_row = 0
         self._same_since: float | None = None
@@ -384,15 +386,17 @@ class Worker:
             self.stages_ms["own"].add(own * 1e3)
 
     def _note_late(self, late: bool, age: float) -> None:
-        if late:
-            self._counts.late += 1
-            if not self._was_late:
-                limit = self._settings.deadline_s * 1e3
-                self._alarms.raise_(
-                    Kind.LATE,
-                    f"masks come {age * 1e3:.0f} ms after their frame; {limit:.0f} allowed",
-                )
-        self._was_late = late
+        """Count late masks; an alarm when they begin after a while without."""
+        if not late:
+            return
+        self._counts.late += 1
+        now = self._now()
+        if now - self._late_s > _QUIET_S:
+            limit = self._settings.deadline_s * 1e3
+            self._alarms.raise_(
+                Kind.LATE, f"masks come {age * 1e3:.0f} ms after their frame; {limit:.0f} allowed"
+            )
+        self._late_s = now
 
     def _tell_lost(self, found: Sequence[LiveObject]) -> None:
         before = {} if self._answer is None else {o.number: o.status for o in self._answer.objects}

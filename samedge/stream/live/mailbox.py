@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -28,8 +29,12 @@ class Mailbox(Generic[T]):
         self._closed = False
         self.dropped = 0
 
-    def put(self, item: T) -> bool:
+    def put(self, item: T, merge: Callable[[T, T], T] | None = None) -> bool:
         """Put a thing in, without waiting.
+
+        Args:
+            item: the thing.
+            merge: makes of the thing that is replaced and the new one what is put in.
 
         Returns:
             False: a thing was dropped for it, or it was (also if the mailbox is closed).
@@ -40,7 +45,8 @@ class Mailbox(Generic[T]):
                 self.dropped += 1
                 return False
             if full:
-                self._items.popleft()
+                old = self._items.popleft()
+                item = item if merge is None else merge(old, item)
                 self.dropped += 1
             self._items.append(item)
             self._changed.notify_all()

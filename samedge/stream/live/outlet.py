@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from samedge.errors import OutputError
-from samedge.stream.live.account import Alarms, Histogram
+from samedge.stream.live.account import KEPT_ALARMS, Alarms, Histogram
 from samedge.stream.live.item import LiveFrame
 from samedge.stream.live.mailbox import Mailbox
 from samedge.stream.live.sink import About, LiveSink
@@ -17,6 +18,17 @@ _IDLE_S = 0.1
 OPEN_S = 30.0  # how long a sink may take to open
 CLOSE_S = 30.0  # and to finish: a DICOM file of minutes is written then
 HANGS_S = 5.0
+
+
+def _merged(old: LiveFrame, new: LiveFrame) -> LiveFrame:
+    """A delivery that replaces one that the sink never saw: what was told with that is told with
+    this, and a frame that it has not seen is new to it."""
+    return replace(
+        new,
+        is_new=new.is_new or (old.is_new and old.frame is new.frame),
+        alarms=(*old.alarms, *new.alarms)[-KEPT_ALARMS:],
+        commands=old.commands + new.commands,
+    )
 
 
 class Outlet:
@@ -89,7 +101,7 @@ class Outlet:
         while self._patient and not self._box.is_closed:
             if self._box.offer(item, _IDLE_S):
                 return
-        if not self._box.put(item) and self.sink.every_frame and not self._told_full:
+        if not self._box.put(item, _merged) and self.sink.every_frame and not self._told_full:
             self._told_full = True
             self._alarms.raise_(
                 Kind.SINK, f"{self.sink.name} cannot keep up: frames are missing in it"

@@ -136,9 +136,11 @@ class Model:
 
 
 class Collect(LiveSink):
-    """Keeps what it gets; `on_write` may wait or raise."""
+    """Keeps what it gets, and gets all of it; `on_write` may wait or raise."""
 
     name = "collect"
+    every_frame = True
+    backlog = 10_000
 
     def __init__(self, on_write: Callable[[LiveFrame], object] = lambda _: None) -> None:
         self.items: list[LiveFrame] = []

@@ -86,7 +86,6 @@ def test_no_frame_at_all_is_no_signal_too() -> None:
 
 def test_a_mask_that_comes_too_late_is_not_shown() -> None:
     sink = Collect()
-    sink.every_frame = True
     model = Model(on_predict=lambda n: time.sleep(0.4) if n == 3 else None)
     settings = LiveSettings(deadline_s=0.1, expire_s=0.3)
     stream = LiveStream(
@@ -164,7 +163,7 @@ def test_a_fault_of_ours_ends_the_stream_with_itself() -> None:
 def test_a_sink_that_stalls_holds_nobody_up() -> None:
     free = threading.Event()
     slow, quick = Collect(lambda _: free.wait(60)), Collect()
-    slow.name = "slow"
+    slow.name, slow.every_frame = "slow", False
     stream = LiveStream(Model(), Script(pictures(100)), ["center"], sinks=[slow, quick]).start()
     quick.wait_for(lambda i: i.frame.index > 60)
     assert len(slow.items) == 0
@@ -246,7 +245,6 @@ def test_a_capture_time_from_the_future_does_not_freeze_the_stream() -> None:
     now = time.monotonic()
     frames = [frame_of(picture(i), captured_s=now + 1e6 * (i == 2)) for i in range(6)]
     sink = Collect()
-    sink.every_frame = True
     settings = LiveSettings(every_frame=True)
     LiveStream(
         Model(), Script(frames, live=False), ["center"], sinks=[sink], settings=settings

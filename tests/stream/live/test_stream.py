@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -35,9 +36,10 @@ def test_five_lines() -> None:
 
 
 def test_frame_and_mask_never_part_and_every_frame_is_accounted_for() -> None:
-    sink, slow = Collect(), Collect()
+    sink, newest = Collect(), Collect(lambda _: time.sleep(0.01))
+    newest.every_frame = False
     stream = LiveStream(
-        Model(), Script(pictures(200, 0.001), live=False), ["center"], sinks=[sink, slow]
+        Model(), Script(pictures(200, 0.001), live=False), ["center"], sinks=[sink, newest]
     )
     record = stream.run()
     for item in sink.items:
@@ -53,6 +55,7 @@ def test_frame_and_mask_never_part_and_every_frame_is_accounted_for() -> None:
     indices = [item.frame.index for item in sink.items if item.is_new]
     assert indices == sorted(set(indices))
     assert {number_of(i.frame.pixels) for i in sink.items} <= set(range(200))
+    assert record.sinks[1]["dropped"] > 0
     for told in record.sinks:
         assert told["offered"] == told["written"] + told["dropped"]
     assert record.to_json()["counts"]["captured"] == 200
@@ -78,7 +81,6 @@ def test_stamps_of_the_source_go_through_unchanged_and_order_nothing() -> None:
     stamps = [5.0, 1e12, -3.0, 5.0, float("nan")]
     frames = [frame_of(picture(i), stamp_s=s) for i, s in enumerate(stamps)]
     sink = Collect()
-    sink.every_frame = True
     LiveStream(Model(), Script(frames, live=False), ["center"], sinks=[sink], settings=ALL).run()
     got = [i.frame.stamp_s for i in sink.items if i.is_new]
     assert np.array_equal(np.array(got, float), np.array(stamps), equal_nan=True)
@@ -279,3 +281,19 @@ def test_tracked_objects_say_what_the_gate_said() -> None:
     model.score = 0.9
     sink.wait_for(lambda i: i.states == {State.LIVE}, after=lost)
     stream.finish()
+
+
+def test_what_a_slow_sink_missed_is_told_with_the_next_frame() -> None:
+    free = threading.Event()
+    slow, quick = Collect(lambda _: free.wait(60)), Collect()
+    slow.every_frame = False
+    stream = LiveStream(Model(), Script(pictures(4000, 0.005)), sinks=[slow, quick]).start()
+    stream.controls.send(Remove(3))
+    stream.controls.send(Click(9.0, 9.0))
+    told = quick.wait_for(lambda i: bool(i.alarms))
+    quick.wait_for(lambda i: i.is_new, after=told)
+    free.set()
+    item = slow.wait_for(lambda i: bool(i.alarms))
+    assert "no object 3" in item.alarms[0].message
+    stream.finish()
+    assert [c for i in slow.items for c in i.commands] == [Click(9.0, 9.0)]

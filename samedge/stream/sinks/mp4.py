@@ -42,7 +42,7 @@ class Mp4Writer:
     """
 
     def __init__(self, path: Path, rate: float) -> None:
-        _check_h264(path.name)
+        check_h264(path.name)
         self.path, self._rate = path, rate
         self._stack = ExitStack()
         self._encoder: _H264 | None = None
@@ -115,7 +115,7 @@ class _Translate:
             raise OutputError(f"cannot encode {self._path.name}: {error}") from error
 
 
-def _check_h264(name: str) -> None:
+def check_h264(name: str) -> None:
     """Refuse to write anything else: browsers do not play MPEG-4 part 2, and nobody would know.
 
     Raises:

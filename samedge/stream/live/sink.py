@@ -68,11 +68,6 @@ class LiveSink:
         happens, with a delivery without masks."""
         raise NotImplementedError
 
-    def record(self, on: bool) -> None:
-        """A user wants recordings to begin or to end (`Record`). Called in the sink's thread, in
-        its turn between two frames. Sinks that record by request (`record=request`) follow; for the
-        others it means nothing."""
-
     def idle(self, state: State) -> None:
         """Called every 0.1 s or so while there is no frame to write, with the stream's state."""
 

@@ -231,7 +231,7 @@ def _chosen(
     notice = SIMULATED if bundle is None else ""
     opened: Any = source
     if source is None:
-        from samedge.sources.live_opening import open_live_source  # type: ignore
+        from samedge.sources.live_opening import open_live_source
 
         opened = open_live_source("simulator:?seed=11")
         if plan.is_empty:

@@ -308,14 +308,14 @@ class LiveStream:
 
 
 def _source(name: str, rate: float | None, loop: bool) -> Source:
-    from samedge.sources.live_opening import open_live_source  # type: ignore
+    from samedge.sources.live_opening import open_live_source
 
     source: Source = open_live_source(name, rate=rate, loop=loop)
     return source
 
 
 def _sink(name: str) -> LiveSink:
-    from samedge.stream.sinks.opening import open_sink  # type: ignore
+    from samedge.stream.sinks.opening import open_sink
 
     sink: LiveSink = open_sink(name)
     return sink

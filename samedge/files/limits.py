@@ -96,6 +96,13 @@ DICOM_FRAMES = Limit("frames of a DICOM file", 1_000_000, "", "nine hours at 30 
 NUMPY_ARRAYS = Limit("arrays of an .npz without a usual name", 64, "", "each head is read")
 PROMPT_FILE_BYTES = Limit("bytes of a file of prompts", 16 * _MB, "bytes", "a loop of hours")
 PROMPT_ROWS = Limit("rows of a file of prompts", 200_000, "", "ten for each frame of a long loop")
+RECORDING_LINE = Limit(
+    "bytes of a line of a recorded stream",
+    4 * _MB,
+    "bytes",
+    "a delivery with many prompts has 4 kB",
+)
+RECORDING_ROWS = Limit("lines of a recorded stream", 5_000_000, "", "a day at 30 / s")
 OBJECT_POINTS = Limit(
     "points of one object",
     1024,

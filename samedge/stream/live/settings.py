@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from samedge.errors import SessionError
+from samedge.errors import SessionError, SourceError
 from samedge.prompts.gate import GateSettings
 from samedge.sources.frame import Box
 
@@ -62,7 +63,46 @@ class LiveSettings:
         if isinstance(self.crop, str) and self.crop != "auto":
             raise SessionError(f"crop is '{self.crop}'; expected 'auto' or (x0, y0, x1, y1)")
 
+    def replaying(self, recorded: Mapping[str, Any]) -> LiveSettings:
+        """These, with what the masks of a recorded stream depended on, and no frame dropped.
+
+        Raises:
+            SourceError: the recorded settings are none.
+        """
+        try:
+            crop = recorded["crop"]
+            return replace(
+                self,
+                every_frame=True,
+                crop=crop if crop is None or isinstance(crop, str) else _box(crop),
+                **{name: _like(recorded[name], getattr(self, name)) for name in _REPLAYED},
+                gate=replace(
+                    self.gate,
+                    **{k: _like(recorded["gate"][k], v) for k, v in asdict(self.gate).items()},
+                ),
+            )
+        except (KeyError, TypeError, ValueError, SessionError) as error:
+            raise SourceError("the settings of the recorded stream are damaged") from error
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values: infinity is null."""
         values = asdict(self)
+        values["crop"] = list(self.crop) if isinstance(self.crop, tuple) else self.crop
         return {k: None if v == math.inf else v for k, v in values.items()}
+
+
+# What the masks depend on, besides the crop and the gate.
+_REPLAYED = ("hide_text", "track", "freeze_tolerance", "scene_change")
+
+
+def _like(value: Any, known: Any) -> Any:
+    """A JSON value that has the type of one that is known."""
+    wanted = (int, float) if isinstance(known, float) else type(known)
+    if isinstance(value, bool) != isinstance(known, bool) or not isinstance(value, wanted):
+        raise ValueError(value)
+    return type(known)(value)
+
+
+def _box(values: Any) -> Box:
+    x0, y0, x1, y1 = (_like(v, 0) for v in values)
+    return x0, y0, x1, y1

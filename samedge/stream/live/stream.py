@@ -17,6 +17,7 @@ from samedge.errors import SamEdgeError, SessionError
 from samedge.prompts.plan import Prompts, prompt_plan
 from samedge.runtime import load
 from samedge.sources.frame import Box, Frame, Source
+from samedge.sources.replay import ReplaySource
 from samedge.stream.live.account import Alarms, Counts
 from samedge.stream.live.checks import check_live
 from samedge.stream.live.controls import Controls
@@ -28,6 +29,7 @@ from samedge.stream.live.outlet import Outlet
 from samedge.stream.live.publisher import Publisher
 from samedge.stream.live.reader import Reader
 from samedge.stream.live.record import StreamRecord, alarms_json, counts_json, manifest_hash
+from samedge.stream.live.replay import ReplayCheck, Script
 from samedge.stream.live.settings import LiveSettings
 from samedge.stream.live.sink import About, LiveSink
 from samedge.stream.live.states import Alarm, State, most_urgent
@@ -141,10 +143,15 @@ class LiveStream:
                 "give them to samedge.load, or give the bundle instead of the session"
             )
         self._plan, self._names = prompt_plan(prompts), tuple(names)
-        check_live(self._model.family, self._plan, self.settings)
         self._sinks = [one if isinstance(one, LiveSink) else _sink(one) for one in sinks]
         self._own_source = not isinstance(source, Source)
         self.source = source if isinstance(source, Source) else _source(source, rate, loop)
+        self._script: Script | None = None
+        if isinstance(self.source, ReplaySource):
+            self._script = Script(self.source)
+            self.settings = self.settings.replaying(self.source.settings)
+            self._sinks.append(ReplayCheck(self.source))
+        check_live(self._model.family, self._plan, self.settings)
         self._duration, self._limit, self._notice = duration_s, frames, notice
         self._now = time.monotonic
         self.controls, self.counts = Controls(), Counts()
@@ -358,7 +365,7 @@ class _Parts:
             counts,
             alarms,
             now,
-            None,
+            stream._script,
             self._record_wanted,
         )
         self.reader = Reader(stream.source, inbox, settings, counts, alarms, now, stream._limit)

@@ -23,6 +23,7 @@ from samedge.stream.live.likeness import Change, Likeness
 from samedge.stream.live.mailbox import Mailbox
 from samedge.stream.live.objects import Group, Objects, command_of
 from samedge.stream.live.publisher import Publisher
+from samedge.stream.live.replay import Script
 from samedge.stream.live.settings import LiveSettings
 from samedge.stream.live.states import Kind, State
 from samedge.stream.segmenting import Answer, LiveSegmenter
@@ -45,8 +46,7 @@ class Worker:
         publisher: where frames go.
         counts, alarms: told of frames and of trouble.
         now: the clock, in s.
-        script: of a replay: commands by the index of the frame that they were obeyed with; then
-            frames bring their own clock in `time_s`.
+        script: of a replay; then frames bring their own clock in `time_s`.
         on_record: called when a user starts or stops a recording.
 
     Attributes:
@@ -68,7 +68,7 @@ class Worker:
         counts: Counts,
         alarms: Alarms,
         now: Callable[[], float],
-        script: dict[int, Sequence[Command]] | None,
+        script: Script | None,
         on_record: Callable[[bool], object],
     ) -> None:
         self._session, self._inbox, self._objects = session, inbox, objects
@@ -136,6 +136,10 @@ class Worker:
             return
         self._frame(frame)
         self._in_hand = False
+        if self._script is not None and self._answer is not None:
+            for commands in self._script.again(frame.index):
+                self._pending.extend(commands)
+                self._again(self._answer)
 
     def _listen(self) -> None:
         """Commands that need no frame are obeyed now, the others with the next one."""
@@ -155,7 +159,17 @@ class Worker:
         if last is not None:
             states = last.states - {State.HELD} | ({State.HELD} if on else set())
             expires = math.inf if on else last.times.captured + self._settings.expire_s
-            self._publish(replace(last, is_new=False, states=frozenset(states), expires_s=expires))
+            self._publish(
+                replace(
+                    last,
+                    is_new=False,
+                    states=frozenset(states),
+                    expires_s=expires,
+                    objects=tuple(self._found),
+                    class_map=self._class_map,
+                    commands=(),
+                )
+            )
 
     def _frame(self, frame: Frame) -> None:
         """A frame that came."""
@@ -165,7 +179,7 @@ class Worker:
         clock_s = frame.captured_s
         if self._script is not None:
             clock_s = frame.time_s or 0.0
-            self._pending.extend(self._script.get(frame.index, ()))
+            self._pending.extend(self._script.commands(frame.index))
         change = self._look(frame)
         if change in (Change.SAME_PIXELS, Change.SAME_BUFFER) and self._answer is not None:
             states = self._same_states(change, self._answer)

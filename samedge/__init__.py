@@ -2,7 +2,7 @@
 
     checkpoint -> model -> fold -> bundle (ONNX) -> engine -> session -> masks
 
-Importing this package imports neither torch nor an inference engine; the five functions and three
+Importing this package imports neither torch nor an inference engine; the five functions and four
 classes below load what they need when they are first used.
 """
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from samedge.fold import fold
     from samedge.runtime import Result, Session, VolumeResult, load
     from samedge.stream.job import segment
+    from samedge.stream.live.stream import LiveStream
 
 __all__ = [
     "BundleError",
@@ -44,6 +45,7 @@ __all__ = [
     "CheckpointError",
     "DeviceError",
     "FrameError",
+    "LiveStream",
     "MissingDependencyError",
     "ModelError",
     "NonFiniteError",
@@ -67,6 +69,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "LiveStream": "samedge.stream.live.stream",
     "Result": "samedge.runtime",
     "Session": "samedge.runtime",
     "VolumeResult": "samedge.runtime",

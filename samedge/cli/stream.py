@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from samedge.prompts.plan import PromptPlan
     from samedge.stream.live.record import StreamRecord
     from samedge.stream.live.settings import LiveSettings
+    from samedge.stream.live.sink import LiveSink
     from samedge.stream.live.stream import LiveStream
 
 _POLL_S = 0.05
@@ -193,7 +194,7 @@ def command(
         where,
         plan,
         names=names,
-        sinks=sinks or ("viewer:",),
+        sinks=[_sink(name) for name in sinks or ("viewer:",)],
         settings=settings,
         rate=fps,
         loop=loop,
@@ -207,6 +208,17 @@ def command(
         on_alarm=line.alarm,
     )
     _run(stream, line, printer, record)
+
+
+def _sink(name: str) -> LiveSink:
+    """The sink that a name means; opened later, with the stream."""
+    from samedge.errors import OutputError
+    from samedge.stream.sinks.opening import open_sink
+
+    try:
+        return open_sink(name)
+    except OutputError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _chosen(
@@ -311,6 +323,12 @@ def _print(found: StreamRecord, printer: Printer) -> None:
         (s["name"], str(s["written"]), str(s["dropped"]), s["error"] or "-") for s in found.sinks
     ]
     printer.table("Sinks", ("sink", "written", "dropped", "error"), written)
+    for sink in found.sinks:
+        if sink.get("kind") == "replay":
+            total, equal = sink["equal"] + sink["different"], sink["equal"]
+            first = sink["first_different"]
+            where = "" if first is None else f"; the first other one is frame {first}"
+            printer.line(f"{equal} of {total} masks equal those of the recording{where}")
     for kind, number in found.alarms["counts"].items():
         printer.line(f"alarm: {kind}, {number} time{'s' * (number != 1)}")
 

@@ -133,6 +133,7 @@ def _name(node: ast.expr) -> str:
 
 # What `samedge` offers lazily -> where it lives.
 PUBLIC = {
+    "samedge.LiveStream": "samedge.stream",
     "samedge.load": "samedge.runtime",
     "samedge.segment": "samedge.stream",
     "samedge.open_checkpoint": "samedge.checkpoint",

@@ -29,6 +29,7 @@ from samedge.errors import OutputError, SamEdgeError
 from samedge.files.whole import json_bytes, make_folder, output_error
 from samedge.sources.frame import Frame, Origin
 from samedge.sources.uri import Uri
+from samedge.stream.live.controls import to_json
 from samedge.stream.live.item import LiveFrame, LiveObject
 from samedge.stream.live.sink import About, LiveSink
 from samedge.stream.sinks.live_mp4 import file_and_request
@@ -59,7 +60,7 @@ class FolderSink(LiveSink):
         self._rows: _Rows | None = None
         self._frame = _Saved()
         self._labels = _Saved()
-        self._start_s: float | None = None
+        self._start: tuple[float, float] | None = None  # capture and clock of the first one
         self._count = 0
 
     @classmethod
@@ -94,11 +95,11 @@ class FolderSink(LiveSink):
         if not self._on:
             return
         assert self._rows is not None
-        if self._start_s is None:
-            self._start_s = item.times.captured
-        start_s, name = self._start_s, f"{item.number:06d}"
+        if self._start is None:
+            self._start = item.times.captured, item.clock_s
+        name = f"{item.number:06d}"
         files = self._save_frame(item.frame, name) | self._save_masks(item, name)
-        self._rows.add({**_row(item, start_s), **files})
+        self._rows.add({**_row(item, *self._start), **files})
         self._count += 1
 
     def _save_frame(self, frame: Frame, name: str) -> dict[str, Any]:
@@ -268,7 +269,7 @@ def _head(about: About) -> dict[str, Any]:
     }
 
 
-def _row(item: LiveFrame, start_s: float) -> dict[str, Any]:
+def _row(item: LiveFrame, start_s: float, clock_s: float) -> dict[str, Any]:
     """A delivery without its files; times in seconds since the first frame that was recorded."""
     frame = item.frame
     return {
@@ -279,6 +280,7 @@ def _row(item: LiveFrame, start_s: float) -> dict[str, Any]:
         "source": frame.source,
         "time_s": _number(frame.time_s),
         "captured_s": item.times.captured - start_s,
+        "clock_s": item.clock_s - clock_s,
         "published_s": item.times.published - start_s,
         "expires_s": _number(item.expires_s - start_s),
         "network_s": item.times.network_s,
@@ -299,6 +301,7 @@ def _row(item: LiveFrame, start_s: float) -> dict[str, Any]:
             for one in item.alarms
         ],
         "drops": item.drops,
+        "commands": [to_json(command) for command in item.commands],
     }
 
 

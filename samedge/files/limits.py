@@ -187,6 +187,23 @@ NAMED_TIMES = Limit(
     "",
     "tied and averaged weights are named twice; looked at beyond 64 MB",
 )
+IGTL_BODY_BYTES = Limit(
+    "bytes of an OpenIGTLink message and of the image it is part of",
+    64 * _MB,
+    "bytes",
+    "a frame of 4096 x 4096 px in colour has 50 MB",
+)
+IGTL_SKIPPED_BYTES = Limit(
+    "bytes of an OpenIGTLink message that is skipped",
+    1024 * _MB,
+    "bytes",
+    "volumes that others send on the same connection; none of it is kept",
+)
+IGTL_SMALL_BYTES = Limit(
+    "bytes of an OpenIGTLink message that is no image", _MB, "bytes", "a text has 65,535"
+)
+IGTL_POINTS = Limit("points of an OpenIGTLink message", 4096, "", "a list of marks has a dozen")
+IGTL_METADATA = Limit("metadata of an OpenIGTLink message", 1000, "", "PLUS sends a dozen")
 # Below this, growth is not looked at: a small file of zeros shrinks a thousandfold.
 SMALL_BYTES = 64 * _MB
 

@@ -52,6 +52,7 @@ class Origin:
         transform_ticks: its time stamp.
         transform_valid: False: the sender says that it must not be used.
         device: name of the sender's device.
+        axes: of the matrix: "RAS" (to the patient's right, front, head) or "LPS".
     """
 
     ticks: int
@@ -60,6 +61,7 @@ class Origin:
     transform_ticks: int | None = None
     transform_valid: bool = True
     device: str = ""
+    axes: str = "RAS"
 
 
 @dataclass(frozen=True, eq=False)

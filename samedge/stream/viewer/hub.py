@@ -175,7 +175,7 @@ class Hub:
             "classes": list(about.family.classes),
             "notice": about.notice,
             "rate": about.rate,
-            "deadline_s": about.settings.get("deadline_s"),
+            "settings": dict(about.settings),
             "most_objects": MAX_OBJECTS,
             "most_name": MAX_NAME,
             "state": State.STARTING.value,

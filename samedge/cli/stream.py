@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from samedge.cli.terminal.printing import Printer, common_options, verbose_optio
 from samedge.errors import PromptError
 
 if TYPE_CHECKING:
+    from samedge.cli.terminal.live_line import LiveLine
     from samedge.prompts.plan import PromptPlan
     from samedge.stream.live.record import StreamRecord
     from samedge.stream.live.settings import LiveSettings
@@ -189,12 +191,13 @@ def command(
     from samedge.cli.terminal.live_line import LiveLine
 
     line = LiveLine(printer)
+    opened = [_sink(name) for name in sinks or ("viewer:",)]
     stream = LiveStream(
         model,
         where,
         plan,
         names=names,
-        sinks=[_sink(name) for name in sinks or ("viewer:",)],
+        sinks=opened,
         settings=settings,
         rate=fps,
         loop=loop,
@@ -207,7 +210,7 @@ def command(
         notice=notice,
         on_alarm=line.alarm,
     )
-    _run(stream, line, printer, record)
+    _run(stream, opened, line, printer, record)
 
 
 def _sink(name: str) -> LiveSink:
@@ -252,15 +255,21 @@ def _chosen(
     return bundle or ready_bundle(), opened, plan, settings, notice
 
 
-def _run(stream: LiveStream, line: Any, printer: Printer, record: Path | None) -> None:
+def _run(
+    stream: LiveStream,
+    sinks: Sequence[LiveSink],
+    line: LiveLine,
+    printer: Printer,
+    record: Path | None,
+) -> None:
     try:
         stream.start()
         about = stream.about
         assert about is not None
         printer.engine(about.session)
-        for sink in stream.record.sinks:
-            if sink.get("url"):
-                printer.line(f"open {sink['url']}")
+        for sink in sinks:
+            if url := getattr(sink, "url", ""):  # with the token, if there is one: not in records
+                printer.line(f"open {url}")
         if about.notice:
             printer.line(about.notice)
         try:
@@ -324,9 +333,10 @@ def _print(found: StreamRecord, printer: Printer) -> None:
     ]
     printer.table("Sinks", ("sink", "written", "dropped", "error"), written)
     for sink in found.sinks:
-        if sink.get("kind") == "replay":
-            total, equal = sink["equal"] + sink["different"], sink["equal"]
-            first = sink["first_different"]
+        details = sink["details"]
+        if details.get("kind") == "replay":
+            total, equal = details["equal"] + details["different"], details["equal"]
+            first = details["first_different"]
             where = "" if first is None else f"; the first other one is frame {first}"
             printer.line(f"{equal} of {total} masks equal those of the recording{where}")
     for kind, number in found.alarms["counts"].items():

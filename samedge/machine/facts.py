@@ -39,7 +39,6 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         "video files, DICOM and NIfTI, live streams and their viewer",
         ("av", "nibabel", "pillow", "pydicom", "starlette", "uvicorn", "websockets"),
     ),
-    "seg": ("DICOM segmentations of live streams", ("highdicom",)),
 }
 
 # Flag in /proc/cpuinfo (x86, ARM) -> name to print; what inference can make use of.

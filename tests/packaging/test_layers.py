@@ -84,7 +84,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pydicom": {"sources", "stream", "cli"},
     "nibabel": {"sources", "stream"},
     "av": {"sources", "stream"},
-    "highdicom": {"stream"},
+    "highdicom": set(),
     "starlette": {"stream"},
     "uvicorn": {"stream"},
     "websockets": {"stream"},

@@ -89,8 +89,13 @@ class PixelMap:
 
     @property
     def _is_transformed(self) -> bool:
-        """The modality transform gives samples another meaning."""
-        return "RescaleSlope" in self._dataset or bool(self._dataset.get("ModalityLUTSequence"))
+        """The modality transform gives samples another meaning. Secondary captures of several
+        frames must have one (PS3.3 C.8.6.3), which changes nothing."""
+        slope, intercept = (
+            _first(self._dataset.get(f"Rescale{t}")) for t in ("Slope", "Intercept")
+        )
+        rescaled = "RescaleSlope" in self._dataset and (slope, intercept or 0) != (1, 0)
+        return rescaled or bool(self._dataset.get("ModalityLUTSequence"))
 
     @property
     def has_window(self) -> bool:

@@ -136,7 +136,7 @@ class Outlet:
             self._alarms.raise_(Kind.SINK_SLOW, str(self.error))
 
     def describe(self) -> dict[str, Any]:
-        """Counts and latencies as JSON values, with what the sink says of itself."""
+        """Counts and latencies as JSON values, with what the sink says of itself in "details"."""
         return {
             "name": self.sink.name,
             "offered": self.offered,
@@ -145,7 +145,7 @@ class Outlet:
             "error": None if self.error is None else str(self.error),
             "latency_ms": self.latency_ms.summary(),
             "write_ms": self.write_ms.summary(),
-            **({} if self.error is not None and not self.written else self.sink.describe()),
+            "details": self.sink.describe(),
         }
 
     def _run(self, about: About) -> None:

@@ -134,8 +134,12 @@ class Mp4Sink(LiveSink):
         }
 
 
-def file_and_request(uri: Uri) -> tuple[Path, bool]:
+def file_and_request(uri: Uri, *options: str) -> tuple[Path, bool]:
     """What `SCHEME:FILE?record=request` says.
+
+    Args:
+        uri: the name.
+        options: further ones that the scheme has.
 
     Returns:
         the path, and whether it begins by request.
@@ -143,7 +147,7 @@ def file_and_request(uri: Uri) -> tuple[Path, bool]:
     Raises:
         OutputError: there is no such option, or no name.
     """
-    uri.check_options(["record"], OutputError)
+    uri.check_options(["record", *options], OutputError)
     when = uri.take("record", _when, False, "'request', or 'always'", OutputError)
     if not uri.where:
         raise OutputError(f"{uri.text}: a name is missing; expected {uri.scheme}:NAME")

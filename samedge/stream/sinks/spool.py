@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from samedge.errors import OutputError
 from samedge.files.whole import output_error
 
 
@@ -43,6 +46,57 @@ class Spool:
         self._file.flush()
         self._file.seek(0)
         shutil.copyfileobj(self._file, file, 1 << 20)
+
+    def reader(self, size: int) -> IO[bytes]:
+        """The first `size` bytes and, if their number is odd, a zero; to be read from there on.
+
+        Raises:
+            OutputError: no space left.
+        """
+        self.cut(size)
+        if size % 2:
+            self.write(b"\0")
+        try:
+            self._file.seek(0)
+        except OSError as error:
+            raise output_error(error, self._folder) from error
+        return self._file
+
+    def cut(self, size: int) -> None:
+        """Keep the first `size` bytes; what a full disk left of the next ones goes.
+
+        Raises:
+            OutputError: the operating system refuses.
+        """
+        try:
+            self._file.flush()
+            self._file.truncate(size)
+            self._file.seek(size)
+        except OSError as error:
+            raise output_error(error, self._folder) from error
+
+    def rewrite(self, piece: int, convert: Callable[[bytes], bytes]) -> None:
+        """Put something else in the place of everything.
+
+        Args:
+            piece: bytes that are converted at once.
+            convert: bytes -> bytes.
+
+        Raises:
+            OutputError: no space left; everything stays as it is.
+        """
+        other = Spool(self._folder)
+        self._file.flush()
+        self._file.seek(0)
+        try:
+            while part := self._file.read(piece):
+                other.write(convert(part))
+        except OutputError:
+            other.close()
+            self._file.seek(0, os.SEEK_END)
+            raise
+        self._file.close()
+        self._file = other._file
 
     def close(self) -> None:
         """Give the space on the disk back."""

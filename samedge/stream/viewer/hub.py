@@ -175,7 +175,7 @@ class Hub:
             "classes": list(about.family.classes),
             "notice": about.notice,
             "rate": about.rate,
-            "settings": dict(about.settings),
+            "deadline_s": about.settings.get("deadline_s"),
             "most_objects": MAX_OBJECTS,
             "most_name": MAX_NAME,
             "state": State.STARTING.value,

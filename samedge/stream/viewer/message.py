@@ -105,7 +105,7 @@ class Encoder:
             "width": item.frame.width,
             "height": item.frame.height,
             "spacing_mm": _finite(item.frame.spacing_mm),
-            "crop": item.crop,
+            "crop": None if item.crop is None else [int(v) for v in item.crop],
             "states": state_names(item.states),
             "drops": item.drops,
             "objects": objects,

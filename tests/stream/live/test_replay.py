@@ -66,7 +66,7 @@ def recording(tmp_path: Path) -> Path:
 def replayed(folder: Path, model: Model) -> dict[str, Any]:
     source = open_live_source(f"replay:{folder}?fast=yes")
     record = LiveStream(model, source).run()
-    (told,) = (one for one in record.sinks if one.get("kind") == "replay")
+    (told,) = (s["details"] for s in record.sinks if s["details"].get("kind") == "replay")
     assert record.counts["captured"] == record.counts["accounted"] == len(source.steps)
     return told
 

@@ -20,6 +20,7 @@ from tests.stream.viewer.made import Mask, Stream, disc, found, frame_of, pictur
 from tests.stream.viewer.screen import Screen, beating, screen
 
 FRAME = frame_of(picture(240, 320), spacing_mm=(0.5, 0.5))
+CORNERS = [(0, 0), (319, 239), (0, 239)]
 SEEN = 20  # grey levels between the channels where a mask is
 
 
@@ -28,7 +29,9 @@ def blob(x: float = 160, y: float = 120, radius: float = 40, number: int = 1) ->
 
 
 class TestPrompts:
-    @pytest.mark.parametrize(("x", "y"), [(30, 40), (250.0, 200.0), (0, 0), (319, 239)])
+    @pytest.mark.parametrize(
+        ("x", "y"), [(250, 200), *(pytest.param(*at, marks=pytest.mark.slow) for at in CORNERS)]
+    )
     def test_a_click_arrives_at_its_pixel_and_the_mask_is_seen_there(
         self, browser: Browser, x: float, y: float
     ) -> None:
@@ -72,6 +75,7 @@ class TestPrompts:
                 colour = seen.colour(shot, x, y)
                 assert (colour.max() - colour.min() > SEEN) == bool(inside), (x, y)
 
+    @pytest.mark.slow
     def test_other_buttons_and_keys_are_other_points(self, browser: Browser) -> None:
         with screen(browser) as seen:
             seen.show(FRAME, [blob()])
@@ -93,6 +97,7 @@ class TestPrompts:
             assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((40, 30, 100, 90), abs=0.6)
             assert box.object == 1
 
+    @pytest.mark.slow
     def test_a_drag_beyond_the_picture_ends_at_its_edge(self, browser: Browser) -> None:
         with screen(browser) as seen:
             seen.show(FRAME)
@@ -101,6 +106,7 @@ class TestPrompts:
             assert isinstance(box, Drag)
             assert (box.x1, box.y1) == (320, 240)
 
+    @pytest.mark.slow
     def test_touch(self, browser: Browser) -> None:
         with screen(browser, width=390, height=844, touch=True) as seen:
             seen.show(FRAME, [blob()])
@@ -122,6 +128,7 @@ class TestPrompts:
             assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((20, 30, 120, 110), abs=2)
             assert seen.page.evaluate("scrollY") == 0
 
+    @pytest.mark.slow
     def test_the_cross_of_the_keyboard(self, browser: Browser) -> None:
         with screen(browser) as seen:
             seen.show(FRAME, [blob()])
@@ -151,6 +158,7 @@ class TestPrompts:
             assert (first.object, second.object) == (0, 5)
             assert second.x == pytest.approx(110, abs=0.5)
 
+    @pytest.mark.slow
     def test_a_point_outside_of_nothing_is_refused_with_words(self, browser: Browser) -> None:
         with screen(browser) as seen:
             seen.show(FRAME)
@@ -160,6 +168,7 @@ class TestPrompts:
             )
             assert seen.stream.controls.take() == []
 
+    @pytest.mark.slow
     def test_what_the_stream_refuses_is_shown_to_who_said_it(self, browser: Browser) -> None:
         with viewer() as stream, screen(browser, stream) as seen, screen(browser, stream) as other:
             seen.show(FRAME, [blob()])
@@ -169,6 +178,7 @@ class TestPrompts:
             )
             assert other.page.text("#toasts") == ""
 
+    @pytest.mark.slow
     def test_a_model_without_prompts_takes_none(self, browser: Browser) -> None:
         family = next(f for f in FAMILIES.values() if f.classes and not f.prompts)
         with viewer(family) as stream, screen(browser, stream) as seen:
@@ -189,6 +199,7 @@ class TestObjects:
             assert f"{area:,} px" in words
             assert "score 0.88" in words
 
+    @pytest.mark.slow
     def test_without_spacing_there_are_no_millimetres(self, browser: Browser) -> None:
         with screen(browser) as seen:
             frame = frame_of(picture())
@@ -220,6 +231,7 @@ class TestObjects:
             seen.show(FRAME, [blob(number=4)])
             assert seen.page.evaluate("document.querySelectorAll('.object').length") == 1
 
+    @pytest.mark.slow
     def test_names_are_text(self, browser: Browser) -> None:
         name = "<img src=x onerror=alert(1)>"
         with screen(browser) as seen:
@@ -267,6 +279,7 @@ class TestControls:
             seen.page.key(" ")
             assert seen.stream.commands() == [Hold(False)]
 
+    @pytest.mark.slow
     def test_help(self, browser: Browser) -> None:
         with screen(browser) as seen:
             seen.show(FRAME)
@@ -278,6 +291,7 @@ class TestControls:
             seen.page.key("h")
             assert seen.page.evaluate("document.querySelector('#help').open")
 
+    @pytest.mark.slow
     def test_fill(self, browser: Browser) -> None:
         with screen(browser) as seen:
             seen.show(FRAME, [blob()])
@@ -291,6 +305,7 @@ class TestControls:
             blue = np.array(PALETTE[0])
             assert np.abs(seen.colour(seen.page.screenshot(), 160, 120) - blue).max() <= 3
 
+    @pytest.mark.slow
     def test_numbers(self, browser: Browser) -> None:
         with screen(browser) as seen:
             for _ in range(6):
@@ -300,6 +315,7 @@ class TestControls:
             assert seen.page.text("#drops") == "17 · 0"
             assert float(seen.page.text("#rate")) > 0
 
+    @pytest.mark.slow
     def test_alarms_are_listed(self, browser: Browser) -> None:
         with screen(browser) as seen:
             alarm = Alarm(Kind.PROMPT, "there is no object 7", time.monotonic())
@@ -348,6 +364,7 @@ def test_states_cannot_be_overlooked(browser: Browser) -> None:
             assert (seen.tint(160, 120) > SEEN) == (not hides), state
 
 
+@pytest.mark.slow
 def test_the_state_is_spoken(browser: Browser) -> None:
     with screen(browser) as seen:
         seen.show(FRAME, states=[State.NO_SIGNAL])
@@ -372,11 +389,13 @@ class TestTimeToLive:
                 == "hidden"
             )
 
+    @pytest.mark.slow
     def test_a_mask_that_comes_too_late_is_never_shown(self, browser: Browser) -> None:
         with screen(browser) as seen, beating(seen.stream):
             seen.show(FRAME, [blob()], last_s=-0.1)
             assert seen.tint(160, 120) <= 2
 
+    @pytest.mark.slow
     def test_a_held_mask_stays(self, browser: Browser) -> None:
         with screen(browser) as seen, beating(seen.stream, State.HELD):
             seen.show(FRAME, [blob()], [State.HELD])
@@ -418,18 +437,17 @@ def cut(stream: Stream) -> None:
 
 
 class TestEnd:
-    @pytest.mark.parametrize("error", [None, SourceError("the cable is out")])
-    def test_is_told_and_the_page_stays(self, browser: Browser, error: Exception | None) -> None:
+    def test_is_told_and_the_page_stays(self, browser: Browser) -> None:
         with viewer() as stream, screen(browser, stream) as seen:
             seen.show(FRAME, [blob(40, 40)])
-            stream.sink.close(error)
+            stream.sink.close(SourceError("the cable is out"))
             seen.says("STREAM ENDED")
-            if error:
-                assert seen.page.text("#meaning") == "the cable is out"
+            assert seen.page.text("#meaning") == "the cable is out"
             assert seen.tint(40, 40) <= 8
             seen.page.wait("!link.isUp")
             assert seen.word == "STREAM ENDED"
 
+    @pytest.mark.slow
     def test_the_next_stream_at_the_same_place_is_shown(self, browser: Browser) -> None:
         with viewer() as stream, screen(browser, stream) as seen:
             for _ in range(3):
@@ -472,6 +490,7 @@ def test_a_token_opens_the_page(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("spacing", [(0.4, 0.2), (0.2, 0.4), (0.2, 0.2005)])
+@pytest.mark.slow
 def test_pixels_have_their_true_proportions(browser: Browser, spacing: tuple[float, float]) -> None:
     frame = frame_of(picture(), spacing_mm=spacing)
     with screen(browser) as seen:
@@ -487,6 +506,7 @@ def test_pixels_have_their_true_proportions(browser: Browser, spacing: tuple[flo
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (820, 1180), (390, 844), (844, 390)])
+@pytest.mark.slow
 def test_there_is_room_on_every_screen(browser: Browser, width: int, height: int) -> None:
     with screen(browser, width=width, height=height) as seen:
         seen.show(FRAME, [blob()], [State.LOST, State.LATE, State.FROZEN])

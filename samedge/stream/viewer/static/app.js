@@ -64,7 +64,7 @@ link.addEventListener("hello", ({ detail }) => {
   states.restart();
   stage.forget();
   numbers.reset();
-  numbers.deadline = detail.settings.deadline_s ? detail.settings.deadline_s * 1000 : null;
+  numbers.deadline = detail.deadline_s ? detail.deadline_s * 1000 : null;
   prompts.kinds = detail.prompts.filter((kind) => kind !== "mask");
   objects.mostName = detail.most_name;
   prompts.forget();

@@ -25,6 +25,7 @@ const URGENCY = Object.keys(STATES);
 // Shown for a moment longer than they last: they come and go with single frames.
 const LINGER_MS = { late: 800, behind: 800, failed: 800, doubtful: 500 };
 const SILENCE_MS = 1500; // without a word of the stream
+const LONG_MS = 8000; // without a connection
 const OLD_MS = 1500; // age of a picture that should be a live one
 const STILL = ["no signal", "stalled", "held", "frozen", "starting", "failed"];
 
@@ -87,10 +88,16 @@ export class States {
     return hasExpired || now - this.link.clock.here(this.captured) > OLD_MS;
   }
 
+  loss() {
+    if (this.reason) return { meaning: this.reason };
+    if (performance.now() - this.link.heard < LONG_MS) return {};
+    return { meaning: "What you see is old. If samedge was started anew, open the address that it printed." };
+  }
+
   words(name) {
     if (name === "ended") return { meaning: this.end.why || STATES.ended.meaning, level: this.end.failed ? "danger" : "info" };
     if (name === "live") return { meaning: this.about };
-    if (name === "connection lost" && this.reason) return { meaning: this.reason };
+    if (name === "connection lost") return this.loss();
     if (name !== "lost" && name !== "doubtful") return {};
     const objects = (this.stage.frame?.header.objects ?? []).filter((one) => one.status === name);
     if (objects.length === 0) return {};

@@ -53,14 +53,14 @@ def live_picture(item: LiveFrame, time_s: float, notice: str = "") -> NDArray[np
     Args:
         item: the frame.
         time_s: to be shown, since the beginning.
-        notice: shown beside the one that all results carry.
+        notice: shown above the one that all results carry.
 
     Returns:
         RGB, uint8 `[scale * H + strip, scale * W, 3]`.
     """
     picture = masked(item, max(1, -(-_NARROWEST // item.frame.width)))
     clock = f"frame {item.frame.index}   {time_s:.2f} s"
-    lines = [*_entries(item), Line(notice, NOTICE, ink=ALERT) if notice else Line(NOTICE)]
+    lines = [*_entries(item), *([Line(notice, ink=ALERT)] if notice else []), Line(NOTICE)]
     return add_caption(np.concatenate([picture, _band(item, clock, picture.shape[1])]), lines)
 
 

@@ -33,8 +33,7 @@ _DEVICES = {
     "igtl+serve": "samedge.sources.openigtlink:open_openigtlink",
     "replay": "samedge.sources.replay:open_replay",
 }
-_RATE = {"simulator": "fps", "camera": "fps", "replay": "rate"}  # option that has the rate
-_LOOPS = ("replay",)  # that can be repeated; the simulator's heart beats until it is stopped
+_TAKE_FPS = ("simulator", "camera")
 _PATH_OPTIONS = ("rate", "loop", "window", "axis", "time")
 _LIKE_A_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+-]+):")
 
@@ -69,9 +68,9 @@ def open_live_source(
     uri = parse_uri(text, SCHEMES)
     if uri.scheme == "path":
         return _path(uri, rate, loop, warn)
+    uri = _asked(uri, rate, loop)
     module, _, name = _DEVICES[uri.scheme].partition(":")
-    source = getattr(import_module(module), name)(_asked(uri, rate, loop), warn)
-    return cast(Source, source)
+    return cast(Source, getattr(import_module(module), name)(uri, warn))
 
 
 def refuse(name: str, rate: float | None = None, loop: bool = False) -> None:
@@ -88,14 +87,15 @@ def refuse(name: str, rate: float | None = None, loop: bool = False) -> None:
 
 
 def _asked(uri: Uri, rate: float | None, loop: bool) -> Uri:
-    """The rate and the loop as the source's own options, where its name does not have them."""
+    """The rate as the source's own option, where its name does not have it."""
     options = dict(uri.options)
-    key = _RATE.get(uri.scheme)
-    if rate is not None and key is not None:
-        options.setdefault(key, f"{rate:g}")
-    if loop and uri.scheme in _LOOPS:
-        options.setdefault("loop", "yes")
-    refuse(uri.text, rate if key is None else None, loop and uri.scheme not in _LOOPS)
+    if rate == 0 and uri.scheme == "replay":
+        options.setdefault("fast", "yes")
+        rate = None
+    elif rate is not None and uri.scheme in _TAKE_FPS:
+        options.setdefault("fps", f"{rate:g}")
+        rate = None
+    refuse(uri.text, rate, loop)
     return Uri(uri.text, uri.scheme, uri.where, options)
 
 

@@ -21,8 +21,8 @@ from samedge.files.limits import RECORDING_LINE, RECORDING_ROWS
 from samedge.files.paths import kind_at, shown
 from samedge.geometry.frame_geometry import MAX_SIDE, MIN_SIDE
 from samedge.sources.frame import Frame, Source, Warn
-from samedge.sources.images import read_image
-from samedge.sources.intensity import Intensity
+from samedge.sources.images import checked_header, decoded
+from samedge.sources.sniff import read_bytes
 from samedge.sources.uri import Uri, yes_no
 
 ROWS = "stream.jsonl"
@@ -39,7 +39,6 @@ class Step:
         file: of its pixels, in the folder.
         sha256: of the pixels.
         shape: of the pixels.
-        deep: they have 16 bits.
         clock_s: when it was captured, in s from the first.
         stamp_s: the source's own stamp.
         commands: JSON of what users said that was obeyed with this frame.
@@ -50,7 +49,6 @@ class Step:
     file: str
     sha256: str
     shape: tuple[int, ...]
-    deep: bool
     clock_s: float
     stamp_s: float | None
     labels_sha256: str | None
@@ -117,7 +115,13 @@ class ReplaySource(Source):
         path = self._path / step.file
         if kind_at(path, SourceError) != "file":
             raise SourceError(f"{self.name}: {step.file} is missing")
-        found: NDArray[Any] = read_image(path, self.warn, Intensity(deep=step.deep))
+        data = read_bytes(path)
+        checked_header(data, path.name)
+        found = decoded(data)  # as stored: a dark picture of 16 bits is not stretched
+        if found is None:
+            raise SourceError(f"{self.name}: {step.file} is damaged")
+        if found.ndim == 3:
+            found = np.ascontiguousarray(found[..., ::-1])
         if len(step.shape) == 3 and found.ndim == 2:  # grey pictures are stored as such
             found = np.repeat(found[..., None], 3, axis=2)
         if found.shape != step.shape or _pixel_hash(found) != step.sha256:
@@ -173,7 +177,6 @@ class ReplaySource(Source):
                     _matching(_FILE, row["frame"]),
                     _matching(_HASH, row["frame_sha256"]),
                     shape,
-                    row.get("bits") == 16,
                     _finite(row["clock_s"]),
                     None if row.get("stamp_s") is None else _finite(row["stamp_s"]),
                     None if labels is None else _matching(_HASH, labels),

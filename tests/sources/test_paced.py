@@ -215,3 +215,14 @@ def test_an_interrupt_ends_the_wait(video: Path) -> None:
 def test_what_is_wrong_is_said(video: Path, text: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         open_live_source(text.replace("CLIP", str(video)))
+
+
+def test_what_takes_no_rate(tmp_path: Path) -> None:
+    for text, more, words in (
+        ("igtl://host", {"rate": 5.0}, "does not take a rate"),
+        ("simulator:", {"loop": True}, "does not take to be repeated"),
+        ("replay:x", {"rate": 5.0}, "does not take a rate"),
+        ("replay:x", {"rate": 0}, "holds no recording"),
+    ):
+        with pytest.raises(SourceError, match=words):
+            open_live_source(text, **more)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from samedge.errors import OutputError, SourceError
 from samedge.sources.frame import Frame, Origin, Region
+from samedge.sources.replay import ReplaySource
 from samedge.stream.live.item import LiveObject, Status
 from samedge.stream.live.states import Alarm, Kind, State
 from samedge.stream.sinks import live_folder
@@ -53,7 +54,7 @@ def sha(pixels: np.ndarray) -> str:
 @given(
     st.integers(16, 70),
     st.integers(16, 70),
-    st.sampled_from(["grey", "grey as RGB", "RGB", "deep"]),
+    st.sampled_from(["grey", "grey as RGB", "RGB", "deep", "dark"]),
     st.integers(0, 2**32 - 1),
 )
 def test_pixels_and_masks_come_back_bit_for_bit(
@@ -67,6 +68,7 @@ def test_pixels_and_masks_come_back_bit_for_bit(
         "grey as RGB": np.repeat(grey[..., None], 3, axis=2),
         "RGB": rng.integers(0, 256, (height, width, 3)).astype(np.uint8),
         "deep": rng.integers(0, 65536, (height, width)).astype(np.uint16),
+        "dark": rng.integers(0, 4096, (height, width)).astype(np.uint16),
     }[kind]
     first = item(7, pixels=pixels)
     masks = [disc((height, width), *rng.integers(0, 40, 2), rng.integers(0, 20)) for _ in range(3)]
@@ -86,6 +88,10 @@ def test_pixels_and_masks_come_back_bit_for_bit(
         assert (stored == mask).all()
         assert one["mask_sha256"] == sha(mask)
         assert one["area_px"] == mask.sum()
+    with ReplaySource(folder, fast=True) as source:
+        (played,) = source
+    assert played.pixels.dtype == pixels.dtype
+    assert (played.pixels == pixels).all()
 
 
 def test_a_line_holds_everything(tmp_path: Path) -> None:

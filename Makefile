@@ -29,7 +29,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations=15
 # tree: by number of tests, as xdist would have it, a file of few long ones would be left to the end.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo demo-model test test-all lint format pytest pytest-slow wheel wheel-smoke fuzz bench clean \
+.PHONY: help demo demo-model soak test test-all lint format pytest pytest-slow wheel wheel-smoke fuzz bench clean \
     python-version
 
 help: ## this list
@@ -77,6 +77,10 @@ fuzz: $(VENV)/.fuzz ## damaged files for every reader, guided by coverage (TARGE
 
 bench: $(VENV)/.dev ## the SAMUS encoder against eager PyTorch and its plain export (5 minutes)
 	$(BIN)/python -m samedge.bench.encoder $(BENCH_ARGS)
+
+# Hours of it: make soak SECONDS=3600
+soak: $(VENV)/.dev ## a live stream for SECONDS=60: do memory and files stay flat, is every frame accounted for?
+	$(BIN)/python -m samedge.bench.live.soak --seconds $(SECONDS)
 
 demo-model: $(VENV)/.dev ## make the demo model again: images, training, scores (over an hour)
 	SAMEDGE=$(BIN)/samedge training/demo_model.sh

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_WARNINGS = 1000  # that one source keeps
 
 Warn = Callable[[str], None]
+OnPoints = Callable[[tuple[tuple[tuple[float, float, bool], ...], ...], tuple[str, ...]], object]
 Box = tuple[int, int, int, int]
 Spacing = tuple[float, float]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -137,12 +138,16 @@ class Source:
             side is gone, and may be tried again.
         ends: of a source that is live: its end is the end, not a loss (a file that is played).
         comes_later: of a source that is live: its other side may not be there yet.
+        on_points: called with the prompts that come from the other side, where the source has such:
+            for each object its (x, y, inside) in px, and the objects' names. All of them every
+            time. A SamEdgeError that it raises is noted.
     """
 
     kind = "image"
     is_live = False
     ends = False
     comes_later = False
+    on_points: OnPoints | None = None
     is_loop = False
     is_stack = False
     total: int | None = 1

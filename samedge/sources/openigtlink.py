@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from samedge.openigtlink.address import Address, parse_address
 from samedge.openigtlink.connection import Connection, Received
 from samedge.openigtlink.header import Header, Message, check_device
 from samedge.openigtlink.image import Image
-from samedge.openigtlink.markups import Mark, Markups, Place
+from samedge.openigtlink.markups import Markups, Place
 from samedge.openigtlink.messages import GetStatus, Points, Status, Transform, message
 from samedge.openigtlink.problems import PeerGone, ProtocolError
 from samedge.openigtlink.sockets import Listener, Wake, connect
@@ -36,8 +36,6 @@ TURN_S = 0.25  # between looks at what else has to be done
 TRANSFORM_S = 1.0  # a transform that came earlier is not the image's
 DEAD_S = 2.0  # a sender that was silent for so long gives way to another one
 SEND_S = 1.0
-
-OnPoints = Callable[[tuple[tuple[Mark, ...], ...], tuple[str, ...]], None]
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,7 @@ class OpenIgtLinkSource(Source):
 
     kind = "openigtlink"
     is_live = True
+    comes_later = True  # whichever program is started first
     is_loop = True
     total = None
 
@@ -97,13 +96,11 @@ class OpenIgtLinkSource(Source):
         # The host is nobody else's business: this name stands in records.
         super().__init__(f"igtl-{address.port or 'any'}", warn)
         self._address, self._serve = address, serve
-        self.comes_later = serve
         self._settings = settings or IgtlSettings()
         self._wake = Wake()
         self._listener: Listener | None = None
         self._index = 0
         self._began_s: float | None = None
-        self.on_points: OnPoints | None = None
         self.port = 0 if serve else address.port
 
     @property

@@ -87,7 +87,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "highdicom": set(),
     "starlette": {"stream"},
     "uvicorn": {"stream"},
-    "websockets": {"stream"},
+    "websockets": {"stream", "bench"},
     "click": {"cli"},
     "rich": {"cli", "tables"},
 }

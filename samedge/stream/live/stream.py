@@ -20,7 +20,7 @@ from samedge.sources.frame import Box, Frame, Source
 from samedge.sources.replay import ReplaySource
 from samedge.stream.live.account import Alarms, Counts
 from samedge.stream.live.checks import check_live
-from samedge.stream.live.controls import Controls
+from samedge.stream.live.controls import Controls, Points
 from samedge.stream.live.hand import Hand
 from samedge.stream.live.item import LiveFrame
 from samedge.stream.live.mailbox import Mailbox
@@ -156,6 +156,7 @@ class LiveStream:
         self._now = time.monotonic
         self.controls, self.counts = Controls(), Counts()
         self.alarms = Alarms(self._now, on_alarm)
+        self.source.on_points = self._on_points
         self._stop, self._done = threading.Event(), threading.Event()
         self._ended = ""
         self._error: BaseException | None = None
@@ -296,6 +297,12 @@ class LiveStream:
         if self._parts is None:
             raise SessionError("this stream was not started: there is nothing to tell")
         return self._parts.record(self._ended, self._error)
+
+    def _on_points(
+        self, points: tuple[tuple[tuple[float, float, bool], ...], ...], names: tuple[str, ...]
+    ) -> None:
+        """Prompts that came from the source's other side."""
+        self.controls.send(Points(points, names))
 
     def _watch(self) -> None:
         parts = self._parts

@@ -1,0 +1,143 @@
+"""A stream that runs for long: memory, open files and threads stay as they are, no frame is lost.
+
+    python -m samedge.bench.live.soak --seconds 60        # make soak
+    python -m samedge.bench.live.soak --seconds 3600
+
+Half of the time at 30 frames per second, half of it from a source ten times as fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from samedge.bench.entry import run
+from samedge.bench.live.rig import DEMO, Rig
+from samedge.machine.memory import resident_mb
+from samedge.tables import render_table
+
+MOST_MB = 12.0  # that the resident memory may grow after the first quarter
+_SETTLED = 0.25  # of the time, in which caches fill
+
+
+@dataclass
+class Watch:
+    """Samples of what a process holds."""
+
+    start_s: float = field(default_factory=time.monotonic)
+    at_s: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+
+    def look(self) -> None:
+        """Take a sample."""
+        self.at_s.append(time.monotonic() - self.start_s)
+        self.memory_mb.append(resident_mb() or 0.0)
+        self.files.append(len(os.listdir("/proc/self/fd")))
+        self.threads.append(threading.active_count())
+
+    def growth(self) -> dict[str, float]:
+        """Medians of the last quarter minus those of the second one."""
+        count = len(self.at_s)
+        early = slice(int(count * _SETTLED), max(int(count * 2 * _SETTLED), 1))
+        late = slice(int(count * (1 - _SETTLED)), count)
+        return {
+            name: float(np.median(values[late]) - np.median(values[early]))
+            for name, values in (
+                ("memory_mb", self.memory_mb),
+                ("files", self.files),
+                ("threads", self.threads),
+            )
+        }
+
+
+def soak(bundle: Path, seconds: float, fps: float, threads: int | None = None) -> dict[str, Any]:
+    """Run one stream; what it held and what it did, as JSON values."""
+    watch = Watch()
+    with Rig(bundle, fps=fps, threads=threads) as rig:
+        rig.run(seconds, min(1.0, seconds / 40), watch.look)
+    assert rig.record is not None
+    record = rig.record.to_json()
+    return {
+        "fps": fps,
+        "seconds": seconds,
+        "memory_mb": [round(min(watch.memory_mb), 1), round(max(watch.memory_mb), 1)],
+        "growth": watch.growth(),
+        "counts": record["counts"],
+        "sinks": [{k: v for k, v in s.items() if "_ms" not in k} for s in record["sinks"]],
+        "alarms": record["alarms"]["counts"],
+        "latency_ms": [s["latency_ms"] for s in record["sinks"]],
+        "clients": {
+            "browser": {k: v for k, v in rig.told["browser"].items() if k != "latency_ms"},
+            "slicer": rig.told["slicer"],
+        },
+    }
+
+
+def problems(report: dict[str, Any]) -> list[str]:
+    """What is not as it should be."""
+    found = []
+    growth, counts = report["growth"], report["counts"]
+    if growth["memory_mb"] > MOST_MB:
+        found.append(f"memory grew by {growth['memory_mb']:.1f} MB; {MOST_MB:g} allowed")
+    for what in ("files", "threads"):
+        if growth[what] > 0:
+            found.append(f"{growth[what]:g} more {what} at the end than in the beginning")
+    if counts["captured"] != counts["accounted"]:
+        found.append(f"{counts['captured']} frames came, {counts['accounted']} are accounted for")
+    found += [
+        f"{sink['name']}: offered {sink['offered']}, written {sink['written']}, dropped "
+        f"{sink['dropped']}, {sink['error']}"
+        for sink in report["sinks"]
+        if sink["offered"] != sink["written"] + sink["dropped"] or sink["error"]
+    ]
+    for name, client in report["clients"].items():
+        if client["error"] or not client.get("frames", client.get("images")):
+            found.append(f"the client {name} got {client}")
+    bad = {"inference hangs", "sink failed", "sink hangs", "source failed", "no signal"}
+    found += [f"alarm: {kind}" for kind in report["alarms"] if kind in bad]
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("bundle", nargs="?", default=DEMO, type=Path)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    half = options.seconds / 2
+    reports = [soak(options.bundle, half, fps, options.threads) for fps in (30.0, 300.0)]
+    if options.output is not None:
+        options.output.write_text(json.dumps(reports, indent=1) + "\n")
+    rows = [
+        [
+            f"{r['fps']:g}",
+            str(r["counts"]["captured"]),
+            str(r["counts"]["segmented"]),
+            str(r["counts"]["replaced"]),
+            f"{r['memory_mb'][0]:.0f} to {r['memory_mb'][1]:.0f}",
+            f"{r['growth']['memory_mb']:+.1f}",
+            f"{r['growth']['files']:+.0f}",
+            f"{max(one['p95'] for one in r['latency_ms']):.0f}",
+        ]
+        for r in reports
+    ]
+    columns = ("fps", "captured", "segmented", "dropped", "MB", "growth, MB", "files", "p95, ms")
+    print(render_table(f"Soak of {options.seconds:g} s", columns, rows))
+    wrong = [f"{r['fps']:g} fps: {text}" for r in reports for text in problems(r)]
+    print("\n".join(wrong) if wrong else "flat, and every frame accounted for")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,74 @@
+"""Photograph the viewer for README.md and docs/stream.md: docs/images/viewer.webp and viewer.jpg.
+
+    python docs/make_viewer_pictures.py
+
+Needs Chromium and the `test` extra, and a machine that is not busy: what is late is late in the
+picture.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from samedge.cli.demo import SIMULATED, ready_bundle
+from samedge.sources.simulator import SimulatorSource
+from samedge.stream.live.stream import LiveStream
+from samedge.stream.viewer import ViewerSink
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+SIZE = (1120, 700)
+SHOTS, EVERY_S = 40, 0.1
+
+
+def main() -> None:
+    sys.path.insert(0, str(ROOT))
+    from tests.browser import Browser
+
+    source, viewer = SimulatorSource(seed=11), ViewerSink(port=0)
+    stream = LiveStream(
+        ready_bundle(),
+        source,
+        [source.start_point],
+        names=["left atrium"],
+        sinks=[viewer],
+        track=True,
+        notice=SIMULATED,
+    )
+    stream.start()
+    with tempfile.TemporaryDirectory() as folder, Browser.start(Path(folder)) as browser:
+        page = browser.open(viewer.url, *SIZE)
+        time.sleep(12)  # so that the plot has something to show
+        pictures = list(_shots(page))
+    stream.finish()
+    first = pictures[0]
+    first.save(IMAGES / "viewer.jpg", quality=88)
+    first.save(
+        IMAGES / "viewer.webp",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=round(EVERY_S * 1000),
+        loop=0,
+        quality=60,
+        method=6,
+    )
+    print(f"wrote {len(pictures)} pictures, {(IMAGES / 'viewer.webp').stat().st_size // 1000} kB")
+
+
+def _shots(page: Any) -> Any:
+    due = time.monotonic()
+    for _ in range(SHOTS):
+        time.sleep(max(due - time.monotonic(), 0))
+        due += EVERY_S
+        yield Image.open(io.BytesIO(page.png())).convert("RGB")
+
+
+if __name__ == "__main__":
+    main()

@@ -70,7 +70,7 @@ class ReplaySource(Source):
     Attributes:
         steps: the frames.
         settings: of the stream that was recorded, as JSON values.
-        title: of the bundle that it ran.
+        bundle: its name and the hash of its manifest, where they are known.
 
     Raises:
         SourceError: there is no recording, or it is damaged.
@@ -87,7 +87,8 @@ class ReplaySource(Source):
         self._stop = threading.Event()
         head, self.steps = self._read()
         self.settings: Mapping[str, Any] = head.get("settings") or {}
-        self.title = str(head.get("title", ""))[:200]
+        given = head.get("bundle")
+        self.bundle: Mapping[str, Any] = given if isinstance(given, dict) else {}
         rate = head.get("rate_fps")
         self.rate = float(rate) if isinstance(rate, (int, float)) and 0 < rate <= 1000 else None
         self.total = len(self.steps)

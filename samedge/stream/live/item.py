@@ -42,6 +42,8 @@ class LiveObject:
         area_px, area_mm2: of the mask; mm2 only where the spacing is known.
         reason: why it is doubtful or lost, in words; else empty.
         prompt: what was asked, as JSON values: "points" [[x, y]], "labels" [1|0], "box".
+        logits: float32 `[L, L]`, low-res logits of the mask (`samedge.stream.live.probability`);
+            None without a mask.
     """
 
     number: int
@@ -54,6 +56,7 @@ class LiveObject:
     area_mm2: float | None = None
     reason: str = ""
     prompt: Mapping[str, Any] = field(default_factory=dict)
+    logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)

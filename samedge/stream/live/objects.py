@@ -193,7 +193,10 @@ class Objects:
         if status is Status.LOST:
             return LiveObject(number, name, colour, status, reason=reason, prompt=prompt)
         pixels, mm2 = measured(frame, mask)
-        return LiveObject(number, name, colour, status, mask, score, pixels, mm2, reason, prompt)
+        logits = result.low_res_logits[best]
+        return LiveObject(
+            number, name, colour, status, mask, score, pixels, mm2, reason, prompt, logits
+        )
 
     def _classes(self, frame: Frame, group: Group, result: Answer) -> list[LiveObject]:
         """One object per class that the answer shows, the background aside."""
@@ -218,6 +221,7 @@ class Objects:
                     mm2,
                     "" if mask.any() else "nothing of it is seen",
                     prompt,
+                    result.low_res_logits[k],
                 )
             )
         return found

@@ -26,6 +26,8 @@ class About:
         controls: takes what users of this sink say.
         settings: of the stream, as JSON values.
         rate: frames per second that the source promises, or None.
+        input_size: side of the network's input, px; None: the family's.
+        bundle: its name and the hash of its manifest; empty where a session was given.
     """
 
     source: str
@@ -36,6 +38,8 @@ class About:
     controls: Controls
     settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     rate: float | None = None
+    input_size: int | None = None
+    bundle: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class LiveSink:

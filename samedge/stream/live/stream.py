@@ -335,6 +335,12 @@ def _sink(name: str) -> LiveSink:
     return sink
 
 
+def _bundle(model: Bundle | LiveSegmenter) -> dict[str, str]:
+    if not isinstance(model, Bundle):
+        return {}
+    return {"name": model.path.name, "manifest_sha256": manifest_hash(model)}
+
+
 class _Parts:
     """All that runs."""
 
@@ -352,6 +358,8 @@ class _Parts:
             stream.controls,
             settings.to_json(),
             stream.source.rate,
+            session.manifest.get("variant", {}).get("input_size"),
+            _bundle(stream._model),
         )
         self.started_s, self.started = now(), datetime.now(timezone.utc)
         self.outlets = [
@@ -416,11 +424,9 @@ class _Parts:
 
     def record(self, ended: str, error: BaseException | None) -> StreamRecord:
         stream, now = self._stream, self._stream._now()
-        model = stream._model
         seconds = now - self.started_s
-        bundle: dict[str, Any] = {"title": self.about.title, "family": self.about.family.name}
-        if isinstance(model, Bundle):
-            bundle |= {"name": model.path.name, "manifest_sha256": manifest_hash(model)}
+        about = self.about
+        bundle = {"title": about.title, "family": about.family.name, **about.bundle}
         return StreamRecord(
             ended or "running",
             None if error is None else str(error),

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from samedge.openigtlink.stamps import ticks_at
 from samedge.sources.frame import Frame, Origin
 from samedge.stream.live.item import LiveFrame
 
-VALUES = ("binary", "labels")
+VALUES = ("binary", "labels", "probability")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class IgtlNames:
         transform: of the TRANSFORM that came with the input.
         status: of the STRING with the state.
         image: of an IMAGE with the frame itself; empty: it is not sent.
-        values: "binary": 0 and 1. "labels": numbers of objects or classes.
+        values: "binary": 0 and 1. "labels": numbers of objects or classes. "probability": 255 times
+            the probability of the likeliest object.
         doubtful: masks that did not pass the gate as well.
     """
 
@@ -81,11 +82,18 @@ class Packet:
         names: of the devices.
         status: what the state message says, as JSON values.
         empty: the mask is empty in any case.
+        probability: makes the pixels of values="probability".
     """
 
     def __init__(
-        self, item: LiveFrame, names: IgtlNames, status: Mapping[str, Any], empty: bool = False
+        self,
+        item: LiveFrame,
+        names: IgtlNames,
+        status: Mapping[str, Any],
+        empty: bool = False,
+        probability: Callable[[LiveFrame, bool], NDArray[np.uint8]] | None = None,
     ) -> None:
+        self._probability = probability
         self._item, self._names, self._status = item, names, status
         self._empty = empty or not item.has_masks
         self._origin = origin_of(item.frame, item.times.captured)
@@ -139,6 +147,8 @@ class Packet:
     def _mask(self, expired: bool) -> NDArray[np.uint8]:
         if expired or self._empty:
             return np.zeros((self._item.frame.height, self._item.frame.width), np.uint8)
+        if self._names.values == "probability" and self._probability is not None:
+            return self._probability(self._item, self._names.doubtful)
         labels = self._item.label_map(self._names.doubtful)
         return labels if self._names.values == "labels" else (labels != 0).astype(np.uint8)
 

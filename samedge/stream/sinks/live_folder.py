@@ -264,6 +264,7 @@ def _head(about: About) -> dict[str, Any]:
         "rate_fps": _number(about.rate),
         "title": about.title,
         "family": about.family.name,
+        "bundle": dict(about.bundle),
         "session": dict(about.session),
         "settings": dict(about.settings),
     }

@@ -7,6 +7,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from samedge.errors import OutputError, PromptError
 from samedge.openigtlink import PORT_OUT
 from samedge.openigtlink.address import Address, parse_address
@@ -16,6 +19,7 @@ from samedge.openigtlink.messages import EXITING, Points, Status, Text, message
 from samedge.sources.uri import Uri, yes_no
 from samedge.stream.live import controls
 from samedge.stream.live.item import LiveFrame
+from samedge.stream.live.probability import probability_map
 from samedge.stream.live.sink import About, LiveSink
 from samedge.stream.live.states import State
 from samedge.stream.sinks.igtl_clients import Clients
@@ -62,6 +66,7 @@ class OpenIgtLinkSink(LiveSink):
         self._clients: Clients | None = None
         self._lock = threading.Lock()  # over what follows; clients' threads use it
         self._controls: controls.Controls | None = None
+        self._about: About | None = None
         self._markups, self._marks_wait = Markups(), False
         self._place: Place | None = None
         self._marks_left_out = self._marks_refused = 0
@@ -77,7 +82,7 @@ class OpenIgtLinkSink(LiveSink):
         return self._clients.port if self._clients else self._address.port
 
     def open(self, about: About) -> None:
-        self._controls = about.controls
+        self._controls, self._about = about.controls, about
         self._clients = Clients(self.name, self._take_marks)
         if self._connects:
             self._clients.connect(self._address)
@@ -98,9 +103,14 @@ class OpenIgtLinkSink(LiveSink):
     def _send(self, item: LiveFrame, now: float) -> None:
         assert self._clients is not None
         status = status_of(item, self._pace.per_second(now), now)
-        self._clients.put(Packet(item, self._names, status))
+        packet = Packet(item, self._names, status, probability=self._probability)
+        self._clients.put(packet)
         self._last, self._shown = item, item.has_masks
         self._said = (item.state, now)
+
+    def _probability(self, item: LiveFrame, doubtful: bool) -> NDArray[np.uint8]:
+        assert self._about is not None
+        return probability_map(item, self._about.family, self._about.input_size, doubtful)
 
     def idle(self, state: State) -> None:
         assert self._clients is not None
@@ -187,9 +197,7 @@ class OpenIgtLinkSink(LiveSink):
         return cls(address, uri.scheme == "igtl+connect", names, points)
 
 
-_VALUES_SAID = (
-    "binary (0 and 1) or labels (numbers of objects); a live stream has masks, no probabilities"
-)
+_VALUES_SAID = "binary (0 and 1), labels (numbers of objects) or probability (times 255)"
 
 
 def _name(text: str) -> str:

@@ -192,9 +192,17 @@ def test_classes() -> None:
             assert plain(prediction(peer)[1])[10, 0] == value
 
 
-def test_probabilities_cannot_be_had() -> None:
-    with pytest.raises(OutputError, match="masks, no probabilities"):
-        from_name("igtl:?values=probability")
+def test_probabilities_are_scaled_to_bytes() -> None:
+    sure = np.full((64, 64), -9, np.float32)
+    sure[16:48, 16:48] = 9
+    one = one_object(mask((3, 5, 20, 30)), logits=sure)
+    with with_client("?values=probability") as (sink, peer):
+        sink.write(item(one))
+        pixels = plain(prediction(peer)[1])
+        assert (pixels.min(), pixels.max()) == (0, 255)
+        assert pixels[pixels.shape[0] // 2, pixels.shape[1] // 2] == 255
+    with pytest.raises(OutputError, match="or probability"):
+        from_name("igtl:?values=logits")
 
 
 def test_doubtful_masks_are_not_sent_unasked() -> None:

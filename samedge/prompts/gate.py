@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from enum import Enum
 
 import cv2
@@ -13,29 +14,47 @@ from samedge.errors import PromptError
 from samedge.prompts.tracking import interior_point
 
 Box = tuple[int, int, int, int]
+Mask = NDArray[np.uint8]
+_LIKE = 1.3  # factor between areas that are about the same
+_NARROW = 0.08  # a score that is less below the usual one is as usual
+_AT_FIRST, _BEFORE = 0.05, 10  # deviation of a score before it is known, and its weight in masks
 
 
 @dataclass(frozen=True)
 class GateSettings:
     """What a mask has to be like to be fed back.
 
+    "Usual" is the mean over the good masks of the last `steady_s` or so.
+
     Attributes:
         score: smallest predicted IoU.
-        area_jump: largest factor between its area and that of the last good one, either way.
-        overlap: smallest IoU with the last good one, when that is `fresh_s` old or younger.
+        score_drop: largest share by which the score may be below the object's usual one.
+        score_spread: largest number of usual deviations by which it may be below the usual one;
+            what is less than 0.08 below does not count.
+        area_jump: largest factor between its area and the usual one, either way.
+        overlap: smallest IoU with the last good one, when that is `fresh_s` old or younger; of an
+            object that was lost, with one from before that.
+        steady: smallest IoU of neighbouring frames' masks of an object that is found again.
+        found_frames: so many of them, one after the other.
         border: largest share of its outline that lies on the border of what the network sees.
         min_area: in px.
         hold_s: after so long without a good mask the object is lost.
         fresh_s: see `overlap`.
+        steady_s: how long good masks count for what is usual.
     """
 
     score: float = 0.5
-    area_jump: float = 2.5
-    overlap: float = 0.3
+    score_drop: float = 0.2
+    score_spread: float = 4.0
+    area_jump: float = 2.0
+    overlap: float = 0.5
+    steady: float = 0.7
+    found_frames: int = 3
     border: float = 0.35
     min_area: int = 20
-    hold_s: float = 0.15
+    hold_s: float = 0.12
     fresh_s: float = 0.5
+    steady_s: float = 1.0
 
 
 class Verdict(str, Enum):
@@ -66,8 +85,12 @@ class Question:
 class GatedTracker:
     """One object that is followed: the interior point of its last good mask is asked next.
 
-    Nothing of a doubtful mask is fed back. Frames' own times are the only clock, so a replay of the
-    same frames gives the same verdicts.
+    Nothing of a doubtful mask is fed back. Until the first good mask the user's own question is
+    asked, and the object is doubtful, not lost, for there is nothing yet that could be lost. A lost
+    object is looked for where it was last and where it was before it began to go, in turn; it is
+    found when two answers, one after the other, look like it and lie where it was.
+
+    Frames' own times are the only clock, so a replay of the same frames gives the same verdicts.
 
     Args:
         question: what the user asked; has a positive point or a box.
@@ -85,12 +108,14 @@ class GatedTracker:
         if question.box is None and not (question.labels == 1).any():
             raise PromptError("tracking needs a point inside the object, or a box around it")
         self._first, self._settings, self._use_logits = question, settings, use_logits
+        self._usual = Usual(settings.steady_s)
         self._next = question
-        self._last: NDArray[np.uint8] | None = None
-        self._area = 0
-        self._good_s: float | None = None
-        self._since_s: float | None = None
-        self._lost = False
+        self._last: Mask | None = None  # good
+        self._good_s = self._doubt_s = 0.0
+        self._lost = self._doubtful = False
+        self._candidate: Mask | None = None  # good after a doubtful one, to be seen again
+        self._seen = 0  # candidates in a row
+        self._tries = 0
         self.reason = ""
 
     def ask(self) -> Question:
@@ -99,7 +124,7 @@ class GatedTracker:
 
     def update(
         self,
-        mask: NDArray[np.uint8],
+        mask: Mask,
         score: float,
         logits: NDArray[np.float32],
         time_s: float,
@@ -114,73 +139,181 @@ class GatedTracker:
             time_s: when the frame was captured; any zero.
             area: (x0, y0, x1, y1) px, what the network saw of the frame.
         """
+        mask = np.asarray(mask != 0, np.uint8)
         size = int(np.count_nonzero(mask))
         self.reason = self._doubt(mask, size, score, time_s, area)
-        if not self.reason:
-            self._take(mask, size, logits, time_s)
+        if self._lost:
+            return self._search(mask, size, score, logits, time_s)
+        if self.reason:
+            self._candidate = None
+        elif self._is_seen_again(mask):
+            self._take(mask, size, score, logits, time_s)
             return Verdict.GOOD
-        if self._since_s is None:
-            self._since_s = time_s
-        if self._lost or time_s - self._since_s >= self._settings.hold_s:
-            self._give_up()
-            return Verdict.LOST
-        return Verdict.DOUBTFUL
+        if not self._doubtful:
+            self._doubtful, self._doubt_s = True, time_s
+        nothing_yet = self._last is None and size >= self._settings.min_area
+        if nothing_yet or time_s - self._doubt_s < self._settings.hold_s:
+            return Verdict.DOUBTFUL
+        self._give_up()
+        return Verdict.LOST
 
     def lose(self, reason: str) -> None:
-        """What was known of the object's place does not hold any more: another scene or size."""
+        """Another scene or size has come: where the object was says nothing any more of where it
+        is. It is looked for there nevertheless."""
         self.reason = reason
         self._give_up()
-        self._last = None
 
-    def _give_up(self) -> None:
-        self._lost = True
-        self._next = replace(self._next, logits=None)
-
-    def _doubt(
-        self, mask: NDArray[np.uint8], size: int, score: float, time_s: float, area: Box
-    ) -> str:
+    def _doubt(self, mask: Mask, size: int, score: float, time_s: float, area: Box) -> str:
         """Why a mask may not be believed; empty: it may."""
-        limits = self._settings
+        limits, usual = self._settings, self._usual
         if size < max(limits.min_area, 1):
             return f"the mask has {size} px"
-        if self._good_s is None and self._last is None and not self._lost:
-            return ""  # the user said that it is there
-        if score < limits.score:
-            return f"score {score:.2f} below {limits.score:.2f}"
-        factor = max(size / self._area, self._area / size) if self._area else 1.0
+        # What is found again has to be the more alike, for it may be anything.
+        spread = limits.score_spread * usual.spread * (0.5 if self._lost else 1.0)
+        least = max(
+            limits.score,
+            usual.score * (1 - limits.score_drop),
+            usual.score - max(spread, _NARROW),
+        )
+        if not score >= least:
+            return f"score {score:.2f} below {least:.2f}"
+        factor = usual.factor(size)
         if factor > limits.area_jump:
-            return f"area changed by a factor of {factor:.1f}"
-        if self._last is not None and self._good_s is not None and not self._lost:
-            fresh = time_s - self._good_s <= limits.fresh_s
-            if fresh and self._last.shape == mask.shape:
-                both = int(np.count_nonzero(self._last & (mask != 0)))
-                overlap = both / max(size + self._area - both, 1)
-                if overlap < limits.overlap:
-                    return f"overlap {overlap:.2f} below {limits.overlap:.2f}"
+            return f"area {factor:.1f} times the usual one, or that part of it"
+        if not self._lost and self._last is not None and time_s - self._good_s <= limits.fresh_s:
+            overlap = iou(mask, self._last)
+            if overlap < limits.overlap:
+                return f"overlap {overlap:.2f} with the mask before, below {limits.overlap:.2f}"
         share = border_share(mask, area)
         if share > limits.border:
-            return f"{share:.0%} of its outline lie on the border"
+            return f"{share:.0%} of its outline on the border"
         return ""
 
     def _take(
-        self, mask: NDArray[np.uint8], size: int, logits: NDArray[np.float32], time_s: float
+        self, mask: Mask, size: int, score: float, logits: NDArray[np.float32], time_s: float
     ) -> None:
         """A good mask: ask from here on."""
-        self._last = np.asarray(mask != 0, np.uint8)
-        self._area, self._good_s, self._since_s, self._lost = size, time_s, None, False
-        point = interior_point(mask)
-        assert point is not None
-        first = self._first
-        outside = first.labels == 0
-        self._next = Question(
-            np.concatenate([np.asarray([point], np.float64), first.points[outside]]),
-            np.concatenate([np.ones(1, np.int64), first.labels[outside]]),
+        self._usual.add(mask, size, score, time_s)
+        self._last, self._good_s = mask, time_s
+        self._lost = self._doubtful = False
+        self._next = self._at(interior_point(mask), logits)
+
+    def _is_seen_again(self, mask: Mask) -> bool:
+        """Whether a mask that passed need not wait for another: after a doubtful one something
+        else may just be passing by."""
+        before, self._candidate = self._candidate, mask
+        if not self._doubtful or self._last is None:
+            return True
+        if before is not None and iou(mask, before) >= self._settings.steady:
+            return True
+        self.reason = "it was doubtful before"
+        return False
+
+    def _give_up(self) -> None:
+        self._lost, self._candidate, self._seen, self._tries = True, None, 0, 0
+        self._look_elsewhere()
+
+    def _search(
+        self, mask: Mask, size: int, score: float, logits: NDArray[np.float32], time_s: float
+    ) -> Verdict:
+        """An answer about a lost object: several in a row have to be like it, where it was."""
+        limits, home, before = self._settings, self._usual.home, self._candidate
+        if not self.reason and home is not None and iou(mask, home) < limits.overlap:
+            self.reason = "it lies elsewhere"
+        if self.reason:
+            self._candidate, self._seen = None, 0
+            self._look_elsewhere()
+            return Verdict.LOST
+        steady = before is not None and iou(mask, before) >= limits.steady
+        self._seen = self._seen + 1 if steady else 1
+        if self._seen >= limits.found_frames:
+            self._take(mask, size, score, logits, time_s)
+            return Verdict.GOOD
+        self._candidate, self.reason = mask, "it may be found again"
+        self._next = self._at(interior_point(mask), None)
+        return Verdict.LOST
+
+    def _look_elsewhere(self) -> None:
+        """Where to ask for a lost object: where it was last, and where it was before."""
+        places = [interior_point(m) for m in (self._usual.home, self._last) if m is not None]
+        if not places:
+            self._next = self._first
+            return
+        self._next = self._at(places[self._tries % len(places)], None)
+        self._tries += 1
+
+    def _at(self, point: tuple[int, int] | None, logits: NDArray[np.float32] | None) -> Question:
+        """One positive point, and the negative ones that the user gave."""
+        assert point is not None, "masks that are kept are not empty"
+        outside = self._first.labels == 0
+        return Question(
+            np.concatenate([np.asarray([point], np.float64), self._first.points[outside]]),
+            np.concatenate([np.ones(1, np.int64), self._first.labels[outside]]),
             None,
-            np.array(logits, np.float32) if self._use_logits else None,
+            np.array(logits, np.float32) if self._use_logits and logits is not None else None,
         )
 
 
-def border_share(mask: NDArray[np.uint8], area: Box) -> float:
+class Usual:
+    """What an object is like: means over its good masks.
+
+    Args:
+        steady_s: how long a mask counts.
+
+    Attributes:
+        score: mean predicted IoU; 0 before the first.
+        home: a good mask from before the last `steady_s` or so, of about the usual area; None
+            before the first.
+    """
+
+    def __init__(self, steady_s: float) -> None:
+        self._steady_s = steady_s
+        self.score = 0.0
+        self._variance = _AT_FIRST**2
+        self._log_area = 0.0
+        self._count = 0
+        self._time_s = 0.0
+        self.home: Mask | None = None
+        self._newer: tuple[float, Mask] | None = None
+
+    def add(self, mask: Mask, size: int, score: float, time_s: float) -> None:
+        """Count a good mask; times that go back count as none."""
+        passed = max(time_s - self._time_s, 0.0)
+        self._count += 1
+        # At first all count alike.
+        share = max(1 / self._count, 1 - math.exp(-passed / self._steady_s))
+        before = self.score
+        self.score += share * (score - before)
+        # Of few masks nobody knows: the deviation begins as that of a few who differ.
+        share_of_square = max(1 / (self._count + _BEFORE), 1 - math.exp(-passed / self._steady_s))
+        apart = (score - before) * (score - self.score) if self._count > 1 else _AT_FIRST**2
+        self._variance += share_of_square * (apart - self._variance)
+        self._log_area += share * (math.log(size) - self._log_area)
+        self._time_s = time_s
+        if self.home is None or self._newer is None:
+            self.home, self._newer = mask, (time_s, mask)
+        elif not 0 <= time_s - self._newer[0] < self._steady_s and self.factor(size) < _LIKE:
+            self.home, self._newer = self._newer[1], (time_s, mask)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the score."""
+        return math.sqrt(self._variance)
+
+    def factor(self, size: int) -> float:
+        """Between an area and the usual one, 1 or more; 1 before the first."""
+        return math.exp(abs(math.log(size) - self._log_area)) if self._count else 1.0
+
+
+def iou(one: Mask, other: Mask) -> float:
+    """Intersection over union of two masks of 0 and 1; 0 if they differ in size."""
+    if one.shape != other.shape:
+        return 0.0
+    both = int(np.count_nonzero(one & other))
+    return both / max(int(np.count_nonzero(one | other)), 1)
+
+
+def border_share(mask: Mask, area: Box) -> float:
     """Share of a mask's outline that lies on the border of a box: 0 to 1.
 
     Args:

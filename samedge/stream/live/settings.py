@@ -32,8 +32,8 @@ class LiveSettings:
         give_up_s: a lost source is given up after so long; infinite: never.
         failures: so many frames one after the other on which the network fails end the stream.
         freeze_tolerance: largest difference, in grey levels, of pixels that count as the same.
-        scene_change: the mean difference in grey levels of two small pictures of neighbouring
-            frames from which on the scene is another; 0: never.
+        scene_change: 1 - correlation of small pictures of neighbouring frames from which on the
+            scene is another (0: the same picture, 1: nothing in common); 0 here: never.
         every_frame: no frame is dropped: the source waits for the session. For files.
         gate: of the tracking.
     """
@@ -51,7 +51,7 @@ class LiveSettings:
     give_up_s: float = math.inf
     failures: int = 30
     freeze_tolerance: int = 0
-    scene_change: float = 25.0
+    scene_change: float = 0.3
     every_frame: bool = False
     gate: GateSettings = field(default_factory=GateSettings)
 

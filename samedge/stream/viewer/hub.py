@@ -14,6 +14,7 @@ from samedge.errors import PromptError
 from samedge.stream.live.controls import MAX_NAME, MAX_OBJECTS, Record, from_json
 from samedge.stream.live.sink import About
 from samedge.stream.live.states import Alarm, State
+from samedge.stream.sinks.report import NOTICE, full_notice
 from samedge.stream.viewer.client import FULL, Client
 from samedge.stream.viewer.message import Message, ms
 
@@ -173,7 +174,7 @@ class Hub:
             "family": about.family.title,
             "prompts": list(about.family.prompts),
             "classes": list(about.family.classes),
-            "notice": about.notice,
+            "notice": about.notice if NOTICE in about.notice else full_notice(about.notice),
             "rate": about.rate,
             "deadline_s": about.settings.get("deadline_s"),
             "most_objects": MAX_OBJECTS,

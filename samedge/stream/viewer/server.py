@@ -20,7 +20,7 @@ from samedge.stream.viewer.pages import load_pages
 from samedge.stream.viewer.protocols import PageProtocol, SocketProtocol
 
 MOST_BYTES = 64 * 1024  # of a message of a browser
-MOST_CONNECTIONS = 64
+MOST_CONNECTIONS = 128  # a page opens six while it loads
 _START_S = 10.0
 _FAREWELL_S = 1.0
 _STOP_S = 5.0

@@ -312,7 +312,7 @@ class TestControls:
                 seen.show(FRAME, age_s=0.2, drops=17)
             seen.page.wait("Number(document.querySelector('#latency').innerText) >= 200")
             assert "median" in seen.page.text("#percentiles")
-            assert seen.page.text("#drops") == "17 · 0"
+            assert seen.page.text("#drops") == "17"
             assert float(seen.page.text("#rate")) > 0
 
     @pytest.mark.slow
@@ -375,11 +375,10 @@ class TestTimeToLive:
     def test_a_mask_goes_by_itself(self, browser: Browser) -> None:
         with screen(browser) as seen, beating(seen.stream):
             begin = time.monotonic()
-            seen.show(FRAME, [blob()], last_s=1.0)
-            assert seen.tint(160, 120) > SEEN
-            assert "mm²" in seen.page.text("#objects")
-            seen.page.wait("!stage.isShowingMasks", timeout_s=3)
-            assert 0.9 < time.monotonic() - begin < 2
+            seen.show(FRAME, [blob()], last_s=1.5)
+            assert seen.page.evaluate("stage.isShowingMasks")
+            seen.page.wait("!stage.isShowingMasks", timeout_s=5)
+            assert time.monotonic() - begin > 1.4
             assert seen.tint(160, 120) <= 2
             seen.says("LATE")
             assert (

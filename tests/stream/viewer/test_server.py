@@ -6,7 +6,6 @@ import http.client
 import json
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +24,7 @@ from samedge.stream.viewer import client as client_module
 from samedge.stream.viewer import protocols
 from samedge.stream.viewer.hub import MOST_CLIENTS
 from samedge.stream.viewer.message import unpack
-from samedge.stream.viewer.server import MOST_BYTES
+from samedge.stream.viewer.server import MOST_BYTES, ViewerServer
 from tests.stream.viewer.made import NOTICE, Stream, disc, found, frame_of, picture, viewer
 
 WAIT_S = 5.0
@@ -84,6 +83,12 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came about"
         time.sleep(0.005)
+
+
+def server_of(stream: Stream) -> ViewerServer:
+    server = stream.sink._server
+    assert server is not None
+    return server
 
 
 def refused(stream: Stream) -> dict[str, int]:
@@ -252,7 +257,7 @@ class TestDoor:
                 assert closed(one_more) == client_module.FULL
             assert refused(stream) == {"too many viewers": 1}
             guests.close()
-            until(lambda: not stream.sink._server.hub.wants_frames)  # type: ignore[union-attr]
+            until(lambda: not server_of(stream).hub.wants_frames)
             with joined(stream) as again:
                 listen(again, "hello")
 
@@ -374,20 +379,17 @@ class TestStream:
         ],
     )
     def test_the_end_is_told(self, error: Exception | None, why: str) -> None:
-        threads = threading.active_count()
         with viewer() as stream, joined(stream) as one:
             listen(one, "hello")
             stream.show(FRAME)
             stream.sink.close(error)
             assert listen(one, "end")["end"] == {"why": why, "failed": error is not None}
             assert closed(one) == client_module.GOING_AWAY
-        assert threading.active_count() == threads
+        assert not server_of(stream)._thread.is_alive()
 
     def test_a_server_that_died_ends_the_sink(self) -> None:
         with viewer() as stream:
-            server = stream.sink._server
-            assert server is not None
-            server.stop("", failed=False)
+            server_of(stream).stop("", failed=False)
             with pytest.raises(OutputError, match="server ended"):
                 stream.show(FRAME)
             with pytest.raises(OutputError, match="server ended"):
@@ -485,7 +487,7 @@ class TestThoseWhoMisbehave:
             listen(one, "hello")
             stream.show(FRAME)
             one.socket.shutdown(socket.SHUT_RDWR)
-        hub = stream.sink._server.hub  # type: ignore[union-attr]
+        hub = server_of(stream).hub
         until(lambda: len(hub._clients) == 1)
 
 
@@ -510,16 +512,15 @@ class TestThoseWhoDoNotRead:
     """Their connection is cut: a polite goodbye would wait for ever."""
 
     def test_do_not_hold_up_the_end(self) -> None:
-        threads = threading.active_count()
         noise = frame_of(noisy())
         with viewer() as stream, raw(stream):
-            until(lambda: stream.sink._server.hub.wants_frames)  # type: ignore[union-attr]
+            until(lambda: server_of(stream).hub.wants_frames)
             for _ in range(5):
                 stream.show(noise)
             begin = time.monotonic()
             stream.sink.close(None)
             assert time.monotonic() - begin < 5
-        assert threading.active_count() == threads
+        assert not server_of(stream)._thread.is_alive()
 
     def test_and_those_who_read_but_draw_nothing_are_let_go(
         self, monkeypatch: pytest.MonkeyPatch
@@ -541,7 +542,7 @@ class TestThoseWhoDoNotRead:
         monkeypatch.setattr(protocols, "PARTING_S", 0.1)
         noise = frame_of(noisy())
         with viewer() as stream, raw(stream):
-            hub = stream.sink._server.hub  # type: ignore[union-attr]
+            hub = server_of(stream).hub
             until(lambda: hub.wants_frames)
             for _ in range(5):
                 stream.show(noise)
@@ -562,7 +563,7 @@ class TestThoseWhoDoNotRead:
     def test_messages_of_empty_parts_are_cut_off(self) -> None:
         first, more = b"\x01\x80" + bytes(4), b"\x00\x80" + bytes(4)
         with viewer() as stream, raw(stream) as one:
-            hub = stream.sink._server.hub  # type: ignore[union-attr]
+            hub = server_of(stream).hub
             until(lambda: hub.wants_frames)
             one.sendall(first + more * 200)
             until(lambda: not hub.wants_frames)

@@ -34,7 +34,7 @@ export class Numbers {
     const recent = this.latencies.slice(-10).sort(ascending);
     this.set("#latency", recent.length > 0 && this.drawn.length > 0 ? whole(recent[recent.length >> 1]) : "–");
     this.set("#rate", this.rate());
-    this.set("#drops", `${this.streamDrops} · ${this.skipped}`);
+    this.set("#drops", this.skipped > 0 ? `${this.streamDrops} + ${this.skipped}` : String(this.streamDrops));
     const ordered = [...this.latencies].sort(ascending);
     const [half, most] = [share(ordered, 0.5), share(ordered, 0.95)];
     this.set("#percentiles", ordered.length > 0 ? `median ${whole(half)} ms · 95 % within ${whole(most)} ms` : "");

@@ -1,7 +1,8 @@
 // What the states are called on the screen, and how loudly they are said.
 //
 // level: "danger" (do not trust what you see), "warn", "info", "good".
-// veil: the picture itself is not to be looked at as live. masks: may be shown in this state.
+// They stand in the order of their urgency here: what makes a picture or a mask wrong comes before
+// what makes it late. veil: the picture itself is not to be looked at as live. masks: may be shown in this state.
 
 const STATES = {
   ended: { word: "STREAM ENDED", meaning: "What you see is the last picture.", level: "danger", veil: true, masks: false },
@@ -11,9 +12,9 @@ const STATES = {
   "no signal": { word: "NO SIGNAL", meaning: "No picture comes. Check the source and its cable.", level: "danger", veil: true, masks: false },
   stalled: { word: "STALLED", meaning: "The source gives the same picture again and again. It is old.", level: "danger", veil: true, masks: false },
   behind: { word: "LATE", meaning: "This page gets its pictures too late; the mask is not shown.", level: "danger", veil: false, masks: true },
-  late: { word: "LATE", meaning: "Masks come later than they should.", level: "warn", veil: false, masks: true },
   failed: { word: "FAILED", meaning: "The network gave no mask for this picture.", level: "danger", veil: false, masks: false },
   lost: { word: "LOST", meaning: "Not found any more. Click on it again.", level: "danger", veil: false, masks: true },
+  late: { word: "LATE", meaning: "Masks come later than they should.", level: "warn", veil: false, masks: true },
   doubtful: { word: "DOUBTFUL", meaning: "Do not measure what is dashed.", level: "warn", veil: false, masks: true },
   prompt: { word: "CLICK ON IT", meaning: "Nothing is segmented yet. Click on a structure, or drag a box around it.", level: "info", veil: false, masks: true },
   held: { word: "HELD", meaning: "You stopped the picture. Space lets it run.", level: "info", veil: false, masks: true },

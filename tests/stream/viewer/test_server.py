@@ -91,6 +91,10 @@ def server_of(stream: Stream) -> ViewerServer:
     return server
 
 
+def connections(stream: Stream) -> set[Any]:
+    return server_of(stream)._server.server_state.connections
+
+
 def refused(stream: Stream) -> dict[str, int]:
     counts: dict[str, int] = stream.sink.describe()["refused"]
     return counts
@@ -304,7 +308,9 @@ class TestStream:
             for number in range(2):  # so many may be under way
                 stream.show(FRAME)
                 assert frame(slow)["number"] == number
-            for _ in range(8):
+            stream.show(FRAME)
+            assert frame_count(slow) == 0
+            for _ in range(7):
                 stream.show(FRAME)
             until(lambda: stream.sink.describe()["skipped"] == 7)
             drawn(slow, 1)
@@ -521,6 +527,7 @@ class TestThoseWhoDoNotRead:
             stream.sink.close(None)
             assert time.monotonic() - begin < 5
         assert not server_of(stream)._thread.is_alive()
+        assert not connections(stream)
 
     def test_and_those_who_read_but_draw_nothing_are_let_go(
         self, monkeypatch: pytest.MonkeyPatch
@@ -548,6 +555,7 @@ class TestThoseWhoDoNotRead:
                 stream.show(noise)
             until(lambda: not hub.wants_frames)
             assert refused(stream) == {"stalled": 1}
+            until(lambda: not connections(stream))
 
     def test_and_ask_for_more_are_cut_off(self) -> None:
         """Pings, whose answers would pile up."""

@@ -418,10 +418,10 @@ class TestTimeToLive:
 
     def test_a_page_that_was_put_to_sleep_wakes_up_without_one(self, browser: Browser) -> None:
         with screen(browser) as seen:
-            seen.show(FRAME, [blob(40, 40)], last_s=0.5)
+            seen.show(FRAME, [blob(40, 40)])
             seen.page.call("Page.setWebLifecycleState", {"state": "frozen"})
-            seen.page.call("Page.setWebLifecycleState", {"state": "active"})
             assert not seen.page.evaluate("stage.isShowingMasks")
+            seen.page.call("Page.setWebLifecycleState", {"state": "active"})
 
 
 def cut(stream: Stream) -> None:

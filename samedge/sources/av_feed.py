@@ -25,6 +25,12 @@ _MAX_PIXELS = str(FRAME_SIDE.most**2)
 _PLACES = 4  # of the queue; whoever takes frames at once leaves it empty
 _TICK_S = 0.1
 _JOIN_S = 0.5  # a device can be opened again when the thread before has closed it
+_FAILURES = 10  # of JPEG pictures, from the first one on: then they are all so
+_DAMAGED = "frames that came damaged are left out"
+_TOLERANT = (
+    "all its JPEG pictures have a fault, so that damaged ones cannot be told from whole ones and are "
+    "shown; another format may help (format=yuyv422)"
+)
 _GREY = {"gray", "gray10le", "gray12le", "gray16le", "gray10be", "gray12be", "gray16be", "y16le"}
 
 Explain = Callable[[Exception], str]
@@ -119,8 +125,8 @@ class AvSource(Source):
     def _note(self, got: Decoded) -> None:
         if got.rate is not None and self.rate is None:
             self.rate = got.rate
-        if got.damaged:
-            self.warn(f"{self.name}: frames that came damaged are left out")
+        if got.problem:
+            self.warn(f"{self.name}: {got.problem}")
         if got.interlaced:
             self.warn(
                 f"{self.name} is interlaced: moving borders are combed. Let the device send whole "
@@ -148,15 +154,14 @@ class _NoVideo(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """A frame and what is known of it: the rate that is promised, and how many came damaged before
-    it."""
+    """A frame and what is known of it: the rate that is promised, and what is wrong."""
 
     pixels: NDArray[np.uint8]
     captured_s: float
     stamp_s: float | None
     rate: float | None
     interlaced: bool
-    damaged: int
+    problem: str
 
 
 class _Feed:
@@ -234,19 +239,11 @@ class _Feed:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 raise _NoVideo
-            context = stream.codec_context
-            context.options = {"max_pixels": _MAX_PIXELS}
-            # Threads over frames would hold back as many frames as there are threads.
-            context.thread_type, context.thread_count = "SLICE", 2
-            context.flags |= av.codec.context.Flags.low_delay
-            ready = given.ready()
-            self._decode(container, stream, ready)
+            self._decode(container, stream, given.ready())
 
     def _decode(self, container: Any, stream: Any, ready: Ready | None) -> None:
-        import av
-
         rate = stream.average_rate or stream.guessed_rate
-        packets, damaged = container.demux(stream), 0
+        packets, decoder = container.demux(stream), _Decoder(stream)
         while not self._stopped.is_set():
             if ready is not None:
                 ready(self._stopped, self._given.silent_s)
@@ -256,20 +253,70 @@ class _Feed:
             captured_s = time.monotonic()
             if packet is None:
                 raise EOFError
-            try:
-                frames = stream.decode(packet)
-            except av.error.FFmpegError:
-                damaged += 1
-                continue
-            for frame in frames:
-                if frame.is_corrupt:
-                    damaged += 1
-                    continue
-                self._put(_decoded(frame, captured_s, float(rate) if rate else None, damaged))
-                damaged = 0
+            for frame in decoder.frames(packet):
+                found = _decoded(frame, captured_s, float(rate) if rate else None, decoder.problem)
+                self._put(found)
 
 
-def _decoded(frame: Any, captured_s: float, rate: float | None, damaged: int) -> Decoded:
+class _Decoder:
+    """Packets in, frames out; damaged ones are left out.
+
+    A decoder for JPEG fills up what is missing, and does not say so. It can refuse such pictures
+    instead; but there are cameras of which all pictures lack their end, so that it must not refuse
+    everything. Codecs whose frames build on each other say what they know to be damaged.
+
+    Attributes:
+        problem: what is not as it should be, in words; else empty.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.problem = stream, ""
+        self._context = stream.codec_context
+        self._strict = self._context.name == "mjpeg"
+        self._failures: int | None = 0  # of the first pictures; None: one was good
+        self._set_up()
+
+    def _set_up(self) -> None:
+        import av
+
+        options = {"max_pixels": _MAX_PIXELS}
+        if self._strict:
+            options["err_detect"] = "explode"
+        self._context.options = options
+        # Threads over frames would hold back as many frames as there are threads.
+        self._context.thread_type, self._context.thread_count = "SLICE", 2
+        self._context.flags |= av.codec.context.Flags.low_delay
+
+    def frames(self, packet: Any) -> list[Any]:
+        """The whole frames that are finished with this packet."""
+        import av
+
+        try:
+            found = self._context.decode(packet)
+        except av.error.FFmpegError:
+            self._note_damage()
+            return []
+        good = [frame for frame in found if not frame.is_corrupt]
+        if len(good) < len(found):
+            self.problem = _DAMAGED
+        if good:
+            self._failures = None
+        return good
+
+    def _note_damage(self) -> None:
+        import av
+
+        if self._failures is None or not self._strict:
+            self.problem = _DAMAGED
+            return
+        self._failures += 1
+        if self._failures >= _FAILURES:
+            self._context = av.CodecContext.create(self._context.name, "r")
+            self._strict, self.problem = False, _TOLERANT
+            self._set_up()
+
+
+def _decoded(frame: Any, captured_s: float, rate: float | None, problem: str) -> Decoded:
     how = "gray" if frame.format.name in _GREY else "rgb24"
     return Decoded(
         np.ascontiguousarray(frame.to_ndarray(format=how), np.uint8),
@@ -277,7 +324,7 @@ def _decoded(frame: Any, captured_s: float, rate: float | None, damaged: int) ->
         None if frame.pts is None else frame.time,
         rate,
         bool(frame.interlaced_frame),
-        damaged,
+        problem,
     )
 
 

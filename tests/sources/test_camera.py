@@ -19,6 +19,7 @@ from samedge.errors import NotSupportedError, SourceError
 from samedge.sources import camera
 from samedge.sources.av_feed import AvSource, Input
 from samedge.sources.camera import CameraSource, devices, explain, waiter
+from samedge.sources.frame import Frame
 from samedge.sources.live_opening import open_live_source
 
 NULL = Path("/dev/null")  # a device that is no camera
@@ -101,6 +102,36 @@ def test_a_device_that_falls_silent_and_one_that_is_unplugged(pipe: Path) -> Non
         assert not thread.is_alive()
         assert ending in str(got[-1])
         assert len(got) > 2
+
+
+@pytest.mark.parametrize("damaged", ["one", "all"])
+def test_pictures_of_which_a_part_is_missing(pipe: Path, damaged: str) -> None:
+    """They are left out: half of a picture would be grey. Unless a camera sends nothing else."""
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
+    whole = cv2.imencode(".jpg", noise)[1].tobytes()
+    half = whole[: len(whole) // 2] + b"\xff\xd9"
+    sent = half * 200 if damaged == "all" else whole * 20 + half + whole * 179
+    source = AvSource("camera:pipe", "pipe", Input(str(pipe), "mjpeg", open_s=5.0))
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
+            file.write(sent)
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    frames: list[Frame] = []
+    with pytest.raises(SourceError):  # the pipe's end
+        for frame in source:
+            frames.append(frame)
+    thread.join(5)
+    assert len(source.warnings) == 1
+    if damaged == "one":
+        assert source.warnings == ["camera:pipe: frames that came damaged are left out"]
+        assert len(frames) == 199
+        assert np.ptp([frame.pixels for frame in frames], axis=0).max() == 0
+    else:
+        assert "format=yuyv422" in source.warnings[0]
+        assert len(frames) >= 150
 
 
 def test_an_interrupt_ends_a_wait_without_an_end(pipe: Path) -> None:

@@ -30,12 +30,14 @@ class Times(Source):
         super().__init__("times.avi")
         self._times, self._clock, self._work_s = times, clock, work_s
         self.total, self.rate = len(times), 10.0
+        self._pixels = [np.zeros((16, 16), np.uint8) for _ in times]
 
     def __iter__(self) -> Iterator[Frame]:
-        pixels = np.zeros((16, 16), np.uint8)
         for index, time_s in enumerate(self._times):
             self._clock.now += self._work_s
-            yield Frame(pixels, index, time_s, self.name, f"times_{index:05d}", stamp_s=time_s)
+            yield Frame(
+                self._pixels[index], index, time_s, self.name, f"times_{index:05d}", stamp_s=time_s
+            )
 
 
 class Clock:
@@ -97,6 +99,7 @@ def test_a_loop_goes_on_counting(clock: Clock) -> None:
     frames = clock.play(source, 7)
     assert [frame.index for frame in frames] == list(range(7))
     assert len({frame.name for frame in frames}) == 7
+    assert len({id(frame.pixels) for frame in frames}) == 7  # nothing got stuck
     # One usual step lies between the end and the beginning.
     expected = [0, 0.1, 0.25, 0.35, 0.45, 0.6, 0.7]
     assert [frame.time_s for frame in frames] == pytest.approx(expected)

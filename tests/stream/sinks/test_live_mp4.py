@@ -124,10 +124,13 @@ def noise(count: int) -> list:
 
 
 def fill_disk(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
-    """`after` bytes are left, and then none."""
+    """`after` bytes are left, and then none; what is there already can be written over."""
     real, left = os.write, [after]
 
     def write(handle: int, data: memoryview) -> int:
+        place = os.lseek(handle, 0, os.SEEK_CUR)
+        if place + len(data) <= os.fstat(handle).st_size:
+            return real(handle, data)
         if left[0] <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         count = real(handle, data[: left[0]])
@@ -209,10 +212,19 @@ def test_a_killed_process(tmp_path: Path) -> None:
     assert len(frames_of(path)[0]) == 3
 
 
-@pytest.mark.parametrize("cut", [0, 20, 60, 500, 3000])
-def test_only_whole_fragments_are_kept(tmp_path: Path, cut: int) -> None:
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"",
+        bytes(3000),
+        b"\0\0\0\x08ftyp\0\0\0\x08moof",
+        b"\0\0\0\x08ftyp\0\0\1\0mdat",
+        b"\0\0\0\x01mdat" + bytes(7) + b"\xff",
+    ],
+)
+def test_without_a_whole_fragment_nothing_is_kept(tmp_path: Path, start: bytes) -> None:
     draft = tmp_path / ".a.part.mp4"
-    draft.write_bytes(bytes(cut))
+    draft.write_bytes(start)
     assert recording.recover(tmp_path / "a.mp4") == []
     assert os.listdir(tmp_path) == []
 

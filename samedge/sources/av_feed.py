@@ -28,8 +28,8 @@ _JOIN_S = 0.5  # a device can be opened again when the thread before has closed 
 _FAILURES = 10  # of JPEG pictures, from the first one on: then they are all so
 _DAMAGED = "frames that came damaged are left out"
 _TOLERANT = (
-    "all its JPEG pictures have a fault, so that damaged ones cannot be told from whole ones and are "
-    "shown; another format may help (format=yuyv422)"
+    "all its JPEG pictures have a fault, so that damaged ones cannot be told from whole ones, and "
+    "are shown; another format may help (format=yuyv422)"
 )
 _GREY = {"gray", "gray10le", "gray12le", "gray16le", "gray10be", "gray12be", "gray16be", "y16le"}
 

@@ -121,8 +121,7 @@ def test_pictures_of_which_a_part_is_missing(pipe: Path, damaged: str) -> None:
     thread.start()
     frames: list[Frame] = []
     with pytest.raises(SourceError):  # the pipe's end
-        for frame in source:
-            frames.append(frame)
+        frames.extend(source)
     thread.join(5)
     assert len(source.warnings) == 1
     if damaged == "one":

@@ -37,7 +37,7 @@ class TestPrompts:
     ) -> None:
         with screen(browser) as seen:
             seen.show(FRAME, states=[State.PROMPT])
-            assert seen.word == "CLICK ON IT"
+            assert seen.word == "PROMPT NEEDED"
             seen.page.click(*seen.at(x, y))
             (click,) = seen.stream.commands()
             assert isinstance(click, Click)
@@ -332,7 +332,7 @@ LOUD = {
     State.FAILED: ("FAILED", "danger", False),
     State.LOST: ("LOST", "danger", False),
     State.DOUBTFUL: ("DOUBTFUL", "warn", False),
-    State.PROMPT: ("CLICK ON IT", "info", False),
+    State.PROMPT: ("PROMPT NEEDED", "info", False),
     State.HELD: ("HELD", "info", False),
     State.FROZEN: ("FROZEN", "info", False),
     State.STARTING: ("STARTING", "info", False),

@@ -53,7 +53,7 @@ export class Stage extends EventTarget {
     }
     if (this.next) this.next.bitmap.close();
     this.next = { header, bitmap, shapes, deadline, isMasked: false };
-    if (document.hidden) this.drawNext(true);
+    if (document.hidden) this.drawNext();
     else this.schedule();
   }
 
@@ -69,24 +69,24 @@ export class Stage extends EventTarget {
   schedule() {
     if (this.scheduled) return;
     this.scheduled = true;
-    const draw = (isLate) => {
+    const draw = () => {
       cancelAnimationFrame(request);
       clearTimeout(timer);
       this.scheduled = false;
-      this.drawNext(isLate);
+      this.drawNext();
     };
-    const request = requestAnimationFrame(() => draw(false));
-    const timer = setTimeout(() => draw(true), PATIENCE_MS); // windows behind others get no frames
+    const request = requestAnimationFrame(draw);
+    const timer = setTimeout(draw, PATIENCE_MS); // windows behind others get no frames
   }
 
-  drawNext(isHidden) {
+  drawNext() {
     const frame = this.next;
     if (frame === null) return;
     this.next = null;
     if (this.frame) this.frame.bitmap.close();
     this.frame = frame;
     this.resize();
-    this.dispatchEvent(new CustomEvent("drawn", { detail: { header: frame.header, isHidden } }));
+    this.dispatchEvent(new CustomEvent("drawn", { detail: { header: frame.header, isHidden: document.hidden } }));
   }
 
   // Fit the canvases into the stage, in true proportions, and draw.

@@ -297,3 +297,18 @@ def test_what_a_slow_sink_missed_is_told_with_the_next_frame() -> None:
     assert "no object 3" in item.alarms[0].message
     stream.finish()
     assert [c for i in slow.items for c in i.commands] == [Click(9.0, 9.0)]
+
+
+def test_prompts_from_the_sources_other_side() -> None:
+    """Slicer's points come through PLUS, with the frames."""
+    source, sink = Script([]), Collect()
+
+    def points() -> None:
+        assert source.on_points is not None
+        source.on_points((((9.0, 9.0, True),), ((20.0, 9.0, True),)), ("left", "right"))
+
+    source._steps += [*pictures(5, 0.005), points, *pictures(2000, 0.005)]
+    stream = LiveStream(Model(), source, sinks=[sink]).start()
+    item = sink.wait_for(lambda i: len(i.objects) == 2)
+    assert [o.name for o in item.objects] == ["left", "right"]
+    stream.finish()

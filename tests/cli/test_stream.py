@@ -16,8 +16,8 @@ import pytest
 from samedge.cli import run
 from samedge.cli.terminal.live_line import LiveLine, status_text
 from samedge.cli.terminal.printing import Printer
+from samedge.stream.live.parts import Status
 from samedge.stream.live.states import State
-from samedge.stream.live.stream import Status
 from tests.sources.media import write_video
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.samedge"

@@ -11,8 +11,8 @@ from samedge._wording import printable
 from samedge.cli.terminal.printing import Printer, table_width, write
 
 if TYPE_CHECKING:
+    from samedge.stream.live.parts import Status
     from samedge.stream.live.states import Alarm
-    from samedge.stream.live.stream import Status
 
 _EVERY_S = 0.25
 _SELDOM_S = 10.0  # into a file

@@ -70,7 +70,10 @@ def alarms_json(alarms: Alarms, started_s: float) -> dict[str, Any]:
     }
 
 
-def manifest_hash(bundle: Bundle) -> str:
-    """SHA-256 of a bundle's manifest, which has the hashes of all its files."""
-    text = json.dumps(bundle.manifest.as_mapping(), sort_keys=True, default=dict)
-    return hashlib.sha256(text.encode()).hexdigest()
+def bundle_of(model: object) -> dict[str, str]:
+    """Name of a bundle and SHA-256 of its manifest, which has the hashes of all its files; nothing
+    for a session, whose bundle may be anywhere."""
+    if not isinstance(model, Bundle):
+        return {}
+    text = json.dumps(model.manifest.as_mapping(), sort_keys=True, default=dict)
+    return {"name": model.path.name, "manifest_sha256": hashlib.sha256(text.encode()).hexdigest()}

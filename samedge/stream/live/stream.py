@@ -7,68 +7,30 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from samedge.bundle import Bundle
 from samedge.errors import SamEdgeError, SessionError
 from samedge.prompts.plan import Prompts, prompt_plan
-from samedge.runtime import load
-from samedge.sources.frame import Box, Frame, Source
+from samedge.runtime import Session, load
+from samedge.sources.frame import Box, Source
 from samedge.sources.replay import ReplaySource
 from samedge.stream.live.account import Alarms, Counts
 from samedge.stream.live.checks import check_live
 from samedge.stream.live.controls import Controls, Points
 from samedge.stream.live.hand import Hand
 from samedge.stream.live.item import LiveFrame
-from samedge.stream.live.mailbox import Mailbox
-from samedge.stream.live.objects import Objects
-from samedge.stream.live.outlet import Outlet
-from samedge.stream.live.publisher import Publisher
-from samedge.stream.live.reader import Reader
-from samedge.stream.live.record import StreamRecord, alarms_json, counts_json, manifest_hash
+from samedge.stream.live.parts import Asked, Parts, Status
+from samedge.stream.live.record import StreamRecord, bundle_of
 from samedge.stream.live.replay import ReplayCheck, Script
 from samedge.stream.live.settings import LiveSettings
 from samedge.stream.live.sink import About, LiveSink
-from samedge.stream.live.states import Alarm, State, most_urgent
-from samedge.stream.live.watch import Watch
-from samedge.stream.live.worker import Worker
+from samedge.stream.live.states import Alarm, State
 from samedge.stream.segmenting import LiveSegmenter
 
-_LET_GO_S = 5.0  # how long a source or a session may take to end
 _POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Status:
-    """How a stream is doing.
-
-    Attributes:
-        states: all that hold.
-        seconds: since it started.
-        rate: frames per second that the network answers.
-        source_rate: frames per second that come.
-        latency_ms: from the capture of a frame to the end of the slowest sink, p50 and p95 of the
-            whole run; None before there is one.
-        captured, dropped: frames so far.
-        objects: name and area in px of those in the last frame; None: no mask.
-    """
-
-    states: frozenset[State]
-    seconds: float
-    rate: float
-    source_rate: float
-    latency_ms: tuple[float, float] | None
-    captured: int
-    dropped: int
-    objects: tuple[tuple[str, int | None], ...]
-
-    @property
-    def state(self) -> State:
-        """The most urgent one."""
-        return most_urgent(self.states)
 
 
 class LiveStream:
@@ -152,15 +114,15 @@ class LiveStream:
             self.settings = self.settings.replaying(self.source.settings)
             self._sinks.append(ReplayCheck(self.source))
         check_live(self._model.family, self._plan, self.settings)
-        self._duration, self._limit, self._notice = duration_s, frames, notice
-        self._now = time.monotonic
+        self._duration, self._frames, self._notice = duration_s, frames, notice
         self.controls, self.counts = Controls(), Counts()
-        self.alarms = Alarms(self._now, on_alarm)
+        self.alarms = Alarms(time.monotonic, on_alarm)
         self.source.on_points = self._on_points
         self._stop, self._done = threading.Event(), threading.Event()
         self._ended = ""
         self._error: BaseException | None = None
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
+        self._own_session: Session | None = None
 
     def start(self) -> LiveStream:
         """Load the model, open the sinks, start the source; frames flow when it returns.
@@ -172,22 +134,34 @@ class LiveStream:
         """
         if self._parts is not None:
             raise SessionError("this stream has been started already; make a new one")
-        own = isinstance(self._model, Bundle)
-        session: LiveSegmenter = (
-            load(self._model, **self._engine) if isinstance(self._model, Bundle) else self._model
+        session: LiveSegmenter
+        if isinstance(self._model, Bundle):
+            session = self._own_session = load(self._model, **self._engine)
+        else:
+            session = self._model
+        asked = Asked(
+            self.source,
+            self._sinks,
+            self._plan,
+            self._names,
+            self.settings,
+            self._script,
+            self._frames,
+            self._duration,
+            self._notice,
+            bundle_of(self._model),
         )
-        self._parts = parts = _Parts(self, session, own)
+        self._parts = parts = Parts(
+            asked, session, self.controls, self.counts, self.alarms, time.monotonic
+        )
         try:
-            for outlet in parts.outlets:
-                outlet.open(parts.about)
+            parts.open()
         except BaseException as error:
             self._error, self._ended = error, "a sink could not be opened"
-            parts.shut(error)
+            self._shut(parts)
             self._done.set()
             raise
         parts.begin()
-        parts.worker.start()
-        parts.reader.start()
         threading.Thread(target=self._watch, name="samedge watch", daemon=True).start()
         return self
 
@@ -263,29 +237,9 @@ class LiveStream:
     @property
     def status(self) -> Status:
         """How it is doing."""
-        parts = self._parts
-        if parts is None:
+        if self._parts is None:
             return Status(frozenset({State.STARTING}), 0.0, 0.0, 0.0, None, 0, 0, ())
-        now, last = self._now(), parts.publisher.last
-        slowest = max(
-            (one.latency_ms for one in parts.outlets if one.latency_ms.count),
-            key=lambda h: h.percentile(0.95) or 0.0,
-            default=None,
-        )
-        latency = None
-        if slowest is not None:
-            latency = slowest.percentile(0.5) or 0.0, slowest.percentile(0.95) or 0.0
-        objects = () if last is None else last.objects
-        return Status(
-            parts.states(),
-            now - parts.started_s,
-            parts.worker.rate.value(now),
-            parts.reader.rate.value(now),
-            latency,
-            self.counts.captured,
-            self.counts.dropped,
-            tuple((o.name, None if o.mask is None else o.area_px) for o in objects),
-        )
+        return self._parts.status()
 
     @property
     def record(self) -> StreamRecord:
@@ -313,12 +267,20 @@ class LiveStream:
         except BaseException as error:  # raised again in the caller's thread, by `finish`
             self._error, self._ended = error, "error"
         try:
-            parts.shut(self._error)
+            self._shut(parts)
             failed = [one.error for one in parts.outlets if one.error is not None]
             if self._error is None and failed:
                 self._error = failed[0]
         finally:
             self._done.set()
+
+    def _shut(self, parts: Parts) -> None:
+        """End all parts, and give back what is ours."""
+        let_go, came_back = parts.shut(self._error)
+        if self._own_source and let_go:
+            self.source.close()
+        if self._own_session is not None and came_back:
+            self._own_session.close()
 
 
 def _source(name: str, rate: float | None, loop: bool) -> Source:
@@ -333,113 +295,3 @@ def _sink(name: str) -> LiveSink:
 
     sink: LiveSink = open_sink(name)
     return sink
-
-
-def _bundle(model: Bundle | LiveSegmenter) -> dict[str, str]:
-    if not isinstance(model, Bundle):
-        return {}
-    return {"name": model.path.name, "manifest_sha256": manifest_hash(model)}
-
-
-class _Parts:
-    """All that runs."""
-
-    def __init__(self, stream: LiveStream, session: LiveSegmenter, own_session: bool) -> None:
-        self._stream, self._session, self._own_session = stream, session, own_session
-        settings, counts, alarms = stream.settings, stream.counts, stream.alarms
-        now = stream._now
-        says = session.describe()
-        self.about = About(
-            stream.source.name,
-            says,
-            session.family,
-            str(says.get("title", "")),
-            stream._notice,
-            stream.controls,
-            settings.to_json(),
-            stream.source.rate,
-            session.manifest.get("variant", {}).get("input_size"),
-            _bundle(stream._model),
-        )
-        self.started_s, self.started = now(), datetime.now(timezone.utc)
-        self.outlets = [
-            Outlet(sink, alarms, lambda: most_urgent(self.states()), now, settings.every_frame)
-            for sink in stream._sinks
-        ]
-        self.publisher = Publisher(self.outlets, alarms, counts, now)
-        inbox: Mailbox[Frame] = Mailbox(newest=not settings.every_frame)
-        self.worker = Worker(
-            session,
-            inbox,
-            Objects(session.family, settings.track, settings.gate),
-            stream._plan,
-            stream._names,
-            stream.controls,
-            settings,
-            self.publisher,
-            counts,
-            alarms,
-            now,
-            stream._script,
-            self._record_wanted,
-        )
-        self.reader = Reader(stream.source, inbox, settings, counts, alarms, now, stream._limit)
-        self.watch = Watch(
-            self.reader,
-            self.worker,
-            self.publisher,
-            self.outlets,
-            settings,
-            alarms,
-            now,
-            stream._duration,
-        )
-
-    def begin(self) -> None:
-        """The first frame may come."""
-        self.started_s, self.started = self._stream._now(), datetime.now(timezone.utc)
-        self.watch.begin()
-
-    def states(self) -> frozenset[State]:
-        last = self.publisher.last
-        if last is None:
-            return frozenset({State.STARTING if self.watch.signal else State.NO_SIGNAL})
-        return last.states
-
-    def _record_wanted(self, on: bool) -> None:
-        for outlet in self.outlets:
-            outlet.record(on)
-
-    def shut(self, error: BaseException | None) -> None:
-        """End everything, each within a bounded time."""
-        let_go = self.reader.stop(_LET_GO_S)
-        hangs = self.worker.busy_since is not None and error is not None
-        came_back = self.worker.join(0.0 if hangs else _LET_GO_S)
-        for outlet in self.outlets:
-            outlet.close(error)
-        if self._stream._own_source and let_go:
-            self._stream.source.close()
-        if self._own_session and came_back:
-            self._session.close()  # type: ignore[attr-defined]
-
-    def record(self, ended: str, error: BaseException | None) -> StreamRecord:
-        stream, now = self._stream, self._stream._now()
-        seconds = now - self.started_s
-        about = self.about
-        bundle = {"title": about.title, "family": about.family.name, **about.bundle}
-        return StreamRecord(
-            ended or "running",
-            None if error is None else str(error),
-            round(seconds, 3),
-            self.started.isoformat(timespec="seconds"),
-            stream.source.describe(),
-            bundle,
-            dict(self.about.session),
-            self.about.settings,
-            counts_json(stream.counts),
-            alarms_json(stream.alarms, self.started_s),
-            {name: found.to_json() for name, found in self.worker.stages_ms.items()},
-            [one.describe() for one in self.outlets],
-            self.reader.restarts,
-            round(stream.counts.segmented / seconds, 2) if seconds > 0 else 0.0,
-        )

@@ -16,21 +16,20 @@ from samedge.errors import DeviceError, FrameError, PromptError, SamEdgeError
 from samedge.prompts.plan import PromptPlan
 from samedge.sources.frame import Box, Frame
 from samedge.stream.live.account import Alarms, Counts, Histogram, Rate
-from samedge.stream.live.area import UltrasoundArea
 from samedge.stream.live.controls import Command, Controls, Hold, Record
 from samedge.stream.live.item import LiveFrame, LiveObject, Status, Times
-from samedge.stream.live.likeness import Change, Likeness
+from samedge.stream.live.likeness import Change
 from samedge.stream.live.mailbox import Mailbox
 from samedge.stream.live.objects import Group, Objects, command_of
 from samedge.stream.live.publisher import Publisher
 from samedge.stream.live.replay import Script
 from samedge.stream.live.settings import LiveSettings
+from samedge.stream.live.sight import SAME, Sight
 from samedge.stream.live.states import Kind, State
 from samedge.stream.segmenting import Answer, LiveSegmenter
 
 _WAIT_S = 0.05
 _QUIET_S = 5.0  # without late masks, after which the next is an alarm again
-_SETTLES = 15  # frames in which the ultrasound area is found, or is not
 
 
 class Worker:
@@ -75,8 +74,7 @@ class Worker:
         self._controls, self._settings, self._publisher = controls, settings, publisher
         self._counts, self._alarms, self._now = counts, alarms, now
         self._plan, self._names, self._script, self._on_record = plan, names, script, on_record
-        self._likeness = Likeness(settings.freeze_tolerance, settings.scene_change)
-        self._area = UltrasoundArea(settings.hide_text) if settings.crop == "auto" else None
+        self._sight = Sight(settings, alarms, now)
         self._pending: deque[Command] = deque()
         self._obeyed: list[Command] = []
         self._answer: LiveFrame | None = None  # the last frame that was shown
@@ -87,8 +85,7 @@ class Worker:
         self._held = self._begun = False
         self._late_s = -math.inf
         self._in_hand = False  # a frame whose fate is not counted yet
-        self._frames = self._in_a_row = 0
-        self._same_since: float | None = None
+        self._in_a_row = 0  # frames on which the network failed
         self._thread = threading.Thread(target=self._run, name="samedge session", daemon=True)
         self.error: BaseException | None = None
         self.busy_since: float | None = None
@@ -181,62 +178,44 @@ class Worker:
             clock_s = frame.time_s or 0.0
             self._pending.extend(self._script.commands(frame.index))
         change = self._look(frame)
-        if change in (Change.SAME_PIXELS, Change.SAME_BUFFER) and self._answer is not None:
-            states = self._same_states(change, self._answer)
-            if not self._pending:
-                self._counts.repeated += 1
-                same = replace(
-                    self._answer,
-                    frame=frame,
-                    is_new=True,
-                    states=states,
-                    times=replace(times, encoded=times.taken, decoded=times.taken),
-                    class_map=self._class_map,
-                    clock_s=clock_s,
-                )
-                self._show(same, self._found)
-                return
-        self._segment(frame, times, clock_s)
+        answer = self._answer
+        # What the network failed on is tried again, and so is what is asked in another way now.
+        if answer is None or change not in SAME or State.FAILED in answer.states or self._pending:
+            self._segment(frame, times, clock_s)
+            return
+        self._counts.repeated += 1
+        same = replace(
+            answer,
+            frame=frame,
+            is_new=True,
+            states=self._repeated(answer, change),
+            times=replace(times, encoded=times.taken, decoded=times.taken),
+            class_map=self._class_map,
+            clock_s=clock_s,
+        )
+        self._show(same, self._found)
 
     def _look(self, frame: Frame) -> Change:
-        """What is new in a frame, and what follows from that for prompts and area."""
-        change = self._likeness.compare(frame, self._crop())
+        """What is new in a frame, and what follows from that for prompts."""
+        change = self._sight.look(frame)
         if change is Change.SIZE:
-            self._alarms.raise_(
-                Kind.SIZE, f"frames are {frame.width} x {frame.height} px now: prompt again"
-            )
             self._objects.forget()
             self._begun = True
         elif change is Change.SCENE:
-            self._alarms.raise_(Kind.SCENE, "the picture is another one")
             self._objects.lose("the picture is another one")
-        if self._area is not None:
-            if change in (Change.SIZE, Change.SCENE):
-                self._area.reset()
-            self._area.look(frame)
-        if change not in (Change.SAME_PIXELS, Change.SAME_BUFFER):
-            self._same_since = None
         return change
 
-    def _same_states(self, change: Change, answer: LiveFrame) -> frozenset[State]:
-        now = self._now()
-        if self._same_since is None:
-            self._same_since = now
+    def _repeated(self, answer: LiveFrame, change: Change) -> frozenset[State]:
+        """The states of a frame whose pixels are those of one that was answered."""
         states = set(answer.states) - {State.FROZEN, State.STALLED, State.LATE, State.NO_SIGNAL}
-        if change is Change.SAME_PIXELS:
-            states.add(State.FROZEN)
-        elif now - self._same_since >= self._settings.stall_s:
-            states.add(State.STALLED)
-            if State.STALLED not in answer.states:
-                self._alarms.raise_(Kind.STALLED, "the source gives the same picture again")
-        return frozenset(states)
+        state = self._sight.state(change)
+        return frozenset(states if state is None else states | {state})
 
     def _segment(self, frame: Frame, times: Times, clock_s: float) -> None:
         """Encode a frame and answer what is asked about it."""
-        self._frames += 1
         self._begin(frame)
         self._obey(frame)
-        crop = self._crop()
+        crop = self._sight.crop
         base = LiveFrame(
             0, frame, True, (), frozenset(), (), times, math.inf, crop=crop, clock_s=clock_s
         )
@@ -246,10 +225,8 @@ class Worker:
             moment = replace(times, encoded=times.taken, decoded=times.taken)
             self._show(replace(base, times=moment), ())
             return
-        pixels = frame.pixels if self._area is None else self._area.for_network(frame.pixels)
         try:
-            with self._watched():
-                self._session.set_frame(pixels, crop=crop)
+            self._encode(frame, crop)
         except FrameError as error:
             self._counts.refused += 1
             self._alarms.raise_(Kind.FRAME, str(error))
@@ -257,7 +234,6 @@ class Worker:
         except SamEdgeError as error:
             self._failed(base, error)
             return
-        self._encoded = True
         encoded = self._now()
         self.stages_ms["encode"].add((encoded - times.taken) * 1e3)
         self._decode(replace(base, times=replace(times, encoded=encoded)), encoded - times.taken)
@@ -298,27 +274,20 @@ class Worker:
             self._show(base, ())
             return
         if not self._encoded:
-            pixels = last.frame.pixels
             try:
-                with self._watched():
-                    self._session.set_frame(
-                        pixels if self._area is None else self._area.for_network(pixels),
-                        crop=last.crop,
-                    )
+                self._encode(last.frame, last.crop)
             except SamEdgeError as error:
                 self._failed(base, error)
                 return
-            self._encoded = True
         self._decode(base, 0.0)
 
     def _begin(self, frame: Frame) -> None:
         """Place the first prompts, once it is known what the network sees."""
-        settled = self._area is None or self._crop() is not None or self._frames > _SETTLES
-        if self._begun or not settled:
+        if self._begun or not self._sight.is_settled:
             return
         self._begun = True
         if not self._plan.is_empty and self._script is None:
-            prompt = self._plan.resolve(frame.height, frame.width, self._crop(), frame.index)
+            prompt = self._plan.resolve(frame.height, frame.width, self._sight.crop, frame.index)
             self._pending.appendleft(command_of(prompt, self._names))
 
     def _obey(self, frame: Frame) -> None:
@@ -418,11 +387,11 @@ class Worker:
             if one.status is Status.LOST and before.get(one.number) is not Status.LOST:
                 self._alarms.raise_(Kind.LOST, f"{one.name} is lost: {one.reason}")
 
-    def _crop(self) -> Box | None:
-        if self._area is not None:
-            return self._area.crop
-        crop = self._settings.crop
-        return None if isinstance(crop, str) else crop
+    def _encode(self, frame: Frame, crop: Box | None) -> None:
+        """Let the session see a frame; afterwards it holds its embedding."""
+        with self._watched():
+            self._session.set_frame(self._sight.for_network(frame.pixels), crop=crop)
+        self._encoded = True
 
     @contextmanager
     def _watched(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect as connect_web
 
 from samedge.drawing.counter_strip import draw_counter, read_counter, strip_height
@@ -90,7 +92,10 @@ class Page(threading.Thread):
         self.ready = threading.Event()
 
     def run(self) -> None:
-        with connect_web(self._url, max_size=None, proxy=None) as socket:
+        with (
+            suppress(ConnectionClosed),  # the stream is over
+            connect_web(self._url, max_size=None, proxy=None) as socket,
+        ):
             self.ready.set()
             for data in socket:
                 if isinstance(data, str):

@@ -1,4 +1,4 @@
-"""Photograph the viewer for README.md and docs/stream.md: docs/images/viewer.webp and viewer.jpg.
+"""Photograph the viewer for README.md and docs/stream.md: docs/images/viewer.webp.
 
     python docs/make_viewer_pictures.py
 
@@ -49,7 +49,6 @@ def main() -> None:
         pictures = list(_shots(page))
     stream.finish()
     first = pictures[0]
-    first.save(IMAGES / "viewer.jpg", quality=88)
     first.save(
         IMAGES / "viewer.webp",
         save_all=True,

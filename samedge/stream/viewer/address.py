@@ -6,6 +6,7 @@ import ipaddress
 import re
 import secrets
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from samedge.errors import OutputError, SamEdgeError
@@ -13,6 +14,7 @@ from samedge.sources.uri import Uri
 
 HOST, PORT = "127.0.0.1", 8000
 _WHERE = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:/\[\]]*))(?::(?P<port>\d+))?/?")
+_NAME = re.compile(r"[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,9}")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _ELSEWHERE = ("192.0.2.1", 9)  # an address for examples; nothing is sent to it
 
@@ -25,11 +27,13 @@ class Address:
         host: name or IP address of the interface.
         port: 0: any that is free.
         token: what a browser has to bring along; None: nothing, on this machine only.
+        names: further names that browsers may know this place by: a proxy's, say.
     """
 
     host: str = HOST
     port: int = PORT
     token: str | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def is_loopback(self) -> bool:
@@ -47,11 +51,13 @@ class Address:
         return self.page + (f"?token={self.token}" if self.token else "")
 
 
-def address(host: str = HOST, port: int = PORT, token: str | None = None) -> Address:
+def address(
+    host: str = HOST, port: int = PORT, token: str | None = None, names: Sequence[str] = ()
+) -> Address:
     """A checked address; one for other machines without a token gets a random one.
 
     Raises:
-        OutputError: the port or the token cannot be.
+        OutputError: the port, the token or a name cannot be.
     """
     if not 0 <= port <= 65535:
         raise OutputError(f"viewer: port {port}; expected 0 (any free one) to 65535")
@@ -59,19 +65,25 @@ def address(host: str = HOST, port: int = PORT, token: str | None = None) -> Add
         raise OutputError(
             "viewer: the token does not fit; expected 8 to 128 letters, digits, '-' and '_'"
         )
-    made = Address(host or HOST, port, token)
-    if made.token is None and not made.is_loopback:
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise OutputError(
+                f"viewer: '{name}' is no host name; expected one such as cart.example"
+            )
+    made = Address(host or HOST, port, token, tuple(name.lower() for name in names))
+    if made.token is None and (made.names or not made.is_loopback):
         made = replace(made, token=secrets.token_urlsafe(16))
     return made
 
 
 def address_of(uri: Uri) -> Address:
-    """The address behind `viewer:`, `viewer://HOST:PORT` and `viewer://HOST:PORT?token=...`.
+    """The address behind `viewer:`, `viewer://HOST:PORT` and `viewer://HOST:PORT?token=...&name=...`
+    (several names with commas between).
 
     Raises:
         OutputError: it is none.
     """
-    uri.check_options(("token",), OutputError)
+    uri.check_options(("token", "name"), OutputError)
     found = _WHERE.fullmatch(uri.where)
     if found is None:
         shown = uri.text.partition("?")[0]  # the token is nobody's business
@@ -79,7 +91,8 @@ def address_of(uri: Uri) -> Address:
             f"{shown}: expected viewer: or viewer://HOST:PORT, such as viewer://:8001"
         )
     port = int(found["port"]) if found["port"] else PORT
-    return address(found["six"] or found["host"] or HOST, port, uri.options.get("token"))
+    names = uri.options["name"].split(",") if "name" in uri.options else ()
+    return address(found["six"] or found["host"] or HOST, port, uri.options.get("token"), names)
 
 
 def is_loopback(host: str) -> bool:

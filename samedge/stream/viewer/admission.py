@@ -28,7 +28,7 @@ class Admission:
         self._token = where.token.encode() if where.token else None
         self._only_here = where.is_loopback
         own = socket.gethostname().lower()
-        self._names = {where.host.lower(), *_LOOPBACK}
+        self._names = {where.host.lower(), *where.names, *_LOOPBACK}
         if not self._only_here:
             self._names |= {own, f"{own}.local"}
 

@@ -19,7 +19,8 @@ from samedge.stream.viewer.pages import HEADERS, Page
 STREAM = "/stream"
 
 _REFUSALS = {
-    "host": "The viewer does not answer to this address: open the one that samedge printed.",
+    "host": "The viewer does not know this name: open the address that samedge printed, "
+    "or start it with viewer://...?name=NAME.",
     "origin": "Another site asked for this.",
     "token": "The viewer needs its token: open the whole address that samedge printed.",
 }

@@ -107,7 +107,11 @@ class Client:
         self._wake.set()
 
     async def serve(self) -> None:
-        """Until one of both sides has had enough. Raises nothing."""
+        """Until one of both sides has had enough."""
+        with _gone_is_fine():
+            await self._serve()
+
+    async def _serve(self) -> None:
         await self._socket.accept()
         parts = [asyncio.ensure_future(self._send()), asyncio.ensure_future(self._receive())]
         try:
@@ -116,20 +120,15 @@ class Client:
             for part in parts:
                 part.cancel()
             results = await asyncio.gather(*parts, return_exceptions=True)
-        for part, result in zip(parts, results, strict=True):
-            if part in done and isinstance(result, Parting):
-                self._house.count(result.count)
-                await self._close(result)
+        ends = [end for part, end in zip(parts, results, strict=True) if part in done]
+        for end in ends:
+            if isinstance(end, Parting):
+                self._house.count(end.count)
+                await _within(1.0, self._socket.close(end.code, end.reason))
                 return
-            if part in done and isinstance(result, Exception) and not _is_gone(result):
-                raise result
-
-    async def _close(self, parting: Parting) -> None:
-        try:
-            await _within(1.0, self._socket.close(parting.code, parting.reason))
-        except Exception as error:
-            if not _is_gone(error):
-                raise
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
     async def _send(self) -> None:
         while True:
@@ -254,6 +253,13 @@ async def _within(most_s: float, doing: Coroutine[Any, Any, object]) -> None:
     await task
 
 
-def _is_gone(error: BaseException) -> bool:
-    """The other side has hung up; to send after that is a RuntimeError to starlette and uvicorn."""
-    return isinstance(error, (WebSocketDisconnect, RuntimeError, OSError, asyncio.TimeoutError))
+def _gone_is_fine() -> suppress:
+    """The other side may hang up; to send after that is a RuntimeError to starlette and uvicorn."""
+    return suppress(WebSocketDisconnect, RuntimeError, OSError, asyncio.TimeoutError)
+
+
+async def turn_away(socket: WebSocket, code: int, reason: str) -> None:
+    """Tell a page why it is not served: it learns that only once it is connected."""
+    with _gone_is_fine():
+        await socket.accept()
+        await _within(1.0, socket.close(code, reason))

@@ -15,7 +15,7 @@ from samedge.stream.live.controls import MAX_NAME, MAX_OBJECTS, Record, from_jso
 from samedge.stream.live.sink import About
 from samedge.stream.live.states import Alarm, State
 from samedge.stream.sinks.report import NOTICE, full_notice
-from samedge.stream.viewer.client import FULL, Client
+from samedge.stream.viewer.client import FULL, Client, turn_away
 from samedge.stream.viewer.message import Message, ms
 
 MOST_CLIENTS = 16
@@ -50,8 +50,7 @@ class Hub:
         """Be there for one browser until it leaves."""
         if len(self._clients) >= MOST_CLIENTS:
             self.count("too many viewers")
-            await socket.accept()  # or the page would not be told why
-            await socket.close(FULL, f"{MOST_CLIENTS} pages show this stream already")
+            await turn_away(socket, FULL, f"{MOST_CLIENTS} pages show this stream already")
             return
         client = Client(socket, self, self._hello())
         for alarm in self._alarms:

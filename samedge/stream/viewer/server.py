@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import uvicorn
 
@@ -42,7 +43,7 @@ class ViewerServer:
         """
         self._socket = listening_socket(where)
         port = int(self._socket.getsockname()[1])
-        self.address = Address(where.host, port, where.token)
+        self.address = replace(where, port=port)
         self.hub = Hub(about)
         app = application(self.hub, Admission(self.address), load_pages())
         self._server = uvicorn.Server(_config(app))

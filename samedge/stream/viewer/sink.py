@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from samedge.errors import SamEdgeError
@@ -29,18 +29,26 @@ class ViewerSink(LiveSink):
         port: 0: any that is free.
         token: what the page's address has to hold; None: nothing on this machine, and for others
             a random one.
+        names: further host names that browsers may use, those of a proxy for instance; then there
+            is always a token.
 
     Attributes:
         url: of the page, with the token; complete once the sink is open.
 
     Raises:
-        OutputError: the port or the token cannot be.
+        OutputError: the port, the token or a name cannot be.
     """
 
     name = "viewer"
 
-    def __init__(self, host: str = HOST, port: int = PORT, token: str | None = None) -> None:
-        self._address = address(host, port, token)
+    def __init__(
+        self,
+        host: str = HOST,
+        port: int = PORT,
+        token: str | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self._address = address(host, port, token, names)
         self._encoder = Encoder()
         self._server: ViewerServer | None = None
         self._last: LiveFrame | None = None
@@ -49,13 +57,13 @@ class ViewerSink(LiveSink):
 
     @classmethod
     def from_uri(cls, uri: Uri) -> ViewerSink:
-        """`viewer:` or `viewer://HOST:PORT?token=...`.
+        """`viewer:` or `viewer://HOST:PORT?token=...&name=...`.
 
         Raises:
             OutputError: it does not say where.
         """
         where = address_of(uri)
-        return cls(where.host, where.port, where.token)
+        return cls(where.host, where.port, where.token, where.names)
 
     @property
     def url(self) -> str:

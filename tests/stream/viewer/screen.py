@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.sources.frame import Frame
+from samedge.stream.live.item import LiveObject
 from samedge.stream.live.states import State
 from tests.browser import Browser, Page
-from tests.stream.viewer.made import Stream, viewer
+from tests.stream.viewer.made import Stream, disc, found, frame_of, picture, viewer
 
 BEAT_S = 0.1
+FRAME = frame_of(picture(240, 320), spacing_mm=(0.5, 0.5))
+CORNERS = [(0, 0), (319, 239), (0, 239)]
+SEEN = 20  # grey levels between the channels where a mask is
+
+
+def blob(x: float = 160, y: float = 120, radius: float = 40, number: int = 1) -> LiveObject:
+    return found(FRAME, disc(FRAME, x, y, radius), number)
 
 
 class Screen:

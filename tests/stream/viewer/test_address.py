@@ -41,6 +41,8 @@ def test_names(text: str, url: str) -> None:
         ("viewer:?token=short", "8 to 128"),
         ("viewer:?token=with%20blank", "8 to 128"),
         ("viewer:?tokn=abcdefgh", "token"),
+        ("viewer:?name=a/b", "no host name"),
+        ("viewer:?name=", "no host name"),
     ],
 )
 def test_what_is_no_place_is_refused(text: str, words: str) -> None:
@@ -58,6 +60,12 @@ def test_a_page_for_others_always_has_a_token() -> None:
     first, second = ViewerSink("192.0.2.7").url, ViewerSink("192.0.2.7").url
     assert first != second
     assert len(first.partition("?token=")[2]) > 20
+
+
+def test_a_page_behind_a_proxy_has_a_token_too() -> None:
+    sink = sink_of("viewer:?name=cart.example,Cart.local")
+    assert "?token=" in sink.url
+    assert sink._address.names == ("cart.example", "cart.local")
 
 
 def test_a_wildcard_is_told_as_an_address_that_can_be_opened() -> None:

@@ -20,6 +20,14 @@ def test_this_machine_may(host: str) -> None:
     assert HERE.refusal({"host": host, "origin": f"http://{host}"}, b"") is None
 
 
+def test_a_proxy_may_under_its_name() -> None:
+    behind = Admission(address("127.0.0.1", 8000, "the-long-token", ["cart.example"]))
+    by_name = {"host": "cart.example", "origin": "https://cart.example"}
+    assert behind.refusal(by_name, TOKEN) is None
+    assert behind.refusal(by_name, b"") == "token"
+    assert HERE.refusal(by_name, b"") == "host"
+
+
 @pytest.mark.parametrize(
     "host",
     [

@@ -22,6 +22,7 @@ from samedge.files.paths import kind_at, shown
 from samedge.geometry.frame_geometry import MAX_SIDE, MIN_SIDE
 from samedge.sources.frame import Frame, Source, Warn
 from samedge.sources.images import checked_header, decoded
+from samedge.sources.recorded_place import Place, place_of
 from samedge.sources.sniff import read_bytes
 from samedge.sources.uri import Uri, yes_no
 
@@ -44,6 +45,7 @@ class Step:
         commands: JSON of what users said that was obeyed with this frame.
         again: what was said, later, about this frame while it stood still; one entry per answer.
         labels_sha256: of the masks that were shown, as numbers; None: none were.
+        place: its spacing, its ultrasound image, what its sender said.
     """
 
     file: str
@@ -54,6 +56,7 @@ class Step:
     labels_sha256: str | None
     commands: tuple[Mapping[str, Any], ...] = ()
     again: list[tuple[Mapping[str, Any], ...]] = field(default_factory=list)
+    place: Place = field(default_factory=Place)
 
 
 class ReplaySource(Source):
@@ -110,6 +113,10 @@ class ReplaySource(Source):
                 Path(step.file).stem,
                 captured_s=time.monotonic(),
                 stamp_s=step.stamp_s,
+                spacing_mm=step.place.spacing_mm,
+                region=step.place.region,
+                regions=step.place.regions,
+                origin=step.place.origin,
             )
 
     def _pixels(self, step: Step) -> NDArray[Any]:
@@ -150,7 +157,7 @@ class ReplaySource(Source):
                 break
             try:
                 before = self._row(row, steps, before)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
                 raise self._damaged(number, "no delivery of a stream") from error
             RECORDING_ROWS.check(number, self.name, SourceError)
         if head is None or not steps:
@@ -182,6 +189,7 @@ class ReplaySource(Source):
                     None if row.get("stamp_s") is None else _finite(row["stamp_s"]),
                     None if labels is None else _matching(_HASH, labels),
                     commands,
+                    place=place_of(row, shape[0], shape[1]),
                 )
             )
         elif commands and steps:

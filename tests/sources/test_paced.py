@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from samedge.errors import SourceError
 from samedge.sources import paced
 from samedge.sources.frame import Frame, Source
-from samedge.sources.live_opening import open_live_source
+from samedge.sources.live_opening import _DEVICES, SCHEMES, open_live_source
 from samedge.sources.paced import Paced
 from tests.sources.media import PATIENT, write_video
 
@@ -218,6 +219,13 @@ def test_an_interrupt_ends_the_wait(video: Path) -> None:
 def test_what_is_wrong_is_said(video: Path, text: str, words: str) -> None:
     with pytest.raises(SourceError, match=words):
         open_live_source(text.replace("CLIP", str(video)))
+
+
+def test_every_scheme_has_its_source() -> None:
+    assert {*_DEVICES, "path", "rtsp", "rtsps"} == set(SCHEMES)
+    for name in _DEVICES.values():
+        module, _, attribute = name.partition(":")
+        assert callable(getattr(import_module(module), attribute))
 
 
 def test_what_takes_no_rate(tmp_path: Path) -> None:

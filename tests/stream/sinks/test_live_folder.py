@@ -166,6 +166,67 @@ def test_a_line_holds_everything(tmp_path: Path) -> None:
     }
 
 
+def test_a_frame_knows_its_place_when_it_is_played_again(tmp_path: Path) -> None:
+    """Areas, the crop and what goes back to the sender depend on it."""
+    matrix = np.random.default_rng(0).normal(0, 1, (4, 4)).astype(np.float32)
+    matrix[1, 1] = np.nan
+    frame = Frame(
+        picture(0),
+        0,
+        0.0,
+        "t",
+        "t",
+        (0.2, 0.1),
+        (1, 2, 30, 40),
+        regions=(Region((1, 2, 30, 40), (0.2, 0.1)), Region((50, 2, 96, 64), (0.3, 0.3))),
+        origin=Origin(2**64 - 1, matrix, -matrix, None, False, "Image_Image"),
+    )
+    plain = Frame(picture(1), 1, 0.1, "t", "t1", spacing_mm=(float("nan"), 1.0))
+    record(tmp_path, [item(0, frame=frame), item(1, frame=plain)])
+    with ReplaySource(tmp_path, fast=True) as source:
+        again, other = source
+    assert (again.spacing_mm, again.region, again.regions) == (
+        (0.2, 0.1),
+        (1, 2, 30, 40),
+        frame.regions,
+    )
+    assert again.origin is not None
+    assert np.array_equal(again.origin.matrix, matrix, equal_nan=True)
+    assert again.origin.matrix.dtype == np.float32
+    assert np.array_equal(again.origin.transform, -matrix, equal_nan=True)  # type: ignore[arg-type]
+    rest = again.origin.ticks, again.origin.transform_ticks, again.origin.transform_valid
+    assert (*rest, again.origin.device) == (2**64 - 1, None, False, "Image_Image")
+    assert (other.spacing_mm, other.region, other.regions, other.origin) == (None, None, (), None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"region": [1, 2, 3]},
+        {"region": [0, 0, 97, 64]},
+        {"region": [5, 5, 5, 9]},
+        {"region": [0.5, 0, 9, 9]},
+        {"region": 7},
+        {"regions": [{"box": [0, 0, 9, 9]}]},
+        {"regions": [{"box": [0, 0, 9, 9], "spacing_mm": [1, 1]}] * 101},
+        {"regions": 5},
+        {"regions": [3]},
+        {"spacing_mm": [1]},
+        {"spacing_mm": "ab"},
+        {"spacing_mm": [10**400, 1]},
+        {"origin": {}},
+        {"origin": []},
+        {"origin": {"ticks": -1}},
+    ],
+)
+def test_places_that_cannot_be(tmp_path: Path, change: dict[str, Any]) -> None:
+    head, row, end = record(tmp_path, [item(0)])
+    text = "\n".join(json.dumps(one) for one in (head, row | change, end))
+    (tmp_path / "stream.jsonl").write_text(text + "\n")
+    with pytest.raises(SourceError, match="is no delivery of a stream"):
+        ReplaySource(tmp_path)
+
+
 def test_the_first_and_the_last_line(tmp_path: Path) -> None:
     head, *_, end = record(tmp_path / "a", map(item, range(3)))
     assert (head["schema"], head["source"], head["rate_fps"]) == (1, "test", 30)

@@ -28,7 +28,7 @@ SCHEMES: dict[str, str] = {
 # Scheme -> module and function `(uri, warn)` that opens it. Imported when it is asked for.
 _DEVICES = {
     "simulator": "samedge.sources.simulator:open_simulator",
-    "camera": "samedge.sources.camera:open_camera",
+    "camera": "samedge.sources.devices.camera:open_camera",
     "igtl": "samedge.sources.openigtlink:open_openigtlink",
     "igtl+serve": "samedge.sources.openigtlink:open_openigtlink",
     "replay": "samedge.sources.replay:open_replay",
@@ -61,7 +61,7 @@ def open_live_source(
     """
     if text.lower().startswith(("rtsp:", "rtsps:")):
         # Before anything else looks at it: the name may hold a password.
-        from samedge.sources.rtsp import RtspSource
+        from samedge.sources.devices.rtsp import RtspSource
 
         refuse(text.partition(":")[0] + ":", rate=rate, loop=loop)
         return RtspSource(text, warn)

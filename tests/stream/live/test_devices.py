@@ -17,8 +17,8 @@ from samedge.drawing.counter_strip import draw_counter, read_counter, strip_heig
 from samedge.runtime.result import Result
 from samedge.stream.live.settings import LiveSettings
 from samedge.stream.live.stream import LiveStream
+from tests.sources.devices.rtsp_server import RtspServer
 from tests.sources.media import write_video
-from tests.sources.rtsp_server import RtspServer
 from tests.stream.live.parts import Collect, Model
 
 SIZE = (120, 320)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from samedge.errors import SourceError
+from samedge.sources.devices.rtsp import RtspSource
 from samedge.sources.live_opening import open_live_source
-from samedge.sources.rtsp import RtspSource
-from tests.sources.rtsp_server import SIZE, RtspServer
+from tests.sources.devices.rtsp_server import SIZE, RtspServer
 
 
 def test_frames_come_with_their_times() -> None:

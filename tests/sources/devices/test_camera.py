@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from samedge.errors import NotSupportedError, SourceError
-from samedge.sources import camera
-from samedge.sources.av_feed import AvSource, Input
-from samedge.sources.camera import CameraSource, devices, explain, waiter
+from samedge.sources.devices import camera
+from samedge.sources.devices.av_feed import AvSource, Input
+from samedge.sources.devices.camera import CameraSource, devices, explain, waiter
 from samedge.sources.frame import Frame
 from samedge.sources.live_opening import open_live_source
 

@@ -14,7 +14,7 @@ from samedge._optional import require
 from samedge.errors import NotSupportedError, SourceError
 from samedge.files.limits import FRAME_SIDE
 from samedge.geometry.frame_geometry import MIN_SIDE
-from samedge.sources.av_feed import AvSource, Decoded, Input, Ready
+from samedge.sources.devices.av_feed import AvSource, Decoded, Input, Ready
 from samedge.sources.frame import Frame, Warn
 from samedge.sources.uri import Uri, positive
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from samedge._optional import require
 from samedge.errors import SourceError
-from samedge.sources.av_feed import AvSource, Input
+from samedge.sources.devices.av_feed import AvSource, Input
 from samedge.sources.frame import Warn
 from samedge.sources.uri import Uri, positive
 

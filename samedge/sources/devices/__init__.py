@@ -1,0 +1,1 @@
+"""Cameras, grabbers and servers in the network, read by PyAV in a thread of their own."""

@@ -204,6 +204,11 @@ IGTL_SMALL_BYTES = Limit(
 )
 IGTL_POINTS = Limit("points of an OpenIGTLink message", 4096, "", "a list of marks has a dozen")
 IGTL_METADATA = Limit("metadata of an OpenIGTLink message", 1000, "", "PLUS sends a dozen")
+BROWSER_BYTES = Limit("bytes of a message of a viewer's page", 64 << 10, "", "a click has 80")
+BROWSERS = Limit("pages that show one stream", 16, "", "a screen, a tablet, a few guests")
+BROWSER_CONNECTIONS = Limit(
+    "connections to a viewer", 128, "", "a page opens six while it loads; all 16 at once"
+)
 # Below this, growth is not looked at: a small file of zeros shrinks a thousandfold.
 SMALL_BYTES = 64 * _MB
 

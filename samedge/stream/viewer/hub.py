@@ -11,6 +11,7 @@ from typing import Any
 from starlette.websockets import WebSocket
 
 from samedge.errors import PromptError
+from samedge.files.limits import BROWSERS
 from samedge.stream.live.controls import MAX_NAME, MAX_OBJECTS, Record, from_json
 from samedge.stream.live.sink import About
 from samedge.stream.live.states import Alarm, State
@@ -18,7 +19,6 @@ from samedge.stream.sinks.report import NOTICE, full_notice
 from samedge.stream.viewer.client import FULL, Client, turn_away
 from samedge.stream.viewer.message import Message, ms
 
-MOST_CLIENTS = 16
 _KEPT_ALARMS = 20
 _KEPT_LATENCIES = 10_000
 
@@ -48,9 +48,9 @@ class Hub:
 
     async def serve(self, socket: WebSocket) -> None:
         """Be there for one browser until it leaves."""
-        if len(self._clients) >= MOST_CLIENTS:
+        if len(self._clients) >= BROWSERS.most:
             self.count("too many viewers")
-            await turn_away(socket, FULL, f"{MOST_CLIENTS} pages show this stream already")
+            await turn_away(socket, FULL, f"{BROWSERS.most} pages show this stream already")
             return
         client = Client(socket, self, self._hello())
         for alarm in self._alarms:

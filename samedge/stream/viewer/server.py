@@ -12,6 +12,7 @@ from dataclasses import replace
 import uvicorn
 
 from samedge.errors import OutputError
+from samedge.files.limits import BROWSER_BYTES, BROWSER_CONNECTIONS
 from samedge.stream.live.sink import About
 from samedge.stream.viewer.address import Address, listening_socket
 from samedge.stream.viewer.admission import Admission
@@ -20,8 +21,6 @@ from samedge.stream.viewer.hub import Hub
 from samedge.stream.viewer.pages import load_pages
 from samedge.stream.viewer.protocols import PageProtocol, SocketProtocol
 
-MOST_BYTES = 64 * 1024  # of a message of a browser
-MOST_CONNECTIONS = 128  # a page opens six while it loads
 _START_S = 10.0
 _FAREWELL_S = 1.0
 _STOP_S = 5.0
@@ -117,7 +116,7 @@ def _config(app: object) -> uvicorn.Config:
         loop="asyncio",
         http=PageProtocol,
         ws=SocketProtocol,
-        ws_max_size=MOST_BYTES,
+        ws_max_size=BROWSER_BYTES.most,
         ws_per_message_deflate=False,  # pictures are compressed already
         ws_ping_interval=5.0,
         ws_ping_timeout=10.0,
@@ -129,7 +128,7 @@ def _config(app: object) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
+        limit_concurrency=BROWSER_CONNECTIONS.most,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=2,
         backlog=64,

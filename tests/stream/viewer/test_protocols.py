@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from samedge.files.limits import BROWSER_BYTES
 from samedge.stream.live.controls import Hold, Record
 from samedge.stream.viewer import client as client_module
 from samedge.stream.viewer import protocols
-from samedge.stream.viewer.server import MOST_BYTES
 from tests.stream.viewer.clients import (
     FRAME,
     WAIT_S,
@@ -56,7 +56,7 @@ class TestThoseWhoMisbehave:
             ("[" * 50_000, client_module.NOT_JSON),
             ("1" * 10_000, client_module.NOT_JSON),
             (b"bytes", client_module.UNSUPPORTED),
-            ("x" * (MOST_BYTES + 1), 1009),
+            ("x" * (BROWSER_BYTES.most + 1), 1009),
         ],
         ids=["words", "list", "deep", "digits", "bytes", "large"],
     )

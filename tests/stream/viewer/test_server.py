@@ -13,8 +13,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from samedge.files.limits import BROWSERS
 from samedge.stream.viewer import client as client_module
-from samedge.stream.viewer.hub import MOST_CLIENTS
 from tests.stream.viewer.clients import (
     WAIT_S,
     closed,
@@ -170,7 +170,7 @@ class TestDoor:
 
     def test_there_is_room_for_so_many(self) -> None:
         with viewer() as stream, ExitStack() as guests:
-            for _ in range(MOST_CLIENTS):
+            for _ in range(BROWSERS.most):
                 listen(guests.enter_context(joined(stream)), "hello")
             with joined(stream) as one_more:
                 assert closed(one_more) == client_module.FULL

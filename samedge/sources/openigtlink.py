@@ -112,7 +112,7 @@ class OpenIgtLinkSource(Source):
         if connection is None:
             return
         try:
-            yield from _Sender(self, connection).frames()
+            yield from Sender(self, connection).frames()
         finally:
             connection.close()
 
@@ -169,7 +169,7 @@ class OpenIgtLinkSource(Source):
         return self._index - 1, at_s - self._began_s
 
 
-class _Sender:
+class Sender:
     """What comes over one connection."""
 
     def __init__(self, source: OpenIgtLinkSource, connection: Connection) -> None:

@@ -40,6 +40,17 @@ from pydicom.uid import (
 
 from samedge.bundle.sealing import parse_manifest
 from samedge.bundle.selftest import SelfTest
+from samedge.openigtlink.header import Message
+from samedge.openigtlink.image import Image as IgtlImage
+from samedge.openigtlink.messages import (
+    GetStatus,
+    Point,
+    Points,
+    Status,
+    Text,
+    Transform,
+    message,
+)
 from samedge.runtime.engines.keys import NvidiaKey
 from samedge.runtime.engines.records import EngineRecord
 from samedge.runtime.tensorrt.layer_report import EngineLayer, LayerReport
@@ -47,6 +58,7 @@ from samedge.runtime.triton.engine_file import MAGIC, engine_bytes
 from samedge.runtime.triton.plan import FORMAT, EnginePlan
 from samedge.runtime.triton.plan_json import plan_to_json
 from tests.fuzz.watching import PATIENT
+from tests.openigtlink import captures
 from tests.runtime.triton.plans import small_plan
 
 HEIGHT, WIDTH = 18, 21
@@ -547,6 +559,37 @@ def states() -> list[bytes]:
         return [(folder / STATE).read_bytes()]
     finally:
         shutil.rmtree(folder)
+
+
+def openigtlink() -> list[bytes]:
+    """What a sender sends over one connection: a frame, and all that may come beside it."""
+    place = np.diag([0.3, 0.2, 1.0, 1.0]).astype(np.float32)
+    size = (WIDTH, HEIGHT, 1)
+    named = {"TransformStatus": "OK", "PatientName": PATIENT}
+    ticks = 0x5881540040000000
+
+    def image(pixels: np.ndarray, **more: Any) -> bytes:
+        whole = IgtlImage(pixels.reshape(1, *pixels.shape[:2], -1), place, size, **more)
+        return message(whole, "Image_Image", ticks, named).pack(2)
+
+    plain, part = image(grey()), image(grey()[:4, :5], offset=(2, 3, 0))
+    point = Point(PATIENT, (1.0, 2.0, 0.0), PATIENT, owner="Image")
+    rest = [
+        message(Transform(place), "ImageToReference", ticks, named).pack(2),
+        message(Text(PATIENT), "Text").pack(),
+        message(Status(13, 7, PATIENT[:20], PATIENT), "PlusServer").pack(),
+        message(GetStatus(), "").pack(2),
+        Message("POLYDATA", "Mesh", content=bytes(40)).pack(),
+    ]
+    marks = message(Points((point, point)), "Marks").pack()
+    return [
+        plain,
+        image(grey(np.uint16, 50)),
+        image(grey(np.int16).astype(">i2"), axes="LPS"),
+        image(grey(channels=3)),
+        b"".join([*rest, marks, plain, part]),
+        captures.IMAGE + captures.IMAGE_PART + captures.POINT + captures.TRANSFORM_2,
+    ]
 
 
 Seeds = Callable[[], list[bytes]]

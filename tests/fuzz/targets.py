@@ -7,10 +7,12 @@ import io
 import json
 import os
 import shutil
+import socket
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,14 +25,22 @@ from samedge.bundle.graphs.check import check_graph
 from samedge.bundle.sealing import parse_manifest, seal
 from samedge.bundle.selftest import SelfTest
 from samedge.cli import run
+from samedge.openigtlink.address import Address
+from samedge.openigtlink.connection import Connection
+from samedge.openigtlink.crc64 import crc64
+from samedge.openigtlink.problems import PeerGone
+from samedge.openigtlink.sockets import Wake
 from samedge.prompts.file import read_prompts
 from samedge.runtime.engines.records import read_record
 from samedge.runtime.triton.engine_file import read_engine
+from samedge.sources.openigtlink import IgtlSettings, OpenIgtLinkSource, Sender
 from samedge.sources.opening import open_source
+from samedge.stream.live.controls import Points, check
 from tests.fuzz import seeds
 from tests.fuzz.watching import Reader
 
 _FRAMES = 40  # that are read of a source
+_SEND_S = 10.0
 _SUFFIXES = (".pth", ".safetensors", ".ckpt")
 
 
@@ -291,6 +301,52 @@ def _state(path: Path) -> list[str]:
     return []
 
 
+def _openigtlink(path: Path) -> list[str]:
+    """All that a sender sends, until it closes the connection; frames and marks are taken."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    source = OpenIgtLinkSource(Address("127.0.0.1", 1), settings=IgtlSettings(images=("*",)))
+    source.on_points = lambda points, _: check(Points(points))
+    wake = Wake()
+    connection = Connection(ours, source.name, wake, note=source.warn)
+    sending = threading.Thread(target=_send_all, args=(theirs, path.read_bytes()), daemon=True)
+    sending.start()
+    try:
+        for frame in islice(Sender(source, connection).frames(), _FRAMES):
+            assert frame.pixels.dtype == np.uint8
+            assert frame.pixels.shape[2:] in ((), (3,)), frame.pixels.shape
+    except PeerGone as gone:
+        if "middle" in str(gone):
+            raise
+    finally:
+        connection.hang_up()
+        sending.join(_SEND_S)
+        connection.close()
+        theirs.close()
+        wake.close()
+        source.close()
+    return [*source.warnings, json.dumps(source.describe())]
+
+
+def _send_all(sock: socket.socket, data: bytes) -> None:
+    sock.settimeout(_SEND_S)
+    with suppress(OSError):  # the reader has hung up
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+
+
+def _with_checksums(data: bytes) -> bytes:
+    """The checksums of all messages that are whole are right."""
+    found, at = bytearray(data), 0
+    while at + 58 <= len(data):
+        size = int.from_bytes(data[at + 42 : at + 50], "big")
+        body = data[at + 58 : at + 58 + size]
+        if len(body) == size:
+            found[at + 50 : at + 58] = crc64(body).to_bytes(8, "big")
+        at += 58 + size
+    return bytes(found)
+
+
 def run_quietly(*arguments: str | Path) -> str:
     """One command in this process; what it printed. Raises where the command line sees a fault."""
     out = io.StringIO()
@@ -344,6 +400,9 @@ _ONNX = (b"Relu", b"Conv", b"Reshape", b"MatMul", b"Gather", b"Concat", b"Split"
 _SIZES = (b'["+",1,2]', b'["/","height",0]', b'["*",99999999999,"width"]', b'"height"', b'"depth"',
           b'["null"]', b'["arena",16]', b'["port",0,"frame"]', b'["size",-1]')  # fmt: skip
 
+_IGTL = (b"IMAGE\0\0", b"TRANSFORM", b"POINT\0", b"STRING", b"GET_STATUS", b"Image_Image\0",
+         b"\x7f\xc0\0\0", b"\x7f\x80\0\0", b"\xff" * 8, b"\0\2", b"\0\x0c\0\2")  # fmt: skip
+
 TARGETS: dict[str, Target] = {
     "png": Target(_source, seeds.pngs, ".png", _PNG, quick=250),
     "jpeg": Target(_source, seeds.jpegs, ".jpg", _JPEG, quick=250),
@@ -368,5 +427,6 @@ TARGETS: dict[str, Target] = {
     "list": Target(_list, seeds.lists, ".txt", (*_TEXT, *_JSON), quick=250),
     "config": Target(_config, seeds.configs, ".json", (*_JSON, *_TEXT), quick=600),
     "run": Target(_run, seeds.runs, ".json", _JSON, quick=40),
+    "openigtlink": Target(_openigtlink, seeds.openigtlink, ".igtl", _IGTL, _with_checksums, 400),
     "state": Target(_state, seeds.states, ".pt", _PICKLE, quick=200),
 }  # fmt: skip

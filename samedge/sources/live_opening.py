@@ -21,7 +21,7 @@ SCHEMES: dict[str, str] = {
     "rtsp": "rtsp://HOST/PATH  a stream in the network",
     "rtsps": "rtsps://HOST/PATH  the same, encrypted",
     "igtl": "igtl://HOST:18944  an OpenIGTLink server, PLUS for instance",
-    "igtl+serve": "igtl+serve://:18945  OpenIGTLink clients that connect to us",
+    "igtl+serve": "igtl+serve://:18944  OpenIGTLink clients that connect to us",
     "replay": "replay:DIR  what folder:DIR recorded, at its own times",
     "path": "FILE or path:FILE?rate=30&loop=yes  a video, a DICOM loop, a folder of frames",
 }

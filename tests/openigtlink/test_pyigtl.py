@@ -6,7 +6,9 @@ time limit of 10 ms and no second look), so a socket is handed to what it has fo
 
 from __future__ import annotations
 
+import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,9 +27,14 @@ from samedge.openigtlink.messages import (
     message,
 )
 from samedge.openigtlink.stamps import ticks_from_seconds
+from samedge.sources.frame import Frame, Origin
 from samedge.sources.openigtlink import open_openigtlink
 from samedge.sources.uri import parse_uri
-from tests.openigtlink.peers import picture
+from samedge.stream.live.controls import Controls
+from samedge.stream.live.item import LiveFrame
+from samedge.stream.sinks.openigtlink import OpenIgtLinkSink
+from tests.openigtlink.peers import eventually, picture
+from tests.stream.sinks.live_items import about, found, item
 
 pyigtl = pytest.importorskip("pyigtl")
 
@@ -153,3 +160,71 @@ def test_our_source_reads_their_server(server: Any, place: np.ndarray) -> None:
             assert (frame.origin.transform is None) == (number == 0)
         source.interrupt()
         assert next(frames, None) is None
+
+
+FOUND = np.zeros((48, 64), np.uint8)
+FOUND[10:20, 30:50] = 1
+
+
+def delivery(number: int = 0) -> LiveFrame:
+    """A frame with a mask, from a sender that said 1 s after `STAMP`."""
+    place = centre_matrix(np.diag([0.2, 0.3, 1.0, 1.0]), (64, 48, 1))
+    origin = Origin(ticks_from_seconds(STAMP + 1), place, np.eye(4, dtype=np.float32))
+    now = time.monotonic()
+    frame = Frame(picture(number=number), number, 0.0, "a", "a", captured_s=now, origin=origin)
+    return item(number, frame=frame, objects=(found(frame, mask=FOUND),), expires_s=now + 60)
+
+
+def check(theirs: Any) -> None:
+    """What their package made of the mask of `delivery`."""
+    np.testing.assert_array_equal(theirs.image[0], FOUND)
+    np.testing.assert_allclose(theirs.ijk_to_world_matrix, np.diag([0.2, 0.3, 1, 1]), atol=1e-5)
+    assert theirs.timestamp == STAMP + 1
+    assert theirs.world_coordinate_system == "ras"
+
+
+def test_their_client_reads_our_sink() -> None:
+    sink = OpenIgtLinkSink.from_uri(parse_uri("igtl://:0", ("igtl",)))
+    sink.open(about())
+    theirs = pyigtl.OpenIGTLinkClient(start_now=False)
+    with socket.create_connection(("127.0.0.1", sink.port)) as sock:
+        sock.settimeout(0.5)
+        eventually(lambda: sink.describe()["clients_now"] == 1)
+        sink.write(delivery())
+        names = {"Prediction", "PredToReference", "SamedgeStatus"}
+        eventually(
+            lambda: (
+                theirs._receive_message_from_socket(sock), names <= set(theirs.incoming_messages)
+            )[1]
+        )  # fmt: skip
+        check(theirs.incoming_messages["Prediction"])
+        status = json.loads(theirs.incoming_messages["SamedgeStatus"].string)
+        assert status["objects"][0]["area_px"] == 200
+        np.testing.assert_array_equal(theirs.incoming_messages["PredToReference"].matrix, np.eye(4))
+        # They look whether we are there.
+        asking = pyigtl.messages.MessageBase(device_name="x")
+        asking._message_type = "GET_STATUS"
+        sock.sendall(asking.pack())
+    sink.close(None)
+    assert sink.describe()["in: read"] == 1
+
+
+def test_our_sink_connects_to_their_server(server: Any) -> None:
+    controls = Controls()
+    name = f"igtl+connect://127.0.0.1:{server.port}"
+    sink = OpenIgtLinkSink.from_uri(parse_uri(name, ("igtl+connect",)))
+    sink.open(about(controls=controls))
+    eventually(lambda: sink.describe()["clients_now"] == 1)
+    sink.write(delivery())
+    theirs = server.wait_for_message("Prediction", timeout=10)
+    assert theirs is not None
+    check(theirs)
+    # A mark of theirs, 4 columns and 5 rows from the first pixel.
+    marks = pyigtl.PointMessage(positions=[[0.8, 1.5, 0.0]], names=["F-1"], device_name="Vessel")
+    server.send_message(marks, wait=False)
+    commands: list[Any] = []
+    eventually(lambda: (commands.extend(controls.take()), bool(commands))[1])
+    (((x, y, inside),),) = commands[0].points
+    assert (x, y) == pytest.approx((4, 5), abs=1e-4)
+    assert (inside, commands[0].names) == (True, ("Vessel",))
+    sink.close(None)

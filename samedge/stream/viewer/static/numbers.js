@@ -2,6 +2,7 @@
 
 const KEPT = 300;
 const WINDOW_MS = 2000;
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const NICE = [10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000, 5000, 10000, 60000];
 
 export class Numbers {
@@ -34,10 +35,12 @@ export class Numbers {
     const recent = this.latencies.slice(-10).sort(ascending);
     this.set("#latency", recent.length > 0 && this.drawn.length > 0 ? whole(recent[recent.length >> 1]) : "–");
     this.set("#rate", this.rate());
-    this.set("#drops", this.skipped > 0 ? `${this.streamDrops} + ${this.skipped}` : String(this.streamDrops));
+    this.set("#drops", short.format(this.streamDrops));
     const ordered = [...this.latencies].sort(ascending);
     const [half, most] = [share(ordered, 0.5), share(ordered, 0.95)];
-    this.set("#percentiles", ordered.length > 0 ? `median ${whole(half)} ms · 95 % within ${whole(most)} ms` : "");
+    const words = ordered.length > 0 ? [`median ${whole(half)} ms`, `95 % within ${whole(most)} ms`] : [];
+    if (this.skipped > 0) words.push(`${short.format(this.skipped)} skipped`);
+    this.set("#percentiles", words.join(" · "));
     const isLate = this.deadline !== null && half > this.deadline;
     this.find("#latency").classList.toggle("late", isLate);
     this.plot(share(ordered, 0.99) ?? 0);

@@ -91,6 +91,9 @@ def test_passwords_are_never_shown(capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SourceError, match="wants a name and a password") as refused:
             next(iter(RtspSource(f"rtsp://someone:{secret}x@{server.address}")))
         assert secret not in str(refused.value)
+    for place in ("[::1]:99", "[::1]", "host:554", "host"):
+        with RtspSource(f"RTSP://a:{secret}@{place}/x/y?z={secret}") as source:
+            assert source.name == f"rtsp://{place.removesuffix(':554')}/x/y"
     for address in (
         f"rtsp://a:{secret}@:1x/",
         f"rtsp:{secret}",

@@ -57,6 +57,7 @@ from samedge.runtime.tensorrt.layer_report import EngineLayer, LayerReport
 from samedge.runtime.triton.engine_file import MAGIC, engine_bytes
 from samedge.runtime.triton.plan import FORMAT, EnginePlan
 from samedge.runtime.triton.plan_json import plan_to_json
+from samedge.stream.live.settings import LiveSettings
 from tests.fuzz.watching import PATIENT
 from tests.openigtlink import captures
 from tests.runtime.triton.plans import small_plan
@@ -593,3 +594,43 @@ def openigtlink() -> list[bytes]:
 
 
 Seeds = Callable[[], list[bytes]]
+
+
+@cache
+def _recorded() -> tuple[bytes, dict[str, bytes]]:
+    """`stream.jsonl` of a recorded stream, and its frames."""
+    from samedge.sources.frame import Frame, Origin, Region
+    from samedge.stream.live.controls import Click, Drag, Remove
+    from samedge.stream.sinks.live_folder import FolderSink
+    from tests.stream.sinks.live_items import about, found, item
+
+    matrix = np.eye(4, dtype=np.float32) / 3
+    with tempfile.TemporaryDirectory() as name:
+        sink = FolderSink(Path(name))
+        sink.open(about(source=PATIENT, settings=LiveSettings().to_json()))
+        for k, pixels in enumerate((grey(), grey(channels=3), grey(np.uint16, 99))):
+            frame = Frame(
+                pixels, k, k / 30, PATIENT, PATIENT, (0.2, 0.1), (0, 1, 9, 9), 50.0 + k / 30, 7.25,
+                (Region((0, 1, 9, 9), (0.2, 0.1)),), Origin(1 << 63, matrix, -matrix, 5, True, "I"),
+            )  # fmt: skip
+            one = found(
+                frame,
+                1,
+                np.asarray(frame.picture > 90, np.uint8).reshape(HEIGHT, WIDTH, -1)[..., 0],
+                name=PATIENT,
+            )
+            said = ((Click(3.0, 4.0), Drag(1, 2, 8, 9)), (Remove(1),), ())[k]
+            sink.write(item(k, frame=frame, objects=(one,), commands=said))
+        sink.close(None)
+        files = {p.name: p.read_bytes() for p in (Path(name) / "frames").iterdir()}
+        return (Path(name) / "stream.jsonl").read_bytes(), files
+
+
+def recordings() -> list[bytes]:
+    """`stream.jsonl`."""
+    return [_recorded()[0]]
+
+
+def recorded_frames() -> dict[str, bytes]:
+    """What stands beside it: name -> PNG."""
+    return _recorded()[1]

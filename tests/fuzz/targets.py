@@ -36,6 +36,7 @@ from samedge.runtime.triton.engine_file import read_engine
 from samedge.sources.openigtlink import IgtlSettings, OpenIgtLinkSource, Sender
 from samedge.sources.opening import open_source
 from samedge.stream.live.controls import Points, check
+from samedge.stream.live.settings import LiveSettings
 from tests.fuzz import seeds
 from tests.fuzz.watching import Reader
 
@@ -347,6 +348,26 @@ def _with_checksums(data: bytes) -> bytes:
     return bytes(found)
 
 
+def _recording(path: Path) -> list[str]:
+    """A recorded stream, up to where its frames go to the network."""
+    from samedge.sources.replay import ReplaySource
+    from samedge.stream.live.replay import Script
+
+    folder = path.with_suffix("")
+    (folder / "frames").mkdir(parents=True)
+    try:
+        shutil.copy(path, folder / "stream.jsonl")
+        for name, data in seeds.recorded_frames().items():
+            (folder / "frames" / name).write_bytes(data)
+        source = ReplaySource(folder, fast=True)
+        Script(source)
+        LiveSettings().replaying(source.settings)
+        frames = list(islice(source, _FRAMES))
+        return [*source.warnings, *(frame.name for frame in frames)]
+    finally:
+        shutil.rmtree(folder)
+
+
 def run_quietly(*arguments: str | Path) -> str:
     """One command in this process; what it printed. Raises where the command line sees a fault."""
     out = io.StringIO()
@@ -429,4 +450,5 @@ TARGETS: dict[str, Target] = {
     "run": Target(_run, seeds.runs, ".json", _JSON, quick=40),
     "openigtlink": Target(_openigtlink, seeds.openigtlink, ".igtl", _IGTL, _with_checksums, 400),
     "state": Target(_state, seeds.states, ".pt", _PICKLE, quick=200),
+    "recording": Target(_recording, seeds.recordings, ".jsonl", _JSON, quick=200),
 }  # fmt: skip

@@ -36,7 +36,7 @@ _SHARES = (5, 2, 1, 1)
 _BREATH = 4  # cycles of the heart in which a scene must stay in view
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SimulatedCine:
     """A loop and its truth.
 
@@ -113,7 +113,7 @@ def draw_cine(
     return replace(loop, images=images, labels=labels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Beat:
     """A loop that can be repeated without a seam, and what the same probe shows elsewhere.
 

@@ -22,7 +22,7 @@ _PERCENTILES = (50, 90, 95, 99, 100)
 _THIRDS = ("first third p50", "last third p50")
 
 
-def measure(rig: Rig, seconds: float, fps: float) -> dict[str, Any]:
+def measure(rig: Rig, seconds: float, fps: float, warm_s: float = _WARM_S) -> dict[str, Any]:
     """Run a rig and tell what its frames took.
 
     Returns:
@@ -30,7 +30,7 @@ def measure(rig: Rig, seconds: float, fps: float) -> dict[str, Any]:
         in ms, p50 of its first and last third, and the stream's own record.
     """
     with rig:
-        rig.run(_WARM_S)
+        rig.run(warm_s)
         skip = [len(sink.latency_ms) for sink in rig.sinks]
         rig.run(seconds)
     assert rig.record is not None

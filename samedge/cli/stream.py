@@ -183,7 +183,7 @@ def command(
         every_frame=every_frame,
     )
     printer = Printer(quiet, as_json, verbose)
-    model, where, plan, settings, notice = _chosen(bundle, source, demo, plan, settings)
+    model, where, plan, settings, notice = _chosen(bundle, source, demo, fps, plan, settings)
     if record is not None:
         from samedge.files.whole import check_target
 
@@ -228,6 +228,7 @@ def _chosen(
     bundle: Path | None,
     source: str | None,
     demo: bool,
+    fps: float | None,
     plan: PromptPlan,
     settings: LiveSettings,
 ) -> tuple[Path, Any, PromptPlan, LiveSettings, str]:
@@ -248,7 +249,7 @@ def _chosen(
     if source is None:
         from samedge.sources.live_opening import open_live_source
 
-        opened = open_live_source("simulator:?seed=11")
+        opened = open_live_source("simulator:?seed=11", rate=fps)
         if plan.is_empty:
             plan = PromptPlan([opened.start_point])
             settings = replace(settings, track=True)

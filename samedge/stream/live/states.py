@@ -12,9 +12,9 @@ class State(str, Enum):
 
     NO_SIGNAL = "no signal"  # no frame has come for a while
     STALLED = "stalled"  # the source gives the same buffer again and again
-    LATE = "late"  # masks come after their deadline, or too late to be shown
     FAILED = "failed"  # the network failed on this frame: there is no mask of it
     LOST = "lost"  # an object is not found any more: prompt it again
+    LATE = "late"  # masks come after their deadline, or too late to be shown
     DOUBTFUL = "doubtful"  # an object's mask did not pass the gate
     PROMPT = "prompt"  # nothing was prompted yet
     HELD = "held"  # the user stopped the picture

@@ -24,7 +24,7 @@ from samedge.sources.frame import Frame, Source, Warn, check_size
 _MAX_PIXELS = str(FRAME_SIDE.most**2)
 _PLACES = 4  # of the queue; whoever takes frames at once leaves it empty
 _TICK_S = 0.1
-_JOIN_S = 0.5  # a device can be opened again when the thread before has closed it
+_JOIN_S, _JOINS = 0.25, 3
 _FAILURES = 10  # of JPEG pictures, from the first one on: then they are all so
 _DAMAGED = "frames that came damaged are left out"
 _TOLERANT = (
@@ -52,6 +52,7 @@ class Input:
             the error, which holds the address.
         ready: waits until a frame can be read, where FFmpeg itself would wait without an end;
             raises an OSError if the device is gone. Made when the input is open.
+        unblock: ends a wait inside the driver; called when the reading is to end.
     """
 
     url: str
@@ -61,6 +62,7 @@ class Input:
     silent_s: float = 2.0
     explain: Explain = lambda error: f"it cannot be read ({type(error).__name__})"
     ready: Callable[[], Ready | None] = lambda: None
+    unblock: Callable[[], None] = lambda: None
 
 
 class AvSource(Source):
@@ -182,10 +184,15 @@ class _Feed:
         self._stopped.set()
         with contextlib.suppress(queue.Full):  # then nobody waits
             self._queue.put_nowait(None)
+        self._given.unblock()
 
     def join(self) -> None:
-        if self._thread.is_alive():
+        """Wait for the thread, for a while: it holds the device, which is to be opened again."""
+        for _ in range(_JOINS):
+            if not self._thread.is_alive():
+                return
             self._thread.join(_JOIN_S)
+            self._given.unblock()
 
     def take(self, name: str) -> Decoded | None:
         """The next frame; None: stopped.
@@ -194,10 +201,10 @@ class _Feed:
             SourceError: it cannot be opened, is gone, or is silent for too long.
         """
         limit_s = self._given.open_s if self._is_first else self._given.silent_s
-        # FFmpeg has the same limit, and knows better what is wrong: it comes first.
-        patience_s = limit_s + 2 * _TICK_S
+        begin_s = time.monotonic()
         try:
-            got = self._queue.get(timeout=patience_s)
+            # FFmpeg has the same limit, and knows better what is wrong: it comes first.
+            got = self._queue.get(timeout=limit_s + 2 * _TICK_S)
         except queue.Empty:
             raise _silent(name, limit_s, self._is_first) from None
         if self._stopped.is_set() or got is None:
@@ -206,7 +213,7 @@ class _Feed:
             raise SourceError(f"{name} sends no video")
         if isinstance(got, Exception):
             if _is_timeout(got):
-                raise _silent(name, limit_s, self._is_first) from None
+                raise _silent(name, time.monotonic() - begin_s, self._is_first) from None
             raise SourceError(f"{name}: {self._given.explain(got)}") from None
         self._is_first = False
         return got
@@ -232,7 +239,10 @@ class _Feed:
         with av.open(
             given.url,
             format=given.format,
-            options={"max_pixels": _MAX_PIXELS, **given.options},
+            options={"max_pixels": _MAX_PIXELS},
+            # Not to the decoder as well, to which a device's size would be the one that was asked
+            # for and not the one that it has.
+            container_options=dict(given.options),
             metadata_errors="replace",
             timeout=(given.open_s, given.silent_s),
         ) as container:
@@ -338,5 +348,5 @@ def _is_timeout(error: Exception) -> bool:
 def _silent(name: str, limit_s: float, first: bool) -> SourceError:
     words = "gave no picture" if first else "has sent no picture"
     return SourceError(
-        f"{name} {words} for {limit_s:g} s: is it switched on, and does it get a signal itself?"
+        f"{name} {words} for {limit_s:.1f} s: is it switched on, and does it get a signal itself?"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import select
 import stat
+import struct
+import sys
 import threading
 from pathlib import Path
 
@@ -18,11 +21,15 @@ from samedge.sources.devices.av_feed import AvSource, Decoded, Input, Ready
 from samedge.sources.frame import Frame, Warn
 from samedge.sources.uri import Uri, positive
 
+if sys.platform == "linux":
+    import fcntl
+
 _OPTIONS = ("size", "fps", "format", "timeout")
 _FORMAT = re.compile(r"[a-z0-9_]{1,20}")
 _DEVICES = Path("/sys/class/video4linux")
 _FDS = Path("/proc/self/fd")
 _TICK_MS = 100
+_STREAMOFF, _CAPTURE = 0x40045613, 1  # VIDIOC_STREAMOFF, V4L2_BUF_TYPE_VIDEO_CAPTURE
 _SILENT_S = 2.0
 
 
@@ -84,6 +91,7 @@ class CameraSource(AvSource):
             silent_s=timeout_s,
             explain=self._explain,
             ready=self._ready,
+            unblock=self._unblock,
         )
         super().__init__(f"camera:{self._path.name}", self._path.name, given, warn)
 
@@ -102,6 +110,14 @@ class CameraSource(AvSource):
 
     def _ready(self) -> Ready | None:
         return waiter(self._path)
+
+    def _unblock(self) -> None:
+        """FFmpeg opens a device by reading a frame. Where none comes, its thread would keep the
+        device: without the stream the driver lets it go."""
+        handle = _handle_of(self._path)
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                fcntl.ioctl(handle, _STREAMOFF, struct.pack("i", _CAPTURE))
 
 
 def open_camera(uri: Uri, warn: Warn | None = None) -> CameraSource:

@@ -90,7 +90,7 @@ def test_a_device_that_falls_silent_and_one_that_is_unplugged(pipe: Path) -> Non
         except SourceError as error:
             got.append(error)
 
-    for ending in ("has sent no picture for 0.3 s", "camera:pipe: gone"):
+    for ending in ("has sent no picture for 0.", "camera:pipe: gone"):
         got, frames = [], iter(source)
         thread = threading.Thread(target=read, daemon=True)
         thread.start()

@@ -19,10 +19,11 @@ from samedge.files.limits import IGTL_SKIPPED_BYTES
 from samedge.openigtlink.crc64 import crc64
 from samedge.openigtlink.header import SIZE, VERSIONS, Header, Message, parse_body, parse_header
 from samedge.openigtlink.messages import Body, decode_content, most_bytes
-from samedge.openigtlink.problems import PeerGone, ProtocolError
+from samedge.openigtlink.problems import PeerGone, PeerStalled, ProtocolError
 from samedge.openigtlink.sockets import READ, WRITE, Waiter, Wake
 
 OUR_VERSION = 2
+MAX_UNKNOWN = 10
 MESSAGE_S = 10.0  # a message that has begun is whole after so long, and a second more per MB
 SILENCE_S = 5.0  # or no byte of it came for so long
 
@@ -58,6 +59,7 @@ class Connection:
         wanted: see above.
         counts: messages by what became of them: "read", "wrong checksum", "damaged", "too large",
             "unknown type", "unwanted".
+        unknown: the first types that are not known.
         peer_version: highest version of a header that came, at first 1.
         received_s: when the last byte came (`time.monotonic`).
     """
@@ -78,6 +80,7 @@ class Connection:
         self._scratch = memoryview(bytearray(_SCRATCH))
         self._closed = threading.Event()
         self.counts: Counter[str] = Counter()
+        self.unknown: set[str] = set()
         self.peer_version = 1
         self.received_s = time.monotonic()
 
@@ -139,6 +142,8 @@ class Connection:
     def _why_skipped(self, header: Header) -> str:
         most = most_bytes(header.type)
         if not most or header.version not in VERSIONS:
+            if len(self.unknown) < MAX_UNKNOWN:
+                self.unknown.add(header.type)
             return "unknown type"
         if not self.wanted(header):
             return "unwanted"
@@ -184,8 +189,9 @@ class Connection:
         """Write all of it.
 
         Raises:
-            PeerGone: the other side did not take it in time, or closed the connection. What is
-                sent is half a message then: close.
+            PeerStalled: the other side did not take it in time. What is sent is half a message
+                then: close.
+            PeerGone: it closed the connection.
         """
         until, left = time.monotonic() + timeout_s, memoryview(data)
         while left:
@@ -193,7 +199,9 @@ class Connection:
                 left = left[self._socket.send(left) :]
             except (BlockingIOError, InterruptedError):
                 if not self._writing.wait(until):
-                    raise PeerGone(f"{self._name}: the other side takes nothing any more") from None
+                    raise PeerStalled(
+                        f"{self._name}: the other side takes nothing any more"
+                    ) from None
             except (OSError, ValueError):
                 raise PeerGone(f"{self._name}: the other side closed the connection") from None
 

@@ -11,3 +11,7 @@ class ProtocolError(SourceError):
 
 class PeerGone(ProtocolError):
     """The other side closed the connection, or stays silent in the middle of a message."""
+
+
+class PeerStalled(PeerGone):
+    """The other side takes nothing any more."""

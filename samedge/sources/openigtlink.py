@@ -230,6 +230,12 @@ class Sender:
         """What has to be done now and then."""
         self._looked_s = time.monotonic()
         self._source._other_sender(self._connection)
+        unknown = self._connection.unknown
+        if unknown and not self._image and not self._others:
+            self._source.warn(
+                f"{self._source.name}: messages of type {', '.join(sorted(unknown))} come, which "
+                "are not read, and no IMAGE: let the sender send IMAGE, without compression"
+            )
         if self._others and not self._image:
             self._source.warn(
                 f"{self._source.name}: images called {', '.join(sorted(self._others))} come, and "

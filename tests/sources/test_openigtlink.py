@@ -233,6 +233,15 @@ def test_only_images_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
         assert stream.frames.empty()
 
 
+def test_no_images_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN_S", 0.0)
+    with streaming() as (stream, peer):
+        peer.send(Message("VIDEO", "Cart", content=bytes(500)).pack(), captures.STATUS)
+        eventually(lambda: bool(stream.source.warnings))
+        assert "messages of type VIDEO come" in stream.source.warnings[0]
+        assert "no IMAGE" in stream.source.warnings[0]
+
+
 @pytest.mark.parametrize("name", ["Cart_Image", "*"])
 def test_images_by_the_name_that_is_asked_for(name: str) -> None:
     with streaming(f"?image={name}") as (stream, peer):

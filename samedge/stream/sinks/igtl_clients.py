@@ -13,7 +13,7 @@ from samedge.openigtlink.address import Address
 from samedge.openigtlink.connection import Connection
 from samedge.openigtlink.header import Header
 from samedge.openigtlink.messages import GetStatus, Points, Status, message
-from samedge.openigtlink.problems import ProtocolError
+from samedge.openigtlink.problems import PeerStalled, ProtocolError
 from samedge.openigtlink.sockets import Listener, Wake, connect
 from samedge.stream.sinks.igtl_messages import Packet
 
@@ -124,7 +124,7 @@ class Client:
                     self._count("marks")
                     self._on_marks(received.message.device, received.body)
         except ProtocolError:
-            self._count("gone")
+            self._leave("gone")
         finally:
             self._over.set()
             self.outbox.close()
@@ -157,13 +157,21 @@ class Client:
                     self._connection.send(data, SEND_S)
                 if packet is not None:
                     self._count("frames sent")
+        except PeerStalled:
+            self._leave("dropped")
         except ProtocolError:
-            if not self._over.is_set():
-                self._count("dropped")
+            self._leave("gone")
         finally:
             self._over.set()
             self.outbox.close()
             self._connection.hang_up()
+
+    def _leave(self, why: str) -> None:
+        """It is over, for the reason that was seen first."""
+        with self._lock:
+            if not self._over.is_set():
+                self._over.set()
+                self._counts[why] += 1
 
     def _count(self, what: str) -> None:
         with self._lock:

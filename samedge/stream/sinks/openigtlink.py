@@ -70,6 +70,7 @@ class OpenIgtLinkSink(LiveSink):
         self._markups, self._marks_wait = Markups(), False
         self._place: Place | None = None
         self._marks_left_out = self._marks_refused = 0
+        self._refusal = ""  # of the last marks
         self._last: LiveFrame | None = None
         self._shown = False  # clients have a mask that is not empty
         self._said: tuple[State, float] | None = None
@@ -103,6 +104,7 @@ class OpenIgtLinkSink(LiveSink):
     def _send(self, item: LiveFrame, now: float) -> None:
         assert self._clients is not None
         status = status_of(item, self._pace.per_second(now), now)
+        status["refused"] = self._refusal
         packet = Packet(item, self._names, status, probability=self._probability)
         self._clients.put(packet)
         self._last, self._shown = item, item.has_masks
@@ -169,8 +171,10 @@ class OpenIgtLinkSink(LiveSink):
             self._marks_left_out += marks.left_out
             try:
                 self._controls.send(controls.Points(marks.points, marks.names))
-            except PromptError:
+                self._refusal = ""
+            except PromptError as problem:
                 self._marks_refused += 1
+                self._refusal = str(problem)
 
     @classmethod
     def from_uri(cls, uri: Uri) -> OpenIgtLinkSink:

@@ -412,6 +412,7 @@ def test_a_client_that_takes_nothing_is_dropped_and_holds_up_nobody(
                 assert prediction(peer)[1].pixels.any()
             here(sink, 1)
             assert sink.describe()["dropped"] == 1
+            assert "gone" not in sink.describe()
             assert longest < 5.0
         stalled.close()
 
@@ -539,6 +540,8 @@ def test_marks_that_are_refused_are_counted() -> None:
         lists = [Point(f"F-{n}", click(n, n).position, f"group {n}") for n in range(20)]
         peer.send(message(Points(tuple(lists)), "Many"))
         eventually(lambda: sink.describe()["marks_refused"] == 1)
+        sink.write(item(FOUND, number=1))
+        peer.read_until(lambda _, b: isinstance(b, Text) and "20 objects came" in b.text)
         peer.send(message(Points((click(1000, 20),)), "Many"))
         eventually(lambda: sink.describe()["marks_left_out"] == 1)
 

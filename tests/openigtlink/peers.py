@@ -54,10 +54,14 @@ class Peer:
 
     def is_closed(self) -> bool:
         """The other side ends the connection, soon."""
+        until = time.monotonic() + PATIENCE_S
         try:
             while self.socket.recv(1 << 16):
-                pass
-        except (ConnectionError, BrokenPipeError):
+                if time.monotonic() > until:
+                    return False
+        except TimeoutError:
+            return False
+        except ConnectionError:
             pass
         return True
 

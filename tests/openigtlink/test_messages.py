@@ -152,6 +152,7 @@ def altered(at: int, value: bytes) -> bytes:
         # 65535^3 px are claimed, of which six are here
         (altered(6, b"\xff" * 6), "at most 64 MB are read"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_images_that_are_none(content: bytes, what: str) -> None:
     with pytest.raises(ProtocolError, match=what):
@@ -172,6 +173,7 @@ def test_images_that_are_none(content: bytes, what: str) -> None:
         ("POINT", bytes(136 * 4097), "at most 4,096"),
         ("POLYDATA", b"", "none of IMAGE"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_contents_that_are_none(kind: str, content: bytes, what: str) -> None:
     with pytest.raises(ProtocolError, match=what):

@@ -78,7 +78,7 @@ def jpegs(count: int) -> bytes:
 
 def test_a_device_that_falls_silent_and_one_that_is_unplugged(pipe: Path) -> None:
     """FFmpeg waits in the operating system here, without an end."""
-    given = Input(str(pipe), "mjpeg", open_s=2.0, silent_s=0.3, explain=lambda _: "gone")
+    given = Input(str(pipe), "mjpeg", open_s=5.0, silent_s=0.8, explain=lambda _: "gone")
     source = AvSource("camera:pipe", "pipe", given)
     frames = iter(source)
     got = []

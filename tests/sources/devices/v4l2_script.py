@@ -27,8 +27,8 @@ def watch(events: str, rounds: int = 1, **options: Any) -> dict[str, Any]:
             os.read(device, 1000)
         except BlockingIOError:
             break
-    source = camera.CameraSource(FIFO, timeout_s=0.3, **options)
-    source._given.__dict__["open_s"] = 0.5
+    source = camera.CameraSource(FIFO, timeout_s=0.6, **options)
+    source._given.__dict__["open_s"] = 1.0
     frames, errors = [], []
     for _ in range(rounds):
         sending = threading.Timer(0.1, os.write, (device, events.encode()))
@@ -54,8 +54,8 @@ def watch(events: str, rounds: int = 1, **options: Any) -> dict[str, Any]:
 found = {
     "plain": watch("FFFFFX", size=(320, 240), rate=60),
     "other size": watch("FFFF", size=(1280, 720)),
-    "jpeg": watch("FFFF", pixel_format="mjpeg"),
-    "damaged": watch("FFFEFF"),
+    "jpeg": watch("FFFFX", pixel_format="mjpeg"),
+    "damaged": watch("FFFEFFX"),
     "no signal": watch("", rounds=2),
     "again": watch("FFFX", rounds=2),
     "format": watch("FF", pixel_format="nonsense"),

@@ -51,7 +51,7 @@ def test_nobody_overlooks_a_state(states: set[State], ground: tuple[int, int, in
 
 def test_all_states_are_said_the_most_urgent_first() -> None:
     states = frozenset({State.LATE, State.LOST, State.NO_SIGNAL})
-    assert states_in_words(item(0, states=states)) == "NO SIGNAL, LATE, LOST"
+    assert states_in_words(item(0, states=states)) == "NO SIGNAL, LOST, LATE"
 
 
 def test_every_notice_is_there() -> None:

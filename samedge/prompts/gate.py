@@ -15,6 +15,7 @@ from samedge.prompts.tracking import interior_point
 
 Box = tuple[int, int, int, int]
 Mask = NDArray[np.uint8]
+_NEIGHBOURS_S = 0.07  # frames that are so far apart differ little
 _LIKE = 1.3  # factor between areas that are about the same
 _NARROW = 0.08  # a score that is less below the usual one is as usual
 _AT_FIRST, _BEFORE = 0.05, 10  # deviation of a score before it is known, and its weight in masks
@@ -34,8 +35,9 @@ class GateSettings:
         area_jump: largest factor between its area and the usual one, either way.
         overlap: smallest IoU with the last good one, when that is `fresh_s` old or younger; of an
             object that was lost, with one from before that.
-        steady: smallest IoU of neighbouring frames' masks of an object that is found again.
-        found_frames: so many of them, one after the other.
+        steady: smallest IoU of neighbouring frames' masks after a doubtful one; where they lie
+            further apart than at 15 per second `overlap` does.
+        found_frames: so many of them, one after the other, find a lost object again.
         border: largest share of its outline that lies on the border of what the network sees.
         min_area: in px.
         hold_s: after so long without a good mask the object is lost.
@@ -88,7 +90,8 @@ class GatedTracker:
     Nothing of a doubtful mask is fed back. Until the first good mask the user's own question is
     asked, and the object is doubtful, not lost, for there is nothing yet that could be lost. A lost
     object is looked for where it was last and where it was before it began to go, in turn; it is
-    found when two answers, one after the other, look like it and lie where it was.
+    found when several answers, one after the other, look like it and lie where it was. A neighbour
+    that passes by while the probe moves does not.
 
     Frames' own times are the only clock, so a replay of the same frames gives the same verdicts.
 
@@ -114,6 +117,7 @@ class GatedTracker:
         self._good_s = self._doubt_s = 0.0
         self._lost = self._doubtful = False
         self._candidate: Mask | None = None  # good after a doubtful one, to be seen again
+        self._candidate_s = 0.0  # its time
         self._seen = 0  # candidates in a row
         self._tries = 0
         self.reason = ""
@@ -146,13 +150,16 @@ class GatedTracker:
             return self._search(mask, size, score, logits, time_s)
         if self.reason:
             self._candidate = None
-        elif self._is_seen_again(mask):
+        elif not self._doubtful or self._last is None or self._is_steady(mask, time_s):
             self._take(mask, size, score, logits, time_s)
             return Verdict.GOOD
+        else:
+            self.reason = "it was doubtful before"
         if not self._doubtful:
             self._doubtful, self._doubt_s = True, time_s
         nothing_yet = self._last is None and size >= self._settings.min_area
-        if nothing_yet or time_s - self._doubt_s < self._settings.hold_s:
+        # A clock that went back says nothing of how long it has been.
+        if nothing_yet or 0 <= time_s - self._doubt_s < self._settings.hold_s:
             return Verdict.DOUBTFUL
         self._give_up()
         return Verdict.LOST
@@ -198,16 +205,16 @@ class GatedTracker:
         self._lost = self._doubtful = False
         self._next = self._at(interior_point(mask), logits)
 
-    def _is_seen_again(self, mask: Mask) -> bool:
-        """Whether a mask that passed need not wait for another: after a doubtful one something
-        else may just be passing by."""
-        before, self._candidate = self._candidate, mask
-        if not self._doubtful or self._last is None:
-            return True
-        if before is not None and iou(mask, before) >= self._settings.steady:
-            return True
-        self.reason = "it was doubtful before"
-        return False
+    def _is_steady(self, mask: Mask, time_s: float) -> bool:
+        """Whether the frame before had about the same mask; else this one is kept for the next.
+
+        What passes by while the probe moves is not.
+        """
+        before, passed = self._candidate, time_s - self._candidate_s
+        self._candidate, self._candidate_s = mask, time_s
+        limits = self._settings
+        least = limits.steady if passed <= _NEIGHBOURS_S else min(limits.steady, limits.overlap)
+        return before is not None and iou(mask, before) >= least
 
     def _give_up(self) -> None:
         self._lost, self._candidate, self._seen, self._tries = True, None, 0, 0
@@ -217,19 +224,18 @@ class GatedTracker:
         self, mask: Mask, size: int, score: float, logits: NDArray[np.float32], time_s: float
     ) -> Verdict:
         """An answer about a lost object: several in a row have to be like it, where it was."""
-        limits, home, before = self._settings, self._usual.home, self._candidate
+        limits, home = self._settings, self._usual.home
         if not self.reason and home is not None and iou(mask, home) < limits.overlap:
             self.reason = "it lies elsewhere"
         if self.reason:
             self._candidate, self._seen = None, 0
             self._look_elsewhere()
             return Verdict.LOST
-        steady = before is not None and iou(mask, before) >= limits.steady
-        self._seen = self._seen + 1 if steady else 1
+        self._seen = self._seen + 1 if self._is_steady(mask, time_s) else 1
         if self._seen >= limits.found_frames:
             self._take(mask, size, score, logits, time_s)
             return Verdict.GOOD
-        self._candidate, self.reason = mask, "it may be found again"
+        self.reason = "it may be found again"
         self._next = self._at(interior_point(mask), None)
         return Verdict.LOST
 
@@ -277,8 +283,9 @@ class Usual:
         self._newer: tuple[float, Mask] | None = None
 
     def add(self, mask: Mask, size: int, score: float, time_s: float) -> None:
-        """Count a good mask; times that go back count as none."""
-        passed = max(time_s - self._time_s, 0.0)
+        """Count a good mask; one after a long time does not make all the others forgotten, and
+        times that go back count as none."""
+        passed = min(max(time_s - self._time_s, 0.0), self._steady_s / 5)
         self._count += 1
         # At first all count alike.
         share = max(1 / self._count, 1 - math.exp(-passed / self._steady_s))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from samedge.drawing.counter_strip import draw_counter, strip_height
 from samedge.errors import FrameError, SourceError
-from samedge.progress import Progress, silent
+from samedge.progress import Progress, Step, silent
 from samedge.prompts.tracking import interior_point
 from samedge.simulate.cine import CINE_KINDS, Beat, check_cine, simulate_beat
 from samedge.sources.frame import Frame, Source, Warn
@@ -24,7 +24,9 @@ from samedge.sources.uri import Uri, yes_no
 
 RATE = 30.0  # per second, of what is simulated for a source without a rate of its own
 SIZE = (480, 640)
+SEED = 20  # an apical view in which all four chambers are seen
 MOST_FPS = 500.0
+_BEHIND_S = 0.5  # whoever is further behind is not caught up with: the schedule begins anew
 _SLIDE_S = 0.5  # in which the probe slides to where the object is out of view
 _NOISE = 8  # pictures of noise that are shown in turn
 _OPTIONS = ("seed", "size", "fps", "counter", "leave", "every", "by", "frames")
@@ -97,7 +99,7 @@ class SimulatorSource(Source):
     def __init__(
         self,
         view: str = "apical",
-        seed: int = 0,
+        seed: int = SEED,
         size: tuple[int, int] = SIZE,
         fps: float = RATE,
         counter: bool = False,
@@ -135,33 +137,32 @@ class SimulatorSource(Source):
     def prepare(self, progress: Progress | None = None) -> Beat:
         """Simulate now what the frames are made of, if that has not happened; any thread may.
 
+        Args:
+            progress: told instead of the one given first.
+
         Raises:
-            SourceError: `interrupt` was called meanwhile.
+            SourceError: `interrupt` was called.
         """
+        told = progress or self._progress
+
+        def watched(step: Step) -> None:
+            if self._stop.is_set():
+                raise SourceError("the simulator was stopped before its first frame")
+            told(step)
+
         with self._lock:
             if self._beat is None:
-                needs_plain = self._leave is not None and self._leave.by != "noise"
-                told = progress or self._progress
-
-                def watched(step: object) -> None:
-                    if self._stop.is_set():
-                        raise SourceError("simulator: it was stopped before it began")
-                    told(step)  # type: ignore[arg-type]
-
+                size = self.size or SIZE
+                plain = self._leave is not None and self._leave.by != "noise"
                 self._beat = simulate_beat(
-                    self._seed,
-                    self.size or SIZE,
-                    self._view,
-                    self._beat_rate,
-                    needs_plain,
-                    watched,
+                    self._seed, size, self._view, self._beat_rate, plain, watched
                 )
             return self._beat
 
     @property
     def start_point(self) -> tuple[float, float]:
         """A point well inside the object in frame 0: (x, y) in px."""
-        point = interior_point(self.truth(0))
+        point = interior_point(self.prepare().cine.labels[0])
         assert point is not None, "scenes are drawn so that their object is in view"
         return float(point[0]), float(point[1])
 
@@ -199,11 +200,20 @@ class SimulatorSource(Source):
         return pixels
 
     def __iter__(self) -> Iterator[Frame]:
-        beat = self.prepare()
-        start = time.monotonic()
-        index = 0
-        while not self._stop.is_set() and (self.total is None or index < self.total):
-            if self._fps and not self._wait_until(start + index / self._fps):
+        try:
+            beat = self.prepare()
+        except SourceError:
+            if self._stop.is_set():
+                return
+            raise
+        start, index = time.monotonic(), 0
+        while self.total is None or index < self.total:
+            if self._fps:
+                due = start + index / self._fps
+                if time.monotonic() - due > _BEHIND_S:
+                    start += time.monotonic() - due
+                self._stop.wait(max(due - time.monotonic(), 0))
+            if self._stop.is_set():
                 return
             yield Frame(
                 self.picture(index),
@@ -220,11 +230,6 @@ class SimulatorSource(Source):
     def interrupt(self) -> None:
         """See `Source.interrupt`."""
         self._stop.set()
-
-    def _wait_until(self, due: float) -> bool:
-        """Sleep until a moment; False: `interrupt` was called."""
-        left = due - time.monotonic()
-        return not (self._stop.wait(left) if left > 0 else self._stop.is_set())
 
     def _gone(self, index: int) -> float:
         return self._leave.gone(index / self._beat_rate) if self._leave is not None else 0.0
@@ -275,7 +280,7 @@ def open_simulator(uri: Uri, warn: Warn | None = None) -> SimulatorSource:
         )
     return SimulatorSource(
         view,
-        uri.take("seed", _whole, 0, "a whole number, 0 or more"),
+        uri.take("seed", _whole, SEED, "a whole number, 0 or more"),
         uri.take("size", _size, SIZE, "HEIGHTxWIDTH in px, such as 480x640"),
         uri.take("fps", _rate, RATE, f"1 to {MOST_FPS:g}, or 0 for as fast as can be"),
         uri.take("counter", yes_no, False, "yes or no"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
 from samedge.errors import FrameError
-from samedge.simulate import CINE_KINDS, simulate_cine
+from samedge.progress import Step
+from samedge.simulate import CINE_KINDS, cine, simulate_beat, simulate_cine
 from samedge.simulate.cine import moved_scatterers
 from samedge.simulate.cycle import contraction, valve_opening
 from samedge.simulate.draws import Draws, generator
 from samedge.simulate.short_axis import ShortAxisScene
+
+SIZE = (120, 160)
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -84,3 +88,42 @@ def test_the_cycle_is_a_cycle() -> None:
 def test_bad_input_is_explained(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(FrameError, match=words):
         simulate_cine(1, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", CINE_KINDS)
+def test_a_beat_closes(kind: str) -> None:
+    """Its first frame follows the last as any frame follows the one before."""
+    loop = simulate_beat(2, SIZE, kind, rate=10).cine
+    assert loop.kind == kind
+    around = np.concatenate([loop.images, loop.images[:1]]).astype(np.float32)
+    steps = np.abs(np.diff(around, axis=0)).mean(axis=(1, 2))
+    assert steps[-1] <= 1.1 * steps[:-1].max()
+    assert steps[-1] > 0
+    areas = np.concatenate([loop.labels, loop.labels[:1]]).sum(axis=(1, 2)).astype(float)
+    assert abs(areas[-1] - areas[-2]) <= 1.2 * np.abs(np.diff(areas)[:-1]).max() + 5
+
+
+def test_a_beat_begins_like_the_loop() -> None:
+    beat = simulate_beat(2, SIZE, "vessel", rate=10)
+    loop = simulate_cine(2, 1, SIZE, "vessel", rate=10)
+    assert np.array_equal(beat.cine.images[0], loop.images[0])
+    assert len(beat.cine.images) == round(60 / beat.cine.heart_rate * 10)
+    assert len(beat.plain) == 0
+
+
+def test_tissue_without_the_object_lies_under_the_same_machine() -> None:
+    steps: list[Step] = []
+    beat = simulate_beat(2, SIZE, "apical", rate=5, plain=True, progress=steps.append)
+    sector = beat.cine.sector
+    # Words and marks beside the beams are those of the loop, up to what JPEG makes of them.
+    beside = ~cv2.dilate(sector.astype(np.uint8), np.ones((17, 17))).astype(bool)
+    apart = np.abs(beat.plain[0][beside].astype(int) - beat.cine.images[0][beside])
+    assert apart.mean() < 2
+    assert np.abs(beat.plain[0][sector].astype(int) - beat.cine.images[0][sector]).mean() > 10
+    assert not np.array_equal(beat.plain[0], beat.plain[1])
+    assert steps[-1].done == steps[-1].of == len(beat.plain)
+
+
+def test_a_beat_has_a_bounded_number_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cine, "MOST_IN_A_BEAT", 5)
+    assert len(simulate_beat(2, (48, 64), "vessel", rate=500).cine.images) == 5

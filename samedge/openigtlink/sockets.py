@@ -17,6 +17,7 @@ from samedge.openigtlink.problems import PeerGone, ProtocolError
 
 _UNSENT = 1 << 16  # bytes that wait to be sent, above which no more are given to the system
 _LOOK_S = 0.02
+_PAUSE_S = 0.05
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -199,7 +200,8 @@ class Listener:
                 return None
             sock, _ = self._socket.accept()
             return prepare(sock)
-        except OSError:  # it was gone again
+        except OSError:  # it was gone again; or there are no descriptors, until others are closed
+            wake.wait(_PAUSE_S)
             return None
         finally:
             waiter.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter, deque
@@ -230,22 +231,33 @@ class Clients:
     def _accept_all(self) -> None:
         assert self._listener is not None
         while not self._wake.is_set:
-            sock = self._listener.accept(self._wake, TURN_S)
-            if sock is None:
-                continue
-            with self._lock:
-                full = len(self._clients) >= MAX_CLIENTS
-                self.counts["refused"] += full
-            if full:
-                sock.close()
-                continue
-            client = self._added(Connection(sock, self._name, self._wake))
-            self._start(lambda client=client: self._run(client))  # type: ignore[misc]
+            sock = None
+            try:
+                sock = self._listener.accept(self._wake, TURN_S)
+                if sock is not None:
+                    self._accepted(sock)
+            except (OSError, ProtocolError):  # no descriptors: those who are here are still served
+                if sock is not None:
+                    sock.close()
+                self._refuse()
+                self._wake.wait(TURN_S)
+
+    def _accepted(self, sock: socket.socket) -> None:
+        if len(self.now) >= MAX_CLIENTS:
+            sock.close()
+            self._refuse()
+            return
+        client = self._added(Connection(sock, self._name, self._wake))
+        self._start(lambda: self._run(client))
+
+    def _refuse(self) -> None:
+        with self._lock:
+            self.counts["refused"] += 1
 
     def _connect_again(self, address: Address) -> None:
         pause_s = RETRY_S
         while not self._wake.is_set:
-            with suppress(ProtocolError):
+            with suppress(ProtocolError, OSError):
                 sock = connect(address, self._wake, CONNECT_S, self._name)
                 if sock is None:
                     return

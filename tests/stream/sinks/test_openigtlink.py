@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -602,6 +605,40 @@ def test_nothing_is_left_behind() -> None:
         here(sink, 2)
         sink.write(item(FOUND))
     eventually(lambda: threading.active_count() <= before)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no list of descriptors")
+def test_clients_that_come_and_go_leave_no_descriptors() -> None:
+    with serving_sink() as sink:
+        counts = []
+        for _ in range(20):
+            with connected(sink.port), connected(sink.port) as peer:
+                here(sink, 2)
+                sink.write(item(FOUND))
+                prediction(peer)
+            here(sink, 0)
+            eventually(lambda: not any("igtl w" in t.name for t in threading.enumerate()))
+            counts.append(len(os.listdir("/proc/self/fd")))
+    assert max(counts) - min(counts) <= 4  # those that wait open and close one of their own
+
+
+def test_a_client_that_cannot_be_taken_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with with_client() as (sink, peer):
+        with monkeypatch.context() as broken:
+            broken.setattr(clients_module, "Connection", fail)
+            with connected(sink.port) as second:
+                assert second.is_closed()
+        with connected(sink.port) as third:
+            here(sink, 2)
+            sink.write(item(FOUND))
+            prediction(peer)
+            prediction(third)
+        assert sink.describe()["refused"] == 1
 
 
 def test_closing_before_opening() -> None:

@@ -271,6 +271,8 @@ def _run(
         for sink in sinks:
             if url := getattr(sink, "url", ""):  # with the token, if there is one: not in records
                 printer.line(f"open {url}")
+            if where := getattr(sink, "serves", ""):
+                printer.line(f"OpenIGTLink clients connect to {where}")
         if about.notice:
             printer.line(about.notice)
         try:

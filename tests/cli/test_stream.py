@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def test_json_and_limits(loop: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert found["counts"]["captured"] == 3
     assert found["counts"]["unprompted"] + found["counts"]["replaced"] == 3
     assert found["schema"] == 1
+
+
+def test_where_openigtlink_clients_connect(loop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stream("--source", str(loop), "--sink", "igtl://:0", "--frames", "2", "--fps", "0") == 0
+    told = "".join(capsys.readouterr())
+    assert re.search(r"OpenIGTLink clients connect to 127\.0\.0\.1:\d{4,5}\n", told)
 
 
 @pytest.mark.parametrize(

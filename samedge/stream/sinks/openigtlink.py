@@ -82,6 +82,12 @@ class OpenIgtLinkSink(LiveSink):
         """At which clients are served, after `open`."""
         return self._clients.port if self._clients else self._address.port
 
+    @property
+    def serves(self) -> str:
+        """`HOST:PORT` that clients connect to, once it is open; empty where this side connects."""
+        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
+        return "" if self._connects else f"{host}:{self.port}"
+
     def open(self, about: About) -> None:
         self._controls, self._about = about.controls, about
         self._clients = Clients(self.name, self._take_marks)

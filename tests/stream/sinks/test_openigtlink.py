@@ -562,6 +562,11 @@ def test_it_serves_at_the_loopback_address_unless_another_is_named() -> None:
     assert from_name("igtl:")._address.port == 18945
     assert from_name("igtl://0.0.0.0")._address.host == "0.0.0.0"
     assert "0.0.0.0" not in from_name("igtl://0.0.0.0").name
+    assert from_name("igtl:").serves == "127.0.0.1:18945"
+    assert from_name("igtl://[::1]:7").serves == "[::1]:7"
+    assert from_name("igtl+connect://slicer").serves == ""
+    with serving_sink() as sink:
+        assert sink.serves == f"127.0.0.1:{sink.port}"
 
 
 def test_connecting_to_a_server() -> None:

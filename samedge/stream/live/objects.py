@@ -78,6 +78,7 @@ class Objects:
     def __init__(self, family: Family, track: bool, gate: GateSettings) -> None:
         self._family, self._track, self._gate = family, track, gate
         self._objects: dict[int, _Object] = {}
+        self._unseen: list[_Object] = []  # not asked: prompted where the network sees nothing
         self._next = 1
 
     @property
@@ -123,13 +124,18 @@ class Objects:
         self._objects.clear()
         self._next = 1
 
-    def groups(self) -> list[Group]:
-        """What to ask of the next frame."""
+    def groups(self, area: Box) -> list[Group]:
+        """What to ask of the next frame; objects that were prompted outside of `area`, the part
+        that the network sees, are not asked: they are lost."""
+        self._unseen = []
         if not self._family.prompts:
             return [Group((1,))]
         kinds: dict[tuple[bool, bool], list[tuple[int, Question]]] = {}
         for number, one in self._objects.items():
-            question = one.ask()
+            question = _within(one.ask(), area)
+            if question is None:
+                self._unseen.append(one)
+                continue
             kind = question.box is not None, question.logits is not None
             kinds.setdefault(kind, []).append((number, question))
         return [_group(asked) for asked in kinds.values()]
@@ -149,9 +155,9 @@ class Objects:
             area: what the network saw, (x0, y0, x1, y1).
             answers: to each group.
         """
+        found = [self._lost_outside(one) for one in self._unseen]
         if self._family.classes:
-            return [one for group, a in answers for one in self._classes(frame, group, a)]
-        found = []
+            return found + [one for group, a in answers for one in self._classes(frame, group, a)]
         for group, result in answers:
             for place, number in enumerate(group.numbers):
                 best = _best(result, place)
@@ -164,6 +170,12 @@ class Objects:
             LiveObject(one.number, one.name, colour_of(one.number - 1), Status.WAITING)
             for one in self._objects.values()
         ]
+
+    def _lost_outside(self, one: _Object) -> LiveObject:
+        one.is_lost = True
+        reason = "it was prompted outside of the part of the frame that the network sees"
+        colour = colour_of(one.number - 1)
+        return LiveObject(one.number, one.name, colour, Status.LOST, reason=reason)
 
     def _judged(
         self,
@@ -345,6 +357,24 @@ def _prompt_json(arguments: Mapping[str, Any], place: int) -> dict[str, Any]:
     if "box" in arguments:
         values["box"] = [round(float(v), 2) for v in arguments["box"][place]]
     return values
+
+
+def _within(question: Question, area: Box) -> Question | None:
+    """A question as it can be asked about a part of the frame: points outside of it that are not
+    the object's are left out, a box ends there. None: the object lies elsewhere."""
+    low, high = np.array(area[:2], np.float64), np.array(area[2:], np.float64)
+    inside = ((question.points >= low) & (question.points < high)).all(axis=1)
+    if bool((~inside & (question.labels == 1)).any()):
+        return None
+    box = question.box
+    if box is not None:
+        box = np.concatenate([np.maximum(box[:2], low), np.minimum(box[2:], high)])
+        if not (box[:2] < box[2:]).all():
+            return None
+    if box is None and inside.all():
+        return question
+    points, labels = question.points[inside], question.labels[inside]
+    return Question(points, labels, box, question.logits)
 
 
 def _check_inside(question: Question, frame: Frame) -> None:

@@ -241,17 +241,17 @@ class Worker:
     def _decode(self, base: LiveFrame, network_s: float) -> None:
         """Ask about the frame that the session holds."""
         answers: list[tuple[Group, Answer]] = []
+        frame, crop = base.frame, base.crop
+        area = crop or (0, 0, frame.width, frame.height)
         begin = self._now()
         try:
-            for group in self._objects.groups():
+            for group in self._objects.groups(area):
                 with self._watched():
                     answers.append((group, self._session.predict(**group.arguments)))
         except SamEdgeError as error:
             self._failed(base, error)
             return
         end = self._now()
-        frame, crop = base.frame, base.crop
-        area = crop or (0, 0, frame.width, frame.height)
         found = self._objects.answer(frame, base.clock_s, area, answers)
         class_map = next((a.class_map for _, a in answers if a.class_map is not None), None)
         decoded = self._now()

@@ -15,6 +15,9 @@ from samedge.prompts.gate import GatedTracker, GateSettings, Question, Verdict
 from samedge.prompts.tracking import interior_point
 from samedge.runtime import Session
 from samedge.sources.simulator import Leave, SimulatorSource, Way
+from samedge.stream.live.item import Status
+from samedge.stream.live.settings import LiveSettings
+from samedge.stream.live.stream import LiveStream
 
 RATE = 30.0
 WITHIN = 5  # frames in which an object that left has to be lost
@@ -120,3 +123,34 @@ def test_300_frames_from_one_click(session: Session, view: str, seed: int) -> No
 def test_it_leaves_by_a_slide_at_full_size(session: Session, view: str, seed: int) -> None:
     source = SimulatorSource(view, seed, fps=0, leave=Leave(1.0, 2.5))
     check_that_it_leaves_and_returns(followed(session, source, 90))
+
+
+class OnAScreen(SimulatorSource):
+    """The simulator's picture in a larger frame, as a grabber gives it."""
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        screen = np.zeros((480, 640), np.uint8)
+        screen[100:340, 200:520] = super().picture(index)
+        return screen
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"), [((200, 100), Status.FOUND), ((-270, -170), Status.LOST)]
+)
+def test_a_stream_that_looks_for_the_ultrasound_image_itself(
+    session: Session, shift: tuple[int, int], expected: Status
+) -> None:
+    """A click into the menus beside it is no end of the stream: the object is lost."""
+    source = OnAScreen("short-axis", 8, (240, 320), fps=0)
+    x, y = source.start_point
+    click = max(x + shift[0], 5), max(y + shift[1], 5)
+    settings = LiveSettings(crop="auto", track=True, every_frame=True)
+    with LiveStream(session, source, [click], settings=settings, frames=45) as stream:
+        found = [(item.crop, item.objects[0].status) for item in stream if item.objects]
+    assert len(found) > 30
+    assert all(status is expected for _, status in found)
+    x0, y0, x1, y1 = found[-1][0] or (0, 0, 640, 480)
+    assert 100 < x0 < 300
+    assert x1 < 600
+    assert y0 > 40
+    assert y1 < 400

@@ -16,7 +16,6 @@ from samedge.runtime.tensorrt.bundle_engines import build_engines
 from samedge.runtime.tensorrt.layer_report import LayerReport
 
 DEMO = Path(__file__).parents[2] / "samedge" / "data" / "samus-demo.samedge"
-CAPABILITIES = (86, 89, 120)
 # Engines for one GPU are built in `make test`, those for the others among the slow tests.
 EACH_GPU = [86, *(pytest.param(other, marks=pytest.mark.slow) for other in (89, 120))]
 

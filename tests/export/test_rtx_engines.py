@@ -17,7 +17,6 @@ from samedge.export import exporting
 from samedge.runtime.tensorrt.layer_report import LayerReport
 from tests.bundle.manifests import parity_row
 from tests.export.rtx import (
-    CAPABILITIES,
     DEMO,
     EACH_GPU,
     engines_of,
@@ -29,6 +28,7 @@ from tests.export.rtx import (
 pytestmark = [needs_rtx, pytest.mark.xdist_group("engines")]
 
 BY_RULE = ("preprocess", "postprocess")
+TWO_GPUS = (86, 120)  # of ViT-B; the demo model has engines for 89 as well, and in float32
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,7 @@ def demo(tmp_path_factory: Any) -> Bundle:
 @pytest.fixture(scope="module")
 def vit_b_engines(vit_b: Bundle, tmp_path_factory: Any) -> Path:
     folder = tmp_path_factory.mktemp("engines")
-    engines_of(vit_b, folder, ("fp16",), CAPABILITIES)
-    return engines_of(vit_b, folder, ("fp32",), (86,))
+    return engines_of(vit_b, folder, ("fp16",), TWO_GPUS)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def network(folder: Path, stem: str, capability: int) -> LayerReport:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("capability", TWO_GPUS)
 def test_samus_vit_b_in_half_precision(
     vit_b: Bundle, vit_b_engines: Path, capability: int, tmp_path: Path
 ) -> None:
@@ -92,13 +91,6 @@ def test_samus_vit_b_in_half_precision(
     assert set(whole.products) == {"float16"}
     assert whole.activations is not None
     assert whole.activations <= 50e6  # with frames of up to 1024 px
-
-
-@pytest.mark.slow
-def test_samus_vit_b_in_float32(vit_b_engines: Path) -> None:
-    found = network(vit_b_engines, "encoder.fp32", 86)
-    assert found.attentions[1] == 16
-    assert set(found.products) == {"float32"}
 
 
 @pytest.mark.parametrize("capability", EACH_GPU)

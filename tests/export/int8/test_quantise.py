@@ -194,7 +194,7 @@ def test_a_graph_without_layers(data: CalibrationData, bundle: Bundle) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["medsam", "samed", "msa", "volume", "autosamus"])
+@pytest.mark.parametrize("name", ["medsam", "samed", "volume"])
 def test_other_families(name: str, tmp_path: Path) -> None:
     """Boxes, several classes, stacks of slices: their masks are compared as well."""
     made = samedge.export(folded_model(name), tmp_path / "a.samedge").bundle

@@ -84,7 +84,7 @@ def compared(
     return found
 
 
-@pytest.mark.usefixtures("fewer_proofs")
+@pytest.mark.usefixtures("no_proofs")
 @pytest.mark.parametrize(("system", "case", "stages"), QUICK)
 def test_one_case(
     system: str, case: str, stages: tuple[str, ...], opener: Opener, tmp_path: Path
@@ -111,7 +111,7 @@ def test_a_changed_weight_shows(opener: Opener, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.usefixtures("fewer_proofs")
+@pytest.mark.usefixtures("no_proofs")
 def test_all_of_samus(tmp_path: Path) -> None:
     """The small copy's, which has all. Of what is built, the one with most cases goes through all
     stages; a network with three channels and a checkpoint that starts from SAM's do not."""
@@ -129,7 +129,7 @@ def test_all_of_samus(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.usefixtures("fewer_proofs")
+@pytest.mark.usefixtures("no_proofs")
 @pytest.mark.parametrize("system", [name for name in SYSTEMS if name not in ("samus", "samed")])
 def test_all_of_other_systems(system: str, tmp_path: Path) -> None:
     compared(chosen(FULL, system), tmp_path, ENDS)

@@ -14,6 +14,8 @@ from tests.golden.engines import STAGES
 from tests.golden.run import main
 from tests.golden.tiny_folder import TinyFolder, tiny_folder
 
+ONE_THREAD = ("--threads", "1")  # tests run in as many processes as there are cores
+
 
 def written_shapes(out: Path, file: str) -> dict[str, tuple[int, ...]]:
     with np.load(out / file) as arrays:
@@ -30,7 +32,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
     """Its outputs are those of the eager stage."""
     folder = tmp_path_factory.mktemp("reference")
     tiny, out = tiny_folder(folder / "golden"), folder / "eager"
-    assert main([str(tiny.root), str(out)]) == 0
+    assert main([str(tiny.root), str(out), *ONE_THREAD]) == 0
     for case in tiny.cases:
         if case["system"] != "yolo":
             (tiny.root / case["file"]).write_bytes((out / case["file"]).read_bytes())
@@ -41,7 +43,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> TinyFolder:
 def test_all_stages_agree(
     reference: TinyFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(reference.root), str(tmp_path), "--stage", "all", "--compare"]) == 0
+    options = ["--stage", "all", "--compare", *ONE_THREAD]
+    assert main([str(reference.root), str(tmp_path), *options]) == 0
     printed = capsys.readouterr().out
     assert "skipped  yolo/other: system 'yolo' is unknown" in printed
     # Only the product refuses a click outside the frame; the network is asked all the same.

@@ -142,8 +142,10 @@ class _Network:
             graph,
             driver,
         )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(
-            str(bundle.root / self._entry.file), providers=["CPUExecutionProvider"]
+            str(bundle.root / self._entry.file), options, providers=["CPUExecutionProvider"]
         )
         first = FIRST[graph]
         self._first = next(t for t in self._entry.inputs if t.name == first)

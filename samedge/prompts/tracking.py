@@ -14,6 +14,8 @@ from samedge.prompts.prompt import Prompt
 
 MIN_AREA_PX = 20
 
+_NEARLY = 1e-3  # px of depth
+
 
 def interior_point(mask: NDArray[np.uint8]) -> tuple[int, int] | None:
     """The pixel of the largest component that is farthest from the component's border.
@@ -42,8 +44,12 @@ def interior_point(mask: NDArray[np.uint8]) -> tuple[int, int] | None:
         label = largest[0] if len(largest) == 1 else _first_in_reading_order(labels, largest)
         component = (labels == label).astype(np.uint8)
     depth = cv2.distanceTransform(np.pad(component, 1), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return x + int(column) - 1, y + int(row) - 1
+    # Roots of one number differ in their last digit, by where cv2 was given memory; their squares
+    # are whole numbers.
+    deepest = np.flatnonzero(depth > np.max(depth) - _NEARLY)
+    squares = np.rint(np.square(depth.ravel()[deepest], dtype=np.float64))
+    row, column = divmod(int(deepest[np.argmax(squares)]), depth.shape[1])
+    return x + column - 1, y + row - 1
 
 
 def _first_in_reading_order(labels: NDArray[np.int32], wanted: NDArray[np.int64]) -> int:

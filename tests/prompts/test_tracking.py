@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from samedge.errors import PromptError
 from samedge.prompts.plan import PromptPlan
@@ -158,3 +161,18 @@ def test_nothing_to_start_from() -> None:
         Tracker(Prompt())
     with pytest.raises(PromptError, match="label 0"):
         Tracker(start(points=[(1, 1)], labels=[0]))
+
+
+@pytest.mark.parametrize(("axes", "angle"), [((11, 22), 35), ((17, 13), 35), ((29, 13), 20)])
+def test_equally_deep_pixels_wherever_memory_is(axes: tuple[int, int], angle: int) -> None:
+    """Depths are roots, which cv2 rounds in another way in another place of the memory."""
+    mask = np.zeros((100, 100), np.uint8)
+    cv2.ellipse(mask, (50, 50), axes, angle, 0, 360, 1, -1)
+    squares = np.rint(ndimage.distance_transform_edt(mask) ** 2)
+    row, column = divmod(int(squares.argmax()), 100)
+    assert (squares == squares.max()).sum() > 1
+    kept, found, chance = [], set(), Random(0)
+    for _ in range(60):
+        kept.append(np.empty(chance.randrange(1, 5000), np.uint8))
+        found.add(interior_point(mask))
+    assert found == {(column, row)}

@@ -47,7 +47,7 @@ def secondary_capture(recorded: Recorded) -> Dataset:
     """The frames, without their pixels."""
     data = _base(recorded, COLOUR if recorded.colour else GREY, recorded.instance, recorded.series)
     data.Modality, data.SeriesNumber, data.SeriesDescription = "US", 1, "Frames of a live stream"
-    data.ConversionType = "DV"
+    data.ConversionType, data.Laterality = "DV", ""
     data.ImageType = ["DERIVED", "SECONDARY"]
     data.BurnedInAnnotation = "YES"  # what a source sends may show anything
     _pixels(data, recorded, len(recorded.frames), bits=8)
@@ -58,7 +58,7 @@ def secondary_capture(recorded: Recorded) -> Dataset:
         data.PresentationLUTShape = "IDENTITY"
         data.RescaleIntercept, data.RescaleSlope, data.RescaleType = "0", "1", "US"
     if recorded.spacing_mm is not None:
-        data.PixelSpacing = data.NominalScannedPixelSpacing = _numbers(recorded.spacing_mm)
+        data.PixelSpacing = _numbers(recorded.spacing_mm)
     _times(data, recorded.frames)
     return data
 
@@ -118,7 +118,7 @@ def _base(recorded: Recorded, sop_class: str, instance: str, series: str) -> Dat
     data.PatientName = PATIENT
     for keyword in ("PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime"):
         setattr(data, keyword, "")
-    for keyword in ("StudyID", "AccessionNumber", "ReferringPhysicianName", "Laterality"):
+    for keyword in ("StudyID", "AccessionNumber", "ReferringPhysicianName", "PatientOrientation"):
         setattr(data, keyword, "")
     now = datetime.now()
     data.ContentDate, data.ContentTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")

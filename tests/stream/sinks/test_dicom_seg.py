@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,21 @@ def test_what_the_files_say(tmp_path: Path) -> None:
     assert list(map(float, source.FrameTimeVector)) == pytest.approx(
         [0, 1000 * STEP_S, 2000 * STEP_S], abs=1e-3
     )
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of dicom3tools")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_validator_finds_no_fault(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "a.dcm"
+    shape = (33, 41) if channels == 1 else (33, 41, 3)
+    pixels = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    frames = [Frame(pixels, i, i * STEP_S, "t", f"t{i}", (0.2, 0.1)) for i in range(3)]
+    record(path, [item(i, frame=f, objects=(found(f), found(f, 2))) for i, f in enumerate(frames)])
+    for name in ("a.dcm", "a-sc.dcm"):
+        done = subprocess.run(
+            ["dciodvfy", tmp_path / name], capture_output=True, text=True, check=False
+        )
+        assert "Error" not in done.stdout + done.stderr, done.stderr
 
 
 def test_our_own_reader_takes_the_frames(tmp_path: Path) -> None:

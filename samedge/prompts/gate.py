@@ -48,7 +48,7 @@ class GateSettings:
     score: float = 0.5
     score_drop: float = 0.2
     score_spread: float = 4.0
-    area_jump: float = 2.0
+    area_jump: float = 2.4
     overlap: float = 0.5
     steady: float = 0.7
     found_frames: int = 3

@@ -111,6 +111,15 @@ def test_half_a_block_in_each_colour_is_none() -> None:
     assert read_counter(torn) is None
 
 
+def test_two_frames_in_one_are_none() -> None:
+    """As cameras and scalers of frame rates blend them."""
+    one, other = (np.zeros((480, 640), np.uint8) for _ in range(2))
+    draw_counter(one, 0b0101)
+    draw_counter(other, 0b1010)
+    blended = (0.6 * one + 0.4 * other).astype(np.uint8)
+    assert read_counter(blended) is None
+
+
 @pytest.mark.parametrize(("height", "width"), [(63, 640), (480, 95)])
 def test_small_frames_are_refused(height: int, width: int) -> None:
     with pytest.raises(FrameError, match=f"{width} x {height} px is too small"):

@@ -116,6 +116,14 @@ def test_a_doubtful_mask_is_never_fed_back(
     assert film.show(disc(), times=3) == [DOUBTFUL, GOOD, GOOD]
 
 
+def test_a_score_that_varies_much_may_not_fall_by_any_amount() -> None:
+    film = Film()
+    for score in (0.92, 0.76) * 30:
+        assert film.show(disc(), score) == [GOOD]
+    assert film.show(disc(), 0.6) == [DOUBTFUL]
+    assert "score 0.60 below 0.6" in film.tracker.reason
+
+
 def test_a_mask_along_the_border_is_doubtful() -> None:
     """What fills the whole view is no object."""
     film = Film(question((80, 60, 1)))
@@ -177,7 +185,7 @@ def test_a_neighbour_that_passes_by_is_not_taken_for_it() -> None:
     film = Film()
     film.show(disc(), times=30)
     film.show(np.zeros(SIZE, np.uint8), times=10)
-    for x in range(0, 160, 12):
+    for x in range(0, 160, 6):
         assert film.show(disc(x)) == [LOST]
 
 

@@ -49,7 +49,8 @@ class Likeness:
         self._area: Box | None = None
 
     def compare(self, frame: Frame, area: Box | None) -> Change:
-        """What the frame is against the one of the call before, which is forgotten.
+        """What the frame is against the one of the call before; one that was the same within the
+        tolerance does not count.
 
         Args:
             frame: the newest; its pixels are copied.
@@ -65,7 +66,10 @@ class Likeness:
         if self._same(before[y0:y1, x0:x1], pixels[y0:y1, x0:x1]):
             told = any(part is not None for part in stamp)
             repeats = told and stamp == self._stamp and self._same(before, pixels)
+            # What fades within the tolerance adds up: it is compared with where it began.
+            began = before[y0:y1, x0:x1].copy() if self._tolerance else pixels[y0:y1, x0:x1]
             np.copyto(before, pixels)
+            before[y0:y1, x0:x1] = began
             return Change.SAME_BUFFER if repeats else Change.SAME_PIXELS
         if self._scene_change > 0:
             # The small picture of the call before, unless it showed another part of the frame.

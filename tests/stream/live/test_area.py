@@ -115,6 +115,23 @@ def test_it_is_found_and_the_rest_is_hidden(cines: dict[str, SimulatedCine], kin
     assert frames[-1][:100].any(), "the frame itself stays as it was"
 
 
+def test_a_side_in_the_shadow_belongs_to_it() -> None:
+    """Beams open evenly to both sides."""
+    rows, columns = np.mgrid[:480, :640]
+    across = (columns - 320) / np.maximum(rows - 60, 1)
+    sector = (np.abs(across) < 0.8) & (np.hypot(columns - 320, rows - 60) < 300)
+    lit = sector & (across > -0.45)
+    rng = np.random.default_rng(0)
+    area = UltrasoundArea(True)
+    for _ in range(20):
+        area.look(frame(np.where(lit, rng.integers(0, 200, lit.shape), 0).astype(np.uint8)))
+    assert area.crop is not None
+    x0, _, x1, _ = area.crop
+    inside = np.flatnonzero(sector.any(axis=0))
+    assert x0 <= inside.min()
+    assert x1 > inside.max()
+
+
 def test_words_are_left_where_they_are_not_to_be_hidden(cines: dict[str, SimulatedCine]) -> None:
     frames = on_a_screen(cines["vessel"], (480, 640), (250, 180), 1, 0.0)
     area = UltrasoundArea(False)

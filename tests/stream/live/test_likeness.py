@@ -94,6 +94,13 @@ def test_pixels_within_the_tolerance_are_the_same(
     assert same == (difference <= tolerance)
 
 
+def test_a_slow_fade_within_the_tolerance_is_seen_in_the_end() -> None:
+    likeness = Likeness(2, SCENE_CHANGE)
+    found = [likeness.compare(frame(noise(1) // 2 + np.uint8(k)), None) for k in range(7)]
+    same, new = Change.SAME_PIXELS, Change.NEW
+    assert found == [Change.FIRST, same, same, new, same, same, new]
+
+
 @pytest.mark.parametrize(
     "other",
     [noise(0, (121, 160)), noise(0, (120, 161)), noise(0, (*SIZE, 3)), noise(0).astype(np.uint16)],

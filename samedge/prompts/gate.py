@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.errors import PromptError
+from samedge.errors import PromptError, SessionError
 from samedge.prompts.tracking import interior_point
 
 Box = tuple[int, int, int, int]
@@ -43,6 +43,9 @@ class GateSettings:
         hold_s: after so long without a good mask the object is lost.
         fresh_s: see `overlap`.
         steady_s: how long good masks count for what is usual.
+
+    Raises:
+        SessionError: a value that cannot be.
     """
 
     score: float = 0.5
@@ -57,6 +60,17 @@ class GateSettings:
     hold_s: float = 0.12
     fresh_s: float = 0.5
     steady_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("score", "score_drop", "overlap", "steady", "border"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SessionError(f"gate: {name} is {getattr(self, name)}; expected 0 to 1")
+        for name in ("score_spread", "hold_s", "fresh_s", "steady_s"):
+            if not getattr(self, name) > 0:
+                raise SessionError(f"gate: {name} is {getattr(self, name)}; expected above 0")
+        for name in ("area_jump", "min_area", "found_frames"):
+            if not getattr(self, name) >= 1:
+                raise SessionError(f"gate: {name} is {getattr(self, name)}; expected 1 or more")
 
 
 class Verdict(str, Enum):
@@ -173,7 +187,7 @@ class GatedTracker:
     def _doubt(self, mask: Mask, size: int, score: float, time_s: float, area: Box) -> str:
         """Why a mask may not be believed; empty: it may."""
         limits, usual = self._settings, self._usual
-        if size < max(limits.min_area, 1):
+        if size < limits.min_area:
             return f"the mask has {size} px"
         # What is found again has to be the more alike, for it may be anything.
         spread = limits.score_spread * usual.spread * (0.5 if self._lost else 1.0)

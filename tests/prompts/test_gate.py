@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from samedge.errors import PromptError
+from samedge.errors import PromptError, SessionError
 from samedge.prompts.gate import GatedTracker, GateSettings, Question, Verdict, border_share
 
 SIZE = (120, 160)
@@ -82,6 +82,16 @@ def test_a_box_is_asked_once() -> None:
 def test_there_has_to_be_something_to_follow() -> None:
     with pytest.raises(PromptError, match="inside the object"):
         GatedTracker(question((1, 1, 0)), GateSettings(), False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("score", 1.5), ("overlap", -0.1), ("steady", float("nan")), ("hold_s", 0), ("area_jump", 0.5),
+     ("found_frames", 0), ("score_spread", float("nan"))],
+)  # fmt: skip
+def test_limits_that_cannot_be(name: str, value: float) -> None:
+    with pytest.raises(SessionError, match=f"gate: {name} is"):
+        GateSettings(**{name: value})  # type: ignore[arg-type]
 
 
 def test_families_without_mask_prompts_get_no_logits() -> None:

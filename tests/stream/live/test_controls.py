@@ -73,13 +73,11 @@ def test_rubbish_is_refused(value: dict[str, Any]) -> None:
         from_json(value)
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
-    ),
-    max_leaves=6,
+_PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+_FLAT = (
+    _PLAIN | st.lists(_PLAIN, max_size=3) | st.dictionaries(st.text(max_size=3), _PLAIN, max_size=3)
 )
+VALUES = _FLAT | st.lists(_FLAT | st.lists(_FLAT, max_size=3), max_size=3)
 KEYS = st.sampled_from(
     [
         "x",

@@ -28,7 +28,7 @@ _POLL_S = 0.05
 EPILOG = """\b
 A SOURCE is one of:
   simulator:[KIND]?seed=1&fps=30            a beating heart, simulated
-  camera:/dev/video0?size=1280x720&fps=30   a camera or a video grabber
+  camera:/dev/video0?fps=30                 a camera or a video grabber (quote it)
   rtsp://HOST/PATH                          a stream in the network
   igtl://HOST:18944                         an OpenIGTLink server, PLUS for instance
   igtl+serve://:18944                       OpenIGTLink clients that connect to us

@@ -60,7 +60,7 @@ class LiveSink:
 
     name = "sink"
     every_frame = False
-    backlog = 64
+    backlog = 30
     wants_repeats = True
 
     def open(self, about: About) -> None:

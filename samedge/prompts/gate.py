@@ -16,6 +16,7 @@ from samedge.prompts.tracking import interior_point
 Box = tuple[int, int, int, int]
 Mask = NDArray[np.uint8]
 _NEIGHBOURS_S = 0.07  # frames that are so far apart differ little
+_STILL = 0.3  # of an object's radius: its centre moves by that much when it beats
 _LIKE = 1.3  # factor between areas that are about the same
 _NARROW = 0.08  # a score that is less below the usual one is as usual
 _AT_FIRST, _BEFORE = 0.05, 10  # deviation of a score before it is known, and its weight in masks
@@ -37,7 +38,7 @@ class GateSettings:
             object that was lost, with one from before that.
         steady: smallest IoU of neighbouring frames' masks after a doubtful one; where they lie
             further apart than at 15 per second `overlap` does.
-        found_frames: so many of them, one after the other, find a lost object again.
+        found_s: so long a lost object has to be seen at one place to be found again.
         border: largest share of its outline that lies on the border of what the network sees.
         min_area: in px.
         hold_s: after so long without a good mask the object is lost.
@@ -54,7 +55,7 @@ class GateSettings:
     area_jump: float = 2.4
     overlap: float = 0.5
     steady: float = 0.7
-    found_frames: int = 3
+    found_s: float = 0.4
     border: float = 0.35
     min_area: int = 20
     hold_s: float = 0.12
@@ -65,10 +66,10 @@ class GateSettings:
         for name in ("score", "score_drop", "overlap", "steady", "border"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SessionError(f"gate: {name} is {getattr(self, name)}; expected 0 to 1")
-        for name in ("score_spread", "hold_s", "fresh_s", "steady_s"):
+        for name in ("score_spread", "hold_s", "found_s", "fresh_s", "steady_s"):
             if not getattr(self, name) > 0:
                 raise SessionError(f"gate: {name} is {getattr(self, name)}; expected above 0")
-        for name in ("area_jump", "min_area", "found_frames"):
+        for name in ("area_jump", "min_area"):
             if not getattr(self, name) >= 1:
                 raise SessionError(f"gate: {name} is {getattr(self, name)}; expected 1 or more")
 
@@ -104,8 +105,8 @@ class GatedTracker:
     Nothing of a doubtful mask is fed back. Until the first good mask the user's own question is
     asked, and the object is doubtful, not lost, for there is nothing yet that could be lost. A lost
     object is looked for where it was last and where it was before it began to go, in turn; it is
-    found when several answers, one after the other, look like it and lie where it was. A neighbour
-    that passes by while the probe moves does not.
+    found when all answers for a while look like it and lie still where it was, for while the probe
+    moves its neighbours pass by there.
 
     Frames' own times are the only clock, so a replay of the same frames gives the same verdicts.
 
@@ -132,7 +133,7 @@ class GatedTracker:
         self._lost = self._doubtful = False
         self._candidate: Mask | None = None  # good after a doubtful one, to be seen again
         self._candidate_s = 0.0  # its time
-        self._seen = 0  # candidates in a row
+        self._seen: tuple[float, tuple[float, float]] | None = None  # since when, and where first
         self._tries = 0
         self.reason = ""
 
@@ -231,27 +232,34 @@ class GatedTracker:
         return before is not None and iou(mask, before) >= least
 
     def _give_up(self) -> None:
-        self._lost, self._candidate, self._seen, self._tries = True, None, 0, 0
+        self._lost, self._candidate, self._seen, self._tries = True, None, None, 0
         self._look_elsewhere()
 
     def _search(
         self, mask: Mask, size: int, score: float, logits: NDArray[np.float32], time_s: float
     ) -> Verdict:
-        """An answer about a lost object: several in a row have to be like it, where it was."""
+        """An answer about a lost object: all for a while have to be like it, where it was."""
         limits, home = self._settings, self._usual.home
         if not self.reason and home is not None and iou(mask, home) < limits.overlap:
             self.reason = "it lies elsewhere"
         if self.reason:
-            self._candidate, self._seen = None, 0
+            self._candidate = self._seen = None
             self._look_elsewhere()
             return Verdict.LOST
-        self._seen = self._seen + 1 if self._is_steady(mask, time_s) else 1
-        if self._seen >= limits.found_frames:
+        if not self._is_steady(mask, time_s) or not self._is_still(mask, size):
+            self._seen = time_s, centre(mask)
+        if self._seen is not None and time_s - self._seen[0] >= limits.found_s:
             self._take(mask, size, score, logits, time_s)
             return Verdict.GOOD
         self.reason = "it may be found again"
         self._next = self._at(interior_point(mask), None)
         return Verdict.LOST
+
+    def _is_still(self, mask: Mask, size: int) -> bool:
+        """Whether a candidate is where it was when it was first seen."""
+        if self._seen is None:
+            return False
+        return math.dist(centre(mask), self._seen[1]) <= _STILL * math.sqrt(size / math.pi)
 
     def _look_elsewhere(self) -> None:
         """Where to ask for a lost object: where it was last, and where it was before."""
@@ -332,6 +340,12 @@ def iou(one: Mask, other: Mask) -> float:
         return 0.0
     both = int(np.count_nonzero(one & other))
     return both / max(int(np.count_nonzero(one | other)), 1)
+
+
+def centre(mask: Mask) -> tuple[float, float]:
+    """(x, y) of the centre of gravity of a mask that is not empty, px."""
+    moments = cv2.moments(mask, True)
+    return moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
 
 
 def border_share(mask: Mask, area: Box) -> float:

@@ -27,7 +27,6 @@ SIZE = (480, 640)
 SEED = 20  # an apical view in which all four chambers are seen
 MOST_FPS = 500.0
 _BEHIND_S = 0.5  # whoever is further behind is not caught up with: the schedule begins anew
-_SLIDE_S = 0.5  # in which the probe slides to where the object is out of view
 _NOISE = 8  # pictures of noise that are shown in turn
 _OPTIONS = ("seed", "size", "fps", "counter", "leave", "every", "by", "frames")
 Way = Literal["slide", "scene", "noise"]
@@ -43,14 +42,18 @@ class Leave:
         every_s: this again after so long; infinite: once.
         by: "slide" (the probe slides to tissue beside it and back), "scene" (from one frame to the
             next there is other tissue) or "noise" (the picture goes; there is noise).
+        slide_s: how long the probe slides, out and back; a third of the absence at most.
     """
 
     start_s: float
     end_s: float
     every_s: float = math.inf
     by: Way = "slide"
+    slide_s: float = 0.5
 
     def __post_init__(self) -> None:
+        if not self.slide_s > 0:
+            raise SourceError(f"slide_s is {self.slide_s:g}; expected seconds above 0")
         if self.by not in WAYS:
             raise SourceError(f"by is '{self.by}'; expected one of {', '.join(WAYS)}")
         if not (0 <= self.start_s < self.end_s < math.inf and self.end_s <= self.every_s):
@@ -66,7 +69,7 @@ class Leave:
             return 0.0
         if self.by != "slide":
             return 1.0
-        way = min(_SLIDE_S, (self.end_s - self.start_s) / 3)
+        way = min(self.slide_s, (self.end_s - self.start_s) / 3)
         share = min((now - self.start_s) / way, (self.end_s - now) / way, 1.0)
         return (1 - math.cos(math.pi * share)) / 2
 

@@ -87,7 +87,7 @@ def test_there_has_to_be_something_to_follow() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("score", 1.5), ("overlap", -0.1), ("steady", float("nan")), ("hold_s", 0), ("area_jump", 0.5),
-     ("found_frames", 0), ("score_spread", float("nan"))],
+     ("found_s", 0), ("score_spread", float("nan"))],
 )  # fmt: skip
 def test_limits_that_cannot_be(name: str, value: float) -> None:
     with pytest.raises(SessionError, match=f"gate: {name} is"):
@@ -168,11 +168,16 @@ def test_a_lost_object_is_asked_without_logits_where_it_was() -> None:
     assert places == {(60, 50), (88, 50)}, "where it was last, and before it began to move"
 
 
-def test_found_again_when_several_masks_in_a_row_look_like_it() -> None:
-    film = Film(use_logits=True)
-    film.show(disc(), times=30)
+@pytest.mark.parametrize("rate", [10.0, 30.0, 60.0])
+def test_found_again_when_it_is_seen_where_it_was_for_a_while(rate: float) -> None:
+    film = Film(use_logits=True, rate=rate)
+    film.show(disc(), times=60)
     film.show(disc(), 0.2, 30)
-    assert film.show(disc(), times=5) == [LOST, LOST, GOOD, GOOD, GOOD]
+    verdicts = film.show(disc(), times=40)
+    found = verdicts.index(GOOD)
+    assert found / rate == pytest.approx(film.settings.found_s, abs=1 / rate)
+    assert set(verdicts[:found]) == {LOST}
+    assert set(verdicts[found:]) == {GOOD}
     assert film.tracker.ask().logits is not None
 
 
@@ -191,12 +196,27 @@ def test_something_else_is_not_found_for_it(mask: NDArray[np.uint8], score: floa
     assert set(film.show(mask, score, 30)) == {LOST}
 
 
-def test_a_neighbour_that_passes_by_is_not_taken_for_it() -> None:
+@pytest.mark.parametrize("step", [1, 2, 6, 12])
+def test_a_neighbour_that_passes_by_is_not_taken_for_it(step: int) -> None:
+    """The probe slides back, fast or slowly, and what lies beside the object comes first."""
     film = Film()
     film.show(disc(), times=30)
     film.show(np.zeros(SIZE, np.uint8), times=10)
-    for x in range(0, 160, 6):
+    for x in range(0, 160, step):
         assert film.show(disc(x)) == [LOST]
+
+
+def test_a_heart_is_found_while_it_beats() -> None:
+    film = Film()
+
+    def beat(number: int) -> NDArray[np.uint8]:
+        phase = np.sin(2 * np.pi * number / 24)
+        return disc(60 + round(2 * phase), 50, round(20 + 4 * phase))
+
+    for number in range(48):
+        film.show(beat(number))
+    film.show(np.zeros(SIZE, np.uint8), times=40)
+    assert GOOD in [film.show(beat(number))[0] for number in range(24)]
 
 
 def test_an_object_that_never_was_good_stays_doubtful_where_the_user_put_it() -> None:
@@ -212,7 +232,7 @@ def test_a_click_on_nothing_is_lost_and_found_when_something_comes() -> None:
     verdicts = film.show(np.zeros(SIZE, np.uint8), times=10)
     assert verdicts[-1] is LOST
     assert film.point == (60, 50)
-    assert film.show(disc(), times=5)[-1] is GOOD
+    assert film.show(disc(), times=15)[-1] is GOOD
 
 
 def test_another_scene_loses_it_at_once() -> None:
@@ -221,7 +241,7 @@ def test_another_scene_loses_it_at_once() -> None:
     film.tracker.lose("another scene")
     assert film.tracker.reason == "another scene"
     assert film.show(disc(100, 80), times=10) == [LOST] * 10
-    assert film.show(disc(), times=3)[-1] is GOOD
+    assert film.show(disc(), times=15)[-1] is GOOD
 
 
 def test_what_beats_is_not_doubtful() -> None:

@@ -108,6 +108,12 @@ def test_the_probe_slides() -> None:
     assert places[-1] - places[0] > 30
 
 
+@pytest.mark.parametrize("slide_s", [0.0, -1.0, float("nan")])
+def test_a_slide_takes_time(slide_s: float) -> None:
+    with pytest.raises(SourceError, match="slide_s is"):
+        Leave(1, 2, slide_s=slide_s)
+
+
 def test_interrupt_ends_a_wait_at_once() -> None:
     source = SimulatorSource("vessel", 1, SIZE, fps=1)
     frames = iter(source)

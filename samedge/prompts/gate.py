@@ -16,6 +16,7 @@ from samedge.prompts.tracking import interior_point
 Box = tuple[int, int, int, int]
 Mask = NDArray[np.uint8]
 _NEIGHBOURS_S = 0.07  # frames that are so far apart differ little
+_GRACE_S = 0.1  # for which an object that is being found again may look otherwise
 _STILL = 0.3  # of an object's radius: its centre moves by that much when it beats
 _LIKE = 1.3  # factor between areas that are about the same
 _NARROW = 0.08  # a score that is less below the usual one is as usual
@@ -36,8 +37,8 @@ class GateSettings:
         area_jump: largest factor between its area and the usual one, either way.
         overlap: smallest IoU with the last good one, when that is `fresh_s` old or younger; of an
             object that was lost, with one from before that.
-        steady: smallest IoU of neighbouring frames' masks after a doubtful one; where they lie
-            further apart than at 15 per second `overlap` does.
+        steady: smallest IoU of two good masks, one after the other, that follow a doubtful one;
+            where frames lie further apart than at 15 per second `overlap` does.
         found_s: so long a lost object has to be seen at one place to be found again.
         border: largest share of its outline that lies on the border of what the network sees.
         min_area: in px.
@@ -243,23 +244,25 @@ class GatedTracker:
         if not self.reason and home is not None and iou(mask, home) < limits.overlap:
             self.reason = "it lies elsewhere"
         if self.reason:
-            self._candidate = self._seen = None
-            self._look_elsewhere()
+            # A frame or two of an object that is hard to see do not make all begin again.
+            if self._seen is None or not 0 <= time_s - self._candidate_s <= _GRACE_S:
+                self._seen = None
+                self._look_elsewhere()
             return Verdict.LOST
-        if not self._is_steady(mask, time_s) or not self._is_still(mask, size):
+        seen = self._seen
+        if seen is None or time_s < seen[0] or not self._is_still(mask, size, seen[1]):
             self._seen = time_s, centre(mask)
-        if self._seen is not None and time_s - self._seen[0] >= limits.found_s:
+        self._candidate_s = time_s
+        if time_s - self._seen[0] >= limits.found_s:
             self._take(mask, size, score, logits, time_s)
             return Verdict.GOOD
         self.reason = "it may be found again"
         self._next = self._at(interior_point(mask), None)
         return Verdict.LOST
 
-    def _is_still(self, mask: Mask, size: int) -> bool:
+    def _is_still(self, mask: Mask, size: int, first: tuple[float, float]) -> bool:
         """Whether a candidate is where it was when it was first seen."""
-        if self._seen is None:
-            return False
-        return math.dist(centre(mask), self._seen[1]) <= _STILL * math.sqrt(size / math.pi)
+        return math.dist(centre(mask), first) <= _STILL * math.sqrt(size / math.pi)
 
     def _look_elsewhere(self) -> None:
         """Where to ask for a lost object: where it was last, and where it was before."""

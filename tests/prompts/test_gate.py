@@ -196,6 +196,17 @@ def test_something_else_is_not_found_for_it(mask: NDArray[np.uint8], score: floa
     assert set(film.show(mask, score, 30)) == {LOST}
 
 
+def test_one_poor_frame_does_not_make_the_search_begin_again() -> None:
+    film = Film()
+    film.show(disc(), times=30)
+    film.show(disc(), 0.2, 30)
+    film.show(disc(), times=8)
+    where = film.tracker.ask()
+    assert film.show(disc(), 0.3) == [LOST]
+    assert film.tracker.ask() is where
+    assert GOOD in film.show(disc(), times=5)
+
+
 @pytest.mark.parametrize("step", [1, 2, 6, 12])
 def test_a_neighbour_that_passes_by_is_not_taken_for_it(step: int) -> None:
     """The probe slides back, fast or slowly, and what lies beside the object comes first."""

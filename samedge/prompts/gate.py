@@ -251,9 +251,9 @@ class GatedTracker:
             return Verdict.LOST
         seen = self._seen
         if seen is None or time_s < seen[0] or not self._is_still(mask, size, seen[1]):
-            self._seen = time_s, centre(mask)
+            seen = self._seen = time_s, centre(mask)
         self._candidate_s = time_s
-        if time_s - self._seen[0] >= limits.found_s:
+        if time_s - seen[0] >= limits.found_s:
             self._take(mask, size, score, logits, time_s)
             return Verdict.GOOD
         self.reason = "it may be found again"

@@ -206,8 +206,18 @@ def _attached(
 
 def _filled_hull(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """255 in the convex hull of a mask that is not empty."""
-    points = cv2.findNonZero(mask)
-    hull = np.zeros_like(mask)
+    return _filled(_outline(mask), mask)
+
+
+def _outline(mask: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """(x, y) of the pixels along the borders of a mask's parts, `[N, 2]`."""
+    borders, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return np.concatenate([np.asarray(border, np.int32)[:, 0] for border in borders])
+
+
+def _filled(points: NDArray[np.int32], like: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """255 in the convex hull of points, `[h, w]` of another mask."""
+    hull = np.zeros_like(like)
     cv2.fillConvexPoly(hull, cv2.convexHull(points), 255)
     return hull
 
@@ -224,12 +234,10 @@ def _mirrored(hull: NDArray[np.uint8]) -> NDArray[np.uint8]:
     left, right = middle - x, x + wide - 1 - middle
     if min(left, right) < 0.5 * max(left, right):
         return hull
-    points = np.argwhere(hull)[:, ::-1].astype(np.int32)
-    other = np.stack([np.rint(2 * middle - points[:, 0]).astype(np.int32), points[:, 1]], 1)
-    other[:, 0] = other[:, 0].clip(0, hull.shape[1] - 1)
-    whole = np.zeros_like(hull)
-    cv2.fillConvexPoly(whole, cv2.convexHull(np.concatenate([points, other])), 255)
-    return whole
+    points = _outline(hull)
+    other = points.copy()
+    other[:, 0] = np.rint(2 * middle - points[:, 0]).clip(0, hull.shape[1] - 1)
+    return _filled(np.concatenate([points, other]), hull)
 
 
 def _crop_of(hull: NDArray[np.uint8]) -> Box | None:

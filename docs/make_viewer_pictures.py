@@ -32,12 +32,12 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from tests.browser import Browser
 
-    source, viewer = SimulatorSource(seed=11), ViewerSink(port=0)
+    source, viewer = SimulatorSource(), ViewerSink(port=0)
     stream = LiveStream(
         ready_bundle(),
         source,
         [source.start_point],
-        names=["left atrium"],
+        names=["left ventricle"],
         sinks=[viewer],
         track=True,
         notice=SIMULATED,

@@ -249,7 +249,7 @@ def _chosen(
     if source is None:
         from samedge.sources.live_opening import open_live_source
 
-        opened = open_live_source("simulator:?seed=11", rate=fps)
+        opened = open_live_source("simulator:", rate=fps)
         if plan.is_empty:
             plan = PromptPlan([opened.start_point])
             settings = replace(settings, track=True)

@@ -140,9 +140,10 @@ class Alarms:
         self._tell(alarm)
 
     @property
-    def waiting(self) -> bool:
-        """There are some that were not taken yet."""
-        return bool(self._new)
+    def waits_s(self) -> float:
+        """For how long the oldest of those has waited that were not taken yet."""
+        with self._lock:
+            return self._now() - self._new[0].at_s if self._new else 0.0
 
     def take(self) -> tuple[Alarm, ...]:
         """Those that were not taken yet."""

@@ -12,6 +12,8 @@ from samedge.stream.live.item import LiveFrame
 from samedge.stream.live.outlet import Outlet
 from samedge.stream.live.states import Kind, State
 
+_ALARM_S = 0.1  # an alarm goes with the next frame, if that comes so soon
+
 
 class Publisher:
     """Numbers the deliveries; any thread may publish.
@@ -68,7 +70,7 @@ class Publisher:
                     Kind.EXPIRED, "the last mask is too old to be shown, and there is no newer one"
                 )
             changed = frozenset(states) != last.states - {State.LIVE}
-            if not (expired or changed or self._alarms.waiting):
+            if not (expired or changed or self._alarms.waits_s > _ALARM_S):
                 return
             objects = last.objects
             if expired:

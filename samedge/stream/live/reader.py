@@ -33,6 +33,7 @@ class Reader:
         last_s: when the last frame came, or None.
         rate: of frames.
         restarts: how often the source was opened again.
+        is_waiting: it holds a frame for which the network is not ready.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Reader:
         self.last_s: float | None = None
         self.rate = Rate()
         self.restarts = 0
+        self.is_waiting = False
         self.name = source.name
 
     def start(self) -> None:
@@ -137,7 +139,11 @@ class Reader:
             if not self._inbox.put(frame):
                 self._counts.replaced += 1
             return
-        while not self._stop.is_set():
-            if self._inbox.offer(frame, _POLL_S):
-                return
-        self._counts.left += 1
+        self.is_waiting = True
+        try:
+            while not self._stop.is_set():
+                if self._inbox.offer(frame, _POLL_S):
+                    return
+            self._counts.left += 1
+        finally:
+            self.last_s, self.is_waiting = self._now(), False

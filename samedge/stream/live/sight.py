@@ -58,7 +58,10 @@ class Sight:
         if self._area is not None:
             if change in (Change.SIZE, Change.SCENE):
                 self._area.reset()
+            before = self._area.note
             self._area.look(frame)
+            if self._area.note and not before:
+                self._alarms.raise_(Kind.AREA, self._area.note)
         if change not in SAME:
             self._same_since, self._stalled = None, False
         return change

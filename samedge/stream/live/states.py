@@ -44,6 +44,7 @@ class Kind(str, Enum):
     WATCHDOG = "inference hangs"
     SCENE = "scene changed"
     SIZE = "size changed"
+    AREA = "no ultrasound area"
     LOST = "object lost"
     SINK = "sink failed"
     SINK_SLOW = "sink hangs"

@@ -93,7 +93,8 @@ class Watch:
 
     def _has_signal(self) -> bool:
         last = self._start if self._reader.last_s is None else self._reader.last_s
-        signal = self._now() - last <= self._settings.signal_s
+        silent_s = self._now() - last
+        signal = self._reader.is_waiting or silent_s <= self._settings.signal_s
         if self.signal and not signal and self._reader.is_alive:
             self._alarms.raise_(
                 Kind.NO_SIGNAL, f"no frame has come for {self._settings.signal_s:g} s"

@@ -274,3 +274,12 @@ def test_stopping_waits_for_no_one() -> None:
     assert time.monotonic() - begin < 20
     assert sink.closed == [None]
     assert not [t for t in threading.enumerate() if t.name.startswith("samedge ")]
+
+
+def test_a_source_that_waits_for_the_network_has_not_lost_its_signal() -> None:
+    model = Model(on_frame=lambda _: time.sleep(0.15))
+    settings = LiveSettings(every_frame=True, signal_s=0.1)
+    source = Script([picture(i) for i in range(4)], live=False)
+    record = LiveStream(model, source, ["center"], settings=settings).run()
+    assert record.counts["segmented"] == 4
+    assert not record.alarms["counts"]

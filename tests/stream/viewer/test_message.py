@@ -47,7 +47,7 @@ def test_what_is_packed_comes_out_again(
     packed = Encoder().message(item_of(frame, objects), True, 6.0).packed(8.0, {"more": [1]})
     header, data, unpacked = unpack(packed)
     assert (header["number"], header["width"], header["height"]) == (7, width, height)
-    assert header["states"] == ["late", "lost"]
+    assert header["states"] == ["lost", "late"]
     assert header["more"] == [1]
     for mask, again in zip(masks, unpacked, strict=False):
         assert again is not None

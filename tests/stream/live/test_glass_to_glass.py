@@ -28,11 +28,13 @@ from samedge.openigtlink.image import Image
 from samedge.openigtlink.problems import ProtocolError
 from samedge.openigtlink.sockets import Wake, connect
 from samedge.sources.frame import Frame, Origin, Source
+from samedge.stream.live.settings import LiveSettings
 from samedge.stream.live.stream import LiveStream
 from samedge.stream.sinks.openigtlink import OpenIgtLinkSink
 from samedge.stream.sinks.opening import open_sink
 from samedge.stream.viewer import ViewerSink
 from samedge.stream.viewer.message import unpack
+from tests.browser import Browser
 from tests.stream.live.parts import Collect, Model
 
 HEIGHT, WIDTH = 240, 320
@@ -184,6 +186,34 @@ def test_every_sink_shows_a_frame_with_its_own_mask(tmp_path: Path) -> None:
     assert counts["captured"] == counts["accounted"] == FRAMES
     for sink in record.sinks:
         assert sink["offered"] == sink["written"] + sink["dropped"]
+
+
+def test_what_a_screen_shows_is_one_frame_with_its_own_mask(tmp_path: Path) -> None:
+    """Screenshots of the page in Chromium, while the stream runs."""
+    viewer, source = ViewerSink(port=0), Counting()
+    patient = LiveSettings(deadline_s=20, expire_s=20)  # on a machine that is busy
+    stream = LiveStream(Strip(), source, [(10.0, 10.0)], sinks=[viewer], settings=patient).start()
+    with Browser.start(tmp_path) as browser:
+        page = browser.open(viewer.url, 900, 700)
+        page.wait("!['CONNECTING'].includes(document.querySelector('#word').innerText)")
+        source.go.set()
+        page.wait("document.querySelector('#word').innerText === 'LIVE'")
+        left, top, width, height = (round(v) for v in page.box("#sheet"))
+        seen = []
+        while stream.is_running:
+            shot = page.screenshot()[top : top + height, left : left + width]
+            colour = shot.max(2).astype(int) - shot.min(2)
+            frame = read_counter(np.asarray(shot.mean(2), np.uint8))
+            mask = read_counter(np.where(colour > 25, 255, 0).astype(np.uint8))
+            seen.append((frame, mask))
+        assert not page.errors
+    stream.finish()
+    frames = [frame for frame, _ in seen if frame is not None]
+    assert len(set(frames)) > 1
+    assert frames == sorted(frames)
+    pairs = [(frame, mask) for frame, mask in seen if None not in (frame, mask)]
+    assert pairs
+    assert all(frame == mask for frame, mask in pairs), pairs
 
 
 def _film(path: Path) -> list[tuple[int | None, int | None]]:

@@ -18,6 +18,7 @@ _IDLE_S = 0.1
 OPEN_S = 30.0  # how long a sink may take to open
 CLOSE_S = 30.0  # and to finish: a DICOM file of minutes is written then
 HANGS_S = 5.0
+MOST_BYTES = 256 << 20  # of frames that may wait for one sink; two may in any case
 
 
 def _merged(old: LiveFrame, new: LiveFrame) -> LiveFrame:
@@ -29,6 +30,13 @@ def _merged(old: LiveFrame, new: LiveFrame) -> LiveFrame:
         alarms=(*old.alarms, *new.alarms)[-KEPT_ALARMS:],
         commands=old.commands + new.commands,
     )
+
+
+def _bytes_of(item: LiveFrame) -> int:
+    """Memory of a delivery, about: its pixels and masks."""
+    frame = item.frame
+    masks = sum(one.mask is not None for one in item.objects)
+    return int(frame.pixels.nbytes) + masks * frame.height * frame.width
 
 
 class Outlet:
@@ -101,7 +109,16 @@ class Outlet:
         while self._patient and not self._box.is_closed:
             if self._box.offer(item, _IDLE_S):
                 return
-        if not self._box.put(item, _merged) and self.sink.every_frame and not self._told_full:
+        waiting = len(self._box)
+        if self.sink.every_frame and waiting > 1 and waiting * _bytes_of(item) > MOST_BYTES:
+            self.missed += 1
+            self._tell_full()
+            return
+        if not self._box.put(item, _merged) and self.sink.every_frame:
+            self._tell_full()
+
+    def _tell_full(self) -> None:
+        if not self._told_full:
             self._told_full = True
             self._alarms.raise_(
                 Kind.SINK, f"{self.sink.name} cannot keep up: frames are missing in it"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from samedge.errors import DeviceError, NonFiniteError, OutputError, SourceError
+from samedge.stream.live import outlet
 from samedge.stream.live.controls import Click
 from samedge.stream.live.settings import LiveSettings
 from samedge.stream.live.states import Kind, State
@@ -283,3 +284,18 @@ def test_a_source_that_waits_for_the_network_has_not_lost_its_signal() -> None:
     record = LiveStream(model, source, ["center"], settings=settings).run()
     assert record.counts["segmented"] == 4
     assert not record.alarms["counts"]
+
+
+def test_frames_that_wait_for_a_recording_take_bounded_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outlet, "MOST_BYTES", 5 * picture(0).nbytes)
+    free = threading.Event()
+    slow, quick = Collect(lambda _: free.wait(60)), Collect()
+    stream = LiveStream(Model(), Script(pictures(400)), ["center"], sinks=[slow, quick]).start()
+    quick.wait_for(lambda i: any("cannot keep up" in a.message for a in i.alarms))
+    free.set()
+    record = stream.finish()
+    told = record.sinks[0]
+    assert told["offered"] == told["written"] + told["dropped"]
+    assert told["dropped"] > 0

@@ -49,8 +49,9 @@ class Counting(Source):
     is_live = True
     ends = True
 
-    def __init__(self) -> None:
+    def __init__(self, frames: int = FRAMES) -> None:
         super().__init__("counting")
+        self._frames = frames
         self._stop = threading.Event()
         self.go = threading.Event()
 
@@ -58,7 +59,7 @@ class Counting(Source):
         assert self.go.wait(20)
         start = time.monotonic()
         noise = np.random.default_rng(0).integers(0, 60, (HEIGHT, WIDTH)).astype(np.uint8)
-        for number in range(FRAMES):
+        for number in range(self._frames):
             if self._stop.wait(max(start + number / 60 - time.monotonic(), 0)):
                 return
             pixels = np.roll(noise, number, axis=1)
@@ -190,7 +191,7 @@ def test_every_sink_shows_a_frame_with_its_own_mask(tmp_path: Path) -> None:
 
 def test_what_a_screen_shows_is_one_frame_with_its_own_mask(tmp_path: Path) -> None:
     """Screenshots of the page in Chromium, while the stream runs."""
-    viewer, source = ViewerSink(port=0), Counting()
+    viewer, source = ViewerSink(port=0), Counting(100_000)
     patient = LiveSettings(deadline_s=20, expire_s=20)  # on a machine that is busy
     stream = LiveStream(Strip(), source, [(10.0, 10.0)], sinks=[viewer], settings=patient).start()
     with Browser.start(tmp_path) as browser:
@@ -198,9 +199,10 @@ def test_what_a_screen_shows_is_one_frame_with_its_own_mask(tmp_path: Path) -> N
         page.wait("!['CONNECTING'].includes(document.querySelector('#word').innerText)")
         source.go.set()
         page.wait("document.querySelector('#word').innerText === 'LIVE'")
-        left, top, width, height = (round(v) for v in page.box("#sheet"))
-        seen = []
-        while stream.is_running:
+        seen: list[tuple[int | None, int | None]] = []
+        end = time.monotonic() + 30
+        while len({f for f, m in seen if None not in (f, m)}) < 4 and time.monotonic() < end:
+            left, top, width, height = (round(v) for v in page.box("#sheet"))
             shot = page.screenshot()[top : top + height, left : left + width]
             colour = shot.max(2).astype(int) - shot.min(2)
             frame = read_counter(np.asarray(shot.mean(2), np.uint8))
@@ -209,10 +211,9 @@ def test_what_a_screen_shows_is_one_frame_with_its_own_mask(tmp_path: Path) -> N
         assert not page.errors
     stream.finish()
     frames = [frame for frame, _ in seen if frame is not None]
-    assert len(set(frames)) > 1
     assert frames == sorted(frames)
     pairs = [(frame, mask) for frame, mask in seen if None not in (frame, mask)]
-    assert pairs
+    assert len(pairs) >= 4
     assert all(frame == mask for frame, mask in pairs), pairs
 
 

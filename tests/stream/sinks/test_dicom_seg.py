@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,22 @@ from samedge.stream.sinks.dicom_objects import cielab
 from samedge.stream.sinks.dicom_seg import DicomSegSink
 from samedge.stream.sinks.opening import open_sink
 from tests.stream.sinks.live_items import STEP_S, about, disc, found, item, picture
+
+_READ: list[highdicom.seg.Segmentation] = []
+
+
+def segmentation_at(path: Path) -> highdicom.seg.Segmentation:
+    found = highdicom.seg.segread(path)
+    _READ.append(found)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """highdicom leaves a database in memory open, of which Python 3.13 warns when it is freed."""
+    yield
+    while _READ:
+        _READ.pop()._db_con.close()
 
 
 def record(path: Path, items: Iterable[LiveFrame], **options: Any) -> DicomSegSink:
@@ -76,7 +92,7 @@ def test_everything_comes_back_bit_for_bit(
     if not masks:
         assert not path.exists()
         return
-    segmentation = highdicom.seg.segread(path)
+    segmentation = segmentation_at(path)
     numbers = [int(one.TrackingID.split()[1]) for one in segmentation.SegmentSequence]
     assert sorted(numbers) == sorted({number for _, number in masks})
     frames = list(range(1, len(items) + 1))
@@ -182,7 +198,7 @@ def test_doubtful_masks_are_not_stored(tmp_path: Path) -> None:
         found(frame, 4, np.zeros((64, 96), np.uint8)),
     )
     record(path, [item(0, frame=frame, objects=objects)])
-    segments = highdicom.seg.segread(path).SegmentSequence
+    segments = segmentation_at(path).SegmentSequence
     assert [one.SegmentLabel for one in segments] == ["a b " + "x" * 60]
     assert list(segments[0].RecommendedDisplayCIELabValue) == cielab(colour_of(1))
 
@@ -195,7 +211,7 @@ def test_a_click_on_a_still_picture(tmp_path: Path) -> None:
     clicked = item(0, frame=first.frame, is_new=False, objects=(moved,))
     expired = item(0, frame=first.frame, is_new=False, objects=())
     record(tmp_path / "a.dcm", [first, clicked, expired])
-    segmentation = highdicom.seg.segread(tmp_path / "a.dcm")
+    segmentation = segmentation_at(tmp_path / "a.dcm")
     assert capture(tmp_path / "a.dcm").NumberOfFrames == 1
     assert (segmentation.pixel_array.reshape(64, 96) == moved.mask).all()
     assert segmentation.SegmentSequence[0].SegmentLabel == "atrium"

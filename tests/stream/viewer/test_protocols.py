@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -95,8 +96,9 @@ class TestThoseWhoMisbehave:
 
     def test_too_much_of_it_ends_the_connection(self, stream: Stream) -> None:
         with joined(stream) as one:
-            for _ in range(40):
-                one.send('{"command": "rm"}')
+            with suppress(ConnectionClosed):  # before all of it was sent
+                for _ in range(40):
+                    one.send('{"command": "rm"}')
             assert closed(one) == client_module.RUBBISH
 
     def test_a_flood_ends_the_connection(self, stream: Stream) -> None:

@@ -205,6 +205,9 @@ def test_their_client_reads_our_sink() -> None:
         asking = pyigtl.messages.MessageBase(device_name="x")
         asking._message_type = "GET_STATUS"
         sock.sendall(asking.pack())
+        end = time.monotonic() + 20
+        while not sink.describe().get("in: read") and time.monotonic() < end:
+            time.sleep(0.01)
     sink.close(None)
     assert sink.describe()["in: read"] == 1
 

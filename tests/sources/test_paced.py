@@ -197,7 +197,7 @@ def test_an_interrupt_ends_the_wait(video: Path) -> None:
     thread = threading.Thread(target=lambda: rest.extend(frames), daemon=True)
     thread.start()
     source.interrupt()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
     assert rest == []
     assert list(source) == []

@@ -97,8 +97,8 @@ def test_a_device_that_falls_silent_and_one_that_is_unplugged(pipe: Path) -> Non
         with pipe.open("wb", buffering=0) as file:
             file.write(jpegs(8) * 100)  # FFmpeg reads some to begin with
             if "sent" in ending:
-                thread.join(5)
-        thread.join(5)
+                thread.join(30)
+        thread.join(30)
         assert not thread.is_alive()
         assert ending in str(got[-1])
         assert len(got) > 2
@@ -122,7 +122,7 @@ def test_pictures_of_which_a_part_is_missing(pipe: Path, damaged: str) -> None:
     frames: list[Frame] = []
     with pytest.raises(SourceError):  # the pipe's end
         frames.extend(source)
-    thread.join(5)
+    thread.join(30)
     assert len(source.warnings) == 1
     if damaged == "one":
         assert source.warnings == ["camera:pipe: frames that came damaged are left out"]
@@ -147,7 +147,7 @@ def test_an_interrupt_ends_a_wait_without_an_end(pipe: Path) -> None:
     while source._feed is None and time.monotonic() < deadline:
         time.sleep(0.001)
     source.interrupt()
-    assert ended.wait(5)
+    assert ended.wait(30)
 
 
 def test_waiting_for_a_driver(pipe: Path) -> None:

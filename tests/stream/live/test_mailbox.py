@@ -53,14 +53,14 @@ def test_a_close_wakes_those_who_wait() -> None:
     thread.start()
     time.sleep(0.02)
     box.close()
-    thread.join(5)
+    thread.join(30)
     full: Mailbox[int] = Mailbox(newest=False)
     full.put(1)
     thread = threading.Thread(target=lambda: got.append(full.offer(2, 60)))
     thread.start()
     time.sleep(0.02)
     full.close()
-    thread.join(5)
+    thread.join(30)
     assert got == [None, False]
 
 
@@ -79,7 +79,7 @@ def test_every_thing_is_taken_or_counted() -> None:
     for i in range(5000):
         box.put(i)
     box.close()
-    thread.join(5)
+    thread.join(30)
     assert len(taken) + box.dropped == 5000
     assert taken == sorted(taken)
     assert taken[-1] == 4999

@@ -18,7 +18,7 @@ from samedge.stream.viewer.message import unpack
 from samedge.stream.viewer.server import ViewerServer
 from tests.stream.viewer.made import Stream, frame_of, picture
 
-WAIT_S = 5.0
+WAIT_S = 20.0
 FRAME = frame_of(picture())
 
 

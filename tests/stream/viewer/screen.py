@@ -104,4 +104,4 @@ def beating(stream: Stream, state: State = State.LIVE) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join(5)
+        thread.join(30)

@@ -123,7 +123,7 @@ def cut(stream: Stream) -> None:
         lambda: [c.transport.abort() for c in list(server._server.server_state.connections)]
     )  # type: ignore[union-attr]
     server._server.should_exit = True
-    server._thread.join(5)
+    server._thread.join(30)
 
 
 class TestEnd:
@@ -254,5 +254,5 @@ def test_a_mask_is_never_seen_with_another_frame(browser: Browser) -> None:
             assert shown == masked
             seen_numbers.add(shown)
         over.set()
-        thread.join(5)
+        thread.join(30)
         assert len(seen_numbers) > 5

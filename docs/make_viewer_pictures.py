@@ -29,6 +29,7 @@ SHOTS, EVERY_S = 40, 0.1
 
 
 def main() -> None:
+    """Run the stream, take the photographs, write the file."""
     sys.path.insert(0, str(ROOT))
     from tests.browser import Browser
 

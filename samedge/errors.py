@@ -108,3 +108,9 @@ class SessionError(SamEdgeError):
 
 class TrainingError(SamEdgeError):
     """Training cannot go on, or cannot begin: the loss is no number, a setting does not fit."""
+
+
+def public_words(error: BaseException) -> str:
+    """What of an error may be shown to others and recorded: messages of samedge's own are written
+    for users; of others, which may quote anything, the kind alone."""
+    return str(error) if isinstance(error, SamEdgeError) else type(error).__name__

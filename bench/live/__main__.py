@@ -63,6 +63,7 @@ def _way(values: list[float]) -> dict[str, Any]:
 
 
 def main() -> int:
+    """Measure, print, and judge by the limits that were given; the exit code."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("bundle", nargs="?", default=DEMO, type=Path)
     parser.add_argument("--seconds", type=float, default=20.0)

@@ -109,6 +109,7 @@ def problems(report: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
+    """Run both halves, print what they held, and say what is wrong; the exit code."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("bundle", nargs="?", default=DEMO, type=Path)
     parser.add_argument("--seconds", type=float, default=60.0)

@@ -29,7 +29,7 @@ def mask_values(
     """
     values = np.asarray(low_res, dtype=np.float32)
     if family.mask_values == "probability":
-        values = _sigmoid(values)
+        values = sigmoid(values)
     return np.asarray(geometry.mask_rows @ values @ geometry.mask_cols.T, dtype=np.float32)
 
 
@@ -95,7 +95,7 @@ def dice(mask: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return 2.0 * int(np.count_nonzero(mask & other)) / total if total else 1.0
 
 
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """`1 / (1 + exp(-x))` without overflow."""
     small = np.exp(-np.abs(logits))
     return np.asarray(np.where(logits < 0, small, np.float32(1)) / (1 + small), dtype=np.float32)

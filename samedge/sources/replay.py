@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import threading
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import SourceError
 from samedge.files.limits import RECORDING_LINE, RECORDING_ROWS
+from samedge.files.numbers import parse_json
 from samedge.files.paths import kind_at, shown
 from samedge.geometry.frame_geometry import MAX_SIDE, MIN_SIDE
 from samedge.sources.frame import Frame, Source, Warn
@@ -26,7 +26,7 @@ from samedge.sources.recorded_place import Place, place_of
 from samedge.sources.sniff import read_bytes
 from samedge.sources.uri import Uri, yes_no
 
-ROWS = "stream.jsonl"
+ROWS, SCHEMA = "stream.jsonl", 1  # its name, and the version of what stands in it
 _FILE = re.compile(r"frames/[0-9]{6,12}\.png", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _COMMANDS = 1000  # of one delivery
@@ -132,7 +132,7 @@ class ReplaySource(Source):
             found = np.ascontiguousarray(found[..., ::-1])
         if len(step.shape) == 3 and found.ndim == 2:  # grey pictures are stored as such
             found = np.repeat(found[..., None], 3, axis=2)
-        if found.shape != step.shape or _pixel_hash(found) != step.sha256:
+        if found.shape != step.shape or pixel_hash(found) != step.sha256:
             raise SourceError(f"{self.name}: {step.file} is not what was recorded")
         return found
 
@@ -150,7 +150,7 @@ class ReplaySource(Source):
         for number, row in enumerate(self._lines(path), 1):
             if head is None:
                 head = row
-                if head.get("schema") != 1:
+                if head.get("schema") != SCHEMA:
                     raise self._damaged(number, "of another version of samedge")
                 continue
             if "end" in row:
@@ -207,7 +207,7 @@ class ReplaySource(Source):
                     self.warn(f"{self.name} was cut off; it is good up to there")
                     return
                 try:
-                    value = json.loads(line)
+                    value = parse_json(line)
                 except (ValueError, RecursionError) as error:
                     raise self._damaged(number, "no JSON") from error
                 if not isinstance(value, dict):
@@ -243,6 +243,7 @@ def _finite(value: object) -> float:
     return number
 
 
-def _pixel_hash(pixels: NDArray[Any]) -> str:
+def pixel_hash(pixels: NDArray[Any]) -> str:
+    """SHA-256 of pixels, row by row, little-endian: what a recording has of frames and masks."""
     values = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
     return hashlib.sha256(values.data).hexdigest()

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 from samedge.errors import PromptError
 from samedge.files.limits import FRAME_SIDE
+from samedge.prompts.file import MAX_OBJECT
 
 MAX_PENDING = 1000  # a client that sends more between two frames sends rubbish
 MAX_NAME = 40
-MAX_NUMBER = 255  # label maps have 8 bits
 MAX_OBJECTS = 12  # as many colours as are told apart
 
 
@@ -149,8 +149,8 @@ def check(command: Command) -> None:
     if not all(math.isfinite(v) and abs(v) <= FRAME_SIDE.most for v in numbers):
         raise PromptError(f"{numbers} came as coordinates; expected px of the frame")
     number = getattr(command, "object", 0)
-    if not 0 <= number <= MAX_NUMBER:
-        raise PromptError(f"object {number} came; expected 1 to {MAX_NUMBER}, or 0 for a new one")
+    if not 0 <= number <= MAX_OBJECT:
+        raise PromptError(f"object {number} came; expected 1 to {MAX_OBJECT}, or 0 for a new one")
 
 
 def _numbers(command: Points) -> list[float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ from samedge.drawing.colours import colour_of
 from samedge.errors import PromptError
 from samedge.families import Family
 from samedge.files.limits import OBJECT_POINTS
+from samedge.prompts.file import MAX_OBJECT
 from samedge.prompts.gate import GatedTracker, GateSettings, Question, Verdict
 from samedge.prompts.prompt import Prompt
 from samedge.sources.frame import Box, Frame
 from samedge.stream.classes import default_classes, number_of
 from samedge.stream.live.controls import (
     MAX_NAME,
-    MAX_NUMBER,
     MAX_OBJECTS,
     Click,
     Command,
@@ -58,12 +58,17 @@ class Group:
     """Objects whose prompts are of one kind, so that one call answers them.
 
     Attributes:
-        numbers: of the objects.
-        arguments: of `Session.predict`.
+        prompt: theirs, with their numbers.
+        logits: float32 `[N, L, L]`, mask prompts, or None.
     """
 
-    numbers: tuple[int, ...]
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    prompt: Prompt
+    logits: NDArray[np.float32] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of `Session.predict`; what is not asked is left out."""
+        arguments = {**self.prompt.arguments(), "mask": self.logits}
+        return {name: value for name, value in arguments.items() if value is not None}
 
 
 class Objects:
@@ -129,7 +134,7 @@ class Objects:
         that the network sees, are not asked: they are lost."""
         self._unseen = []
         if not self._family.prompts:
-            return [Group((1,))]
+            return [Group(Prompt())]
         kinds: dict[tuple[bool, bool], list[tuple[int, Question]]] = {}
         for number, one in self._objects.items():
             question = _within(one.ask(), area)
@@ -159,9 +164,8 @@ class Objects:
         if self._family.classes:
             return found + [one for group, a in answers for one in self._classes(frame, group, a)]
         for group, result in answers:
-            for place, number in enumerate(group.numbers):
-                best = _best(result, place)
-                found.append(self._judged(frame, clock_s, area, group, place, number, result, best))
+            for place in range(group.prompt.objects):
+                found.append(self._judged(frame, clock_s, area, group, place, result))
         return sorted(found, key=lambda one: one.number)
 
     def waiting(self) -> list[LiveObject]:
@@ -184,15 +188,14 @@ class Objects:
         area: Box,
         group: Group,
         place: int,
-        number: int,
         result: Answer,
-        best: int,
     ) -> LiveObject:
+        best, number = result.best(place), group.prompt.number(place)
         mask, score = result.masks[best], float(result.scores[best])
+        logits = result.low_res_logits[best]
         one = self._objects.get(number)
         status, reason = Status.FOUND, ""
         if one is not None and one.tracker is not None:
-            logits = result.low_res_logits[best]
             status = _STATUS[one.tracker.update(mask, score, logits, clock_s, area)]
             reason = one.tracker.reason if status is not Status.FOUND else ""
         elif not mask.any():
@@ -200,12 +203,11 @@ class Objects:
         if one is not None:
             one.is_lost = status is Status.LOST
         name = one.name if one is not None else "object"
-        prompt = _prompt_json(group.arguments, place)
+        prompt = group.prompt.to_json(place)
         colour = colour_of(number - 1)
         if status is Status.LOST:
             return LiveObject(number, name, colour, status, reason=reason, prompt=prompt)
         pixels, mm2 = measured(frame, mask)
-        logits = result.low_res_logits[best]
         return LiveObject(
             number, name, colour, status, mask, score, pixels, mm2, reason, prompt, logits
         )
@@ -213,7 +215,7 @@ class Objects:
     def _classes(self, frame: Frame, group: Group, result: Answer) -> list[LiveObject]:
         """One object per class that the answer shows, the background aside."""
         family, exclusive = self._family, result.class_map is not None
-        prompt = _prompt_json(group.arguments, 0)
+        prompt = group.prompt.to_json(0)
         found = []
         for k, index in enumerate(int(i) for i in result.class_index):
             if index not in default_classes(family) or int(result.object_index[k]) != 0:
@@ -303,8 +305,8 @@ class Objects:
         if len(self._objects) >= MAX_OBJECTS:
             raise PromptError(f"there are {MAX_OBJECTS} objects; remove one first")
         number = self._next
-        if number > MAX_NUMBER:
-            raise PromptError(f"{MAX_NUMBER} objects were made; remove all of them to begin anew")
+        if number > MAX_OBJECT:
+            raise PromptError(f"{MAX_OBJECT} objects were made; remove all of them to begin anew")
         return _Object(number, name or f"object {number}", _NOTHING)
 
     def _ask_anew(self, one: _Object, question: Question) -> None:
@@ -330,33 +332,18 @@ def command_of(prompt: Prompt, names: Sequence[str]) -> Points:
     return Points(tuple(points), tuple(names[: prompt.objects]), tuple(boxes))
 
 
-def _best(result: Answer, place: int) -> int:
-    """Position of the highest-scoring mask of object `place` of a group."""
-    places = np.flatnonzero(result.object_index == place)
-    return int(places[np.argmax(result.scores[places])])
-
-
 def _group(asked: Sequence[tuple[int, Question]]) -> Group:
     questions = [question for _, question in asked]
-    arguments: dict[str, Any] = {}
-    if any(len(q.points) for q in questions):
-        arguments["points"] = [q.points for q in questions]
-        arguments["labels"] = [q.labels for q in questions]
-    if questions[0].box is not None:
-        arguments["box"] = np.stack([q.box for q in questions if q.box is not None])
-    if questions[0].logits is not None:
-        arguments["mask"] = np.stack([q.logits for q in questions if q.logits is not None])
-    return Group(tuple(number for number, _ in asked), arguments)
-
-
-def _prompt_json(arguments: Mapping[str, Any], place: int) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    if "points" in arguments:
-        values["points"] = [[round(float(v), 2) for v in xy] for xy in arguments["points"][place]]
-        values["labels"] = [int(v) for v in arguments["labels"][place]]
-    if "box" in arguments:
-        values["box"] = [round(float(v), 2) for v in arguments["box"][place]]
-    return values
+    boxes = [q.box for q in questions if q.box is not None]
+    logits = [q.logits for q in questions if q.logits is not None]
+    pointed = any(len(q.points) for q in questions)
+    prompt = Prompt(
+        tuple(q.points for q in questions) if pointed else None,
+        tuple(q.labels for q in questions) if pointed else None,
+        np.stack(boxes) if boxes else None,
+        tuple(number for number, _ in asked),
+    )
+    return Group(prompt, np.stack(logits) if logits else None)
 
 
 def _within(question: Question, area: Box) -> Question | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from samedge.errors import OutputError
+from samedge.errors import OutputError, public_words
 from samedge.stream.live.account import KEPT_ALARMS, Alarms, Histogram
 from samedge.stream.live.item import LiveFrame
 from samedge.stream.live.mailbox import Mailbox
@@ -159,7 +159,7 @@ class Outlet:
             "offered": self.offered,
             "written": self.written,
             "dropped": self.dropped,
-            "error": None if self.error is None else str(self.error),
+            "error": None if self.error is None else public_words(self.error),
             "latency_ms": self.latency_ms.summary(),
             "write_ms": self.write_ms.summary(),
             "details": self.sink.describe(),
@@ -212,4 +212,4 @@ class Outlet:
         self._box.close()
         while self._box.take(0) is not None:
             self.missed += 1
-        self._alarms.raise_(Kind.SINK, f"{self.sink.name} failed: {error}")
+        self._alarms.raise_(Kind.SINK, f"{self.sink.name} failed: {public_words(error)}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from samedge.errors import public_words
 from samedge.prompts.plan import PromptPlan
 from samedge.sources.frame import Frame, Source
 from samedge.stream.live.account import Alarms, Counts
@@ -121,6 +122,7 @@ class Parts:
             asked.bundle,
         )
         self._started_s, self._started = now(), datetime.now(timezone.utc)
+        self._ended_s: float | None = None
         self.outlets = [
             Outlet(sink, alarms, lambda: most_urgent(self.states()), now, settings.every_frame)
             for sink in asked.sinks
@@ -176,6 +178,7 @@ class Parts:
         Returns:
             whether the source, and whether the session, are free.
         """
+        self._ended_s = self._now()
         let_go = self._reader.stop(_LET_GO_S)
         hangs = self._worker.busy_since is not None and error is not None
         came_back = self._worker.join(0.0 if hangs else _LET_GO_S)
@@ -215,10 +218,11 @@ class Parts:
 
     def record(self, ended: str, error: BaseException | None) -> StreamRecord:
         """What happened, up to now."""
-        seconds, about = self._now() - self._started_s, self.about
+        end, about = self._now() if self._ended_s is None else self._ended_s, self.about
+        seconds = end - self._started_s
         return StreamRecord(
             ended or "running",
-            None if error is None else str(error),
+            None if error is None else public_words(error),
             round(seconds, 3),
             self._started.isoformat(timespec="seconds"),
             self._source.describe(),

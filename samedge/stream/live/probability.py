@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from samedge.families import Family
 from samedge.geometry.frame_geometry import frame_geometry
-from samedge.geometry.mask_values import mask_values
+from samedge.geometry.mask_values import mask_values, sigmoid
 from samedge.stream.live.item import LiveFrame, Status
 
 
@@ -36,8 +36,7 @@ def probability_map(
         geometry = frame_geometry(family, frame.height, frame.width, item.crop, input_size, low_res)
         values = mask_values(one.logits, geometry, family)
         if family.mask_values != "probability":
-            with np.errstate(over="ignore"):  # exp of a large number: the probability is 0
-                values = np.asarray(1 / (1 + np.exp(-values)), np.float32)
+            values = sigmoid(values)
         x0, y0, x1, y1 = geometry.crop
         part = found[y0:y1, x0:x1]
         np.maximum(part, values[y0:y1, x0:x1], out=part)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from samedge.errors import PromptError, SourceError
-from samedge.sources.replay import ReplaySource
+from samedge.sources.replay import ReplaySource, pixel_hash
 from samedge.stream.live.controls import Command, from_json
 from samedge.stream.live.item import LiveFrame
 from samedge.stream.live.sink import LiveSink
@@ -66,8 +63,7 @@ class ReplayCheck(LiveSink):
         expected = self._steps[item.frame.index].labels_sha256
         if expected is None:  # there were none, or they came too late to be shown
             return
-        labels = np.ascontiguousarray(item.label_map(doubtful=True))
-        if hashlib.sha256(labels.data).hexdigest() == expected:
+        if pixel_hash(item.label_map(doubtful=True)) == expected:
             self._equal += 1
             return
         self._different += 1

@@ -16,6 +16,7 @@ from samedge.errors import SamEdgeError, SessionError
 from samedge.prompts.plan import Prompts, prompt_plan
 from samedge.runtime import Session, load
 from samedge.sources.frame import Box, Source
+from samedge.sources.live_opening import open_live_source
 from samedge.sources.replay import ReplaySource
 from samedge.stream.live.account import Alarms, Counts
 from samedge.stream.live.checks import check_live
@@ -29,6 +30,7 @@ from samedge.stream.live.settings import LiveSettings
 from samedge.stream.live.sink import About, LiveSink
 from samedge.stream.live.states import Alarm, State
 from samedge.stream.segmenting import LiveSegmenter
+from samedge.stream.sinks.opening import open_sink
 
 _POLL_S = 0.2
 
@@ -105,9 +107,11 @@ class LiveStream:
                 "give them to samedge.load, or give the bundle instead of the session"
             )
         self._plan, self._names = prompt_plan(prompts), tuple(names)
-        self._sinks = [one if isinstance(one, LiveSink) else _sink(one) for one in sinks]
+        self._sinks = [one if isinstance(one, LiveSink) else open_sink(one) for one in sinks]
         self._own_source = not isinstance(source, Source)
-        self.source = source if isinstance(source, Source) else _source(source, rate, loop)
+        self.source = (
+            source if isinstance(source, Source) else open_live_source(source, rate=rate, loop=loop)
+        )
         self._script: Script | None = None
         if isinstance(self.source, ReplaySource):
             self._script = Script(self.source)
@@ -281,17 +285,3 @@ class LiveStream:
             self.source.close()
         if self._own_session is not None and came_back:
             self._own_session.close()
-
-
-def _source(name: str, rate: float | None, loop: bool) -> Source:
-    from samedge.sources.live_opening import open_live_source
-
-    source: Source = open_live_source(name, rate=rate, loop=loop)
-    return source
-
-
-def _sink(name: str) -> LiveSink:
-    from samedge.stream.sinks.opening import open_sink
-
-    sink: LiveSink = open_sink(name)
-    return sink

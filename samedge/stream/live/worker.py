@@ -247,7 +247,7 @@ class Worker:
         try:
             for group in self._objects.groups(area):
                 with self._watched():
-                    answers.append((group, self._session.predict(**group.arguments)))
+                    answers.append((group, self._session.predict(**group.arguments())))
         except SamEdgeError as error:
             self._failed(base, error)
             return

@@ -12,7 +12,6 @@ are whole, so that what is recorded is good up to its last whole line, whatever 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -25,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge._version import __version__
-from samedge.errors import OutputError, SamEdgeError
+from samedge.errors import OutputError, public_words
 from samedge.files.whole import json_bytes, make_folder, output_error
 from samedge.sources.frame import Frame, Origin
+from samedge.sources.replay import ROWS, SCHEMA, pixel_hash
 from samedge.sources.uri import Uri
 from samedge.stream.live.controls import to_json
 from samedge.stream.live.item import LiveFrame, LiveObject
@@ -35,8 +35,7 @@ from samedge.stream.live.sink import About, LiveSink
 from samedge.stream.sinks.live_mp4 import file_and_request
 from samedge.stream.sinks.report import full_notice
 
-SCHEMA = 1
-ROWS, FRAMES, LABELS = "stream.jsonl", "frames", "labels"
+FRAMES, LABELS = "frames", "labels"
 _KEPT = "What was recorded until then is whole"
 # Grey frames of 480 x 640 px take 5 ms and 130 kB; more takes twice as long for a tenth.
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
@@ -161,7 +160,14 @@ class FolderSink(LiveSink):
             return
         rows, self._rows = self._rows, None
         try:
-            rows.add({"end": {"deliveries": self._count, "error": _words(error)}})
+            rows.add(
+                {
+                    "end": {
+                        "deliveries": self._count,
+                        "error": None if error is None else public_words(error),
+                    }
+                }
+            )
         finally:
             rows.close()
 
@@ -249,12 +255,6 @@ def _write_all(handle: int, data: Any) -> None:
         rest = rest[os.write(handle, rest) :]
 
 
-def pixel_hash(pixels: NDArray[Any]) -> str:
-    """SHA-256 of pixels, row by row, little-endian."""
-    values = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    return hashlib.sha256(values.data).hexdigest()
-
-
 def _head(about: About) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -324,10 +324,3 @@ def _matrix(matrix: NDArray[np.float32]) -> list[list[float | None]]:
 
 def _number(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _words(error: BaseException | None) -> str | None:
-    """What ended the stream; of errors that are not ours only the kind."""
-    if error is None:
-        return None
-    return str(error) if isinstance(error, SamEdgeError) else type(error).__name__

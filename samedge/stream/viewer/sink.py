@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from samedge.errors import SamEdgeError
+from samedge.errors import public_words
 from samedge.sources.uri import Uri
 from samedge.stream.live.item import LiveFrame
 from samedge.stream.live.sink import About, LiveSink
@@ -116,7 +116,7 @@ class ViewerSink(LiveSink):
         """
         if self._server is None:
             return
-        why = "" if error is None else _words(error)
+        why = "" if error is None else public_words(error)
         self._server.stop(why, failed=error is not None)
 
     def describe(self) -> Mapping[str, Any]:
@@ -141,8 +141,3 @@ class ViewerSink(LiveSink):
         self._states, self._last_beat = states, now
         drops = self._last.drops if self._last is not None else 0
         server.call(server.hub.publish_status, states, now, drops)
-
-
-def _words(error: BaseException) -> str:
-    """What is fit to be shown: messages of samedge's own are written for users."""
-    return str(error) if isinstance(error, SamEdgeError) else type(error).__name__

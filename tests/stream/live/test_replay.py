@@ -104,6 +104,8 @@ def test_a_picture_that_was_changed_is_refused(recording: Path) -> None:
         (lambda row: row | {"shape": [48]}, "is no delivery"),
         (lambda row: row | {"shape": [10**9, 10**9]}, "is no delivery"),
         (lambda row: row | {"clock_s": "now"}, "is no delivery"),
+        (lambda row: row | {"clock_s": 10**400}, "is no delivery"),
+        (lambda row: row | {"number": float("inf")}, "is no JSON"),
         (lambda _: {"is_new": True}, "is no delivery"),
         (lambda row: row | {"commands": [{"command": "rm"}]}, "a command that is none"),
     ],

@@ -41,13 +41,13 @@ def _box(x: float, y: float, width: float, title: str, below: str) -> str:
 
 def _arrow(x0: float, y0: float, x1: float, y1: float, text: str) -> str:
     words = (
-        f'<text x="{(x0 + x1) / 2}" y="{(y0 + y1) / 2 - 10}" text-anchor="middle" font-size="11" '
+        f'<text x="{(x0 + x1) / 2}" y="{min(y0, y1) - 10}" text-anchor="middle" font-size="11" '
         f'fill="#a0a4aa">{escape(text)}</text>'
         if text
         else ""
     )
     return (
-        f'<line x1="{x0}" y1="{y0}" x2="{x1 - 8}" y2="{y1}" stroke="#eeeef0" stroke-width="1.5" '
+        f'<line x1="{x0}" y1="{y0}" x2="{x1 - 14}" y2="{y1}" stroke="#eeeef0" stroke-width="1.5" '
         f'marker-end="url(#end)"/>{words}'
     )
 

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("drawing",),
     ("sources",),
     ("runtime",),
-    ("stream",),
+    ("stream", "capi"),
     ("kernels",),
     ("models",),
     ("checkpoint",),

@@ -1,0 +1,8 @@
+// In place of the backend where it is not built.
+#include "runtime/backend.hpp"
+
+namespace samedge {
+
+const Backend *triton_backend() { return nullptr; }
+
+}  // namespace samedge

@@ -1,4 +1,4 @@
-"""A model and its sessions in libsamedge, with numpy arrays: the tests compare them with Python's."""
+"""A model and its sessions in libsamedge, with numpy arrays, as the tests want them."""
 
 from __future__ import annotations
 

@@ -94,6 +94,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         _STATUS,
         [_HANDLE, POINTER(s.Frame), c_double, POINTER(s.Result), POINTER(c_int32), c_size_t],
     ),
+    "samedge_tracker_lose": (_STATUS, [_HANDLE]),
     "samedge_tracker_reason": (_STATUS, [_HANDLE, c_int32, POINTER(c_char_p)]),
     "samedge_tracker_point": (_STATUS, [_HANDLE, c_int32, POINTER(c_double), POINTER(c_double)]),
 }

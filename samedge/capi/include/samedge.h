@@ -433,6 +433,10 @@ SAMEDGE_API samedge_status samedge_track(samedge_tracker *tracker, const samedge
                                          double time_s, samedge_result *result, int32_t *verdicts,
                                          size_t verdicts_capacity);
 
+/* Another scene has come (another probe, another patient, the depth was changed): where the objects were
+ * says nothing any more of where they are. They are lost, and looked for there nevertheless. */
+SAMEDGE_API samedge_status samedge_tracker_lose(samedge_tracker *tracker);
+
 /* Why the last mask of an object is not good, in words; "" if it is. Lives until the next call with
  * this tracker. */
 SAMEDGE_API samedge_status samedge_tracker_reason(samedge_tracker *tracker, int32_t object,

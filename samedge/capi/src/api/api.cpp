@@ -24,19 +24,6 @@ const samedge_prompts *optional_prompts(const samedge_prompts *given, samedge_pr
   return &copy;
 }
 
-// Compute into a caller's result: what is needed is told also where it fails.
-template <typename Work>
-void into(samedge_result *given, Work &&work) {
-  samedge_result result = taken(given, "samedge_result");
-  try {
-    work(result);
-  } catch (...) {
-    given_back(given, result);
-    throw;
-  }
-  given_back(given, result);
-}
-
 }  // namespace
 
 samedge_status remember(samedge_status status, const char *message) noexcept {

@@ -71,6 +71,19 @@ void given_back(S *target, const S &value) noexcept {
   target->struct_size = size;
 }
 
+// Compute into a caller's result: what is needed is told also where it fails.
+template <typename Work>
+void into(samedge_result *given, Work &&work) {
+  samedge_result result = taken(given, "samedge_result");
+  try {
+    work(result);
+  } catch (...) {
+    given_back(given, result);
+    throw;
+  }
+  given_back(given, result);
+}
+
 // A struct with its defaults, in memory of `size` bytes.
 template <typename S>
 void set_default(S *target, std::size_t size, const char *name) {

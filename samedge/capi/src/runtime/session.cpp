@@ -66,11 +66,16 @@ Session::Session(std::shared_ptr<Model> model)
 }
 
 void Session::forget() noexcept {
+  no_answer();
+  timing_ = samedge_timing{};
+}
+
+void Session::no_answer() noexcept {
   answer_.there = false;
   answer_.masks.clear();
   answer_.class_map = nullptr;
   answer_.kept.clear();
-  timing_ = samedge_timing{};
+  questions_ = 0;
 }
 
 void Session::set_frame(const samedge_frame &frame) {
@@ -193,48 +198,79 @@ void Session::encode(const samedge_frame &given, int first_slice) {
 }
 
 void Session::decode(const samedge_prompts *prompts, samedge_result *result, int slice) {
-  answer_.there = false;
-  answer_.masks.clear();
-  answer_.kept.clear();
-  answer_.class_map = nullptr;
+  no_answer();
   if (frame_ == nullptr)
     fail(SAMEDGE_ERROR_STATE, "there is no frame to prompt; call samedge_set_frame first (a frame that was "
          "refused does not count), or samedge_segment");
-  const auto start = Clock::now();
-  const Family &family = model_->family();
-  const bool multimask = prompts != nullptr && prompts->multimask != 0;
   const std::size_t each = masks_per_object(prompts);
-  const FrameGeometry &geometry = frame_->geometry;
   if (result != nullptr)
-    check_room(*result, each * static_cast<std::size_t>(object_count(prompts)), geometry.height,
-               geometry.width);
-  const std::vector<PromptGroup> &groups = assembler_.assemble(family, geometry, prompts);
-  const auto assembled = Clock::now();
-  timing_.prompt = milliseconds(start, assembled);
+    check_room(*result, each * static_cast<std::size_t>(object_count(prompts)), frame_->geometry.height,
+               frame_->geometry.width);
+  add_masks(prompts, nullptr, slice);
+  put_in_order();
+  if (result != nullptr) finish(*result);
+}
+
+const FrameGeometry &Session::begin(const samedge_frame &frame, std::size_t objects, samedge_result &result) {
+  frame_.reset();
+  check_room(result, objects, frame.height, frame.width);
+  set_frame(frame);
+  return frame_->geometry;
+}
+
+void Session::ask(const samedge_prompts &prompts, const std::int32_t *objects) {
+  add_masks(&prompts, objects, 0);
+}
+
+void Session::blank(std::int32_t object) {
+  const FrameGeometry &geometry = frame_->geometry;
+  const auto side = static_cast<std::size_t>(geometry.low_res);
+  // The memory of other blanks moves, but only before the first of an answer.
+  blank_.resize(static_cast<std::size_t>(geometry.height) * static_cast<std::size_t>(geometry.width));
+  blank_logits_.resize(side * side);
   answer_.width = geometry.width;
   answer_.height = geometry.height;
   answer_.low_res = geometry.low_res;
-  for (std::size_t i = 0; i < assembler_.groups(); ++i) run_decoder(groups[i], multimask, slice);
-  if (assembler_.groups() > 1)  // in the caller's order
-    std::sort(answer_.masks.begin(), answer_.masks.end(), [](const AnswerMask &a, const AnswerMask &b) {
-      return a.object != b.object ? a.object < b.object : a.structure < b.structure;
-    });
-  if (family.classes.empty())
-    for (AnswerMask &mask : answer_.masks) mask.structure = 0;
-  const auto decoded = Clock::now();
-  timing_.decode = milliseconds(assembled, decoded);
-  answer_.there = true;
-  if (result != nullptr) {
-    write(*result);
-    timing_.copy_out += milliseconds(decoded, Clock::now());
-  }
+  answer_.masks.push_back({blank_.data(), blank_logits_.data(), 0.0F, object, 0});
 }
 
-void Session::run_decoder(const PromptGroup &group, bool multimask, int slice) {
+void Session::finish(samedge_result &result) {
+  const auto start = Clock::now();
+  write(result);
+  timing_.copy_out += milliseconds(start, Clock::now());
+}
+
+// Decode one question about the frame.
+void Session::add_masks(const samedge_prompts *prompts, const std::int32_t *objects, int slice) {
+  const auto start = Clock::now();
+  const bool multimask = prompts != nullptr && prompts->multimask != 0;
+  const FrameGeometry &geometry = frame_->geometry;
+  const std::vector<PromptGroup> &groups = assembler_.assemble(model_->family(), geometry, prompts);
+  const auto assembled = Clock::now();
+  timing_.prompt += milliseconds(start, assembled);
+  answer_.width = geometry.width;
+  answer_.height = geometry.height;
+  answer_.low_res = geometry.low_res;
+  for (std::size_t i = 0; i < assembler_.groups(); ++i) run_decoder(groups[i], multimask, objects, slice);
+  ++questions_;
+  timing_.decode += milliseconds(assembled, Clock::now());
+}
+
+// The masks in the caller's order: they are an answer now.
+void Session::put_in_order() noexcept {
+  std::sort(answer_.masks.begin(), answer_.masks.end(), [](const AnswerMask &a, const AnswerMask &b) {
+    return a.object != b.object ? a.object < b.object : a.structure < b.structure;
+  });
+  if (model_->family().classes.empty())
+    for (AnswerMask &mask : answer_.masks) mask.structure = 0;
+  answer_.there = true;
+}
+
+void Session::run_decoder(const PromptGroup &group, bool multimask, const std::int32_t *objects, int slice) {
   const FrameGeometry &geometry = frame_->geometry;
   const int count = static_cast<int>(group.objects.size());
   const DecoderKey key{count, group.length, std::max(group.mask_count, 1), multimask, geometry.height,
-                       geometry.width};
+                       geometry.width, questions_};
   const std::shared_ptr<DecoderBuffers> buffers = decoder_buffers(key, group.length, geometry.low_res);
   std::copy(group.coords.begin(), group.coords.end(), buffers->coords.begin());
   std::copy(group.labels.begin(), group.labels.end(), buffers->labels.begin());
@@ -266,12 +302,15 @@ void Session::run_decoder(const PromptGroup &group, bool multimask, int slice) {
   const auto each = static_cast<std::size_t>(buffers->masks_per_object);
   const std::size_t pixels = static_cast<std::size_t>(geometry.height) * static_cast<std::size_t>(geometry.width);
   const std::size_t logits = static_cast<std::size_t>(geometry.low_res) * static_cast<std::size_t>(geometry.low_res);
-  for (std::size_t i = 0; i < group.objects.size(); ++i)
+  for (std::size_t i = 0; i < group.objects.size(); ++i) {
+    const std::int32_t place = group.objects[i];
+    const std::int32_t object = objects == nullptr ? place : objects[place];
     for (std::size_t k = 0; k < each; ++k) {
       const std::size_t at = i * each + k;
       answer_.masks.push_back({buffers->masks.data() + at * pixels, buffers->low_res.data() + at * logits,
-                               buffers->scores[at], group.objects[i], static_cast<std::int32_t>(k)});
+                               buffers->scores[at], object, static_cast<std::int32_t>(k)});
     }
+  }
   if (!buffers->class_map.empty() && answer_.class_map == nullptr) answer_.class_map = buffers->class_map.data();
   answer_.kept.push_back(buffers);
 }

@@ -86,6 +86,16 @@ class Session {
 
   // Compute an answer without writing it anywhere; `answer` has it.
   void compute(const samedge_frame &frame, const samedge_prompts *prompts);
+  // Several questions about one frame whose answers are one: `begin` encodes it, after checking that `result`
+  // can take a mask for each of `objects`; each `ask` adds masks, `blank` an empty one; `put_in_order`
+  // makes them the answer, which `finish` writes. objects: [N], what the prompts' objects are called in the answer.
+  const FrameGeometry &begin(const samedge_frame &frame, std::size_t objects, samedge_result &result);
+  void ask(const samedge_prompts &prompts, const std::int32_t *objects);
+  void blank(std::int32_t object);
+  void put_in_order() noexcept;
+  void finish(samedge_result &result);
+  // What the whole call took, in ms.
+  void took(double total) noexcept { timing_.total = total; }
   // Write the last answer to a caller's buffers, which were checked by `check_room`.
   void write(samedge_result &result);
   // Throws Failure(BUFFER) if a result cannot take K masks of this size; fills in what is needed.
@@ -111,9 +121,10 @@ class Session {
     int objects, length, masks;
     bool multimask;
     int height, width;
+    int question;  // of several about one frame, whose answers are needed side by side
     bool operator==(const DecoderKey &o) const noexcept {
       return objects == o.objects && length == o.length && masks == o.masks && multimask == o.multimask &&
-             height == o.height && width == o.width;
+             height == o.height && width == o.width && question == o.question;
     }
   };
 
@@ -121,7 +132,9 @@ class Session {
   void decode(const samedge_prompts *prompts, samedge_result *result, int slice);
   std::shared_ptr<FrameBuffers> frame_buffers(const PixelView &view, const Crop &crop);
   std::shared_ptr<DecoderBuffers> decoder_buffers(const DecoderKey &key, int tokens, int low_res);
-  void run_decoder(const PromptGroup &group, bool multimask, int slice);
+  void no_answer() noexcept;
+  void add_masks(const samedge_prompts *prompts, const std::int32_t *objects, int slice);
+  void run_decoder(const PromptGroup &group, bool multimask, const std::int32_t *objects, int slice);
   void check_finite(const float *values, std::size_t count, const char *name) const;
   std::size_t masks_per_object(const samedge_prompts *prompts) const;
 
@@ -133,6 +146,9 @@ class Session {
   std::shared_ptr<FrameBuffers> frame_;
   PromptAssembler assembler_;
   Answer answer_;
+  int questions_ = 0;                // about the frame, so far
+  std::vector<std::uint8_t> blank_;  // the mask and the logits of objects that were not asked about
+  std::vector<float> blank_logits_;
   Outliner outliner_;
   Bindings encoder_outputs_;
   std::string looks_, notes_;

@@ -45,6 +45,12 @@ bool Backend::slower_than_float32(Precision) const { return false; }
 
 std::optional<std::string> Backend::doubtful(Precision) const { return {}; }
 
+std::vector<Precision> Backend::ready(const Bundle &bundle, const LoadOptions &options) const {
+  if (const std::optional<std::string> reason = unready(bundle, options))
+    fail(SAMEDGE_ERROR_NOT_SUPPORTED, "%s", reason->c_str());
+  return precisions();
+}
+
 std::optional<bool> Backend::proven(const Bundle &, const LoadOptions &) const { return {}; }
 
 const std::vector<const Backend *> &backends() {

@@ -108,6 +108,11 @@ class Backend {
   virtual bool slower_than_float32(Precision precision) const;
   // Why answers may differ from the parity gate's machine; nothing if they do not.
   virtual std::optional<std::string> doubtful(Precision precision) const;
+  // Precisions that the engines in `options.engines` serve here, in the order of `precisions`. Asked only
+  // where that folder was named: they are all that a session then runs. By itself: all that are native,
+  // unless the backend is unready with these options.
+  // Throws Failure(NOT_SUPPORTED): none, or it takes no engines; with what was found and what to do.
+  virtual std::vector<Precision> ready(const Bundle &bundle, const LoadOptions &options) const;
   // What a gate said beyond the bundle's own table (beside an engine); nothing if it was not tried.
   virtual std::optional<bool> proven(const Bundle &bundle, const LoadOptions &options) const;
 

@@ -130,8 +130,16 @@ CudaDriver opened() {
   return table;
 }
 
-// The table, whether or not the driver works. What cannot be opened is tried again with the next call.
-const CudaDriver &table() {
+int attribute(const GpuInfo &gpu, int number) {
+  int value = 0;
+  check_cuda(cuda().device_attribute(&value, number, gpu.handle), "asking the GPU what it is");
+  return value;
+}
+
+}  // namespace
+
+// What cannot be opened is tried again with the next call.
+const CudaDriver &cuda_table() {
   static std::atomic<const CudaDriver *> found{nullptr};
   static std::mutex mutex;
   if (const CudaDriver *known = found.load(std::memory_order_acquire)) return *known;
@@ -144,16 +152,8 @@ const CudaDriver &table() {
   return memory;
 }
 
-int attribute(const GpuInfo &gpu, int number) {
-  int value = 0;
-  check_cuda(cuda().device_attribute(&value, number, gpu.handle), "asking the GPU what it is");
-  return value;
-}
-
-}  // namespace
-
 const CudaDriver &cuda() {
-  const CudaDriver &driver = table();
+  const CudaDriver &driver = cuda_table();
   const int result = driver.init(0);  // costs nothing after the first time
   if (result != 0) {
     const std::string name = result_name(result);
@@ -183,7 +183,7 @@ std::string driver_version() {
 
 std::string result_name(int result) {
   const char *name = nullptr;
-  if (table().error_name(result, &name) != 0 || name == nullptr) return text("result %d", result);
+  if (cuda_table().error_name(result, &name) != 0 || name == nullptr) return text("result %d", result);
   return name;
 }
 
@@ -215,26 +215,26 @@ Device::Device(int index) : info_(gpu_info(index)) {
 }
 
 Device::~Device() {
-  if (context_ != nullptr) static_cast<void>(table().primary_release(info_.handle));
+  if (context_ != nullptr) static_cast<void>(cuda_table().primary_release(info_.handle));
 }
 
 int Device::shared_memory() const { return attribute(info_, kSharedPerBlock); }
 
 Current::Current(const Device &device) {
-  check_cuda(table().push_current(device.context_), "using the GPU");
+  check_cuda(cuda_table().push_current(device.context_), "using the GPU");
   pushed_ = true;
 }
 
 Current::Current(const Device &device, std::nothrow_t) noexcept
-    : pushed_(table().push_current(device.context_) == 0) {}
+    : pushed_(cuda_table().push_current(device.context_) == 0) {}
 
 Current::~Current() {
   CuHandle popped = nullptr;
-  if (pushed_) static_cast<void>(table().pop_current(&popped));
+  if (pushed_) static_cast<void>(cuda_table().pop_current(&popped));
 }
 
 DeviceMemory::DeviceMemory(const Device &device, std::size_t size, const std::string &what) {
-  const CudaDriver &driver = table();
+  const CudaDriver &driver = cuda_table();
   const int result = driver.mem_alloc(&address_, std::max<std::size_t>(size, 1));
   if (result == kOutOfMemory) {
     std::size_t free = 0, total = 0;
@@ -249,18 +249,18 @@ DeviceMemory::DeviceMemory(const Device &device, std::size_t size, const std::st
 }
 
 DeviceMemory::~DeviceMemory() {
-  if (address_ != 0) static_cast<void>(table().mem_free(address_));
+  if (address_ != 0) static_cast<void>(cuda_table().mem_free(address_));
 }
 
 void DeviceMemory::fill(const void *data, std::size_t size, std::size_t offset) const {
   if (size > size_ || offset > size_ - size)
     fail(SAMEDGE_ERROR_INTERNAL, "%zu bytes at %zu do not fit into %zu on the GPU", size, offset, size_);
-  check_cuda(table().copy_to_device(address_ + offset, data, size), "copying to the GPU");
+  check_cuda(cuda_table().copy_to_device(address_ + offset, data, size), "copying to the GPU");
 }
 
 PinnedMemory::PinnedMemory(std::size_t size) {
   const std::size_t bytes = std::max<std::size_t>(size, 1);
-  const int result = table().host_alloc(&data_, bytes, 0);
+  const int result = cuda_table().host_alloc(&data_, bytes, 0);
   if (result != 0) {
     data_ = nullptr;
     fail_cuda(result, (megabytes(size) + " of pinned memory").c_str());
@@ -269,23 +269,23 @@ PinnedMemory::PinnedMemory(std::size_t size) {
 }
 
 PinnedMemory::~PinnedMemory() {
-  if (data_ != nullptr) static_cast<void>(table().host_free(data_));
+  if (data_ != nullptr) static_cast<void>(cuda_table().host_free(data_));
 }
 
-Stream::Stream() { check_cuda(table().stream_create(&handle_, kNonBlocking), "making a stream"); }
+Stream::Stream() { check_cuda(cuda_table().stream_create(&handle_, kNonBlocking), "making a stream"); }
 
 Stream::~Stream() {
-  const CudaDriver &driver = table();
+  const CudaDriver &driver = cuda_table();
   if (event_ != nullptr) static_cast<void>(driver.event_destroy(event_));
   if (handle_ != nullptr) static_cast<void>(driver.stream_destroy(handle_));
 }
 
 void Stream::upload(DeviceAddress target, const void *pinned, std::size_t size) const {
-  check_cuda(table().copy_to_device_async(target, pinned, size, handle_), "copying to the GPU");
+  check_cuda(cuda_table().copy_to_device_async(target, pinned, size, handle_), "copying to the GPU");
 }
 
 void Stream::download(void *pinned, DeviceAddress source, std::size_t size) const {
-  check_cuda(table().copy_to_host_async(pinned, source, size, handle_), "copying from the GPU");
+  check_cuda(cuda_table().copy_to_host_async(pinned, source, size, handle_), "copying from the GPU");
 }
 
 void Stream::copy_rows(DeviceAddress target, DeviceAddress source, std::size_t width, std::size_t rows,
@@ -298,45 +298,45 @@ void Stream::copy_rows(DeviceAddress target, DeviceAddress source, std::size_t w
   job.dst_pitch = width;
   job.width = width;
   job.height = rows;
-  check_cuda(table().copy_2d_async(&job, handle_), "copying the frame on the GPU");
+  check_cuda(cuda_table().copy_2d_async(&job, handle_), "copying the frame on the GPU");
 }
 
 void Stream::wait_for_default() {
-  const CudaDriver &driver = table();
+  const CudaDriver &driver = cuda_table();
   if (event_ == nullptr) check_cuda(driver.event_create(&event_, kNoTiming), "making an event");
   check_cuda(driver.event_record(event_, kDefaultStream), "waiting for the frame");
   check_cuda(driver.stream_wait_event(handle_, event_, 0), "waiting for the frame");
 }
 
-void Stream::synchronise() const { check_cuda(table().stream_synchronise(handle_), "the GPU's work"); }
+void Stream::synchronise() const { check_cuda(cuda_table().stream_synchronise(handle_), "the GPU's work"); }
 
-void Stream::settle() const noexcept { static_cast<void>(table().stream_synchronise(handle_)); }
+void Stream::settle() const noexcept { static_cast<void>(cuda_table().stream_synchronise(handle_)); }
 
 void CudaGraph::clear() noexcept {
-  if (handle_ != nullptr) static_cast<void>(table().graph_exec_destroy(handle_));
+  if (handle_ != nullptr) static_cast<void>(cuda_table().graph_exec_destroy(handle_));
   handle_ = nullptr;
 }
 
 void CudaGraph::launch(const Stream &stream) const {
-  check_cuda(table().graph_launch(handle_, stream.handle()), "starting a CUDA graph");
+  check_cuda(cuda_table().graph_launch(handle_, stream.handle()), "starting a CUDA graph");
 }
 
 void CudaGraph::begin(const Stream &stream) {
-  check_cuda(table().stream_begin_capture(stream.handle(), kThreadLocal), "capturing a graph");
+  check_cuda(cuda_table().stream_begin_capture(stream.handle(), kThreadLocal), "capturing a graph");
 }
 
 void CudaGraph::abandon(const Stream &stream) noexcept {
   CuHandle graph = nullptr;  // ending it is the only way out of a capture
-  if (table().stream_end_capture(stream.handle(), &graph) == 0 && graph != nullptr)
-    static_cast<void>(table().graph_destroy(graph));
+  if (cuda_table().stream_end_capture(stream.handle(), &graph) == 0 && graph != nullptr)
+    static_cast<void>(cuda_table().graph_destroy(graph));
 }
 
 void CudaGraph::finish(const Stream &stream) {
   clear();
   CuHandle graph = nullptr;
-  check_cuda(table().stream_end_capture(stream.handle(), &graph), "capturing a graph");
-  const int result = table().graph_instantiate(&handle_, graph, 0);
-  static_cast<void>(table().graph_destroy(graph));
+  check_cuda(cuda_table().stream_end_capture(stream.handle(), &graph), "capturing a graph");
+  const int result = cuda_table().graph_instantiate(&handle_, graph, 0);
+  static_cast<void>(cuda_table().graph_destroy(graph));
   if (result != 0) {
     handle_ = nullptr;
     fail_cuda(result, "making a CUDA graph");

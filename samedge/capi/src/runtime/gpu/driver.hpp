@@ -83,6 +83,9 @@ struct CudaDriver {
 // The driver, opened and initialised. Throws Failure(NOT_SUPPORTED): no driver, no GPU, or too old.
 const CudaDriver &cuda();
 
+// The same for what has a device already.
+const CudaDriver &cuda_table();
+
 // Why no GPU can be used here, with the remedy; nothing if one can.
 std::optional<std::string> gpu_problem();
 

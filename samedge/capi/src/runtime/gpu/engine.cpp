@@ -87,7 +87,7 @@ Tensor GpuEngines::cuda_frame(const void *pixels, std::int64_t stride, std::int6
   const Device &device = queue_->device();
   const Current here(device);
   int index = 0;
-  if (cuda().pointer_attribute(&index, kDeviceOrdinal, address_of(pixels)) != 0)
+  if (cuda_table().pointer_attribute(&index, kDeviceOrdinal, address_of(pixels)) != 0)
     fail(SAMEDGE_ERROR_FRAME, "the frame's pointer is not in a GPU's memory: it was freed, or `memory` should be "
          "SAMEDGE_HOST");
   if (index != device.info().index)
@@ -119,7 +119,7 @@ void GpuEngines::to_host(const Tensor &tensor, void *target) {
   }
   const Current here(queue_->device());
   queue_->stream().synchronise();
-  check_cuda(cuda().copy_to_host(target, address_of(tensor.data), tensor.bytes()), "copying from the GPU");
+  check_cuda(cuda_table().copy_to_host(target, address_of(tensor.data), tensor.bytes()), "copying from the GPU");
 }
 
 }  // namespace samedge

@@ -1,0 +1,169 @@
+// samedge's own engine on NVIDIA GPUs from sm_80 on: it needs the driver and nothing else.
+// samedge/runtime/triton/backend.py; nothing is compiled here: engines come from `samedge build`.
+#include <algorithm>
+
+#include "base/failure.hpp"
+#include "runtime/choice.hpp"
+#include "runtime/engines/store.hpp"
+#include "runtime/triton/model.hpp"
+
+namespace samedge {
+
+namespace {
+
+constexpr const char *kAgain = "build one for it with `samedge build`";
+
+std::string remedy(const Bundle &bundle, Precision precision, int capability) {
+  return text("build it: samedge build %s --target triton --sm %d --precision %s", shown(bundle.path()).c_str(),
+              capability, name_of(precision));
+}
+
+std::string joined(const std::vector<std::string> &words, const char *between) {
+  std::string all;
+  for (const std::string &word : words) all += (all.empty() ? "" : between) + word;
+  return all;
+}
+
+class TritonBackend : public Backend {
+ public:
+  const char *name() const noexcept override { return "triton"; }
+  std::int32_t number() const noexcept override { return SAMEDGE_BACKEND_TRITON; }
+
+  std::optional<std::string> unavailable() const override {
+    if (auto reason = gpu_problem()) return reason;
+    try {
+      return too_old(gpu_info(0));
+    } catch (const Failure &failure) {
+      return failure.message();
+    }
+  }
+
+  // All that engines can be built for, in the order in which they are preferred.
+  std::vector<Precision> precisions() const override {
+    return {Precision::fp16, Precision::bf16, Precision::int8, Precision::fp32};
+  }
+
+  // Engines are made from the float32 graphs: what they compute in is the engine's, not the graph's.
+  std::vector<std::string> graphs(Precision precision, Graph graph) const override {
+    return {precision == Precision::int8 && graph == Graph::encoder ? "int8" : "fp32"};
+  }
+
+  std::optional<bool> proven(const Bundle &bundle, const LoadOptions &options) const override {
+    if (!has_graphs(bundle, options.precision)) return {};
+    const int capability = gpu_info(options.device).compute_capability;
+    return EngineStore::of_bundle(bundle, options)
+        .passed(key_for(bundle, options.precision, capability), name_of(options.precision));
+  }
+
+  std::optional<std::string> unready(const Bundle &bundle, const LoadOptions &options) const override {
+    const EngineStore store = EngineStore::of_bundle(bundle, options);
+    const int capability = gpu_info(options.device).compute_capability;
+    std::vector<std::string> reasons;
+    bool any = false;
+    for (const Precision precision : precisions()) {
+      if (!has_graphs(bundle, precision)) continue;
+      any = true;
+      const EngineKey key = key_for(bundle, precision, capability);
+      const auto unfit = store.unfit(key);
+      if (unfit.has_value()) {
+        reasons.insert(reasons.end(), unfit->begin(), unfit->end());
+        continue;
+      }
+      // An engine that the user named is taken as it is; of others one that was verified on this GPU.
+      if (!options.engines.empty() || precision == Precision::fp32 ||
+          store.passed(key, name_of(precision)).value_or(false))
+        return {};
+    }
+    if (!any)
+      return shown(bundle.name()) + " has no float32 graphs, which engines are made from; export it again with fp32 "
+                                    "among --precision";
+    const std::string why = reasons.empty() ? "" : " (" + joined(reasons, "; ") + ")";
+    return "no engine of this bundle for this GPU that was verified on it" + why + "; " +
+           remedy(bundle, Precision::fp16, capability);
+  }
+
+  std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {
+    auto device = std::make_shared<const Device>(options.device);
+    const GpuInfo &gpu = device->info();
+    if (const auto old = too_old(gpu)) fail(SAMEDGE_ERROR_NOT_SUPPORTED, "%s", old->c_str());
+    const EngineKey key = key_for(bundle, options.precision, gpu.compute_capability);
+    const EngineStore store = EngineStore::of_bundle(bundle, options);
+    FoundEngine found = store.find(key);
+    if (!found.engine.has_value()) refuse(bundle, options, gpu, found.reasons, store);
+    EngineFile file = parse_engine(std::move(found.engine->data), found.engine->name);
+    GraphIO io[2];
+    for (const Graph graph : {Graph::encoder, Graph::decoder}) {
+      const GraphEntry &entry = entry_of(bundle, options.precision, graph);
+      io[graph == Graph::encoder ? 0 : 1] = entry.io;
+      // A changed bundle is an error in any case; the files that weights stand in are read anyway.
+      if (file.plan.files.count(entry.file) == 0) static_cast<void>(bundle.read(entry.file));
+    }
+    return std::make_shared<TritonModel>(std::move(file), bundle, std::move(device), std::move(io[0]),
+                                         std::move(io[1]));
+  }
+
+ private:
+  const GraphEntry &entry_of(const Bundle &bundle, Precision precision, Graph graph) const {
+    const std::string key = graph_key(bundle.manifest(), *this, precision, graph);
+    return *bundle.manifest().graph(name_of(graph), key);
+  }
+
+  bool has_graphs(const Bundle &bundle, Precision precision) const {
+    const auto there = [&](Graph graph) {
+      return bundle.manifest().graph(name_of(graph), graphs(precision, graph).front()) != nullptr;
+    };
+    return there(Graph::encoder) && there(Graph::decoder);
+  }
+
+  // What an engine has to fit.
+  EngineKey key_for(const Bundle &bundle, Precision precision, int capability) const {
+    std::map<std::string, std::string> keys;
+    for (const Graph graph : {Graph::encoder, Graph::decoder})
+      keys[name_of(graph)] = graph_key(bundle.manifest(), *this, precision, graph);
+    const std::string digest = graphs_digest(bundle.manifest(), keys), wanted = name_of(precision);
+    const std::string here = std::to_string(capability), prefix = "triton." + wanted + ".sm";
+    EngineKey key;
+    key.kind = "triton";
+    key.stem = prefix + here;
+    key.prefix = prefix;
+    key.mismatch = [digest, wanted, here](const EngineRecord &record) -> std::optional<std::string> {
+      if (record.text("precision") != wanted)
+        return "its record says that it is " + shown(record.text("precision")) + ", not " + wanted + "; " + kAgain;
+      if (record.text("graphs_sha256") != digest)
+        return std::string("it was built from another model than this bundle's; ") + kAgain;
+      if (record.number("format") != kEngineFormat)
+        return text("it has format %lld, and this version of samedge reads format %u; %s",
+                    static_cast<long long>(record.number("format")), kEngineFormat, kAgain);
+      const std::vector<std::string> &there = record.texts("capabilities");
+      if (std::find(there.begin(), there.end(), here) == there.end())
+        return "it is for sm_" + shown(joined(there, ", sm_")) + ", and wanted is sm_" + here + "; " + kAgain;
+      return {};
+    };
+    return key;
+  }
+
+  // What was looked for, what lies there, and what to do.
+  [[noreturn]] static void refuse(const Bundle &bundle, const LoadOptions &options, const GpuInfo &gpu,
+                                  const std::vector<std::string> &reasons, const EngineStore &store) {
+    const std::string name = shown(bundle.name()), todo = remedy(bundle, options.precision, gpu.compute_capability);
+    const std::string said = joined(reasons, "; ");
+    if (options.engines.empty())
+      fail(SAMEDGE_ERROR_NOT_SUPPORTED, "there is no engine of %s in %s for this GPU (%s, sm_%d)%s%s; %s", name.c_str(),
+           name_of(options.precision), gpu.name.c_str(), gpu.compute_capability, said.empty() ? "" : "; ",
+           said.c_str(), todo.c_str());
+    const std::string listed = store.listed(), folder = shown(options.engines);
+    const std::string found = !said.empty() ? said : "it holds " + (listed.empty() ? "none" : listed);
+    fail(SAMEDGE_ERROR_NOT_SUPPORTED, "no engine in %s fits %s in %s on this machine (triton, sm_%d): %s. %s -o %s",
+         folder.c_str(), name.c_str(), name_of(options.precision), gpu.compute_capability, found.c_str(), todo.c_str(),
+         folder.c_str());
+  }
+};
+
+}  // namespace
+
+const Backend *triton_backend() {
+  static const TritonBackend backend;
+  return &backend;
+}
+
+}  // namespace samedge

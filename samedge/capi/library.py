@@ -62,6 +62,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "samedge_abi_hash": (c_uint64, [c_uint32]),
     "samedge_abi_layout": (c_char_p, []),
     "samedge_set_log_callback": (_STATUS, [LOG_CALLBACK, c_void_p]),
+    "samedge_backend_check": (_STATUS, [c_int32]),
     "samedge_model_options_default": (_STATUS, [POINTER(s.ModelOptions), c_size_t]),
     "samedge_model_open": (_STATUS, [c_char_p, POINTER(s.ModelOptions), POINTER(_HANDLE)]),
     "samedge_model_close": (_STATUS, [_HANDLE]),

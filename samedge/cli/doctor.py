@@ -16,8 +16,8 @@ def command(quiet: bool, as_json: bool) -> None:
 
     Looks at Python, the processor, its instruction sets and clock, memory, the installed packages,
     OpenVINO's devices, NVIDIA GPUs with their driver and libraries, a Jetson's JetPack and power
-    mode, and the engine cache. Changes nothing and reads no host or user name, so the output can
-    go into a bug report.
+    mode, libsamedge, and the engine cache. Changes nothing and reads no host or user name, so the
+    output can go into a bug report.
     """
     from samedge._version import __version__
 
@@ -39,7 +39,8 @@ def command(quiet: bool, as_json: bool) -> None:
 
 
 def facts() -> dict[str, Any]:
-    """What `samedge.machine.facts.machine` tells, and what lies in the cache."""
+    """What `samedge.machine.facts.machine` tells, what lies in the cache, where libsamedge is."""
+    from samedge.capi.facts import facts as libsamedge
     from samedge.machine.facts import machine
     from samedge.runtime.engines.contents import contents
     from samedge.runtime.engines.report import engine_cache
@@ -50,6 +51,7 @@ def facts() -> dict[str, Any]:
     processors = {item["device"]: item["name"] for item in openvino.get("devices", [])}
     found["cache_mb"] = contents().bytes / 1e6
     found["engine_cache"] = engine_cache(openvino.get("version"), processors, versions)
+    found["libsamedge"] = libsamedge()
     return found
 
 
@@ -68,7 +70,19 @@ def abilities(found: dict[str, Any]) -> list[dict[str, Any]]:
             if jetpack is not None and extra in ("tensorrt", "rtx"):
                 note = how_to_install({"rtx": "tensorrt_rtx"}.get(extra, extra), jetpack)
             items.append({"what": purpose, "works": not missing, "note": note if missing else ""})
-    return [*items, *_runs_on_gpus(found)]
+    return [*items, _embeds(found), *_runs_on_gpus(found)]
+
+
+def _embeds(found: dict[str, Any]) -> dict[str, Any]:
+    library = found["libsamedge"]
+    if library is None:
+        works, note = False, "there is no libsamedge; docs/embedding.md says how to build it"
+    elif "error" in library:
+        works, note = False, library["error"]
+    else:
+        here = [name for name, reason in library["backends"].items() if reason is None]
+        works, note = bool(here), ", ".join(here) or "none of its backends works here"
+    return {"what": "run a bundle from C and C++", "works": works, "note": note}
 
 
 def _runs_bundles(found: dict[str, Any]) -> dict[str, Any]:
@@ -207,6 +221,13 @@ def _other_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     governor = found["cpu"]["governor"]
     if governor is not None:
         rows.append(("clock governor", f"{governor['governor']} ({governor['driver']})"))
+    library = found["libsamedge"]
+    if library is None:
+        rows.append(("libsamedge", "none"))
+    elif "error" in library:
+        rows.append(("libsamedge", f"{library['path']} cannot be used"))
+    else:
+        rows.append(("libsamedge", "{path}, version {version}, ABI {abi}".format(**library)))
     cache = found["engine_cache"]
     text = f"{cache['engines']} engines, {cache['mb']:.0f} MB"
     if found["cache_mb"]:

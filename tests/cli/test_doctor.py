@@ -74,6 +74,33 @@ def test_a_cpu_without_bf16_says_so(found: dict[str, Any]) -> None:
     assert "fp32" in bf16["note"]
 
 
+@pytest.mark.parametrize(
+    ("library", "works", "word"),
+    [
+        (None, False, "docs/embedding.md"),
+        ({"path": "/x/libsamedge.so.1", "error": "cannot be loaded: no libzip"}, False, "libzip"),
+        (
+            {
+                "path": "/x/libsamedge.so.1",
+                "version": "0.1.0",
+                "abi": "1.0",
+                "backends": {"tensorrt": "not built", "openvino": None},
+            },
+            True,
+            "openvino",
+        ),
+    ],
+)
+def test_libsamedge(found: dict[str, Any], library: Any, works: bool, word: str) -> None:
+    machine = {**found, "libsamedge": library}
+    item = next(item for item in abilities(machine) if "C and C++" in item["what"])
+    assert item["works"] == works
+    assert word in item["note"]
+    rows = dict(doctor_module._machine_rows(machine))
+    assert ("none" if library is None else "/x/libsamedge.so.1") in rows["libsamedge"]
+    assert ("ABI 1.0" in rows["libsamedge"]) == works
+
+
 def test_nvidia_smi_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'NVIDIA RTX A2000, 550.54, 12282 MiB, 8.6'\n")

@@ -148,6 +148,10 @@ enum {
   SAMEDGE_BACKEND_OPENVINO = 3  /* the CPU */
 };
 
+/* Whether a backend is in this library and works on this machine; AUTO: whether any does. Fails with
+ * NOT_SUPPORTED: the message has the reason and the remedy. */
+SAMEDGE_API samedge_status samedge_backend_check(int32_t backend);
+
 enum {
   SAMEDGE_PRECISION_AUTO = 0, /* the fastest that is native here and passed the parity gate */
   SAMEDGE_FP32 = 1,

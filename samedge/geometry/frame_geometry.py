@@ -33,6 +33,7 @@ from samedge.geometry.filters import (
     interpolated,
     nearest_matrix,
     pil_coefficients,
+    spline_product,
     split_cubic,
     split_planes,
     zoom_matrix,
@@ -222,7 +223,9 @@ def _planes(family: Family, out: int, via: int, size: int) -> NDArray[Any]:
             f"interpolation '{family.interpolation}'{detour} which this version of samedge does "
             "not have; use a newer one"
         )
-    matrix = matrix_of(out, via) @ matrix_of(via, size) if family.via else matrix_of(out, size)
+    if family.via:
+        return spline_product(matrix_of(out, via), matrix_of(via, size))[None]
+    matrix = matrix_of(out, size)
     return split_cubic(matrix) if family.rounded else matrix[None]
 
 

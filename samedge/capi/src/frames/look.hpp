@@ -1,6 +1,7 @@
 // Does a frame look like those that INT8 was calibrated with? samedge/runtime/frame_look.py.
 #pragma once
 
+#include <array>
 #include <map>
 #include <optional>
 #include <string>
@@ -23,7 +24,7 @@ class CalibrationLooks {
                std::string &words) const;
 
  private:
-  std::map<std::string, std::pair<double, double>> bounds_;
+  std::array<std::pair<double, double>, 5> bounds_;  // of mean, spread, black, edges and colour
 };
 
 }  // namespace samedge

@@ -46,6 +46,9 @@ struct FrameGeometry {
   float network_y(double y) const noexcept;
 };
 
+// Throws Failure(FRAME): no frame has a side of so many px. name: "height" or "width".
+void check_side(int side, const char *name);
+
 // A crop inside the frame; all zeros: the whole frame.
 // Throws Failure(FRAME): no frame of this size can be served, or it has no such crop.
 Crop checked_crop(const int crop[4], int height, int width);

@@ -37,6 +37,12 @@ class PromptAssembler {
   std::size_t groups() const noexcept { return used_; }
 
  private:
+  // Fill lengths_ and firsts_: how many points each object has, and where they begin.
+  void measure(const samedge_prompts &prompts, int objects, bool points, bool boxes);
+  PromptGroup &next_group();
+  void add(PromptGroup &group, const samedge_prompts &prompts, int object, bool pad,
+           const FrameGeometry &geometry) const;
+
   std::vector<PromptGroup> groups_;
   std::size_t used_ = 0;
   std::vector<int> lengths_, firsts_, order_;

@@ -4,7 +4,7 @@
 
 #include "base/failure.hpp"
 #include "runtime/choice.hpp"
-#include "runtime/engines/store.hpp"
+#include "runtime/engines/ready.hpp"
 #include "runtime/triton/model.hpp"
 
 namespace samedge {
@@ -14,14 +14,8 @@ namespace {
 constexpr const char *kAgain = "build one for it with `samedge build`";
 
 std::string remedy(const Bundle &bundle, Precision precision, int capability) {
-  return text("build it: samedge build %s --target triton --sm %d --precision %s", shown(bundle.path()).c_str(),
-              capability, name_of(precision));
-}
-
-std::string joined(const std::vector<std::string> &words, const char *between) {
-  std::string all;
-  for (const std::string &word : words) all += (all.empty() ? "" : between) + word;
-  return all;
+  return text("samedge build %s --target triton --sm %d --precision %s", shown(bundle.path()).c_str(), capability,
+              name_of(precision));
 }
 
 class TritonBackend : public Backend {
@@ -49,47 +43,30 @@ class TritonBackend : public Backend {
   }
 
   std::optional<bool> proven(const Bundle &bundle, const LoadOptions &options) const override {
-    if (!has_graphs(bundle, options.precision)) return {};
     const int capability = gpu_info(options.device).compute_capability;
-    return EngineStore::of_bundle(bundle, options)
-        .passed(key_for(bundle, options.precision, capability), name_of(options.precision));
+    return engines_passed(EngineStore::of_bundle(bundle, options), keys_of(bundle, options.precision, capability),
+                          options.precision);
   }
 
   std::optional<std::string> unready(const Bundle &bundle, const LoadOptions &options) const override {
-    const EngineStore store = EngineStore::of_bundle(bundle, options);
     const int capability = gpu_info(options.device).compute_capability;
-    std::vector<std::string> reasons;
-    bool any = false;
-    for (const Precision precision : precisions()) {
-      if (!has_graphs(bundle, precision)) continue;
-      any = true;
-      const EngineKey key = key_for(bundle, precision, capability);
-      const auto unfit = store.unfit(key);
-      if (unfit.has_value()) {
-        reasons.insert(reasons.end(), unfit->begin(), unfit->end());
-        continue;
-      }
-      // An engine that the user named is taken as it is; of others one that was verified on this GPU.
-      if (!options.engines.empty() || precision == Precision::fp32 ||
-          store.passed(key, name_of(precision)).value_or(false))
-        return {};
-    }
-    if (!any)
-      return shown(bundle.name()) + " has no float32 graphs, which engines are made from; export it again with fp32 "
-                                    "among --precision";
-    const std::string why = reasons.empty() ? "" : " (" + joined(reasons, "; ") + ")";
-    return "no engine of this bundle for this GPU that was verified on it" + why + "; " +
-           remedy(bundle, Precision::fp16, capability);
+    auto reason = engines_unready(EngineStore::of_bundle(bundle, options), options, precisions(),
+                                  [&](Precision precision) { return keys_of(bundle, precision, capability); });
+    if (reason.has_value()) *reason += "; build one: " + remedy(bundle, Precision::fp16, capability);
+    return reason;
   }
 
   std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {
     auto device = std::make_shared<const Device>(options.device);
     const GpuInfo &gpu = device->info();
     if (const auto old = too_old(gpu)) fail(SAMEDGE_ERROR_NOT_SUPPORTED, "%s", old->c_str());
-    const EngineKey key = key_for(bundle, options.precision, gpu.compute_capability);
     const EngineStore store = EngineStore::of_bundle(bundle, options);
-    FoundEngine found = store.find(key);
-    if (!found.engine.has_value()) refuse(bundle, options, gpu, found.reasons, store);
+    FoundEngine found = store.find(key_for(bundle, options.precision, gpu.compute_capability));
+    if (!found.engine.has_value())
+      no_engine(store, options,
+                text("%s in %s for this GPU (triton, %s, sm_%d)", shown(bundle.name()).c_str(),
+                     name_of(options.precision), gpu.name.c_str(), gpu.compute_capability),
+                found.reasons, remedy(bundle, options.precision, gpu.compute_capability));
     EngineFile file = parse_engine(std::move(found.engine->data), found.engine->name);
     GraphIO io[2];
     for (const Graph graph : {Graph::encoder, Graph::decoder}) {
@@ -108,11 +85,10 @@ class TritonBackend : public Backend {
     return *bundle.manifest().graph(name_of(graph), key);
   }
 
-  bool has_graphs(const Bundle &bundle, Precision precision) const {
-    const auto there = [&](Graph graph) {
-      return bundle.manifest().graph(name_of(graph), graphs(precision, graph).front()) != nullptr;
-    };
-    return there(Graph::encoder) && there(Graph::decoder);
+  std::vector<EngineKey> keys_of(const Bundle &bundle, Precision precision, int capability) const {
+    for (const Graph graph : {Graph::encoder, Graph::decoder})
+      if (bundle.manifest().graph(name_of(graph), graphs(precision, graph).front()) == nullptr) return {};
+    return {key_for(bundle, precision, capability)};
   }
 
   // What an engine has to fit.
@@ -140,22 +116,6 @@ class TritonBackend : public Backend {
       return {};
     };
     return key;
-  }
-
-  // What was looked for, what lies there, and what to do.
-  [[noreturn]] static void refuse(const Bundle &bundle, const LoadOptions &options, const GpuInfo &gpu,
-                                  const std::vector<std::string> &reasons, const EngineStore &store) {
-    const std::string name = shown(bundle.name()), todo = remedy(bundle, options.precision, gpu.compute_capability);
-    const std::string said = joined(reasons, "; ");
-    if (options.engines.empty())
-      fail(SAMEDGE_ERROR_NOT_SUPPORTED, "there is no engine of %s in %s for this GPU (%s, sm_%d)%s%s; %s", name.c_str(),
-           name_of(options.precision), gpu.name.c_str(), gpu.compute_capability, said.empty() ? "" : "; ",
-           said.c_str(), todo.c_str());
-    const std::string listed = store.listed(), folder = shown(options.engines);
-    const std::string found = !said.empty() ? said : "it holds " + (listed.empty() ? "none" : listed);
-    fail(SAMEDGE_ERROR_NOT_SUPPORTED, "no engine in %s fits %s in %s on this machine (triton, sm_%d): %s. %s -o %s",
-         folder.c_str(), name.c_str(), name_of(options.precision), gpu.compute_capability, found.c_str(), todo.c_str(),
-         folder.c_str());
   }
 };
 

@@ -1,4 +1,4 @@
-"""`samedge build`: a bundle's engines for NVIDIA GPUs, behind the parity gate."""
+"""`samedge build`: a bundle's engines for NVIDIA GPUs and CPUs, behind the parity gate."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Examples:
   samedge build samus.samedge --target tensorrt --precision fp16 --timing-cache times.bin
   samedge build samus.samedge --target tensorrt-rtx --sm 86,89,120 -o engines
   samedge build samus.samedge --target triton --sm 87,89 --precision fp16
+  samedge build samus.samedge --target openvino --precision fp32,bf16 -o engines
 """
 # Options of TensorRT's builders.
 _OF_LIBRARIES = (
@@ -32,6 +33,8 @@ _OF_LIBRARIES = (
     "hardware_compatible",
     "refittable",
 )
+# Options of those that build for GPUs.
+_OF_GPUS = ("capabilities", "max_side", "device")
 _COLUMNS = ("engine", "for", "size", "kernels", "seconds", "state")
 
 
@@ -49,8 +52,8 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> t
 @click.option(
     "--target",
     required=True,
-    type=Choice(["tensorrt", "tensorrt-rtx", "triton"]),
-    help="What runs the engines: a library of NVIDIA's, or samedge itself (triton).",
+    type=Choice(["tensorrt", "tensorrt-rtx", "triton", "openvino"]),
+    help="What runs the engines: a library of NVIDIA's, samedge itself (triton), or the CPU.",
 )
 @click.option(
     "--precision",
@@ -58,16 +61,17 @@ def _capabilities(_ctx: click.Context, _param: click.Parameter, value: str) -> t
     show_default=True,
     type=NameList(["fp32", "fp16", "bf16", "int8"], alone="auto"),
     metavar="LIST",
-    help="fp32, fp16, int8, separated by commas, and bf16 with triton; auto: all that the bundle "
-    "has graphs for, with triton fp16 and int8 of these.",
+    help="fp32, fp16, int8, separated by commas, and bf16 with triton and openvino; auto: all that "
+    "the bundle has graphs for, with triton fp16 and int8 of these, with openvino what this CPU is "
+    "made for.",
 )
 @click.option(
     "--sm",
     "capabilities",
     default="",
     callback=_capabilities,
-    help="GPUs to build for by compute capability, 86,89,120 say; not with tensorrt. Default: the "
-    "GPU of this machine.",
+    help="GPUs to build for by compute capability, 86,89,120 say; not with tensorrt and openvino. "
+    "Default: the GPU of this machine.",
 )
 @click.option(
     "-o",
@@ -117,7 +121,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Build the engines of BUNDLE: for this machine's GPU, or ahead of time for others.
+    """Build the engines of BUNDLE: for this machine, or ahead of time for others.
 
     TensorRT builds on the device only. TensorRT-RTX and samedge's own compiler (triton) also build
     on a machine without a GPU, for the GPUs that --sm names. Where the GPU is here, the engines are
@@ -127,9 +131,12 @@ def command(
 
     TensorRT's files are the library's own engines: trtexec reads them. An engine of triton holds
     encoder and decoder for all GPUs of --sm, takes its weights from the bundle, and needs nothing
-    but the NVIDIA driver. What each was built from and for stands in a JSON file beside it.
+    but the NVIDIA driver. An engine of openvino is for any CPU that computes its precision; libsamedge
+    wants it to be as fast as Python, which prepares the graphs by itself. What each was built from and
+    for stands in a JSON file beside it.
     """
     from samedge.bundle import Bundle
+    from samedge.runtime.openvino.building import build_engines as build_openvino
     from samedge.runtime.tensorrt.builder import BuildOptions
     from samedge.runtime.tensorrt.bundle_engines import build_engines
     from samedge.runtime.triton.building import build_engines as build_triton
@@ -150,6 +157,8 @@ def command(
             result = build_triton(
                 opened, precision, capabilities, output, max_side, force, device, progress
             )
+        elif target == "openvino":
+            result = build_openvino(opened, precision, output, force, progress)
         else:
             result = build_engines(
                 opened, target, precision, capabilities, output, options, force, device, progress
@@ -158,7 +167,7 @@ def command(
     _print(result, printer, target, "" if output is None else f" --engines {output}")
     if result.failed:
         raise ParityError(
-            f"{bundle.name} does not compute on this GPU what it should: "
+            f"{bundle.name} does not compute on this {_device(target)} what it should: "
             f"{', '.join(result.failed)}; no engine of that precision was stored. Use another "
             "--precision, and report what `samedge doctor` prints"
         )
@@ -166,19 +175,25 @@ def command(
 
 def _check(ctx: click.Context, target: str, precision: tuple[str, ...]) -> None:
     """Refuse options that the target does not have."""
-    if target != "triton":
+    if target in ("tensorrt", "tensorrt-rtx"):
         if "bf16" in precision:
             raise click.BadParameter(
-                "bf16: expected auto, or some of fp32, fp16, int8; bf16 is for --target triton",
+                "bf16: expected auto, or some of fp32, fp16, int8; bf16 is for --target triton and "
+                "openvino",
                 param_hint="--precision",
             )
         return
-    for name in _OF_LIBRARIES:
+    foreign = [(name, "an option of TensorRT") for name in _OF_LIBRARIES]
+    if target == "openvino":
+        foreign += [(name, "an option for GPUs") for name in _OF_GPUS]
+    for name, what in foreign:
         if ctx.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE:
-            raise click.BadParameter(
-                "it is an option of TensorRT, not of triton",
-                param_hint=f"--{name.replace('_', '-')}",
-            )
+            spoken = "sm" if name == "capabilities" else name.replace("_", "-")
+            raise click.BadParameter(f"it is {what}, not of {target}", param_hint=f"--{spoken}")
+
+
+def _device(target: str) -> str:
+    return "CPU" if target == "openvino" else "GPU"
 
 
 def _print(result: BuildResult, printer: Printer, target: str, engines: str) -> None:
@@ -187,7 +202,7 @@ def _print(result: BuildResult, printer: Printer, target: str, engines: str) -> 
     for note in dict.fromkeys(note for row in result.engines for note in row.notes):
         printer.line(f"note: {note}")
     if result.parity:
-        title = "Parity with the float32 reference, on this GPU"
+        title = f"Parity with the float32 reference, on this {_device(target)}"
         print_parity(printer, title, list(result.parity))
     if result.unchecked is not None:
         printer.line(
@@ -201,7 +216,7 @@ def _print(result: BuildResult, printer: Printer, target: str, engines: str) -> 
 def _cells(row: EngineRow) -> tuple[str, ...]:
     return (
         row.file,
-        f"sm_{row.compute_capability}",
+        f"sm_{row.compute_capability}" if row.compute_capability else "any CPU",
         size_text(row.bytes),
         "-" if row.kernels is None else str(row.kernels),
         f"{row.seconds:.1f}",

@@ -12,8 +12,8 @@ from samedge.files.paths import kind_at, shown
 # What `kind_of` returns for what samedge itself opens.
 BUNDLE, CHECKPOINT, ENGINE = "bundle", "checkpoint", "engine"
 
-# Serialised engines begin so: TensorRT, TensorRT-RTX; and samedge's own.
-_ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt", b"vtrt", b"samedge\x1a")
+# Serialised engines begin so: TensorRT, TensorRT-RTX; and samedge's own two.
+_ENGINE_MAGIC = (b"ftrt", b"trtr", b"ptrt", b"vtrt", b"samedge\x1a", b"samedge\x1b")
 _SAFETENSORS_LIMIT = 100_000_000  # bytes; the format allows no longer header
 
 

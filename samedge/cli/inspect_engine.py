@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Kernels of these parts of a graph are float32 in every precision.
 _BY_RULE = ("preprocess", "postprocess")
+_OPENVINO = b"samedge\x1b"  # how engines of OpenVINO graphs begin: to read them takes OpenVINO
 # Columns of the tables of samedge's own engines.
 _KERNELS = (
     "kernel", "launches", "registers", "shared", "blocks", "spilled", "tensor core", "code",
@@ -41,11 +42,14 @@ def inspect_engine(printer: Printer, path: Path, layers: bool) -> None:
     from samedge.runtime.triton.engine_file import is_engine_file
 
     with path.open("rb") as file:
-        own = is_engine_file(file.read(16))
-    if own:
+        head = file.read(16)
+    if is_engine_file(head):
         _inspect_own(printer, path, layers)
         return
     record = _record(path)
+    if head.startswith(_OPENVINO):
+        _inspect_openvino(printer, path, record)
+        return
     if record is None:
         report, about = _ask_the_library(path), [("record", "none: not built by `samedge build`")]
         printer.json({"kind": ENGINE, "report": report.to_json()})
@@ -129,6 +133,10 @@ def _about(record: EngineRecord) -> list[tuple[str, str]]:
 def _parity(record: EngineRecord) -> list[tuple[str, str]]:
     if not record.parity:
         return [("parity", "never checked on a GPU: run `samedge verify` on the device")]
+    return _checked(record)
+
+
+def _checked(record: EngineRecord) -> list[tuple[str, str]]:
     return [
         (
             f"parity in {row['precision']}",
@@ -176,6 +184,23 @@ def _rows(report: LayerReport) -> list[tuple[str, ...]]:
         (str(i), layer.kind, _types(layer.inputs), _types(layer.outputs), ", ".join(layer.nodes))
         for i, layer in enumerate(report.layers)
     ]
+
+
+def _inspect_openvino(printer: Printer, path: Path, record: EngineRecord | None) -> None:
+    """Print what is known of graphs for the CPU."""
+    if record is None:
+        raise SourceError(
+            f"{path.name} has no record beside it, and no session takes it; build it again: samedge "
+            "build BUNDLE --target openvino"
+        )
+    printer.json({**record.to_json(), "kind": ENGINE, "engine": "openvino"})
+    rows = [(name, one_line(str(value))) for name, value in record.key.to_json().items()]
+    rows += [
+        ("size", size_text(record.size)),
+        ("hash", "as in its record"),
+        *(_checked(record) or [("parity", "never checked: run `samedge verify` on the device")]),
+    ]
+    printer.table(f"{path.name}: graphs for the CPU (OpenVINO)", ("", ""), rows)
 
 
 def _types(types: tuple[str, ...]) -> str:

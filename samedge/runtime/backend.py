@@ -78,8 +78,8 @@ class LoadOptions:
         profile: count time per layer (slower; see `samedge.bench.layers`).
         hint: "latency", one frame as soon as possible; or "throughput", as many frames a second as
             possible over several sessions, which share the engine.
-        engines: folders of engines to take instead of the bundle's and the cache's (NVIDIA); none
-            is built then.
+        engines: folders of engines to take instead of the bundle's and the cache's; none is built
+            then.
         progress: told how far the build of an engine is.
     """
 
@@ -303,8 +303,8 @@ class Backend(Protocol):
         """
         raise NotSupportedError(
             f"the {self.name} backend compiles for itself and takes no engines of `samedge "
-            f"build`: leave out {option('engines')}, or use the backend tensorrt, tensorrt_rtx or "
-            "triton"
+            f"build`: leave out {option('engines')}, or use the backend tensorrt, tensorrt_rtx, "
+            "triton or openvino"
         )
 
     @property

@@ -43,7 +43,7 @@ def load(
         hint: "latency" (one frame as soon as possible, the default) or "throughput" (for several
             sessions of one bundle, each in a thread of its own: they share one engine, which then
             computes several frames side by side, each of them later than it could be alone).
-        engines: folder of NVIDIA engines from `samedge build -o FOLDER`. Those alone are taken:
+        engines: folder of engines from `samedge build -o FOLDER`. Those alone are taken:
             none is built, and one that does not fit bundle, library and GPU is refused. An engine
             is code: name only folders that you trust.
 

@@ -30,7 +30,7 @@ class EngineRow:
         file: its name.
         graph: "encoder" or "decoder"; "both" of an engine that holds the two.
         precisions: that it serves.
-        compute_capability: of the GPU it is for, 86 for 8.6.
+        compute_capability: of the GPU it is for, 86 for 8.6; 0 of one that is for any CPU.
         bytes: size of the file.
         seconds: that its build took; 0 if it was there already.
         kernels: that it is made of; None if the library does not say.
@@ -128,11 +128,12 @@ def gate(
     precisions: tuple[str, ...],
     device: int,
     folders: tuple[Path, ...],
+    threads: int = 1,
 ) -> tuple[ParityRow, ...]:
     """Run the self-test with the new engines."""
     rows = []
     for precision in precisions:
-        options = LoadOptions(precision, device=device, engines=folders)
+        options = LoadOptions(precision, threads, device, engines=folders)
         with Session(bundle, named_backend(backend), options, "") as session:
             rows.append(verify_session(session, bundle.selftest()))
     return tuple(rows)

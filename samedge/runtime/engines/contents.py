@@ -21,6 +21,7 @@ from samedge.runtime.engines.keys import (
     CalibrationKey,
     KernelsKey,
     NvidiaKey,
+    OpenVinoGraphsKey,
     OpenVinoKey,
     TritonKey,
 )
@@ -33,6 +34,7 @@ COPY, LEFT_OVER = "unpacked bundle", "left over"
 # Names that samedge gives: an engine with its record, and the draft of either while it is written.
 _OWN_NAME = re.compile(
     r"(openvino-[a-z]+|calibration|tensorrt_rtx-kernels)-[0-9a-f]{32}\.(engine|json)"
+    r"|openvino\.(fp32|fp16|bf16|int8)\.(engine|json)"
     r"|triton\.(fp32|fp16|bf16|int8)\.sm[0-9-]+\.(engine|json)"
     r"|(encoder|decoder)\.(fp32|fp16|int8)\.tensorrt(_rtx)?-[0-9.]+\.sm[0-9]+\.(engine|json)"
 )
@@ -214,5 +216,5 @@ def _kind(record: EngineRecord) -> tuple[str, str]:
         return ENGINE, "TensorRT" if key.backend == "tensorrt" else "TensorRT-RTX"
     if isinstance(key, TritonKey):
         return ENGINE, "triton"
-    assert isinstance(key, OpenVinoKey)
+    assert isinstance(key, (OpenVinoKey, OpenVinoGraphsKey))
     return ENGINE, "OpenVINO"

@@ -20,6 +20,7 @@ AMPERE = 80  # oldest compute capability of hardware compatible engines
 # under the key of another bundle's graph.
 _SCHEME = "samedge graph 2"
 _AGAIN = "build one for it with `samedge build`"
+OPENVINO_FORMAT = 1  # of engine files of OpenVINO graphs, see `samedge.runtime.openvino.engine_file`
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,61 @@ class TritonKey(Key):
 
 
 @dataclass(frozen=True)
+class OpenVinoGraphsKey(Key):
+    """Of an engine of `samedge build --target openvino`: the graphs that a session on a CPU
+    compiles, for any CPU. What they are compiled to depends on the machine, and is in no key.
+
+    Attributes:
+        precision: "fp32", "fp16", "bf16" or "int8".
+        graphs_sha256: of the graphs that they were made from, see `graphs_digest`.
+        format: of the engine file.
+        rewrites: version of our rewrites of the encoder.
+        openvino: version that wrote the graphs, or that is to read them: "2026.4.1".
+    """
+
+    kind: ClassVar[str] = "openvino_graphs"
+    exact: ClassVar[bool] = False
+    runs: ClassVar[bool] = True
+
+    precision: str
+    graphs_sha256: str
+    format: int
+    rewrites: int
+    openvino: str
+
+    @property
+    def stem(self) -> str:
+        return f"openvino.{self.precision}"
+
+    def mismatch(self, stored: Key, options: Mapping[str, Any]) -> str | None:
+        if not isinstance(stored, OpenVinoGraphsKey):
+            return "its record belongs to another kind of engine"
+        if stored.precision != self.precision:
+            return f"its record says that it is {stored.precision}, not {self.precision}; {_AGAIN}"
+        if stored.graphs_sha256 != self.graphs_sha256:
+            return f"it was built from another model than this bundle's; {_AGAIN}"
+        if (stored.format, stored.rewrites) != (self.format, self.rewrites):
+            return (
+                f"it was built by another version of samedge (format {stored.format}.{stored.rewrites}"
+                f", here {self.format}.{self.rewrites}); {_AGAIN}"
+            )
+        if _numbers(stored.openvino) > _numbers(self.openvino):
+            return (
+                f"it was written by OpenVINO {stored.openvino}, and here is {self.openvino}, which is "
+                f"older; {_AGAIN}"
+            )
+        return None
+
+    def stale(self, here: Installed) -> str | None:
+        if self.format == OPENVINO_FORMAT:
+            return None
+        return (
+            f"it was built by another version of samedge (format {self.format}, here "
+            f"{OPENVINO_FORMAT})"
+        )
+
+
+@dataclass(frozen=True)
 class KernelsKey(Key):
     """Of the kernels that TensorRT-RTX compiled for one engine on this device.
 
@@ -296,7 +352,15 @@ class CalibrationKey(Key):
 
 
 KINDS: dict[str, type[Key]] = {
-    cls.kind: cls for cls in (OpenVinoKey, NvidiaKey, TritonKey, KernelsKey, CalibrationKey)
+    cls.kind: cls
+    for cls in (
+        OpenVinoKey,
+        NvidiaKey,
+        TritonKey,
+        OpenVinoGraphsKey,
+        KernelsKey,
+        CalibrationKey,
+    )
 }
 
 
@@ -384,3 +448,8 @@ def _older(built: str, here: str) -> bool:
     """Whether a version compatible engine of version `built` loads in version `here`."""
     one, other = ([int(n) for n in v.split(".")[:2] if n.isdigit()] for v in (built, here))
     return one[:1] == other[:1] and one <= other
+
+
+def _numbers(version: str) -> list[int]:
+    """[2026, 4, 1] of "2026.4.1-22982"."""
+    return [int(n) for n in version.partition("-")[0].split(".") if n.isdigit()]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -27,7 +28,10 @@ from samedge.runtime.backend import (
     both_graphs,
 )
 from samedge.runtime.openvino.engine import OpenVinoEngine
-from samedge.runtime.precision import graph_key
+from samedge.runtime.precision import graph_key, runnable
+
+if TYPE_CHECKING:
+    from samedge.runtime.openvino.compile import Compiled
 
 # OpenVINO computes what it is told from either graph; float32 has the exact weights.
 _EITHER = ("fp32", "fp16")
@@ -92,9 +96,47 @@ class OpenVinoBackend(Backend):
             return {}
         return {"int8": SATURATES}
 
+    def proven(
+        self, bundle: Bundle, precision: str, device: int = 0, engines: Sequence[Path] = ()
+    ) -> bool | None:
+        """Whether an engine in these folders passed the parity gate of `samedge build`: like the
+        bundle's own table, on the machine that built it."""
+        if not engines:
+            return None
+        from samedge.runtime.engines.store import EngineStore
+        from samedge.runtime.openvino.prepared import key_for
+
+        key = key_for(bundle, precision, self.graphs)
+        return EngineStore(tuple(engines)).passed(key, precision)
+
+    def ready(self, bundle: Bundle, engines: Sequence[Path], device: int = 0) -> tuple[str, ...]:
+        """Precisions that the engines in these folders serve, by their records, and this CPU
+        computes; see `samedge.runtime.backend.Backend`."""
+        from samedge.runtime.openvino.prepared import unfit
+
+        self.numbered(device)
+        reasons = {
+            precision: unfit(bundle, precision, self.graphs, engines)
+            for precision in runnable(bundle, self)
+        }
+        found = tuple(precision for precision, reason in reasons.items() if reason is None)
+        if not found:
+            first = next((reason for reason in reasons.values() if reason is not None), None)
+            raise NotSupportedError(first or f"{bundle.path.name} has no graph for the CPU")
+        return found
+
     def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
-        """Compile both graphs of `bundle`; see `Backend.open`."""
-        engines = both_graphs(lambda graph: self.open_graph(bundle, graph, options))
+        """Compile both graphs of `bundle`, or the engine that the user named; see `Backend.open`."""
+        if options.engines:
+            from samedge.runtime.openvino.prepared import compile_prepared
+
+            self._check_precision(options.precision)
+            for graph in bundle.manifest.graphs:  # a changed bundle is an error in any case
+                bundle.graph(graph, self._key(bundle, graph, options))
+            parts = compile_prepared(bundle, self.graphs, options)
+            engines = both_graphs(lambda graph: self._engine(bundle, graph, options, parts[graph]))
+        else:
+            engines = both_graphs(lambda graph: self.open_graph(bundle, graph, options))
         return Engines(*engines, self.device_name(options.device))
 
     def open_graph(self, bundle: Bundle, graph: str, options: LoadOptions) -> OpenVinoEngine:
@@ -108,17 +150,31 @@ class OpenVinoBackend(Backend):
         """
         from samedge.runtime.openvino.compile import compile_graph
 
-        if options.precision not in self.precisions():
-            raise NotSupportedError(
-                f"the {self.name} backend has no precision '{options.precision}' on this machine; "
-                f"here it can do: {', '.join(self.precisions())}"
-            )
+        self._check_precision(options.precision)
         device, key = self.numbered(options.device), self._key(bundle, graph, options)
         parts, notes = compile_graph(bundle, graph, key, options, device)
+        return self._engine(bundle, graph, options, parts, notes)
+
+    def _check_precision(self, precision: str) -> None:
+        if precision not in self.precisions():
+            raise NotSupportedError(
+                f"the {self.name} backend has no precision '{precision}' on this machine; "
+                f"here it can do: {', '.join(self.precisions())}"
+            )
+
+    def _engine(
+        self,
+        bundle: Bundle,
+        graph: str,
+        options: LoadOptions,
+        parts: Mapping[str, Compiled],
+        notes: Sequence[str] = (),
+    ) -> OpenVinoEngine:
+        key = self._key(bundle, graph, options)
         entry = bundle.manifest.graphs[graph][key]
         names = frozenset(tensor.name for tensor in entry.tensors)
         if key == "int8" and (reason := self.doubtful().get(key)) is not None:
-            notes.append(f"{reason}: run `samedge verify BUNDLE --precision int8` on it")
+            notes = [*notes, f"{reason}: run `samedge verify BUNDLE --precision int8` on it"]
         return OpenVinoEngine(parts, names | {NETWORK_INPUT}, tuple(notes))
 
     def device_name(self, number: int) -> str:
@@ -180,6 +236,16 @@ class OpenVinoGpuBackend(OpenVinoBackend):
             "(Ubuntu and Debian: apt install intel-opencl-icd; Windows: Intel's graphics driver), "
             "let this user into the group 'render', and see `samedge doctor`"
         )
+
+    def proven(
+        self, bundle: Bundle, precision: str, device: int = 0, engines: Sequence[Path] = ()
+    ) -> bool | None:
+        """Nothing beyond the bundle's own table."""
+        return Backend.proven(self, bundle, precision, device, engines)
+
+    def ready(self, bundle: Bundle, engines: Sequence[Path], device: int = 0) -> tuple[str, ...]:
+        """None: the rewrites in an engine of `samedge build --target openvino` are for CPUs."""
+        return Backend.ready(self, bundle, engines, device)
 
     def slower_than_float32(self) -> frozenset[str]:
         """None: these GPUs compute half precision at twice the rate or more."""

@@ -21,7 +21,7 @@ namespace samedge {
 using KeyField = std::variant<std::monostate, bool, std::int64_t, std::string, std::vector<std::string>>;
 
 struct EngineRecord {
-  std::string kind;                         // "nvidia", "triton" or "openvino"
+  std::string kind;                         // "nvidia", "triton", "openvino_graphs" or "openvino"
   std::map<std::string, KeyField> key;      // all fields of that kind, each of its type
   std::string sha256;                       // of the engine
   std::uint64_t size = 0;                   // of the engine, bytes

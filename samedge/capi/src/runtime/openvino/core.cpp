@@ -95,8 +95,7 @@ Precision rest_of(const Manifest &manifest, Precision precision) {
 ov::CompiledModel compile_part(std::shared_ptr<ov::Model> model, Precision computes,
                                const LoadOptions &options, const char *part) {
   try {
-    ov::CompiledModel compiled =
-        openvino_core().compile_model(model, kCpu, engine_config(computes, options));
+    ov::CompiledModel compiled = openvino_core().compile_model(model, kCpu, engine_config(computes, options));
     model.reset();
     release_memory();
     return compiled;
@@ -111,13 +110,17 @@ void openvino_failed(const std::exception &error, samedge_status status, const c
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
   bool memory = dynamic_cast<const std::bad_alloc *>(&error) != nullptr;
-  for (const char *word : {"bad_alloc", "bad allocation", "out of memory", "cannot allocate", "failed to allocate"})
+  for (const char *word :
+       {"bad_alloc", "bad allocation", "out of memory", "cannot allocate", "failed to allocate"})
     memory = memory || lower.find(word) != std::string::npos;
   if (memory)
-    fail(SAMEDGE_ERROR_MEMORY, "memory ran out while %s. Close other programs, raise the limit, or use a "
-         "smaller model, smaller frames or fewer objects at once", doing);
+    fail(SAMEDGE_ERROR_MEMORY,
+         "memory ran out while %s. Close other programs, raise the limit, or use a "
+         "smaller model, smaller frames or fewer objects at once",
+         doing);
   std::replace(what.begin(), what.end(), '\n', ' ');
-  fail(status, "OpenVINO %s failed while %s: %s", openvino_version().c_str(), doing, shown(what, 400).c_str());
+  fail(status, "OpenVINO %s failed while %s: %s", openvino_version().c_str(), doing,
+       shown(what, 400).c_str());
 }
 
 void release_memory() noexcept {

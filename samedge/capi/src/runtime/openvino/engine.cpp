@@ -33,8 +33,10 @@ ov::element::Type type_of(Element element) noexcept {
 Element element_of(const ov::element::Type &type) {
   for (const Element element : {Element::u8, Element::i32, Element::i64, Element::f16, Element::f32})
     if (type_of(element) == type) return element;
-  fail(SAMEDGE_ERROR_BUNDLE, "the bundle's graph has a tensor of the type %s; export the bundle again with this "
-       "version of samedge", type.get_type_name().c_str());
+  fail(SAMEDGE_ERROR_BUNDLE,
+       "the bundle's graph has a tensor of the type %s; export the bundle again with this "
+       "version of samedge",
+       type.get_type_name().c_str());
 }
 
 bool same(const ov::Shape &shape, const Shape &expected) noexcept {
@@ -60,7 +62,8 @@ std::string name_in(const ov::Output<const ov::Node> &port, const GraphIO &io) {
     ++count;
   }
   if (count != 1)
-    fail(SAMEDGE_ERROR_BUNDLE, "a tensor of the graph is none that the manifest lists; export the bundle again "
+    fail(SAMEDGE_ERROR_BUNDLE,
+         "a tensor of the graph is none that the manifest lists; export the bundle again "
          "with this version of samedge");
   return found;
 }
@@ -122,8 +125,10 @@ void OpenVinoEngine::run_part(Part &part, const Bindings &inputs, const Bindings
         if (port.name == binding.name && bind(port, binding.tensor))
           part.request.set_input_tensor(port.index, port.bound[port.current - 1].tensor);
       if (port.current == 0 && !port.own)
-        fail(SAMEDGE_ERROR_BUNDLE, "the %s part wants an input '%s' that this version of samedge does not know; "
-             "export the bundle again", part.name, shown(port.name).c_str());
+        fail(SAMEDGE_ERROR_BUNDLE,
+             "the %s part wants an input '%s' that this version of samedge does not know; "
+             "export the bundle again",
+             part.name, shown(port.name).c_str());
     }
     for (Port &port : part.outputs)
       for (const Binding &binding : outputs)
@@ -135,9 +140,10 @@ void OpenVinoEngine::run_part(Part &part, const Bindings &inputs, const Bindings
       const Shape &expected = port.bound[port.current - 1].shape;
       const ov::Tensor got = part.request.get_output_tensor(port.index);
       if (!same(got.get_shape(), expected))
-        fail(SAMEDGE_ERROR_DEVICE, "the output '%s' came as %s, expected %s; the bundle does not fit this version of "
-             "samedge: export it again", shown(port.name).c_str(), got.get_shape().to_string().c_str(),
-             shape_text(expected).c_str());
+        fail(SAMEDGE_ERROR_DEVICE,
+             "the output '%s' came as %s, expected %s; the bundle does not fit this version of "
+             "samedge: export it again",
+             shown(port.name).c_str(), got.get_shape().to_string().c_str(), shape_text(expected).c_str());
     }
   } catch (const Failure &) {
     forget(part);
@@ -169,7 +175,8 @@ bool OpenVinoEngine::bind(Port &port, const Tensor &tensor) {
       return true;
     }
   ov::Shape shape(tensor.shape.begin(), tensor.shape.end());
-  Bound made{tensor.data, tensor.element, tensor.shape, ov::Tensor(type_of(tensor.element), shape, tensor.data)};
+  Bound made{tensor.data, tensor.element, tensor.shape,
+             ov::Tensor(type_of(tensor.element), shape, tensor.data)};
   if (port.bound.size() < kMostBound) {
     port.bound.push_back(std::move(made));
     port.current = port.bound.size();
@@ -201,8 +208,10 @@ Tensor OpenVinoEngine::buffer(const char *name) {
       openvino_failed(error, SAMEDGE_ERROR_DEVICE, "making ready for a session");
     }
   }
-  fail(SAMEDGE_ERROR_BUNDLE, "the graph has no output '%s' of fixed shape; export the bundle again with this "
-       "version of samedge", name);
+  fail(SAMEDGE_ERROR_BUNDLE,
+       "the graph has no output '%s' of fixed shape; export the bundle again with this "
+       "version of samedge",
+       name);
 }
 
 }  // namespace samedge

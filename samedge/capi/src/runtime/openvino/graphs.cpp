@@ -59,8 +59,7 @@ void drop_idle_converts(const std::shared_ptr<ov::Model> &model) {
     if (source.get_element_type() != ov::element::f32) continue;
     const auto targets = node->output(0).get_target_inputs();
     for (ov::Input<ov::Node> target : targets)
-      if (!ov::is_type<ov::op::v0::Result>(target.get_node()))
-        target.replace_source_output(source);
+      if (!ov::is_type<ov::op::v0::Result>(target.get_node())) target.replace_source_output(source);
   }
 }
 
@@ -125,8 +124,11 @@ std::shared_ptr<ov::Model> read_graph(const Bundle &bundle, Graph graph, const G
     to_float32(model);
     return model;
   } catch (const std::exception &error) {
-    openvino_failed(error, SAMEDGE_ERROR_BUNDLE, text("reading the %s graph; export the bundle again with this "
-                    "version of samedge", name_of(graph)).c_str());
+    openvino_failed(error, SAMEDGE_ERROR_BUNDLE,
+                    text("reading the %s graph; export the bundle again with this "
+                         "version of samedge",
+                         name_of(graph))
+                        .c_str());
   }
 }
 
@@ -138,16 +140,18 @@ void split_encoder(const std::shared_ptr<ov::Model> &model, ModelParts &parts) {
     if (cut.get_node() != nullptr) break;
   }
   if (cut.get_node() == nullptr || cut.get_partial_shape().is_dynamic())
-    fail(SAMEDGE_ERROR_BUNDLE, "the encoder graph has no tensor '%s' of fixed shape; export the bundle again "
-         "with this version of samedge", kNetworkInput);
+    fail(SAMEDGE_ERROR_BUNDLE,
+         "the encoder graph has no tensor '%s' of fixed shape; export the bundle again "
+         "with this version of samedge",
+         kNetworkInput);
   const ov::ResultVector results = model->get_results();
   const ov::ParameterVector parameters = model->get_parameters();
   const auto entry = std::make_shared<ov::op::v0::Parameter>(cut.get_element_type(), cut.get_shape());
   entry->set_friendly_name(kNetworkInput);
   replace(cut, entry->output(0));
   parts.encoder = std::make_shared<ov::Model>(results, ov::ParameterVector{entry}, "encoder");
-  parts.preprocess = std::make_shared<ov::Model>(
-      ov::ResultVector{std::make_shared<ov::op::v0::Result>(cut)}, parameters, "preprocess");
+  parts.preprocess = std::make_shared<ov::Model>(ov::ResultVector{std::make_shared<ov::op::v0::Result>(cut)},
+                                                 parameters, "preprocess");
   parts.encoder->input(0).get_tensor().set_names({kNetworkInput});
 }
 

@@ -1,12 +1,15 @@
 // The CPU, by OpenVINO: samedge/runtime/openvino/backend.py.
+#include <algorithm>
 #include <fstream>
 #include <set>
 #include <sstream>
 
 #include "base/failure.hpp"
+#include "base/log.hpp"
 #include "runtime/choice.hpp"
 #include "runtime/openvino/core.hpp"
 #include "runtime/openvino/engine.hpp"
+#include "runtime/openvino/engine_file.hpp"
 #include "runtime/openvino/graphs.hpp"
 
 namespace samedge {
@@ -14,7 +17,8 @@ namespace samedge {
 namespace {
 
 constexpr const char *kSaturates =
-    "this processor has no VNNI, so sums of INT8 products can saturate and masks be worse than the bundle's gate "
+    "this processor has no VNNI, so sums of INT8 products can saturate and masks be worse than the bundle's "
+    "gate "
     "says";
 
 // Flags of the processor, as Linux has them.
@@ -46,7 +50,16 @@ std::string stripped(const std::string &text) {
   return first == std::string::npos ? "" : text.substr(first, last - first + 1);
 }
 
-std::string cpu_name() { return stripped(openvino_core().get_property(kCpu, "FULL_DEVICE_NAME").as<std::string>()); }
+std::string cpu_name() {
+  return stripped(openvino_core().get_property(kCpu, "FULL_DEVICE_NAME").as<std::string>());
+}
+
+std::string lies_there(const EngineStore &store, const std::vector<std::string> &reasons) {
+  std::string all;
+  for (const std::string &reason : reasons) all += (all.empty() ? "" : "; ") + reason;
+  const std::string listed = store.listed();
+  return !all.empty() ? all : "it holds " + (listed.empty() ? "none" : listed);
+}
 
 class OpenVinoEngines final : public Engines {
  public:
@@ -63,8 +76,8 @@ class OpenVinoEngines final : public Engines {
 
 class OpenVinoModel final : public LoadedModel {
  public:
-  OpenVinoModel(ModelParts parts, Precision computes, const LoadOptions &options, GraphIO encoder, GraphIO decoder,
-                std::vector<std::string> notes)
+  OpenVinoModel(ModelParts parts, Precision computes, const LoadOptions &options, GraphIO encoder,
+                GraphIO decoder, std::vector<std::string> notes)
       : encoder_io_(std::move(encoder)), decoder_io_(std::move(decoder)), notes_(std::move(notes)) {
     const auto compiled = [&](std::shared_ptr<ov::Model> &model, Precision precision, const char *name) {
       return CompiledPart{compile_part(std::move(model), precision, options, name), name};
@@ -98,7 +111,8 @@ class OpenVinoBackend final : public Backend {
       return {};
     } catch (const std::exception &error) {
       return "OpenVINO finds no CPU device (" + shown(error.what()) +
-             "); put libopenvino_intel_cpu_plugin.so (on ARM: libopenvino_arm_cpu_plugin.so) beside libopenvino.so";
+             "); put libopenvino_intel_cpu_plugin.so (on ARM: libopenvino_arm_cpu_plugin.so) beside "
+             "libopenvino.so";
     }
   }
 
@@ -128,6 +142,19 @@ class OpenVinoBackend final : public Backend {
     return kSaturates;
   }
 
+  // Of the engine that would be loaded: the gate of `samedge build`.
+  std::optional<bool> proven(const Bundle &bundle, const LoadOptions &options) const override {
+    for (const Graph graph : {Graph::encoder, Graph::decoder}) {
+      const auto keys = graphs(options.precision, graph);
+      const auto has = [&](const std::string &key) {
+        return bundle.manifest().graph(name_of(graph), key) != nullptr;
+      };
+      if (std::none_of(keys.begin(), keys.end(), has)) return {};
+    }
+    const EngineKey key = openvino_key(bundle.manifest(), *this, options.precision);
+    return EngineStore::of_bundle(bundle, options).passed(key, name_of(options.precision));
+  }
+
   std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {
     if (options.device != 0)
       fail(SAMEDGE_ERROR_NOT_SUPPORTED, "the openvino backend runs on the CPU, which is device 0; got %d",
@@ -138,14 +165,28 @@ class OpenVinoBackend final : public Backend {
     };
     const GraphEntry &encoder = entry(Graph::encoder), &decoder = entry(Graph::decoder);
     const Precision computes = rest_of(manifest, options.precision);
-    std::vector<std::string> notes;
+    const EngineStore store = EngineStore::of_bundle(bundle, options);
+    FoundEngine found = store.find(openvino_key(manifest, *this, options.precision));
+    std::vector<std::string> notes = found.reasons;
     ModelParts parts;
-    split_encoder(read_graph(bundle, Graph::encoder, encoder), parts);
-    parts.decoder = read_graph(bundle, Graph::decoder, decoder);
-    notes.push_back(text("there is no engine of this bundle in %s for the CPU, so its plain graph is used, which is "
-                         "slower: make one with `samedge build %s --target openvino`",
-                         name_of(options.precision), shown(bundle.name()).c_str()));
-    if (computes != Precision::fp32) halve_weights(parts.encoder, computes);
+    if (found.engine.has_value()) {
+      log(SAMEDGE_LOG_INFO, "openvino: the engine %s is used", shown(found.engine->name).c_str());
+      parts = prepared_models(std::move(*found.engine), computes);
+    } else if (!options.engines.empty()) {
+      fail(SAMEDGE_ERROR_NOT_SUPPORTED,
+           "no engine in %s fits %s in %s on a CPU (openvino): %s. Nothing was built in its "
+           "place; samedge build BUNDLE --target openvino --precision %s -o FOLDER",
+           shown(options.engines).c_str(), shown(bundle.name()).c_str(), name_of(options.precision),
+           lies_there(store, found.reasons).c_str(), name_of(options.precision));
+    } else {
+      split_encoder(read_graph(bundle, Graph::encoder, encoder), parts);
+      parts.decoder = read_graph(bundle, Graph::decoder, decoder);
+      if (computes != Precision::fp32) halve_weights(parts.encoder, computes);
+      notes.push_back(
+          text("there is no engine of this bundle in %s for the CPU, so its plain graph is computed, "
+               "which is slower: make one with `samedge build BUNDLE --target openvino --precision %s`",
+               name_of(options.precision), name_of(options.precision)));
+    }
     release_memory();
     if (options.precision == Precision::int8)
       if (const auto reason = doubtful(Precision::int8))

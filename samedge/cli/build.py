@@ -131,9 +131,9 @@ def command(
 
     TensorRT's files are the library's own engines: trtexec reads them. An engine of triton holds
     encoder and decoder for all GPUs of --sm, takes its weights from the bundle, and needs nothing
-    but the NVIDIA driver. An engine of openvino is for any CPU that computes its precision; libsamedge
-    wants it to be as fast as Python, which prepares the graphs by itself. What each was built from and
-    for stands in a JSON file beside it.
+    but the NVIDIA driver. An engine of openvino is for any CPU that computes its precision:
+    libsamedge takes it to be as fast as Python, which prepares the graphs by itself. What each was
+    built from and for stands in a JSON file beside it.
     """
     from samedge.bundle import Bundle
     from samedge.runtime.openvino.building import build_engines as build_openvino

@@ -190,8 +190,8 @@ def _inspect_openvino(printer: Printer, path: Path, record: EngineRecord | None)
     """Print what is known of graphs for the CPU."""
     if record is None:
         raise SourceError(
-            f"{path.name} has no record beside it, and no session takes it; build it again: samedge "
-            "build BUNDLE --target openvino"
+            f"{path.name} has no record beside it, and no session takes it; build it again: "
+            "samedge build BUNDLE --target openvino"
         )
     printer.json({**record.to_json(), "kind": ENGINE, "engine": "openvino"})
     rows = [(name, one_line(str(value))) for name, value in record.key.to_json().items()]

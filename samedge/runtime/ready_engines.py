@@ -17,7 +17,9 @@ from samedge.runtime.backend import Backend
 from samedge.runtime.choice import choose_backend, usable_backends
 from samedge.runtime.engines.records import ENDING
 
-BUILD = "samedge build BUNDLE --target tensorrt -o FOLDER (or --target tensorrt-rtx, triton, openvino)"
+BUILD = (
+    "samedge build BUNDLE --target tensorrt -o FOLDER (or --target tensorrt-rtx, triton, openvino)"
+)
 
 
 def engine_folders(engines: str | os.PathLike[str] | None) -> tuple[Path, ...]:

@@ -211,9 +211,11 @@ def test_backends_that_take_none(
     tiny_bundle: Path, rtx_engines: Path, rtx: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["verify", str(tiny_bundle), "--engines", str(rtx_engines)]
-    text = refused([*arguments, "--backend", "openvino"], rtx, capsys)
-    assert "the openvino backend compiles for itself" in text
+    text = refused([*arguments, "--backend", "emulation"], rtx, capsys)
+    assert "the emulation backend compiles for itself" in text
     assert "leave out --engines" in text
+    text = refused([*arguments, "--backend", "openvino"], rtx, capsys)
+    assert "fits tiny.samedge in fp32 on a CPU (openvino)" in text
     with (
         samedge.load(tiny_bundle, "openvino", threads=1) as session,
         pytest.raises(SessionError, match="engines came with a session"),

@@ -20,7 +20,7 @@ AMPERE = 80  # oldest compute capability of hardware compatible engines
 # under the key of another bundle's graph.
 _SCHEME = "samedge graph 2"
 _AGAIN = "build one for it with `samedge build`"
-OPENVINO_FORMAT = 1  # of engine files of OpenVINO graphs, see `samedge.runtime.openvino.engine_file`
+OPENVINO_FORMAT = 1  # of engines for CPUs, see `samedge.runtime.openvino.engine_file`
 
 
 @dataclass(frozen=True)
@@ -296,13 +296,13 @@ class OpenVinoGraphsKey(Key):
             return f"it was built from another model than this bundle's; {_AGAIN}"
         if (stored.format, stored.rewrites) != (self.format, self.rewrites):
             return (
-                f"it was built by another version of samedge (format {stored.format}.{stored.rewrites}"
-                f", here {self.format}.{self.rewrites}); {_AGAIN}"
+                "it was built by another version of samedge (format "
+                f"{stored.format}.{stored.rewrites}, here {self.format}.{self.rewrites}); {_AGAIN}"
             )
         if _numbers(stored.openvino) > _numbers(self.openvino):
             return (
-                f"it was written by OpenVINO {stored.openvino}, and here is {self.openvino}, which is "
-                f"older; {_AGAIN}"
+                f"it was written by OpenVINO {stored.openvino}, and here is {self.openvino}, which "
+                f"is older; {_AGAIN}"
             )
         return None
 

@@ -126,7 +126,7 @@ class OpenVinoBackend(Backend):
         return found
 
     def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
-        """Compile both graphs of `bundle`, or the engine that the user named; see `Backend.open`."""
+        """Compile both graphs of `bundle`, or the user's engine; see `Backend.open`."""
         if options.engines:
             from samedge.runtime.openvino.prepared import compile_prepared
 

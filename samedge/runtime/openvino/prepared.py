@@ -45,9 +45,7 @@ def key_for(bundle: Bundle, precision: str, graphs: GraphKeys) -> OpenVinoGraphs
         NotSupportedError: the bundle lacks a graph.
     """
     manifest = bundle.manifest
-    keys = {
-        graph: graph_key(manifest, NAME, graph, precision, graphs) for graph in manifest.graphs
-    }
+    keys = {graph: graph_key(manifest, NAME, graph, precision, graphs) for graph in manifest.graphs}
     version = str(ov.__version__).partition("-")[0]
     return OpenVinoGraphsKey(
         precision, graphs_digest(bundle, keys), OPENVINO_FORMAT, REWRITES_VERSION, version

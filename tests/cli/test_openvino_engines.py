@@ -74,8 +74,8 @@ def test_a_zipped_bundle_keeps_it_in_the_cache(
     zipped = shutil.make_archive(str(tmp_path / "tiny"), "zip", tiny_bundle)
     assert run(["build", zipped, "--target", "openvino", "--precision", "fp32", "--quiet"]) == 0
     assert run(["cache", "--json"]) == 0
-    things = json.loads(capsys.readouterr().out)["kept"]
-    assert ("engine", "OpenVINO") in {(thing["what"], thing["library"]) for thing in things}
+    things = json.loads(capsys.readouterr().out)["items"]
+    assert ("engine", "OpenVINO") in {(thing["kind"], thing["library"]) for thing in things}
     assert run(["cache", "clear", "--yes", "--quiet"]) == 0
     assert not list((tmp_path / "cache").rglob("*.engine"))
 

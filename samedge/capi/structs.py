@@ -91,6 +91,9 @@ class SelfTestReport(Sized):
         ("dice_limit", c_double),
         ("score_error", c_double),
         ("margin", c_double),
+        ("flipped", c_double),
+        ("flipped_limit", c_double),
+        ("flipped_far", c_int64),
     )
 
 

@@ -231,6 +231,9 @@ typedef struct samedge_self_test_report {
   double dice_limit;      /* what it has to be */
   double score_error;     /* largest difference of a predicted IoU */
   double margin;          /* smallest of limit / value; 1 and more is a pass */
+  double flipped;         /* largest share of px of masks that differ from the reference's */
+  double flipped_limit;   /* what it may be */
+  int64_t flipped_far;    /* px that differ although the reference is not near the threshold: 0 */
 } samedge_self_test_report;
 
 /* Segment the bundle's own frames and compare with the float32 reference that it brings: the parity

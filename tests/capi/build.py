@@ -148,6 +148,14 @@ def openvino_folder() -> Path:
 APART = BUILDS / "capi-deps"
 
 
+def run_environment() -> dict[str, str]:
+    """For programs that use an installed library: where libraries without root were unpacked."""
+    if not APART.is_dir():
+        return {}
+    folders = [APART / "usr" / "lib", *APART.glob("usr/lib/*-linux-gnu*")]
+    return {"LD_LIBRARY_PATH": os.pathsep.join(map(str, folders))}
+
+
 def _environment() -> dict[str, str]:
     """For pkg-config: packages that were unpacked below build/, without root."""
     if not APART.is_dir():

@@ -24,9 +24,9 @@ static unsigned char pixels[48 * 64], mask[48 * 64];
 int main(int count, char **arguments) {
   samedge_model *model = NULL;
   samedge_session *session = NULL;
-  samedge_frame frame = {sizeof frame};
-  samedge_prompts prompts = {sizeof prompts};
-  samedge_result result = {sizeof result};
+  samedge_frame frame = {.struct_size = sizeof frame};
+  samedge_prompts prompts = {.struct_size = sizeof prompts};
+  samedge_result result = {.struct_size = sizeof result};
   const double click[2] = {30.0, 20.0};
   if (samedge_abi_check(SAMEDGE_ABI_MAJOR, SAMEDGE_ABI_MINOR) != SAMEDGE_OK) return 2;
   if (count == 2 && samedge_model_open(arguments[1], NULL, &model) == SAMEDGE_OK &&
@@ -85,7 +85,9 @@ def run(command: Sequence[str], cwd: Path | None = None, **environment: str) -> 
         cwd=cwd,
         env={**os.environ, **run_environment(), **environment},
         capture_output=True,
-        text=True,
+        # pkgconf escapes every byte of an umlaut
+        encoding="utf-8",
+        errors="surrogateescape",
         check=False,
     )
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}{done.stderr}"
@@ -101,7 +103,8 @@ def pkg_config(prefix: Path, *asked: str) -> list[str]:
     # The samedge alone: nothing else may be needed.
     folder = str(libraries(prefix) / "pkgconfig")
     said = run(["pkg-config", *asked, "samedge"], PKG_CONFIG_LIBDIR=folder, PKG_CONFIG_PATH=folder)
-    return shlex.split(said)
+    flags = shlex.split(said)
+    return [flag.encode("utf-8", "surrogateescape").decode() for flag in flags]
 
 
 def test_what_is_installed(prefix: Path) -> None:

@@ -1,4 +1,4 @@
-"""Wrong use is a status and a message: no crash, no half-written buffer, no mask of an earlier frame.
+"""Wrong use is a status and a message: no crash, no half-written buffer, no earlier frame's mask.
 
 Everything goes through the functions of samedge.h, on a real bundle and its real engines.
 """
@@ -102,7 +102,6 @@ def no_answer(session: NativeSession) -> None:
     """Nothing of an earlier frame can be had."""
     library, contours = session.library, s.Contours()
     assert library.samedge_get_contours(session.handle, 0, byref(contours)) == STATE
-    assert session.timing().total == 0.0
 
 
 # Functions by the kind of handle that they take first, with arguments that are right otherwise.
@@ -111,7 +110,7 @@ class Right:
         self.call = Call()
         self.out = ctypes.c_void_p()
         self.text = ctypes.c_char_p()
-        self.numbers = (ctypes.c_double * 2)()
+        self.x, self.y = ctypes.c_double(), ctypes.c_double()
         self.floats = (ctypes.c_float * 4096)()
         self.verdicts = (ctypes.c_int32 * 4)()
 
@@ -138,13 +137,22 @@ class Right:
             "samedge_tracker_create": (asked, None, byref(self.out)),
             "samedge_tracker_destroy": (),
             "samedge_track": (frame, 1.0, result, self.verdicts, 4),
+            "samedge_tracker_lose": (),
             "samedge_tracker_reason": (0, byref(self.text)),
-            "samedge_tracker_point": (0, byref(self.numbers, 0), byref(self.numbers, 8)),
+            "samedge_tracker_point": (0, byref(self.x), byref(self.y)),
         }[name]
 
 
 OF_MODELS = ("model_close", "model_get_info", "class_name", "self_test", "session_create")
-OF_TRACKERS = ("tracker_destroy", "track", "tracker_reason", "tracker_point")
+OF_TRACKERS = ("tracker_destroy", "track", "tracker_lose", "tracker_reason", "tracker_point")
+
+
+def kind_of(name: str) -> str:
+    """The handle that a function takes."""
+    short = name.removeprefix("samedge_")
+    return "model" if short in OF_MODELS else "tracker" if short in OF_TRACKERS else "session"
+
+
 TAKES_HANDLE = [
     name
     for name, (_, arguments) in binding._SIGNATURES.items()
@@ -176,8 +184,7 @@ def freed(model: NativeModel, tiny_bundle: Path) -> dict[str, int]:
 @pytest.mark.parametrize("name", TAKES_HANDLE)
 def test_handles(name: str, model: NativeModel, session: NativeSession, freed: Any) -> None:
     library, right = model.library, Right()
-    short = name.removeprefix("samedge_")
-    kind = "model" if short in OF_MODELS else "tracker" if short in OF_TRACKERS else "session"
+    short, kind = name.removeprefix("samedge_"), kind_of(name)
     wrong = {
         "null": None,
         "freed": freed[kind],
@@ -579,7 +586,7 @@ def test_backends_that_are_not_there(backend: str, library: Library, tiny_bundle
     message(library)
     assert library.samedge_model_open(path, byref(chosen), byref(opened)) == NOT_SUPPORTED
     assert opened.value is None
-    message(library, backend)
+    assert backend in message(library).lower()
 
 
 @pytest.mark.parametrize("number", [-1, 4, HUGE])
@@ -844,8 +851,7 @@ def test_there_is_no_answer_after_a_failure(session: NativeSession) -> None:
     assert library.samedge_predict(handle, byref(good.prompts), byref(good.result)) == s.OK
 
 
-@pytest.mark.parametrize("objects", [0, -1])
-def test_trackers(objects: int, session: NativeSession) -> None:
+def test_trackers(session: NativeSession) -> None:
     library, handle = session.library, session.handle
     call, tracker = Call(), ctypes.c_void_p(77)
     nothing = s.Prompts(objects=1)
@@ -857,7 +863,7 @@ def test_trackers(objects: int, session: NativeSession) -> None:
     assert library.samedge_tracker_create(handle, asked, None, byref(tracker)) == PROMPT
     call.prompts.labels = None
     for field in ("score", "area_jump", "steady_s"):
-        for value in (float("nan"), float("inf"), -1.0):
+        for value in (float("nan"), -1.0):
             options = s.TrackerOptions(**{field: value})
             status = library.samedge_tracker_create(handle, asked, byref(options), byref(tracker))
             assert status == ARGUMENT, (field, value)
@@ -874,11 +880,10 @@ def test_trackers(objects: int, session: NativeSession) -> None:
     assert verdicts[0] in (0, 1, 2)
     assert track(tracker, frame, 1.0, result, verdicts, 1) == ARGUMENT  # time goes on
     message(library, "1")
-    text, x = ctypes.c_char_p(), (ctypes.c_double * 2)()
+    text, x, y = ctypes.c_char_p(), ctypes.c_double(), ctypes.c_double()
     for index in (1, -1, HUGE):
         assert library.samedge_tracker_reason(tracker, index, byref(text)) == ARGUMENT
-        status = library.samedge_tracker_point(tracker, index, byref(x, 0), byref(x, 8))
-        assert status == ARGUMENT
+        assert library.samedge_tracker_point(tracker, index, byref(x), byref(y)) == ARGUMENT
     library.check(library.samedge_tracker_destroy(tracker))
 
 

@@ -10,18 +10,18 @@
  *     return 1;
  *   }
  *
- *   samedge_frame frame = {sizeof frame};
+ *   samedge_frame frame = {.struct_size = sizeof frame};
  *   frame.format = SAMEDGE_GREY8;
  *   frame.pixels = pixels;
  *   frame.width = 640;
  *   frame.height = 480;
  *
  *   const double click[2] = {312.0, 240.0};
- *   samedge_prompts prompts = {sizeof prompts};
+ *   samedge_prompts prompts = {.struct_size = sizeof prompts};
  *   prompts.points = click;
  *   prompts.point_count = 1;
  *
- *   samedge_result result = {sizeof result};
+ *   samedge_result result = {.struct_size = sizeof result};
  *   result.masks = mask;
  *   result.masks_capacity = 640 * 480;
  *   if (samedge_segment(session, &frame, &prompts, &result) == SAMEDGE_OK) draw(mask);
@@ -45,8 +45,9 @@
  *   Masks     Come only from a call that returned SAMEDGE_OK. After any other status no buffer of
  *             a result was written, and there is no answer to ask about.
  *   Structs   Begin with struct_size: set it to sizeof. All zeros otherwise are the defaults,
- *             so that `samedge_frame frame = {sizeof frame};` is ready to be filled. Fields are only
- *             ever added at the end. A program that was built with an older header may use a newer
+ *             so that `samedge_frame frame = {.struct_size = sizeof frame};` is ready to be filled (in
+ *             C++17: `samedge_frame frame{}; frame.struct_size = sizeof frame;`). Fields are
+ *             only ever added at the end. A program that was built with an older header may use a newer
  *             library of the same major version; the other way round works as long as the fields
  *             that the library does not know are zero.
  *

@@ -85,6 +85,9 @@ void Session::set_frame(const samedge_frame &frame) {
   if (family.slices > 1)
     fail(SAMEDGE_ERROR_FRAME, "%s looks at %d slices of a volume at once; call samedge_segment_slices",
          family.title.c_str(), family.slices);
+  if (frame.slices > 1)
+    fail(SAMEDGE_ERROR_FRAME, "the frame has %d slices; call samedge_segment_slices for a volume",
+         frame.slices);
   const auto start = Clock::now();
   encode(frame, 0);
   timing_.total = milliseconds(start, Clock::now());

@@ -35,7 +35,7 @@ from samedge.errors import (
 ENV = "SAMEDGE_LIBRARY"
 NAME = "libsamedge.so.1"
 # What samedge_abi_hash(0) gives for the structs in `samedge.capi.structs`.
-ABI_HASH = 0
+ABI_HASH = 0xB5622432C58A6774
 
 # Status -> the error that Python raises for the same thing.
 _ERRORS: dict[int, type[SamEdgeError]] = {

@@ -878,8 +878,6 @@ def test_trackers(session: NativeSession) -> None:
     assert call.untouched()
     assert track(tracker, frame, 1.0, result, verdicts, 1) == s.OK
     assert verdicts[0] in (0, 1, 2)
-    assert track(tracker, frame, 1.0, result, verdicts, 1) == ARGUMENT  # time goes on
-    message(library, "1")
     text, x, y = ctypes.c_char_p(), ctypes.c_double(), ctypes.c_double()
     for index in (1, -1, HUGE):
         assert library.samedge_tracker_reason(tracker, index, byref(text)) == ARGUMENT

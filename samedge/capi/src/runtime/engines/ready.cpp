@@ -19,7 +19,8 @@ std::optional<bool> engines_passed(const EngineStore &store, const std::vector<E
 }
 
 std::optional<std::string> engines_unready(const EngineStore &store, const LoadOptions &options,
-                                           const std::vector<Precision> &precisions, const KeysOf &keys_of) {
+                                           const std::vector<Precision> &precisions, const KeysOf &keys_of,
+                                           const std::string &remedy) {
   std::vector<std::string> reasons;
   bool any = false;
   for (const Precision precision : precisions) {
@@ -37,8 +38,13 @@ std::optional<std::string> engines_unready(const EngineStore &store, const LoadO
     reasons.push_back("the one in " + std::string(name_of(precision)) + " was not verified on such a GPU");
   }
   if (!any) return "the bundle has no graphs that engines could be made from";
-  return "no engine of this bundle for this GPU that may be taken" +
-         (reasons.empty() ? "" : " (" + joined(reasons, "; ") + ")");
+  if (options.engines.empty())
+    return "no engine of this bundle for this GPU that may be taken" +
+           (reasons.empty() ? "" : " (" + joined(reasons, "; ") + ")") + "; build one: " + remedy;
+  const std::string folder = shown(options.engines), listed = store.listed();
+  if (reasons.empty()) reasons.push_back("it holds " + (listed.empty() ? "none" : listed));
+  return "no engine in " + folder + " fits this bundle on this machine: " + joined(reasons, "; ") +
+         "; build one: " + remedy + " -o " + folder;
 }
 
 void no_engine(const EngineStore &store, const LoadOptions &options, const std::string &which,

@@ -19,9 +19,11 @@ std::optional<bool> engines_passed(const EngineStore &store, const std::vector<E
                                    Precision precision);
 
 // Why "auto" should leave the bundle to the next backend: no precision has engines here that fit and that, but
-// for float32 and for engines that the user named, were verified. Nothing if one has.
+// for float32 and for engines that the user named, were verified. Nothing if one has. remedy: a command of
+// samedge.
 std::optional<std::string> engines_unready(const EngineStore &store, const LoadOptions &options,
-                                           const std::vector<Precision> &precisions, const KeysOf &keys_of);
+                                           const std::vector<Precision> &precisions, const KeysOf &keys_of,
+                                           const std::string &remedy);
 
 // Throws Failure(NOT_SUPPORTED): there is no engine. which: "samus.samedge in fp16 for this GPU (..)";
 // remedy: a command of samedge; reasons: why those that lie there were not taken.

@@ -88,10 +88,9 @@ class TensorRtBackend : public Backend {
 
   std::optional<std::string> unready(const Bundle &bundle, const LoadOptions &options) const override {
     const GpuInfo gpu = gpu_info(options.device);
-    auto reason = engines_unready(EngineStore::of_bundle(bundle, options), options, precisions(),
-                                  [&](Precision precision) { return keys_of(bundle, precision, gpu); });
-    if (reason.has_value()) *reason += "; build one: " + remedy(bundle, Precision::fp16);
-    return reason;
+    return engines_unready(EngineStore::of_bundle(bundle, options), options, precisions(),
+                           [&](Precision precision) { return keys_of(bundle, precision, gpu); },
+                           remedy(bundle, Precision::fp16));
   }
 
   std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {

@@ -50,10 +50,9 @@ class TritonBackend : public Backend {
 
   std::optional<std::string> unready(const Bundle &bundle, const LoadOptions &options) const override {
     const int capability = gpu_info(options.device).compute_capability;
-    auto reason = engines_unready(EngineStore::of_bundle(bundle, options), options, precisions(),
-                                  [&](Precision precision) { return keys_of(bundle, precision, capability); });
-    if (reason.has_value()) *reason += "; build one: " + remedy(bundle, Precision::fp16, capability);
-    return reason;
+    return engines_unready(EngineStore::of_bundle(bundle, options), options, precisions(),
+                           [&](Precision precision) { return keys_of(bundle, precision, capability); },
+                           remedy(bundle, Precision::fp16, capability));
   }
 
   std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {

@@ -324,23 +324,28 @@ int within_quota(int cores, const std::string &quota_file) {
 
 }  // namespace
 
-Choice choose(const Bundle &bundle, std::int32_t backend, std::int32_t precision, LoadOptions options) {
+Choice choose_precision(const Bundle &bundle, const Backend &backend, std::int32_t precision,
+                        LoadOptions options) {
   if (precision < SAMEDGE_PRECISION_AUTO || precision > SAMEDGE_INT8)
     fail(SAMEDGE_ERROR_ARGUMENT,
-         "precision is %d; expected SAMEDGE_PRECISION_AUTO, SAMEDGE_FP32, _BF16, _FP16 or "
-         "_INT8",
-         precision);
-  if (!options.engines.empty()) check_engines(options.engines);
-  const Taken taken = choose_backend(bundle, backend, options);
+         "precision is %d; expected SAMEDGE_PRECISION_AUTO, SAMEDGE_FP32, _BF16, _FP16 or _INT8", precision);
   const Found found = precision == SAMEDGE_PRECISION_AUTO
-                          ? fastest(bundle, *taken.backend, options)
-                          : asked_for(bundle, *taken.backend, static_cast<Precision>(precision), options);
+                          ? fastest(bundle, backend, options)
+                          : asked_for(bundle, backend, static_cast<Precision>(precision), options);
   Choice choice;
-  choice.backend = taken.backend;
+  choice.backend = &backend;
   choice.options = std::move(options);
   choice.options.precision = found.precision;
-  choice.why = std::string(taken.backend->name()) + ": " + taken.why + "; " + name_of(found.precision) +
-               ": " + found.why;
+  choice.why = found.why;
+  return choice;
+}
+
+Choice choose(const Bundle &bundle, std::int32_t backend, std::int32_t precision, LoadOptions options) {
+  if (!options.engines.empty()) check_engines(options.engines);
+  const Taken taken = choose_backend(bundle, backend, options);
+  Choice choice = choose_precision(bundle, *taken.backend, precision, std::move(options));
+  choice.why = std::string(taken.backend->name()) + ": " + taken.why + "; " +
+               name_of(choice.options.precision) + ": " + choice.why;
   return choice;
 }
 

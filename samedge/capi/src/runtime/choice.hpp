@@ -18,6 +18,10 @@ struct Choice {
 // reason and its remedy. Failure(ARGUMENT): no such constant.
 Choice choose(const Bundle &bundle, std::int32_t backend, std::int32_t precision, LoadOptions options);
 
+// The second half of it: a precision for a backend that was taken. `why`: "fastest that ...".
+Choice choose_precision(const Bundle &bundle, const Backend &backend, std::int32_t precision,
+                        LoadOptions options);
+
 // The key of the manifest's graph that a backend takes for a precision.
 // Throws Failure(NOT_SUPPORTED): the bundle has none.
 std::string graph_key(const Manifest &manifest, const Backend &backend, Precision precision, Graph graph);

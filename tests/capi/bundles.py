@@ -83,6 +83,17 @@ class Inside:
         assert at == len(blob)
         return {"name": said["name"], "multimask": said["multimask"], "stack": said["stack"], **arrays}
 
+    def graph(self, manifest: bytes, graph: str, data: bytes, weights: bytes | None = None) -> None:
+        """The check of a float32 graph, and of the file of its weights where there is one."""
+        size = _size(weights or b"")
+        sizes = (manifest, _size(manifest), graph.encode(), data, _size(data), weights, size)
+        self._call("test_graph", *sizes)
+
+    def graph_copy(self, path: str | os.PathLike[str], graph: str) -> list[str]:
+        """Names and sizes of the files that a reader of files gets."""
+        answer = self._call("test_graph_copy", os.fsencode(path), graph.encode())
+        return sorted(answer.decode().splitlines())
+
     def precision(
         self, manifest: bytes, toy: dict[str, Any], precision: str, engines: bool = False
     ) -> tuple[str, str]:

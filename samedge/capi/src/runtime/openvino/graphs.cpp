@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <openvino/op/constant.hpp>
 #include <openvino/op/convert.hpp>
 #include <openvino/op/parameter.hpp>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/failure.hpp"
+#include "bundle/graph_copy.hpp"
 #include "runtime/openvino/core.hpp"
 
 namespace samedge {
@@ -115,12 +117,17 @@ bool within_float16(const Constant &constant) {
 
 std::shared_ptr<ov::Model> read_graph(const Bundle &bundle, Graph graph, const GraphEntry &entry) {
   std::string data;
+  std::unique_ptr<GraphCopy> copy;  // of graphs whose large weights are in a second file
   {
-    const Bytes bytes = bundle.read(entry.file);
-    data.assign(reinterpret_cast<const char *>(bytes.data.get()), bytes.size);
+    const GraphFiles files = bundle.read_graph(entry);
+    if (files.weights_name.empty())
+      data.assign(reinterpret_cast<const char *>(files.graph.data.get()), files.graph.size);
+    else
+      copy = std::make_unique<GraphCopy>(files);
   }
   try {
-    auto model = openvino_core().read_model(data, ov::Tensor());
+    auto model = copy == nullptr ? openvino_core().read_model(data, ov::Tensor())
+                                 : openvino_core().read_model(copy->path());
     to_float32(model);
     return model;
   } catch (const std::exception &error) {

@@ -1,6 +1,6 @@
 """What fuzz_bundle begins with: parts of the smallest bundle, each behind a byte that says which.
 
-    python -m tests.capi.bundle_seeds FOLDER
+python -m tests.capi.bundle_seeds FOLDER
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,15 @@ class Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+def tried(call: Callable[[], Any]) -> Refused | None:
+    """The refusal of a call; None if it worked."""
+    try:
+        call()
+    except Refused as refused:
+        return refused
+    return None
 
 
 class Inside:
@@ -60,7 +70,9 @@ class Inside:
 
     def self_test(self, name: str, data: bytes) -> dict[str, Any]:
         """Sizes and arrays of a self-test."""
-        head, _, blob = self._call("test_self_test", name.encode(), data, _size(data)).partition(b"\0")
+        head, _, blob = self._call("test_self_test", name.encode(), data, _size(data)).partition(
+            b"\0"
+        )
         said: dict[str, Any] = json.loads(head)
         objects, points, count = said["objects"], said["points"], said["count"]
         size = (said["height"], said["width"])
@@ -81,7 +93,12 @@ class Inside:
             arrays[key] = np.frombuffer(blob[at : at + taken], dtype).reshape(shape)
             at += taken
         assert at == len(blob)
-        return {"name": said["name"], "multimask": said["multimask"], "stack": said["stack"], **arrays}
+        return {
+            "name": said["name"],
+            "multimask": said["multimask"],
+            "stack": said["stack"],
+            **arrays,
+        }
 
     def graph(self, manifest: bytes, graph: str, data: bytes, weights: bytes | None = None) -> None:
         """The check of a float32 graph, and of the file of its weights where there is one."""

@@ -1,4 +1,4 @@
-"""Bundles, folders and zip files: libsamedge reads what Python reads, and refuses what it refuses."""
+"""Bundles, folders and zip files: libsamedge reads and refuses what Python does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from samedge.bundle.sealing import seal
 from samedge.errors import BundleError
 from tests.bundle.test_selftest import any_test, any_tests
 from tests.capi.bundle_seeds import small_bundle
-from tests.capi.bundles import BUNDLE, Inside, Refused, compared
+from tests.capi.bundles import BUNDLE, Inside, Refused, compared, tried
 from tests.capi.test_manifests import read_as_python_does
 
 TINY = Path("tests/data/tiny.samedge")
@@ -59,9 +60,13 @@ def refuse(inside: Inside, path: Path | str, match: str, python: bool = True) ->
     if not python:
         return
     with pytest.raises(BundleError):
-        bundle = Bundle.open(path)
-        for name in bundle.manifest.files:
-            bundle.read_file(name)
+        read_in_python(path)
+
+
+def read_in_python(path: Path | str) -> None:
+    bundle = Bundle.open(path)
+    for name in bundle.manifest.files:
+        bundle.read_file(name)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +104,8 @@ def test_zip_files(inside: Inside, folder: Path, prefix: str, compression: int) 
 @pytest.mark.parametrize(
     ("name", "data", "match"),
     [
-        ("a.pth", b"PK\x03\x04" + b"\0" * 26 + b"archive/data.pkl" + b"\0" * 500, "PyTorch checkpoint"),
+        ("a.pth", b"PK\x03\x04" + b"\0" * 26 + b"archive/data.pkl" + b"\0" * 500,
+        "PyTorch checkpoint"),
         ("torn.pth", b"PK\x03\x04" + b"\0" * 100, "PyTorch checkpoint"),
         ("old.pt", b"\x80\x02\x8a\nl\xfc\x9cF", "PyTorch checkpoint"),
         ("a.safetensors", b"\x02\0\0\0\0\0\0\0{}" + b"\0" * 20, "PyTorch checkpoint"),
@@ -182,7 +188,8 @@ def into_folder(folder: Path) -> None:
 
 
 HARMS = {
-    "missing": remove, "SHA-256": change, "has 6 bytes": shorten, "has 8 bytes": lengthen, "a link": link, "a device": pipe,
+    "missing": remove, "SHA-256": change, "has 6 bytes": shorten, "has 8 bytes": lengthen,
+    "a link": link, "a device": pipe,
     "or a folder": into_folder,
 }  # fmt: skip
 
@@ -250,9 +257,10 @@ def test_zip_that_changes_while_it_is_open(inside: Inside, folder: Path) -> None
         with open(path, "r+b") as file:
             file.truncate(end)
         for name in ("encoder.fp32.onnx", "decoder.fp32.onnx"):
-            try:
+            refused = tried(partial(opened.read, name))
+            if refused is None:
                 assert opened.read(name) == name[:7].encode()
-            except Refused as refused:
+            else:
                 assert refused.status == BUNDLE
         opened.close()
     path.write_bytes(data)
@@ -271,10 +279,10 @@ def test_every_byte_of_a_zip(inside: Inside, folder: Path) -> None:
         changed = bytearray(data)
         changed[at] ^= 0x55
         path.write_bytes(bytes(changed))
-        try:
-            inside.bundle(path)
+        refused = tried(partial(inside.bundle, path))
+        if refused is None:
             assert inside.read(path, "encoder.fp32.onnx") == files["encoder.fp32.onnx"]
-        except Refused as refused:
+        else:
             assert refused.status == BUNDLE, str(refused)
 
 
@@ -308,7 +316,10 @@ def test_zip_with_odd_entries(
 
 def test_zip_without_a_file_or_a_manifest(inside: Inside, tmp_path: Path) -> None:
     path = tmp_path / "odd.samedge"
-    for name, match in (("encoder.fp32.onnx", "lacks encoder"), ("manifest.json", "it has no manifest.json")):
+    for name, match in (
+        ("encoder.fp32.onnx", "lacks encoder"),
+        ("manifest.json", "it has no manifest.json"),
+    ):
         files = small_bundle()
         del files[name]
         write(path, files)
@@ -352,7 +363,11 @@ def test_sparse_file_of_a_folder(inside: Inside, folder: Path) -> None:
 
 def same_test(inside: Inside, name: str, test: SelfTest, data: bytes) -> None:
     found = inside.self_test(name, data)
-    assert (found["name"], found["multimask"], found["stack"]) == (test.name, test.multimask, test.stack)
+    assert (found["name"], found["multimask"], found["stack"]) == (
+        test.name,
+        test.multimask,
+        test.stack,
+    )
     for key, wanted in compared(test).items():
         np.testing.assert_array_equal(found[key], wanted, err_msg=key)
 
@@ -404,7 +419,8 @@ def patching(name: str, old: bytes, new: bytes) -> Callable[[dict[str, bytes]], 
 @pytest.mark.parametrize(
     "change",
     [
-        *(lambda files, name=name: files.pop(f"{name}.npy") for name in ("frame", "points", "labels", "low_res_logits", "masks", "scores")),
+        *(lambda files, name=name: files.pop(f"{name}.npy") for name in ("frame", "points",
+        "labels", "low_res_logits", "masks", "scores")),
         replacing("frame", np.zeros((16, 17), np.int32)),
         replacing("frame", np.zeros((16, 30), np.uint8)),
         replacing("frame", np.zeros((16, 17, 4), np.uint8)),
@@ -461,10 +477,8 @@ def test_self_test_that_grows(inside: Inside) -> None:
 def test_damaged_self_tests(inside: Inside, at: int, flip: int) -> None:
     data = bytearray(any_test(16, 17, 1, 1, 1).to_bytes())
     data[at % len(data)] ^= flip
-    try:
-        inside.self_test("x", bytes(data))
-    except Refused as refused:
-        assert refused.status == BUNDLE
+    refused = tried(lambda: inside.self_test("x", bytes(data)))
+    assert refused is None or refused.status == BUNDLE
 
 
 def test_names_of_self_tests(inside: Inside) -> None:

@@ -1,4 +1,4 @@
-"""The choice of backend and precision: libsamedge takes what Python takes, and says the same why."""
+"""The choice of backend and precision: libsamedge takes what Python takes, for the same reasons."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 import samedge
 from samedge.bundle import Bundle
-from samedge.bundle.manifest import Manifest
 from samedge.bundle.sealing import parse_manifest, seal
+from samedge.capi import structs
 from samedge.capi.library import Library, LibraryError
 from samedge.capi.session import NativeModel
 from samedge.errors import NotSupportedError
@@ -77,7 +77,9 @@ toys = st.fixed_dictionaries(
         "graphs": st.sampled_from((GRAPHS, STRONGLY_TYPED)),
         "precisions": some,
         "slower": some,
-        "doubtful": st.dictionaries(st.sampled_from(PRECISIONS), st.just("it saturates"), max_size=2),
+        "doubtful": st.dictionaries(
+            st.sampled_from(PRECISIONS), st.just("it saturates"), max_size=2
+        ),
         "proven": st.dictionaries(st.sampled_from(PRECISIONS), st.booleans()),
         "ready": some.filter(bool),
     }
@@ -85,7 +87,10 @@ toys = st.fixed_dictionaries(
 keys = st.lists(st.sampled_from(("fp32", "fp16", "int8")), unique=True, min_size=1)
 rows = st.lists(
     st.builds(
-        parity_row, st.sampled_from(("openvino", "triton")), st.sampled_from(PRECISIONS), st.booleans()
+        parity_row,
+        st.sampled_from(("openvino", "triton")),
+        st.sampled_from(PRECISIONS),
+        st.booleans(),
     ),
     max_size=6,
 )
@@ -116,24 +121,18 @@ def test_same_precision_and_why(
     data = written(encoder, decoder, parity, record)
     bundle: Any = SimpleNamespace(manifest=parse_manifest(data))
     folders = (Path("named"),) if engines else ()
+    wanted, reason = None, ""
     try:
         wanted = choose_precision(bundle, Toy(toy), asked, engines=folders)
     except NotSupportedError as error:
+        reason = str(error)
+    if wanted is None:
         with pytest.raises(Refused) as refused:
             inside.precision(data, toy, asked, engines)
         assert refused.value.status == NOT_SUPPORTED
-        assert str(refused.value) == in_python(str(error))
-        return
-    assert inside.precision(data, toy, asked, engines) == wanted
-
-
-def in_python(message: str) -> str:
-    """The library's words for options."""
-    return message
-
-
-def manifest_of(path: str) -> Manifest:
-    return Bundle.open(path).manifest
+        assert str(refused.value) == reason
+    else:
+        assert inside.precision(data, toy, asked, engines) == wanted
 
 
 @pytest.mark.parametrize("path", [TINY, DEMO])
@@ -155,7 +154,9 @@ def test_auto(library: Library) -> None:
     """The first backend that works, with what is wrong with those before it."""
     with NativeModel(library, TINY, threads=1) as model:
         why = model.info.why.decode()
-    assert re.match(r"openvino: first backend that works here \(.*tensorrt.*: .*\); (fp32|bf16): ", why)
+    assert re.match(
+        r"openvino: first backend that works here \(.*tensorrt.*: .*\); (fp32|bf16): ", why
+    )
 
 
 def test_backends_that_are_not_there(library: Library) -> None:
@@ -166,8 +167,6 @@ def test_backends_that_are_not_there(library: Library) -> None:
 
 
 def test_unknown_numbers(library: Library) -> None:
-    from samedge.capi import structs
-
     handle = ctypes.c_void_p()
     for field in ("backend", "precision"):
         for number in (-1, 4 if field == "backend" else 5, 2**31 - 1):
@@ -175,7 +174,8 @@ def test_unknown_numbers(library: Library) -> None:
             status = library.samedge_model_open(
                 os.fsencode(TINY), ctypes.byref(options), ctypes.byref(handle)
             )
-            assert status == -1 and not handle
+            assert status == -1
+            assert not handle
             with pytest.raises(LibraryError, match=f"{field} is {number}; expected"):
                 library.check(status)
 

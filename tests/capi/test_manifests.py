@@ -101,21 +101,29 @@ def without(record: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 def sealed(text: str) -> bytes:
     """Text with a place for the digest, with its right digest."""
-    zeroed = re.sub(r'"digest": "[0-9a-f]{64}"(?!.*"digest": ")', '"digest": "' + "0" * 64 + '"', text, flags=re.S)
+    zeroed = re.sub(
+        r'"digest": "[0-9a-f]{64}"(?!.*"digest": ")',
+        '"digest": "' + "0" * 64 + '"',
+        text,
+        flags=re.S,
+    )
     digest = hashlib.sha256(zeroed.encode()).hexdigest()
     head, mark, tail = zeroed.rpartition('"digest": "' + "0" * 64)
-    return f'{head}{mark[:-64]}{digest}{tail}'.encode()
+    return f"{head}{mark[:-64]}{digest}{tail}".encode()
 
 
 def agree(inside: Inside, data: bytes) -> bool:
     """Whether both accept a manifest; they have to agree, and to read the same."""
+    wanted, reason = None, ""
     try:
         wanted = parse_manifest(data)
     except BundleError as error:
-        with pytest.raises(Refused) as refused:
+        reason = str(error)
+    if wanted is None:
+        with pytest.raises(Refused, match="export") as refused:
             inside.manifest(data)
         assert refused.value.status == BUNDLE, str(refused.value)
-        assert "export" in str(error) and "export" in str(refused.value)
+        assert "export" in reason
         return False
     found = inside.manifest(data)
     expected = read_as_python_does(wanted)
@@ -148,9 +156,12 @@ def test_families(inside: Inside, name: str) -> None:
 Path_ = tuple[Any, ...]
 ODD: tuple[Any, ...] = (
     None, True, False, 0, 1, 2, 3, -1, 255, 256, 1.0, 0.5, -0.0, 1e12, 1e13, 1e300, 2**31, 2**48,
-    2**48 + 1, 2**63, 2**64, 10**19, 10**30, 10**400, -(10**25), "", " ", "x", "point", "box", "pil", "a\nb", "a\u200bb", "é",
-    "\u00a0", "x" * 100, "x" * 101, "x" * 2000, "x" * 2001, "0f" * 32, "0F" * 32, [], {}, [1], [1.0], ["x"], [True], [None], [[]],
-    ["point"], ["point", "point"], ["point", "oval"], [1.0, 2.0, 3.0], [1.0, 2.0], [0], [-1.0], [256], [3] * 65, ["c"] * 257, ["a", "b"],
+    2**48 + 1, 2**63, 2**64, 10**19, 10**30, 10**400, -(10**25), "", " ", "x", "point", "box",
+    "pil", "a\nb", "a\u200bb", "é",
+    "\u00a0", "x" * 100, "x" * 101, "x" * 2000, "x" * 2001, "0f" * 32, "0F" * 32, [], {}, [1],
+    [1.0], ["x"], [True], [None], [[]],
+    ["point"], ["point", "point"], ["point", "oval"], [1.0, 2.0, 3.0], [1.0, 2.0], [0], [-1.0],
+    [256], [3] * 65, ["c"] * 257, ["a", "b"],
     {"x": 1}, {"x": "y"}, [{}], [{"name": "n", "dtype": "float32", "shape": []}],
 )  # fmt: skip
 
@@ -177,7 +188,9 @@ def too_much_for_the_engines(document: Any) -> bool:
     """What Python refuses only when it looks at the graph itself: types and sizes that no tensor
     of samedge's graphs has."""
     try:
-        entries = [e for graph in ("encoder", "decoder") for e in document["graphs"][graph].values()]
+        entries = [
+            e for graph in ("encoder", "decoder") for e in document["graphs"][graph].values()
+        ]
         tensors = [t for e in entries for t in (*e["inputs"], *e["outputs"])]
         return any(
             t["dtype"] not in ELEMENTS
@@ -210,13 +223,16 @@ def test_every_value_dropped(inside: Inside, tiny: dict[str, Any]) -> None:
             yield changed
 
     accepted, refused = compare_all(inside, documents())
-    assert accepted > 50 and refused > 50
+    assert accepted > 50
+    assert refused > 50
 
 
 def test_every_value_replaced(inside: Inside, tiny: dict[str, Any]) -> None:
     looked_at = {**tiny, "fold_report": {}}  # nobody reads what is in it
 
-    every = 1 if settings.get_current_profile_name() == "thorough" else 7  # all of them take a minute
+    every = (
+        1 if settings.get_current_profile_name() == "thorough" else 7
+    )  # all of them take a minute
 
     def documents() -> Iterator[dict[str, Any]]:
         for index, at in enumerate(places(looked_at)):
@@ -226,7 +242,8 @@ def test_every_value_replaced(inside: Inside, tiny: dict[str, Any]) -> None:
                 yield changed
 
     accepted, refused = compare_all(inside, documents())
-    assert accepted > 100 and refused > 100
+    assert accepted > 100
+    assert refused > 100
 
 
 def test_every_object_extended(inside: Inside, tiny: dict[str, Any]) -> None:
@@ -247,9 +264,12 @@ def test_every_object_extended(inside: Inside, tiny: dict[str, Any]) -> None:
 
 
 NAMES = (
-    "a", "a/b/c/d", "a/b/c/d/e", "/a", "a/", "a//b", "../a", "a/../b", "./a", ".a", "a/.b", "a\\b", "C:a", "a b",
-    "a\u00e9", "", "-a", "_a", "+a", "a" * 100, "a" * 101, "a/" + "b" * 101, "manifest.json", "MANIFEST.json",
-    "engines/x", "Engines/x", "engines", "x/engines", "encoder.fp32.onnx/x", "ENCODER.fp32.onnx", "selftest",
+    "a", "a/b/c/d", "a/b/c/d/e", "/a", "a/", "a//b", "../a", "a/../b", "./a", ".a", "a/.b", "a\\b",
+    "C:a", "a b",
+    "a\u00e9", "", "-a", "_a", "+a", "a" * 100, "a" * 101, "a/" + "b" * 101, "manifest.json",
+    "MANIFEST.json",
+    "engines/x", "Engines/x", "engines", "x/engines", "encoder.fp32.onnx/x", "ENCODER.fp32.onnx",
+    "selftest",
     "selftest/../x", "a\0b", "a\n", "a.", "a..b", "con", "a:b", "~", "a/b\u2028",
 )  # fmt: skip
 
@@ -270,7 +290,8 @@ def test_calibrations(inside: Inside, tiny: dict[str, Any]) -> None:
     assert agree(inside, seal(tiny))
     tiny["calibration"] = {"source": 5, "looks": {"mean": "x", "colour": [1]}}
     said = inside.manifest(seal(tiny))
-    assert said["calibration_source"] not in ("", "self-test") and said["looks"] == {}
+    assert said["calibration_source"] not in ("", "self-test")
+    assert said["looks"] == {}
 
 
 # --- The text.
@@ -280,14 +301,22 @@ def texts(tiny: dict[str, Any]) -> Iterator[str]:
     """Manifests whose text is odd; the digest in them is right."""
     text = seal({**tiny, "more": "MARK"}).decode()
     for value in (
-        "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e-999", "1E5", "1e+5", "01", "-01", "1.", ".5", "+1", "-", "1e", "0x1", "1_0",
-        "1" * 18, "1" * 19, "9" * 20, "-" + "9" * 20, "1" * 400, "1" * 4300, "-" + "1" * 4300, "1" * 4301, "-" + "1" * 4301, "0" * 30,
-        "1" * 4301 + ".5", "1" * 4301 + "e-4300", "1" * 30 + "x", "tru", "TRUE", "nul", "'x'", '"\t"', '"\x7f"', '"\x1f"', '"\\x"',
-        '"\\u12"', '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude00"', '"\\ud83dx"', '"\\u0000"', '"\\/"', '"\\\\u"', "// c\n1",
-        "/* c */ 1", "[1,]", "[,1]", "[1 2]", '{"a":1,}', '{"a" 1}', "{1:2}", '{"a":1,"a":1}', '{"a":1,"\\u0061":1}', '[{"b":{"a":1,"b":2,"a":3}}]',
-        '"unterminated', "[", "]", "{", "}", "", '"\u2028"', '"\ufeff"', "\ufeff1", "\u00a01", "\x0b1", "\x0c1",
-        "[" * 31 + "]" * 31, "[" * 30 + "1" + "]" * 30, "[" * 31 + "1" + "]" * 31, "[" * 32 + "]" * 32, "[" * 1000 + "]" * 1000,
-        "[" * 100_000, '{"a":' * 31 + "{}" + "}" * 31, "[" + "1," * 199_000 + "1]", "[" + "1," * 200_000 + "1]",
+        "NaN", "Infinity", "-Infinity", "1e999", "-1e999", "1e-999", "1E5", "1e+5", "01", "-01",
+        "1.", ".5", "+1", "-", "1e", "0x1", "1_0",
+        "1" * 18, "1" * 19, "9" * 20, "-" + "9" * 20, "1" * 400, "1" * 4300, "-" + "1" * 4300,
+        "1" * 4301, "-" + "1" * 4301, "0" * 30,
+        "1" * 4301 + ".5", "1" * 4301 + "e-4300", "1" * 30 + "x", "tru", "TRUE", "nul", "'x'",
+        '"\t"', '"\x7f"', '"\x1f"', '"\\x"',
+        '"\\u12"', '"\\ud800"', '"\\udc00\\ud800"', '"\\ud83d\\ude00"', '"\\ud83dx"', '"\\u0000"',
+        '"\\/"', '"\\\\u"', "// c\n1",
+        "/* c */ 1", "[1,]", "[,1]", "[1 2]", '{"a":1,}', '{"a" 1}', "{1:2}", '{"a":1,"a":1}',
+        '{"a":1,"\\u0061":1}', '[{"b":{"a":1,"b":2,"a":3}}]',
+        '"unterminated', "[", "]", "{", "}", "", '"\u2028"', '"\ufeff"', "\ufeff1", "\u00a01",
+        "\x0b1", "\x0c1",
+        "[" * 31 + "]" * 31, "[" * 30 + "1" + "]" * 30, "[" * 31 + "1" + "]" * 31,
+        "[" * 32 + "]" * 32, "[" * 1000 + "]" * 1000,
+        "[" * 100_000, '{"a":' * 31 + "{}" + "}" * 31, "[" + "1," * 199_000 + "1]",
+        "[" + "1," * 200_000 + "1]",
     ):  # fmt: skip
         yield text.replace('"MARK"', value)
     yield "\ufeff" + text
@@ -297,19 +326,31 @@ def texts(tiny: dict[str, Any]) -> Iterator[str]:
     yield text + "x"
     yield text.replace('"MARK"', "1\0")
     yield text.replace('"schema"', '"\\u0073chema"')
-    for other in ("[]", "null", "1", '"x"', "", "{}", "{", '{"schema": 1}', "{" + '"x": 1,' * 9 + "}"):
+    for other in (
+        "[]",
+        "null",
+        "1",
+        '"x"',
+        "",
+        "{}",
+        "{",
+        '{"schema": 1}',
+        "{" + '"x": 1,' * 9 + "}",
+    ):
         yield other
         yield other[:-1] + ' "digest": "' + "0" * 64 + '"' + other[-1:]
 
 
 def test_odd_texts(inside: Inside, tiny: dict[str, Any]) -> None:
     found = [agree(inside, sealed(text)) for text in texts(tiny)]
-    assert found.count(True) > 10 and found.count(False) > 50
+    assert found.count(True) > 10
+    assert found.count(False) > 50
 
 
 def test_bytes_that_are_no_utf8(inside: Inside, tiny: dict[str, Any]) -> None:
     data = sealed(seal({**tiny, "more": "MARK"}).decode())
-    for odd in (b"\x80", b"\xc0\x80", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xff"):  # fmt: skip
+    for odd in (b"\x80", b"\xc0\x80", b"\xc3", b"\xed\xa0\x80", b"\xf4\x90\x80\x80",
+    b"\xf8\x88\x80\x80\x80", b"\xff"):  # fmt: skip
         assert not agree(inside, data.replace(b"MARK", odd))
 
 
@@ -327,7 +368,9 @@ def test_digests(inside: Inside, tiny: dict[str, Any]) -> None:
     assert not agree(inside, text.replace('"digest": ', '"digest":').encode())
     # One inside of another record is not the manifest's; the last one is.
     assert agree(inside, seal({"more": {"digest": "ab" * 32}, **tiny}))
-    assert agree(inside, seal({"more": [{"digest": "0" * 64}, '"digest": "' + "0" * 64 + '"'], **tiny}))
+    assert agree(
+        inside, seal({"more": [{"digest": "0" * 64}, '"digest": "' + "0" * 64 + '"'], **tiny})
+    )
 
 
 def test_every_cut(inside: Inside) -> None:
@@ -352,7 +395,8 @@ def test_messages_show_no_foreign_bytes(inside: Inside, tiny: dict[str, Any]) ->
     tiny["title"] = "\x1b[31m" + "x" * 5000
     with pytest.raises(Refused) as refused:
         inside.manifest(seal(tiny))
-    assert "\x1b" not in str(refused.value) and len(str(refused.value)) < 400
+    assert "\x1b" not in str(refused.value)
+    assert len(str(refused.value)) < 400
 
 
 def test_limits_are_pythons(inside: Inside) -> None:
@@ -366,8 +410,12 @@ def test_same_characters_are_printable(inside: Inside) -> None:
 
         ranges of `chr(point).isprintable()` over all code points
     """
-    differ = [point for point in range(0x110000) if chr(point).isprintable() != inside.is_printable(point)]
+    differ = [
+        point for point in range(0x110000) if chr(point).isprintable() != inside.is_printable(point)
+    ]
     if unicodedata.unidata_version == "14.0.0":
         assert not differ
-    assert all(unicodedata.category(chr(point)) != "Cn" for point in differ if chr(point).isprintable())
+    assert all(
+        unicodedata.category(chr(point)) != "Cn" for point in differ if chr(point).isprintable()
+    )
     assert len(differ) < 6000

@@ -47,8 +47,7 @@ class Bundle {
   virtual Bytes read(const std::string &file) const = 0;
 
   // The ONNX graph of an entry, and its weights where they are in a second file; read and hashed as `read`
-  // does, and of the form that samedge's exporters write: no weight lies anywhere else, and inputs and
-  // outputs are the manifest's (bundle/graph_check.hpp).
+  // does, and checked to be what samedge's exporters write (bundle/graph_check.hpp).
   // Throws Failure(BUNDLE, MEMORY).
   GraphFiles read_graph(const GraphEntry &entry) const;
 

@@ -4,9 +4,11 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <unordered_map>
 
 #include "base/failure.hpp"
+#include "bundle/graph_operators.hpp"
 #include "bundle/limits.hpp"
 #include "bundle/printable.hpp"
 #include "bundle/wire.hpp"
@@ -43,22 +45,6 @@ constexpr KnownField kShape[] = {{1, Wire::bytes, kMany}};
 constexpr KnownField kDim[] = {{1, Wire::varint, kOne}, {2, Wire::bytes, kOne}};
 constexpr KnownField kOperators[] = {{1, Wire::bytes, kOne}, {2, Wire::varint, kOne}};
 constexpr KnownField kEntry[] = {{1, Wire::bytes, kOne}, {2, Wire::bytes, kOne}};
-
-// ONNX's numbers of element types.
-constexpr std::uint64_t kFloat = 1, kUint8 = 2, kInt8 = 3, kInt32 = 6, kInt64 = 7, kBool = 9, kHalf = 10;
-
-std::uint64_t item_size(std::uint64_t type) noexcept {
-  switch (type) {
-    case kUint8:
-    case kInt8:
-    case kBool: return 1;
-    case kHalf: return 2;
-    case kFloat:
-    case kInt32: return 4;
-    case kInt64: return 8;
-    default: return 0;  // none that samedge writes
-  }
-}
 
 std::uint64_t number_of(Element element) noexcept {
   switch (element) {
@@ -105,12 +91,7 @@ const char *quoted(std::string &name) {
 
 struct Port {
   std::string name;
-  std::uint64_t type = 0;
-  std::vector<std::int64_t> shape;  // -1: free
-
-  bool operator==(const Port &other) const {
-    return name == other.name && type == other.type && shape == other.shape;
-  }
+  GraphValue value;
 };
 
 // A graph file, part after part, each of which stands once and in the one form that is written: readers of
@@ -142,11 +123,6 @@ class Reader {
   }
 
  private:
-  struct Node {
-    std::string name;
-    std::vector<std::string> inputs, outputs;
-  };
-
   void read_graph(std::string_view data) {
     WireReader fields(data, kGraph, "the graph", budget_);
     for (WireField field; fields.next(field);) {
@@ -158,16 +134,15 @@ class Reader {
   }
 
   void node(std::string_view data) {
-    Node made;
-    std::vector<std::string> attributes;
+    GraphNode made;
     WireReader fields(data, kNode, "a node", budget_);
     for (WireField field; fields.next(field);) {
       switch (field.number) {
         case 1: made.inputs.push_back(name_in(field.bytes)); break;
         case 2: made.outputs.push_back(name_in(field.bytes)); break;
         case 3: made.name = name_in(field.bytes); break;
-        case 4: name_in(field.bytes); break;
-        case 5: attribute(field.bytes, attributes); break;
+        case 4: made.op = name_in(field.bytes); break;
+        case 5: attribute(field.bytes, made.attributes); break;
         case 7:
           if (!field.bytes.empty()) throw WireError("an operator is not ONNX's own");
           break;
@@ -178,42 +153,50 @@ class Reader {
   }
 
   // Numbers and lists of whole numbers: no tensors, no graphs inside of nodes.
-  void attribute(std::string_view data, std::vector<std::string> &names) {
+  void attribute(std::string_view data, std::map<std::string, GraphAttribute> &attributes) {
     std::string name;
     std::uint64_t kind = 0;
-    bool one_float = false, one_int = false, ints = false;
+    bool real = false, whole = false, list = false;
+    GraphAttribute made;
     WireReader fields(data, kAttribute, "an attribute", budget_);
     for (WireField field; fields.next(field);) {
-      if (field.number == 1) name = name_in(field.bytes);
-      if (field.number == 2) one_float = true;
-      if (field.number == 3) one_int = true;
-      if (field.number == 8) {
-        ints = true;
-        each_number(field, [](std::int64_t) {});
+      switch (field.number) {
+        case 1: name = name_in(field.bytes); break;
+        case 2: real = true; break;
+        case 3:
+          whole = true;
+          made.whole = static_cast<std::int64_t>(field.value);
+          break;
+        case 8:
+          list = true;
+          each_number(field, [&](std::int64_t number) { made.list.push_back(number); });
+          break;
+        default: kind = field.value;
       }
-      if (field.number == 20) kind = field.value;
     }
-    const bool fits = (kind == 1 && one_float && !one_int && !ints) ||
-                      (kind == 2 && one_int && !one_float && !ints) ||
-                      (kind == 7 && ints && !one_float && !one_int);
-    if (!fits)
+    const bool one = (real ? 1 : 0) + (whole ? 1 : 0) + (list ? 1 : 0) == 1;
+    if (!one || kind != (real ? 1U : whole ? 2U : 7U))
       throw WireError(text("the attribute '%s' is no number and no list of whole numbers", quoted(name)));
-    if (std::find(names.begin(), names.end(), name) != names.end())
-      throw WireError(text("a node has the attribute '%s' twice", quoted(name)));
-    names.push_back(std::move(name));
+    made.kind = real    ? GraphAttribute::Kind::real
+                : whole ? GraphAttribute::Kind::whole
+                        : GraphAttribute::Kind::list;
+    std::string copy = name;
+    if (!attributes.emplace(std::move(name), std::move(made)).second)
+      throw WireError(text("a node has the attribute '%s' twice", quoted(copy)));
   }
 
   void weight(std::string_view data) {
     std::string name;
-    std::uint64_t type = 0, location = 0;
-    std::vector<std::int64_t> sides;
+    std::uint64_t location = 0;
+    GraphValue value;
+    value.constant = true;
     std::optional<std::string_view> content;
     std::map<std::string, std::string> place;
     WireReader fields(data, kTensor, "a weight", budget_);
     for (WireField field; fields.next(field);) {
       switch (field.number) {
-        case 1: each_number(field, [&](std::int64_t side) { sides.push_back(side); }); break;
-        case 2: type = field.value; break;
+        case 1: each_number(field, [&](std::int64_t side) { value.shape.push_back(side); }); break;
+        case 2: value.type = field.value; break;
         case 8: name = name_in(field.bytes); break;
         case 9: content = field.bytes; break;
         case 14: location = field.value; break;
@@ -222,13 +205,27 @@ class Reader {
             throw WireError(text("the weight '%s' has two places", quoted(name)));
       }
     }
-    if (item_size(type) == 0 || sides.size() > kGraphAxes ||
-        std::any_of(sides.begin(), sides.end(), [](std::int64_t side) { return side < 0; }))
+    const auto odd = [](Side side) { return side < 0 || side > kMaxElements; };
+    if (item_size(value.type) == 0 || value.shape.size() > kGraphAxes ||
+        std::any_of(value.shape.begin(), value.shape.end(), odd))
       throw WireError(text("the weight '%s' has no type and shape that weights have", quoted(name)));
     if (content.has_value() != (location == 0) || place.empty() != (location == 0) || location > 1)
       throw WireError(text("the weight '%s' is neither in the file nor beside it", quoted(name)));
-    check_place(name, bytes_of(sides, item_size(type)), content, place);
-    add(name, true);
+    check_place(name, bytes_of(value.shape, item_size(value.type)), content, place);
+    if (content.has_value()) set_numbers(*content, value);
+    add(name, std::move(value));
+  }
+
+  // The elements of a small list of whole numbers, or of a single one.
+  static void set_numbers(std::string_view content, GraphValue &value) {
+    if (value.type != kInt64 || value.rank() > 1 || content.size() > kListed * sizeof(std::int64_t)) return;
+    value.numbers.emplace();
+    for (std::size_t at = 0; at < content.size(); at += sizeof(std::int64_t)) {
+      std::uint64_t number = 0;  // little-endian
+      for (std::size_t i = sizeof number; i-- > 0;)
+        number = number << 8U | static_cast<unsigned char>(content[at + i]);
+      value.numbers->push_back(static_cast<std::int64_t>(number));
+    }
   }
 
   // As many as a tensor of this shape has; no shape that memory can hold reaches the largest number.
@@ -285,18 +282,18 @@ class Reader {
       for (WireField tensor; types.next(tensor);) {
         WireReader parts(tensor.bytes, kTensorType, "a tensor's type", budget_);
         for (WireField part; parts.next(part);) {
-          if (part.number == 1) made.type = part.value;
-          else shape(part.bytes, made.shape);
+          if (part.number == 1) made.value.type = part.value;
+          else shape(part.bytes, made.value.shape);
           shaped = shaped || part.number == 2;
         }
       }
     }
-    if (item_size(made.type) == 0 || !shaped)
+    if (item_size(made.value.type) == 0 || !shaped)
       throw WireError(text("the input or output '%s' has no type and shape", quoted(made.name)));
     return made;
   }
 
-  void shape(std::string_view data, std::vector<std::int64_t> &sides) {
+  void shape(std::string_view data, Sides &sides) {
     WireReader dims(data, kShape, "a shape", budget_);
     for (WireField dim; dims.next(dim);) {
       WireReader sizes(dim.bytes, kDim, "a size", budget_);
@@ -306,10 +303,14 @@ class Reader {
       if (size.number == 1 && (size.value == 0 || size.value >= std::uint64_t{1} << 31U))
         throw WireError(text("an input or output has the size %lld",
                              static_cast<long long>(static_cast<std::int64_t>(size.value))));
-      if (size.number == 2) name_in(size.bytes);
-      sides.push_back(size.number == 1 ? static_cast<std::int64_t>(size.value) : -1);
+      sides.push_back(size.number == 1 ? static_cast<Side>(size.value) : named(name_in(size.bytes)));
     }
     if (sides.size() > kGraphAxes) throw WireError(text("an input or output has %zu axes", sides.size()));
+  }
+
+  // The number that stands for a free size of this name.
+  Side named(const std::string &name) {
+    return names_.emplace(name, kUnknown - 1 - static_cast<Side>(names_.size())).first->second;
   }
 
   bool is_opset(std::string_view data) {
@@ -341,45 +342,70 @@ class Reader {
     }
   }
 
-  void add(const std::string &name, bool constant) {
+  void add(const std::string &name, GraphValue value) {
     std::string copy = name;
-    if (name.empty() || !values_.emplace(name, constant).second)
+    if (name.empty() || !values_.emplace(name, std::move(value)).second)
       throw WireError(text("the value '%s' is made twice, or has no name", quoted(copy)));
   }
 
-  // Every node computes from what stands before it; every output is computed.
   void check_values() {
-    for (const Port &input : inputs_) add(input.name, false);
-    for (Node &node : nodes_) {
-      for (std::string &name : node.inputs)
-        if (values_.count(name) == 0)
-          throw WireError(text("node '%s': nothing before it makes its input '%s'", shown(node.name).c_str(),
-                               quoted(name)));
-      for (const std::string &name : node.outputs) add(name, false);
+    for (const Port &input : inputs_) add(input.name, input.value);
+    for (const GraphNode &node : nodes_) {
+      try {
+        run(node);
+      } catch (const WireError &error) {
+        throw WireError(
+            text("node '%s' (%s): %s", shown(node.name).c_str(), shown(node.op).c_str(), error.what()));
+      }
     }
     for (const Port &output : outputs_) {
       const auto value = values_.find(output.name);
-      if (value == values_.end() || value->second)
+      if (value == values_.end() || value->second.constant)
         throw WireError(text("nothing computes its output '%s'", shown(output.name).c_str()));
+      const Sides &sides = value->second.shape, &said = output.value.shape;
+      if (value->second.type != output.value.type || sides.size() != said.size() ||
+          !std::equal(sides.begin(), sides.end(), said.begin(), may_be_same))
+        throw WireError(
+            text("its output '%s' is not computed in the shape that it says", shown(output.name).c_str()));
     }
   }
 
-  static void check_ports(std::vector<Port> ports, const std::vector<TensorSpec> &listed, const char *what) {
-    std::vector<Port> wanted;
+  // A node computes from what stands before it.
+  void run(const GraphNode &node) {
+    std::vector<const GraphValue *> given;
+    for (const std::string &name : node.inputs) {
+      const auto value = values_.find(name);
+      if (value == values_.end())
+        throw WireError(text("nothing before it makes its input '%s'", shown(name).c_str()));
+      given.push_back(&value->second);
+    }
+    std::vector<GraphValue> results = results_of(node, given);
+    for (std::size_t i = 0; i < results.size(); ++i) add(node.outputs[i], std::move(results[i]));
+  }
+
+  static void check_ports(const std::vector<Port> &ports, const std::vector<TensorSpec> &listed,
+                          const char *what) {
+    using Said = std::tuple<std::string, std::uint64_t, Sides>;
+    std::vector<Said> found, wanted;
+    for (const Port &port : ports) {
+      Sides sides = port.value.shape;  // free sizes are equal whatever they are called
+      for (Side &side : sides) side = std::max(side, kUnknown);
+      found.emplace_back(port.name, port.value.type, std::move(sides));
+    }
     for (const TensorSpec &spec : listed)
-      wanted.push_back({spec.name, number_of(spec.element), {spec.shape.begin(), spec.shape.end()}});
-    const auto by_name = [](const Port &one, const Port &other) { return one.name < other.name; };
-    std::sort(ports.begin(), ports.end(), by_name);
-    std::sort(wanted.begin(), wanted.end(), by_name);
-    if (ports != wanted) throw WireError(text("the manifest says otherwise of its %s", what));
+      wanted.emplace_back(spec.name, number_of(spec.element), Sides(spec.shape.begin(), spec.shape.end()));
+    std::sort(found.begin(), found.end());
+    std::sort(wanted.begin(), wanted.end());
+    if (found != wanted) throw WireError(text("the manifest says otherwise of its %s", what));
   }
 
   const GraphFiles &files_;
   const GraphEntry &entry_;
   WireBudget budget_{kGraphParts};
-  std::vector<Node> nodes_;
+  std::vector<GraphNode> nodes_;
   std::vector<Port> inputs_, outputs_;
-  std::unordered_map<std::string, bool> values_;  // name -> constant
+  std::unordered_map<std::string, GraphValue> values_;  // references to its values stay valid
+  std::unordered_map<std::string, Side> names_;
 };
 
 }  // namespace

@@ -1,14 +1,14 @@
-// A bundle's graph against what samedge's exporters write, before an engine sees it: samedge/bundle/graphs/
-// wire.py, model.py and the first half of check.py. Here no shapes are worked out from node to node: the
-// engines' own readers do that.
+// A bundle's graph against what samedge's exporters write, before an engine sees it: samedge/bundle/graphs/.
+//
+// Engines are not told of a graph that is anything else: other operators, types or shapes that do not go
+// together, weights that are not where they should be, names that are no text.
 #pragma once
 
 #include "bundle/bundle.hpp"
 
 namespace samedge {
 
-// Throws Failure(BUNDLE): a part that samedge never writes, a weight that is not where it may be, or inputs
-// and outputs that are not the manifest's.
+// Throws Failure(BUNDLE): says what is wrong with it.
 void check_graph(const GraphFiles &files, const GraphEntry &entry);
 
 }  // namespace samedge

@@ -99,7 +99,7 @@ def fuzz() -> str:
                 f"-max_total_time={SECONDS // len(targets)}",
                 "-timeout=20",
                 "-rss_limit_mb=3000",
-                "-max_len=4096",
+                "-len_control=0",
                 "-print_final_stats=1",
                 f"-artifact_prefix={corpus}-",
             ]

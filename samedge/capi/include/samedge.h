@@ -356,8 +356,10 @@ SAMEDGE_API samedge_status samedge_segment_slices(samedge_session *session, cons
 SAMEDGE_API samedge_status samedge_get_embedding(samedge_session *session, float *embedding,
                                                  size_t capacity);
 
-/* Outlines of masks: polygons through the outermost px, outer ones clockwise on the screen and holes
- * the other way round, as OpenCV's findContours gives them (RETR_CCOMP, CHAIN_APPROX_NONE). */
+/* Outlines of masks: polygons through the outermost px, as OpenCV's findContours gives them (RETR_CCOMP,
+ * CHAIN_APPROX_NONE): outer ones counter-clockwise on the screen, holes, along the mask's px around them,
+ * clockwise. In the order of their first points, row by row: of an outer one its topmost px, of these the
+ * leftmost; of a hole the px left of the hole's topmost, leftmost px. */
 typedef struct samedge_contours {
   uint32_t struct_size;
   int32_t contour_count;   /* out */

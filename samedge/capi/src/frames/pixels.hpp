@@ -25,8 +25,8 @@ struct PixelView {
 };
 
 // Throws Failure(FRAME): null pixels, unknown format or memory, a size that no frame has, a stride
-// that is shorter than a row, 16 bits for a family that rounds, NV12 of odd size, slices where there
-// are none.
+// that is negative or shorter than a row, 16 bits for a family that rounds, NV12 of odd size or with
+// slices, a format that a GPU's memory does not take. How many slices a model takes the session says.
 PixelView checked_frame(const samedge_frame &frame, const Family &family);
 
 // Copy one frame (all its slices) from host memory to the encoder's, as grey or RGB; 16-bit levels as

@@ -17,6 +17,9 @@ std::uint64_t eight(const std::uint8_t *at) noexcept {
   return word;
 }
 
+// 1 for each px that is not 0.
+std::uint64_t set_lanes(std::uint64_t word) noexcept { return ((((word & kLow) + kLow) | word) >> 7U) & kOnes; }
+
 // Number of px of a row that are not 0.
 std::int64_t set_in(const std::uint8_t *row, int width) noexcept {
   std::int64_t count = 0;
@@ -24,10 +27,7 @@ std::int64_t set_in(const std::uint8_t *row, int width) noexcept {
   while (x + kLanes <= width) {
     std::uint64_t sums = 0;  // a byte for each lane, which holds 255 of them
     const int stop = std::min(width - kLanes, x + 254 * kLanes);
-    for (; x <= stop; x += kLanes) {
-      const std::uint64_t word = eight(row + x);
-      sums += ((((word & kLow) + kLow) | word) >> 7U) & kOnes;
-    }
+    for (; x <= stop; x += kLanes) sums += set_lanes(eight(row + x));
     const std::uint64_t pairs = (sums & kEven) + ((sums >> 8U) & kEven);
     count += static_cast<std::int64_t>((pairs * kPairs) >> 48U);
   }
@@ -88,9 +88,16 @@ void Outliner::trace(const std::uint8_t *mask, int height, int width) {
   outlines_.clear();
   const auto columns = static_cast<std::size_t>(width), row = columns + 2;
   marks_.assign(row * (static_cast<std::size_t>(height) + 2), 0);
-  for (std::size_t y = 0; y < static_cast<std::size_t>(height); ++y)
-    for (std::size_t x = 0; x < columns; ++x)
-      marks_[(y + 1) * row + x + 1] = mask[y * columns + x] != 0 ? kInside : std::int8_t{0};
+  for (std::size_t y = 0; y < static_cast<std::size_t>(height); ++y) {
+    const std::uint8_t *from = mask + y * columns;
+    std::int8_t *to = marks_.data() + (y + 1) * row + 1;
+    std::size_t x = 0;
+    for (; x + kLanes <= columns; x += kLanes) {
+      const std::uint64_t inside = set_lanes(eight(from + x));
+      std::memcpy(to + x, &inside, sizeof inside);
+    }
+    for (; x < columns; ++x) to[x] = from[x] != 0 ? kInside : std::int8_t{0};
+  }
   std::ptrdiff_t steps[8];
   for (int i = 0; i < 8; ++i) steps[i] = kStepY[i] * static_cast<std::ptrdiff_t>(row) + kStepX[i];
   for (int y = 0; y < height; ++y) {

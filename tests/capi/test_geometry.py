@@ -55,6 +55,7 @@ def same_geometry(
 @example(MAX_SIDE, MAX_SIDE, 16)  # PIL's filter would not be exact in one of them
 @example(MIN_SIDE, MIN_SIDE, 1)
 @example(1024, 1023, 1)
+@example(1001, 2048, 1)  # half a px is rounded up
 @example(15, 640, 1)
 @example(480, MAX_SIDE + 1, 1)
 def test_matrices(pair: tuple[Family, Inside], height: int, width: int, share: int) -> None:

@@ -19,9 +19,11 @@ from samedge.geometry.filters import (
     CUBIC_PART,
     CUBIC_SLACK,
     EXACT_LIMIT,
+    _decay,
     antialias_matrix,
     cubic_matrix,
     nearest_matrix,
+    spline_product,
     split_cubic,
     zoom_matrix,
 )
@@ -170,3 +172,19 @@ def test_all_rounding_of_a_cubic_resize_stays_near_the_slack() -> None:
     axes = [axis(size) for size in sizes]
     bound = max(error_bound(rows, cols) for rows in axes for cols in axes)
     assert bound < 4 * CUBIC_SLACK  # the worst case; what occurs is below the slack itself
+
+
+@settings(max_examples=50)
+@given(st.sampled_from([64, 512]), st.sampled_from([14, 224]), st.integers(16, 4096), seeds)
+def test_a_product_of_splines_in_any_order(out: int, via: int, size: int, seed: int) -> None:
+    """BLAS's own product, but with bits that the order of its sums does not change."""
+    left, right = zoom_matrix(out, via), zoom_matrix(via, size)
+    product = spline_product(left, right)
+    np.testing.assert_allclose(product, left @ right, rtol=0, atol=1e-11)
+    order = np.random.default_rng(seed).permutation(via)
+    np.testing.assert_array_equal(spline_product(left[:, order], right[order]), product)
+
+
+def test_decay_is_the_exponential() -> None:
+    x = np.linspace(0, 32, 10001)
+    np.testing.assert_allclose(_decay(x), np.exp(-x), rtol=2e-13, atol=0)

@@ -19,6 +19,7 @@ PYTEST_ARGS ?=
 TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 2
+CHECKS ?=
 
 # Quiet twice: errors only. No warnings about indexes that have nothing for a package.
 PIP := -m pip --disable-pip-version-check --no-input -qq
@@ -30,7 +31,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations=15
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo demo-model soak test test-all lint format pytest pytest-slow wheel wheel-smoke fuzz bench clean \
-    python-version
+    capi capi-optional capi-check python-version
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,7 +40,7 @@ demo: $(VENV)/.demo ## a real cine loop, segmented by a small trained model, in 
 	$(BIN)/samedge demo -o demo-out
 
 # The test summary comes last; lint and the wheel are the quicker ones to fail.
-test: lint wheel-smoke pytest ## ruff, mypy, the built wheel in a clean environment, pytest without slow tests
+test: lint wheel-smoke capi-optional pytest ## ruff, mypy, the built wheel in a clean environment, libsamedge, pytest without slow tests
 
 test-all: test pytest-slow ## the slow tests as well: whole reference sets, large models, long runs
 
@@ -59,10 +60,21 @@ pytest-slow: $(VENV)/.dev ## the slow tests
 	$(PYTEST) --dist loadgroup -m slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/.dev ## dist/samedge-*.whl
-	@rm -rf build dist
+	@rm -rf build/lib build/bdist.* dist
 	@$(BIN)/python $(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
-	@rm -rf build
+	@rm -rf build/lib build/bdist.*
 	@ls dist/*.whl
+
+# Gets CMake, a compiler and three libraries where apt-get can; without root the libraries alone.
+capi: $(VENV)/.dev ## libsamedge, the C API, in build/capi, and its native tests
+	@$(BIN)/python -m tests.capi.build
+
+# Where it cannot be built its tests are skipped, with the reason.
+capi-optional: $(VENV)/.dev
+	@$(BIN)/python -m tests.capi.build --optional
+
+capi-check: $(VENV)/.dev ## libsamedge under sanitizers, valgrind, libFuzzer and clang-tidy, where they are installed
+	@$(BIN)/python -m tests.capi.check $(CHECKS)
 
 # Only what the wheel asks for by itself goes in: that a device needs no torch is part of the test.
 wheel-smoke: wheel $(WHEEL_VENV)/.base ## the wheel in an environment of its own

@@ -1,5 +1,4 @@
 """The C library libsamedge: its sources, and what Python needs to find and call it.
 
-`include/samedge.h` is the contract, docs/embedding.md the manual. CMake builds it; `pip install
-samedge` does not.
+`include/samedge.h` is the contract, docs/embedding.md the manual. CMake builds it; no wheel has it.
 """

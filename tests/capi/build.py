@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -122,6 +123,65 @@ def lacking() -> list[str]:
     return missing
 
 
+def install(missing: Sequence[str]) -> None:
+    """Get packages: as root with apt-get; the libraries otherwise unpacked below build/.
+
+    What cannot be had stays missing.
+    """
+    if shutil.which("apt-get") is None:
+        return
+    names = " ".join(missing)
+    if os.geteuid() == 0:
+        print(f"Installing {names} ...", file=sys.stderr)
+        quiet = {"DEBIAN_FRONTEND": "noninteractive"}
+        command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+        if not _works(["apt-get", "install", "-s", *missing], quiet):
+            _works(["apt-get", "update"], quiet)
+        _works(command, quiet)
+        return
+    wanted = [name for name in missing if name in LIBRARIES]
+    if not wanted or shutil.which("dpkg-deb") is None:
+        return
+    print(f"Unpacking {' '.join(wanted)} into {APART} (no root here) ...", file=sys.stderr)
+    packages = _with_dependencies(wanted)
+    with tempfile.TemporaryDirectory() as folder:
+        if not _works(["apt-get", "download", *packages], {}, folder):
+            return
+        APART.mkdir(parents=True, exist_ok=True)
+        for package in sorted(Path(folder).glob("*.deb")):
+            _works(["dpkg-deb", "-x", str(package), str(APART)], {})
+    # Their paths are those of a system; here they begin in the folder.
+    for file in APART.glob("usr/**/pkgconfig/*.pc"):
+        file.write_text(file.read_text().replace("=/usr", f"={APART}/usr"))
+
+
+def _with_dependencies(wanted: Sequence[str]) -> list[str]:
+    """And the libraries that their links point to; what these need as far as it is not there."""
+    kinds = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
+    ask = ["apt-cache", "depends", *(f"--no-{kind}" for kind in kinds)]
+
+    def depends(names: Sequence[str], *options: str) -> set[str]:
+        said = subprocess.run([*ask, *options, *names], capture_output=True, text=True, check=False)
+        lines = [line.strip() for line in said.stdout.splitlines()]
+        return {line.removeprefix("Depends: ") for line in lines if line.startswith("Depends: ")}
+
+    def there(name: str) -> bool:
+        query = ["dpkg-query", "-W", "-f=${Status}", name]
+        said = subprocess.run(query, capture_output=True, text=True, check=False)
+        return said.stdout.endswith(" installed")
+
+    found = {name for name in depends(wanted, "--recurse") if "<" not in name}
+    direct = {name for name in depends(wanted) if name.startswith("lib")}
+    return sorted({*wanted, *direct, *(name for name in found if not there(name))} - {"libc6-dev"})
+
+
+def _works(command: Sequence[str], environment: dict[str, str], folder: str | None = None) -> bool:
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, cwd=folder, capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
 def remedy(missing: Sequence[str]) -> str:
     """What to do about packages that are missing."""
     return (
@@ -203,19 +263,24 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """`python -m tests.capi.build`: build the library and run its native tests."""
+    """`python -m tests.capi.build`: get what it takes, build the library, run its native tests."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--optional", action="store_true", help="no error where it cannot be built")
     arguments = parser.parse_args()
     try:
+        if missing := lacking():
+            install(missing)
         build()
     except Unavailable as error:
         print(f"libsamedge is not built: {error}", file=sys.stderr)
         sys.exit(0 if arguments.optional else 1)
     except Failed as error:
         sys.exit(str(error))
-    tests = ["ctest", "--test-dir", str(LIBRARY.folder), "--output-on-failure"]
-    sys.exit(subprocess.run([*tests, "--no-tests=ignore"], check=False).returncode)
+    print(LIBRARY.library.relative_to(ROOT))
+    tests = ["ctest", "--test-dir", str(LIBRARY.folder), "--output-on-failure", "--no-tests=ignore"]
+    done = subprocess.run(tests, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(done.stdout)
 
 
 if __name__ == "__main__":

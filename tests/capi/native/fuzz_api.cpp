@@ -139,18 +139,19 @@ class Given {
 int side(Input &input) { return input.around(16 + static_cast<int>(input.below(60))); }
 
 // false: there is not as much memory as it would take.
-bool make_frame(Given &given, samedge_frame &frame) {
+bool make_frame(Given &given, samedge_frame &frame, int slices = 0) {
   Input &input = given.input();
   frame.format = input.around(1 + static_cast<int>(input.below(7)));
   frame.width = side(input);
   frame.height = side(input);
   frame.memory = input.rarely(40) ? static_cast<std::int32_t>(input.below(4)) : SAMEDGE_HOST;
-  frame.slices = input.around(static_cast<int>(input.below(4)));
+  frame.slices = input.rarely(12) ? input.around(static_cast<int>(input.below(4))) : slices;
   const std::int64_t width = frame.width, height = frame.height;
   static const int sizes[] = {0, 1, 2, 3, 3, 4, 4, 1};
   const std::int64_t row = frame.format >= 1 && frame.format <= 7 ? width * sizes[frame.format] : 0;
   const auto stride = [&](std::int64_t least) {
-    switch (input.below(10)) {
+    if (!input.rarely(6)) return std::int64_t{0};
+    switch (input.below(5)) {
       case 0: return input.number();
       case 1: return least - 1;
       case 2: return least + input.below(9);
@@ -166,10 +167,16 @@ bool make_frame(Given &given, samedge_frame &frame) {
   const std::int64_t chroma_step = frame.chroma_stride == 0 ? step : frame.chroma_stride;
   frame.slice_stride = stride(nv12 ? 0 : step > 0 && step < kMostBytes ? step * (height < 4097 && height > 0 ? height : 1) : 0);
   for (int &edge : frame.crop)
-    edge = input.rarely(6) ? input.around(static_cast<int>(input.below(40))) : 0;
+    edge = 0;
+  if (input.rarely(5)) {
+    frame.crop[2] = input.around(frame.width);
+    frame.crop[3] = input.around(16 + static_cast<int>(input.below(40)));
+    frame.crop[0] = input.around(static_cast<int>(input.below(20)));
+  }
   const bool impossible = row == 0 || width < 16 || height < 16 || width > 4096 || height > 4096 ||
                           frame.memory != SAMEDGE_HOST || refused(frame.stride) ||
-                          (nv12 && refused(frame.chroma_stride)) || frame.slices < 0 || frame.slice_stride < 0 ||
+                          (nv12 && refused(frame.chroma_stride)) || frame.slices < 0 ||
+                          (frame.slices > 1 && frame.slice_stride < 0) ||
                           step > (std::int64_t{1} << 31);
   if (impossible) {
     frame.pixels = input.rarely(8) ? nullptr : given.room<std::uint8_t>(1);
@@ -207,16 +214,18 @@ int make_prompts(Given &given, samedge_prompts &prompts, const samedge_model_inf
       values[i] = input.empty() || !input.rarely(24) ? 4.0 + static_cast<double>(i % 11) : input.real();
     return values;
   };
-  prompts.point_count = input.around(static_cast<int>(objects) * static_cast<int>(input.below(3)));
+  const auto wants = [&](int bit) { return (info.takes & bit) != 0 ? !input.rarely(5) : input.rarely(24); };
+  const bool clicks = wants(SAMEDGE_TAKES_POINTS);
+  prompts.point_count = input.around(clicks ? static_cast<int>(objects) * static_cast<int>(1 + input.below(2)) : 0);
   const bool points = prompts.point_count >= 0 && prompts.point_count <= 4096;
   const std::size_t count = points ? static_cast<std::size_t>(prompts.point_count) : 0;
-  if (!input.rarely(6)) prompts.points = coordinates(count * 2);
-  if (input.rarely(3)) {
+  if (clicks) prompts.points = coordinates(count * 2);
+  if (input.rarely(5) && count > 0) {
     auto *labels = given.room<std::int32_t>(count);
-    for (std::size_t i = 0; i < count; ++i) labels[i] = input.rarely(6) ? input.around(0) : 1;
+    for (std::size_t i = 0; i < count; ++i) labels[i] = input.rarely(9) ? input.around(0) : 1;
     prompts.labels = labels;
   }
-  if (input.rarely(3)) {
+  if (input.rarely(4)) {
     auto *each = given.room<std::int32_t>(objects);
     std::int32_t left = static_cast<std::int32_t>(count);
     for (std::size_t i = 0; i < objects; ++i) {
@@ -226,9 +235,16 @@ int make_prompts(Given &given, samedge_prompts &prompts, const samedge_model_inf
     }
     prompts.points_per_object = each;
   }
-  if (input.rarely(3)) prompts.boxes = coordinates(objects * 4);
-  prompts.mask_count = input.rarely(3) ? input.around(static_cast<int>(objects)) : 0;
-  if (prompts.mask_count != 0 && input.rarely(2)) {
+  if (wants(SAMEDGE_TAKES_BOXES) && input.rarely(2)) {
+    auto *boxes = coordinates(objects * 4);
+    for (std::size_t i = 0; i < objects; ++i) {
+      boxes[4 * i + 2] += 9.0;
+      boxes[4 * i + 3] += 7.0;
+    }
+    prompts.boxes = boxes;
+  }
+  prompts.mask_count = wants(SAMEDGE_TAKES_MASKS) && input.rarely(3) ? input.around(static_cast<int>(objects)) : 0;
+  if (prompts.mask_count != 0 && !input.rarely(12)) {
     const bool wrong = prompts.mask_count < 0 || prompts.mask_count > 1024;
     const auto side = static_cast<std::size_t>(info.low_res);
     const std::size_t values = wrong ? 1 : static_cast<std::size_t>(prompts.mask_count) * side * side;
@@ -236,7 +252,7 @@ int make_prompts(Given &given, samedge_prompts &prompts, const samedge_model_inf
     if (input.rarely(4) && values > 0) masks[values - 1] = static_cast<float>(input.real());
     prompts.masks = masks;
   }
-  prompts.multimask = input.rarely(4) ? input.around(1) : 0;
+  prompts.multimask = info.multi_masks > 0 && input.rarely(2) ? 1 : input.rarely(24) ? input.around(1) : 0;
   return many ? 1 : static_cast<int>(objects);
 }
 
@@ -252,11 +268,12 @@ struct Asked {
   }
 };
 
-void make_result(Input &input, Asked &asked, const samedge_model_info &info, int objects, int width, int height) {
+void make_result(Input &input, Asked &asked, const samedge_model_info &info, int objects, bool multimask, int width,
+                 int height) {
   const bool usual = width >= 16 && height >= 16 && width <= 4096 && height <= 4096 && width * height <= 70000;
   const std::size_t columns = usual ? static_cast<std::size_t>(width) : 16;
   const std::size_t rows = usual ? static_cast<std::size_t>(height) : 16;
-  const std::size_t each = static_cast<std::size_t>(input.rarely(3) ? info.multi_masks : info.single_masks);
+  const std::size_t each = static_cast<std::size_t>(multimask ? info.multi_masks : info.single_masks);
   const std::size_t count = static_cast<std::size_t>(objects) * each;
   const auto low = static_cast<std::size_t>(info.low_res);
   std::size_t stride = columns;
@@ -268,7 +285,7 @@ void make_result(Input &input, Asked &asked, const samedge_model_info &info, int
   }
   const auto buffer = [&](auto *&pointer, std::size_t &capacity, std::size_t needed) {
     if (input.rarely(3)) return;
-    const unsigned odd = input.byte() % 24;
+    const unsigned odd = input.byte() % 64;
     if (odd == 0 && needed > 0) needed -= 1;
     if (odd == 1) needed = 0;
     if (odd == 2) needed += 3;
@@ -300,8 +317,20 @@ bool utf8(const char *text) {
   return true;
 }
 
+// How many calls came to what, to see that a run reached something: SAMEDGE_FUZZ_COUNTS=1.
+struct Counts {
+  long of[16] = {}, masks = 0, tracked = 0, slices = 0;
+  ~Counts() {
+    if (std::getenv("SAMEDGE_FUZZ_COUNTS") == nullptr) return;
+    for (int i = 0; i < 16; ++i) std::fprintf(stderr, "%s: %ld\n", samedge_status_string(-i), of[i]);
+    std::fprintf(stderr, "answers: %ld, tracked: %ld, volumes: %ld\n", masks, tracked, slices);
+  }
+};
+Counts counts;
+
 samedge_status checked(samedge_status status) {
   REQUIRE(status <= SAMEDGE_OK && status > SAMEDGE_ERROR_INTERNAL);
+  ++counts.of[-status];
   REQUIRE(std::strcmp(samedge_status_string(status), "unknown status") != 0);
   if (status != SAMEDGE_OK) REQUIRE(samedge_last_error()[0] != '\0' && utf8(samedge_last_error()));
   return status;
@@ -347,6 +376,7 @@ class World {
  public:
   explicit World(Input &input) : input_(input), bundle_(bundles()[input.below(static_cast<unsigned>(bundles().size()))]) {
     REQUIRE(checked(samedge_session_create(bundle_.model, &sessions_[0])) == SAMEDGE_OK);
+    sessions_[1] = sessions_[0];
   }
 
   ~World() {
@@ -359,11 +389,14 @@ class World {
 
   void step() {
     Given given(input_);
-    switch (input_.below(20)) {
+    unsigned kind = input_.below(20);
+    if ((kind == 3 || kind == 19) && !input_.rarely(4)) kind = 9;  // most handles live for a while
+    if (kind > 15 && trackers_[0] == nullptr && !input_.rarely(8)) kind = 15;
+    switch (kind) {
       case 0: open(given); break;
       case 1: checked(samedge_model_close(input_.rarely(4) ? model() : nullptr)); break;
       case 2: create(); break;
-      case 3: checked(samedge_session_destroy(session())); break;
+      case 3: destroy(); break;
       case 4: questions(given); break;
       case 5: set_frame(given); break;
       case 6:
@@ -393,7 +426,7 @@ class World {
       case 3: return reinterpret_cast<T *>(trackers_[0]);
       case 4: return reinterpret_cast<T *>(bundle_.model);
       case 5: return reinterpret_cast<T *>(reinterpret_cast<std::intptr_t>(known[0]) ^ (1LL << input_.below(63)));
-      default: return known[input_.below(3) == 2 ? 1 : 0];
+      default: return known[input_.below(6) == 5 ? 1 : 0];
     }
   }
   // Never the bundle's own: it stays open.
@@ -403,7 +436,7 @@ class World {
 
   // Forget a freed handle now and then, or no session would be left.
   template <typename T>
-  T *&place(T *(&known)[3]) { return known[input_.below(2)]; }
+  T *&place(T *(&known)[3]) { return known[known[0] == nullptr ? 0 : input_.below(2)]; }
 
   void open(Given &given) {
     if (!input_.rarely(8)) return;  // takes a while
@@ -429,8 +462,18 @@ class World {
     REQUIRE((status == SAMEDGE_OK) == (made != nullptr));
     if (made == nullptr) return;
     samedge_session *&target = place(sessions_);
-    samedge_session_destroy(target);
+    samedge_session *before = target;
     target = made;
+    if (before != sessions_[0] && before != sessions_[1]) samedge_session_destroy(before);
+  }
+
+  // The handle is kept now and then, to be used when it is dead.
+  void destroy() {
+    samedge_session *used = session();
+    if (checked(samedge_session_destroy(used)) != SAMEDGE_OK || input_.rarely(3)) return;
+    for (samedge_session *&known : sessions_)
+      if (known == used) known = nullptr;
+    if (sessions_[0] == nullptr) checked(samedge_session_create(bundle_.model, &sessions_[0]));
   }
 
   void questions(Given &given) {
@@ -443,8 +486,8 @@ class World {
     if (samedge_timing *placed = given.placed(timing)) checked(samedge_get_timing(session(), placed));
     samedge_model_options options{};
     samedge_tracker_options tracking{};
-    checked(samedge_model_options_default(given.placed(options), sizeof options - input_.below(2)));
-    checked(samedge_tracker_options_default(given.placed(tracking), sizeof tracking - input_.below(2)));
+    checked(samedge_model_options_default(input_.rarely(9) ? nullptr : &options, sizeof options - input_.below(2)));
+    checked(samedge_tracker_options_default(&tracking, sizeof tracking - input_.below(2)));
     if (input_.rarely(16)) {
       samedge_self_test_report report{};
       checked(samedge_self_test(bundle_.model, given.placed(report)));
@@ -467,7 +510,7 @@ class World {
     const int objects = make_prompts(given, prompts, bundle_.info);
     if (std::int64_t{objects} * width_ * height_ > kMostBytes) return;
     Asked asked;
-    make_result(input_, asked, bundle_.info, objects, width_, height_);
+    make_result(input_, asked, bundle_.info, objects, prompts.multimask != 0, width_, height_);
     samedge_session *used = session();
     const samedge_prompts *placed = given.placed(prompts);
     if (checked(samedge_predict(used, placed, given.placed(asked.result))) != SAMEDGE_OK) {
@@ -483,7 +526,7 @@ class World {
     const int objects = make_prompts(given, prompts, bundle_.info);
     if (objects > 64) return;
     Asked asked;
-    make_result(input_, asked, bundle_.info, objects, frame.width, frame.height);
+    make_result(input_, asked, bundle_.info, objects, prompts.multimask != 0, frame.width, frame.height);
     samedge_session *used = session();
     const samedge_frame *pixels = given.placed(frame);
     const samedge_prompts *placed = given.placed(prompts);
@@ -491,6 +534,7 @@ class World {
       REQUIRE(asked.untouched());
       no_answer(used);
     } else {
+      ++counts.masks;
       width_ = frame.width;
       height_ = frame.height;
     }
@@ -498,14 +542,14 @@ class World {
 
   void slices(Given &given) {
     samedge_frame frame{};
-    if (!make_frame(given, frame)) return;
+    if (!make_frame(given, frame, bundle_.info.slices)) return;
     const bool fits = frame.slices > 1 && frame.slices <= 16384;
     const std::size_t count = fits ? static_cast<std::size_t>(frame.slices) : 1;
     samedge_prompts prompts{};
     const int objects = make_prompts(given, prompts, bundle_.info);
     if (objects > 16) return;
     Asked asked;
-    make_result(input_, asked, bundle_.info, objects, frame.width, frame.height);
+    make_result(input_, asked, bundle_.info, objects, prompts.multimask != 0, frame.width, frame.height);
     const samedge_prompts *one = given.placed(prompts);
     samedge_result *filled = given.placed(asked.result);
     auto **all = given.room<const samedge_prompts *>(count);
@@ -519,6 +563,7 @@ class World {
     const samedge_status status = checked(samedge_segment_slices(used, pixels, input_.rarely(8) ? nullptr : all,
                                                                  input_.rarely(20) ? nullptr : results));
     if (status != SAMEDGE_OK) no_answer(used);
+    else ++counts.slices;
   }
 
   void embedding(Given &given) {
@@ -579,14 +624,15 @@ class World {
     samedge_frame frame{};
     if (!make_frame(given, frame) || objects_ > 64) return;
     Asked asked;
-    make_result(input_, asked, bundle_.info, objects_, frame.width, frame.height);
+    make_result(input_, asked, bundle_.info, objects_, false, frame.width, frame.height);
     time_ += input_.rarely(8) ? input_.real() : 0.05;
     const std::size_t capacity = static_cast<std::size_t>(input_.rarely(10) ? objects_ - 1 : objects_);
     Room verdicts(capacity * sizeof(std::int32_t));
     const samedge_frame *pixels = given.placed(frame);
     const samedge_status status = checked(samedge_track(tracker(), pixels, time_, given.placed(asked.result),
                                                         verdicts.as<std::int32_t>(), capacity));
-    if (status != SAMEDGE_OK) REQUIRE(asked.untouched() && verdicts.untouched());
+    if (status == SAMEDGE_OK) ++counts.tracked;
+    else REQUIRE(asked.untouched() && verdicts.untouched());
     if (!std::isfinite(time_)) time_ = 0.0;
   }
 

@@ -71,12 +71,14 @@ class StubEngine final : public Engine {
     const std::int64_t height = masks.shape[2], width = masks.shape[3], tokens = coords.shape[1];
     const float radius = (0.1F + 0.3F * brightness) * static_cast<float>(std::min(height, width));
     for (std::int64_t n = 0; n < objects; ++n) {
-      const float x0 = points[n * tokens * 2] / static_cast<float>(side_) * static_cast<float>(width);
-      const float y0 = points[n * tokens * 2 + 1] / static_cast<float>(side_) * static_cast<float>(height);
+      // A mask alone comes without tokens.
+      const float x = tokens == 0 ? 0.5F : points[n * tokens * 2] / static_cast<float>(side_);
+      const float y = tokens == 0 ? 0.5F : points[n * tokens * 2 + 1] / static_cast<float>(side_);
+      const float x0 = x * static_cast<float>(width), y0 = y * static_cast<float>(height);
       for (std::int64_t k = 0; k < each; ++k)
-        for (std::int64_t y = 0; y < height; ++y)
-          for (std::int64_t x = 0; x < width; ++x) {
-            const float dx = static_cast<float>(x) - x0, dy = static_cast<float>(y) - y0;
+        for (std::int64_t row = 0; row < height; ++row)
+          for (std::int64_t column = 0; column < width; ++column) {
+            const float dx = static_cast<float>(column) - x0, dy = static_cast<float>(row) - y0;
             *target++ = std::hypot(dx, dy) < radius + static_cast<float>(k) ? 1 : 0;
           }
     }

@@ -25,11 +25,11 @@ constexpr int kThreadLocal = 1;                                                 
 // CU_STREAM_LEGACY: the default stream of programs that do not ask for one per thread.
 const CuHandle kDefaultStream = reinterpret_cast<CuHandle>(std::uintptr_t{1});
 
-const char *const kLibrary = "libcuda.so.1";
-const char *const kNoGpu =
+constexpr const char *kLibrary = "libcuda.so.1";
+constexpr const char *kNoGpu =
     "the NVIDIA driver finds no GPU; use SAMEDGE_BACKEND_OPENVINO, or look at what nvidia-smi says";
-const char *const kUpdate = "update the NVIDIA driver";
-const char *const kReport = "report this with what `samedge doctor` prints";
+constexpr const char *kUpdate = "update the NVIDIA driver";
+constexpr const char *kReport = "report this with what `samedge doctor` prints";
 
 struct Remedy {
   const char *name;

@@ -24,6 +24,7 @@ from samedge.errors import NotSupportedError
 from samedge.machine.cpu import physical_cores
 from samedge.runtime.backend import STRONGLY_TYPED, Backend, Engines, GraphKeys, LoadOptions
 from samedge.runtime.openvino.backend import GRAPHS
+from samedge.runtime.openvino.building import build_engines
 from samedge.runtime.precision import PRECISIONS, choose_precision
 from tests.bundle.manifests import parity_row, small_manifest
 from tests.capi.bundles import NOT_SUPPORTED, Inside, Refused
@@ -184,6 +185,23 @@ def test_engines_that_are_none(library: Library, tmp_path: Path) -> None:
     for folder, match in ((tmp_path / "no", "there is no folder"), (tmp_path, "holds no engine")):
         with pytest.raises(LibraryError, match=match):
             NativeModel(library, TINY, engines=folder)
+
+
+def test_named_engines(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of engines decides which backend, and which precisions there are."""
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "engines"
+    build_engines(Bundle.open(TINY), ("fp32",), folder)
+    for asked in ("auto", "fp32"):
+        with (
+            samedge.load(TINY, precision=asked, threads=1, engines=folder) as wanted,
+            NativeModel(library, TINY, precision=asked, threads=1, engines=folder) as model,
+        ):
+            assert model.info.why.decode() == wanted.describe()["why"]
+    with pytest.raises(NotSupportedError, match=r"no engine in .* fits|not run here"):
+        NativeModel(library, TINY, precision="bf16", threads=1, engines=folder)
+    with pytest.raises(NotSupportedError, match=r"(?s)no backend takes .*openvino: "):
+        NativeModel(library, DEMO, threads=1, engines=folder)
 
 
 # --- Cores.

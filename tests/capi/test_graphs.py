@@ -23,6 +23,7 @@ from tests.bundle.graphs import test_check as python
 from tests.bundle.graphs.test_check import outside, parsed
 from tests.bundle.other_network import with_graphs
 from tests.capi.bundles import BUNDLE, Inside, Refused, tried
+from tests.runtime.cases import CONFIGS, Case
 
 TINY = Path("tests/data/tiny.samedge")
 MANIFEST = (TINY / "manifest.json").read_bytes()
@@ -53,6 +54,17 @@ def refused(inside: Inside, data: bytes, words: str, graph: str = "decoder") -> 
 @pytest.mark.parametrize("path", [TINY, Path("samedge/data/samus-demo.samedge")])
 def test_what_is_exported_passes(inside: Inside, path: Path) -> None:
     inside.bundle(path, graphs=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_all_families_pass(
+    inside: Inside, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAMEDGE_CACHE", str(tmp_path / "cache"))
+    case = Case.of(name, tmp_path)
+    case.session.close()
+    inside.bundle(case.bundle.path, graphs=True)
 
 
 @pytest.mark.parametrize(

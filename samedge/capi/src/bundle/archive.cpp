@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <memory>
 
 #include "base/failure.hpp"
@@ -32,17 +33,21 @@ struct CloseFile {
 
 }  // namespace
 
-Archive::Archive(Descriptor file, std::uint64_t size, const std::string &what) : what_(what) {
-  static_cast<void>(size);
-  int code = 0;
-  zip_ = zip_fdopen(file.get(), 0, &code);
-  if (zip_ == nullptr) {
-    zip_error_t error;
-    zip_error_init_with_code(&error, code);
+Archive::Archive(Descriptor file, const std::string &what) : what_(what) {
+  zip_error_t error;
+  zip_error_init(&error);
+  std::FILE *stream = ::fdopen(file.get(), "rb");
+  if (stream == nullptr) {
+    zip_error_set(&error, ZIP_ER_OPEN, errno);
     no_zip(what_, error);
   }
-  static_cast<void>(file.release());  // libzip closed it: it has a copy of its own
-  list();
+  static_cast<void>(file.release());  // it is the stream's now
+  zip_source_t *source = zip_source_filep_create(stream, 0, -1, &error);
+  if (source == nullptr) {
+    std::fclose(stream);
+    no_zip(what_, error);
+  }
+  open(source, error);
 }
 
 Archive::Archive(const void *data, std::size_t size, const std::string &what) : what_(what) {
@@ -50,17 +55,21 @@ Archive::Archive(const void *data, std::size_t size, const std::string &what) : 
   zip_error_init(&error);
   zip_source_t *source = zip_source_buffer_create(data, size, 0, &error);
   if (source == nullptr) no_zip(what_, error);
-  zip_ = zip_open_from_source(source, ZIP_RDONLY, &error);
-  if (zip_ == nullptr) {
-    zip_source_free(source);
-    no_zip(what_, error);
-  }
-  zip_error_fini(&error);
-  list();
+  open(source, error);
 }
 
 Archive::~Archive() {
   if (zip_ != nullptr) zip_discard(zip_);
+}
+
+void Archive::open(zip_source_t *source, zip_error_t &error) {
+  zip_ = zip_open_from_source(source, ZIP_RDONLY, &error);
+  if (zip_ == nullptr) {
+    zip_source_free(source);  // with its stream
+    no_zip(what_, error);
+  }
+  zip_error_fini(&error);
+  list();
 }
 
 void Archive::list() {

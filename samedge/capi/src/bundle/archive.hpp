@@ -19,9 +19,9 @@ class Archive {
     std::uint64_t size = 0;  // unpacked, as it says itself
   };
 
-  // An open file of `size` bytes, or bytes that outlive the archive.
+  // An open file, or bytes that outlive the archive.
   // Throw Failure(BUNDLE): it is no whole zip file, or not safe to unpack; after `what` and a colon.
-  Archive(Descriptor file, std::uint64_t size, const std::string &what);
+  Archive(Descriptor file, const std::string &what);
   Archive(const void *data, std::size_t size, const std::string &what);
   ~Archive();
   Archive(const Archive &) = delete;
@@ -35,6 +35,7 @@ class Archive {
   Bytes read(const Entry &entry, const std::string &name) const;
 
  private:
+  void open(zip_source_t *source, zip_error_t &error);
   void list();
 
   zip_t *zip_ = nullptr;

@@ -65,7 +65,7 @@ bool is_manifest(const std::string &name) {
 
 std::shared_ptr<const Bundle> open_zip(const std::string &path, const std::string &name, Descriptor file,
                                        std::uint64_t size) {
-  auto archive = std::make_unique<Archive>(std::move(file), size, name);
+  auto archive = std::make_unique<Archive>(std::move(file), name);
   const Archive::Entry *entry = nullptr;
   std::string prefix;
   std::size_t manifests = 0;

@@ -47,6 +47,17 @@ std::optional<std::string> engines_unready(const EngineStore &store, const LoadO
          "; build one: " + remedy + " -o " + folder;
 }
 
+std::vector<Precision> engines_ready(const EngineStore &store, const std::vector<Precision> &precisions,
+                                     const KeysOf &keys_of) {
+  std::vector<Precision> found;
+  for (const Precision precision : precisions) {
+    const std::vector<EngineKey> keys = keys_of(precision);
+    const auto fits = [&](const EngineKey &key) { return !store.unfit(key).has_value(); };
+    if (!keys.empty() && std::all_of(keys.begin(), keys.end(), fits)) found.push_back(precision);
+  }
+  return found;
+}
+
 void no_engine(const EngineStore &store, const LoadOptions &options, const std::string &which,
                const std::vector<std::string> &reasons, const std::string &remedy) {
   const std::string said = joined(reasons, "; ");

@@ -25,6 +25,10 @@ std::optional<std::string> engines_unready(const EngineStore &store, const LoadO
                                            const std::vector<Precision> &precisions, const KeysOf &keys_of,
                                            const std::string &remedy);
 
+// The precisions that have all their engines here: what Backend::ready gives.
+std::vector<Precision> engines_ready(const EngineStore &store, const std::vector<Precision> &precisions,
+                                     const KeysOf &keys_of);
+
 // Throws Failure(NOT_SUPPORTED): there is no engine. which: "samus.samedge in fp16 for this GPU (..)";
 // remedy: a command of samedge; reasons: why those that lie there were not taken.
 [[noreturn]] void no_engine(const EngineStore &store, const LoadOptions &options, const std::string &which,

@@ -7,6 +7,7 @@
 #include "base/failure.hpp"
 #include "base/log.hpp"
 #include "runtime/choice.hpp"
+#include "runtime/engines/ready.hpp"
 #include "runtime/openvino/core.hpp"
 #include "runtime/openvino/engine.hpp"
 #include "runtime/openvino/engine_file.hpp"
@@ -144,15 +145,25 @@ class OpenVinoBackend final : public Backend {
 
   // Of the engine that would be loaded: the gate of `samedge build`.
   std::optional<bool> proven(const Bundle &bundle, const LoadOptions &options) const override {
-    for (const Graph graph : {Graph::encoder, Graph::decoder}) {
-      const auto keys = graphs(options.precision, graph);
-      const auto has = [&](const std::string &key) {
-        return bundle.manifest().graph(name_of(graph), key) != nullptr;
-      };
-      if (std::none_of(keys.begin(), keys.end(), has)) return {};
-    }
-    const EngineKey key = openvino_key(bundle.manifest(), *this, options.precision);
-    return EngineStore::of_bundle(bundle, options).passed(key, name_of(options.precision));
+    const std::vector<EngineKey> keys = keys_of(bundle.manifest(), options.precision);
+    return engines_passed(EngineStore::of_bundle(bundle, options), keys, options.precision);
+  }
+
+  std::vector<Precision> ready(const Bundle &bundle, const LoadOptions &options) const override {
+    const EngineStore store = EngineStore::of_bundle(bundle, options);
+    std::vector<std::string> reasons;
+    std::vector<Precision> found = engines_ready(store, precisions(), [&](Precision precision) {
+      std::vector<EngineKey> keys = keys_of(bundle.manifest(), precision);
+      for (const EngineKey &key : keys)
+        if (const auto unfit = store.unfit(key)) reasons.insert(reasons.end(), unfit->begin(), unfit->end());
+      return keys;
+    });
+    if (found.empty())
+      fail(SAMEDGE_ERROR_NOT_SUPPORTED,
+           "no engine in %s fits %s on a CPU (openvino): %s; build it: samedge build BUNDLE --target openvino -o "
+           "FOLDER",
+           shown(options.engines).c_str(), bundle.name().c_str(), lies_there(store, reasons).c_str());
+    return found;
   }
 
   std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {
@@ -193,6 +204,17 @@ class OpenVinoBackend final : public Backend {
         notes.push_back(*reason + ": run samedge_self_test on it");
     return std::make_shared<OpenVinoModel>(std::move(parts), computes, options, encoder.io, decoder.io,
                                            std::move(notes));
+  }
+
+ private:
+  // What the engine for a precision has to fit; none where the bundle has no graphs for it.
+  std::vector<EngineKey> keys_of(const Manifest &manifest, Precision precision) const {
+    for (const Graph graph : {Graph::encoder, Graph::decoder}) {
+      const auto keys = graphs(precision, graph);
+      const auto has = [&](const std::string &key) { return manifest.graph(name_of(graph), key) != nullptr; };
+      if (std::none_of(keys.begin(), keys.end(), has)) return {};
+    }
+    return {openvino_key(manifest, *this, precision)};
   }
 };
 

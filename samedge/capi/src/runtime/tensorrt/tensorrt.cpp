@@ -93,6 +93,13 @@ class TensorRtBackend : public Backend {
                            remedy(bundle, Precision::fp16));
   }
 
+  std::vector<Precision> ready(const Bundle &bundle, const LoadOptions &options) const override {
+    if (const auto reason = unready(bundle, options)) fail(SAMEDGE_ERROR_NOT_SUPPORTED, "%s", reason->c_str());
+    const GpuInfo gpu = gpu_info(options.device);
+    return engines_ready(EngineStore::of_bundle(bundle, options), precisions(),
+                         [&](Precision precision) { return keys_of(bundle, precision, gpu); });
+  }
+
   std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {
     auto device = std::make_shared<const Device>(options.device);
     const EngineStore store = EngineStore::of_bundle(bundle, options);

@@ -55,6 +55,13 @@ class TritonBackend : public Backend {
                            remedy(bundle, Precision::fp16, capability));
   }
 
+  std::vector<Precision> ready(const Bundle &bundle, const LoadOptions &options) const override {
+    if (const auto reason = unready(bundle, options)) fail(SAMEDGE_ERROR_NOT_SUPPORTED, "%s", reason->c_str());
+    const int capability = gpu_info(options.device).compute_capability;
+    return engines_ready(EngineStore::of_bundle(bundle, options), precisions(),
+                         [&](Precision precision) { return keys_of(bundle, precision, capability); });
+  }
+
   std::shared_ptr<LoadedModel> load(const Bundle &bundle, const LoadOptions &options) const override {
     auto device = std::make_shared<const Device>(options.device);
     const GpuInfo &gpu = device->info();

@@ -6,14 +6,13 @@ are exported once, into build/.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from random import Random
 
+from tests.capi import bundle_seeds
 from tests.capi.build import BUILDS, ROOT
 
 TINY = ROOT / "tests" / "data" / "tiny.samedge"
@@ -49,25 +48,13 @@ def seeds(target: str, folder: Path) -> list[Path]:
     made = folder / target
     made.mkdir()
     if target == "fuzz_bundle":
-        _write_bundles(made)
+        for name, data in bundle_seeds.seeds().items():
+            (made / name).write_bytes(data)
     if target == "fuzz_api":
         random = Random(15)
         for number in range(64):  # calls, most of which are right
             (made / f"calls{number}").write_bytes(random.randbytes(2000))
     return [path for path in (made, SEEDS / target) if path.is_dir()]
-
-
-def _write_bundles(made: Path) -> None:
-    """A manifest, a self-test, and a small bundle as a zip file: as readers of bytes take them."""
-    shutil.copy(TINY / "manifest.json", made / "manifest.json")
-    for path in (TINY / "selftest").iterdir():
-        if path.stat().st_size < 20_000:
-            shutil.copy(path, made / path.name)
-    manifest = json.loads((TINY / "manifest.json").read_text())
-    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        with zipfile.ZipFile(made / f"bundle{method}.zip", "w", method) as archive:
-            archive.writestr("manifest.json", json.dumps(manifest))
-            archive.writestr("encoder.fp32.onnx", b"graph")
 
 
 if __name__ == "__main__":

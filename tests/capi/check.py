@@ -46,8 +46,8 @@ FUZZ = Build(
 THREADS = Build("capi-threads", (*PLAIN, STAND_IN, "-DSAMEDGE_SANITIZE=thread"), openvino=False)
 VALGRIND = Build("capi-valgrind", (*PLAIN, STAND_IN), openvino=False)
 ADDRESS = Build("capi-address", (*PLAIN, "-DSAMEDGE_SANITIZE=address,undefined"))
-# Python's tests that run on the library with sanitizers: those that do wrong, and a few numbers.
-ADDRESS_TESTS = ("tests/capi/test_wrong_use.py", "tests/capi/test_abi.py")
+# Files test_wrong_NAME.py that run on the library with sanitizers.
+ADDRESS_TESTS = ("use", "frames", "bundles", "threads")
 
 
 class Finding(Exception):
@@ -135,7 +135,8 @@ def address() -> str:
     # Loaded first, both: Python itself is not built with them.
     names = ("libasan.so", "libubsan.so", "libstdc++.so")
     preload = [run(["gcc", f"-print-file-name={name}"]).strip() for name in names]
-    tests = [*ADDRESS_TESTS, "-n", "0", "-q", "-p", "no:cacheprovider"]
+    files = [f"tests/capi/test_wrong_{name}.py" for name in ADDRESS_TESTS]
+    tests = [*files, "-n", "0", "-q", "-p", "no:cacheprovider"]
     output = run(
         [
             sys.executable,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from samedge.capi.library import ENV, Library
+from samedge.capi.session import NativeModel, NativeSession
 from tests.capi.build import LIBRARY, Failed, Unavailable, build
 
 
@@ -27,6 +29,29 @@ def library_path() -> Path:
 def library(library_path: Path) -> Library:
     """libsamedge, loaded."""
     return Library(library_path)
+
+
+@pytest.fixture(scope="module")
+def model(library: Library, tiny_bundle: Path) -> Iterator[NativeModel]:
+    """tests/data/tiny.samedge, opened with one thread."""
+    with NativeModel(library, tiny_bundle, threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(model: NativeModel) -> Iterator[NativeSession]:
+    """A new session of `model`."""
+    made = model.session()
+    yield made
+    if made.handle:
+        made.close()
+
+
+@pytest.fixture
+def silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """The library prints nothing."""
+    yield
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="session")

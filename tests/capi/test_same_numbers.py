@@ -20,10 +20,11 @@ from samedge.bundle import Bundle
 from samedge.capi.library import Library
 from samedge.capi.session import NativeModel, NativeSession
 from samedge.errors import NotSupportedError
-from samedge.runtime.engines.store import ENV
+from samedge.runtime.engines.store import ENV, EngineStore
 from samedge.runtime.openvino import building
 from samedge.runtime.openvino.backend import OPENVINO
 from samedge.runtime.openvino.building import build_engines
+from samedge.runtime.openvino.prepared import key_for
 from tests.runtime.cases import CONFIGS, IMAGES, STACKS, Case
 from tests.runtime.quantised import with_int8
 from tests.runtime.test_int8 import first_inputs
@@ -313,6 +314,27 @@ def test_engines_that_do_not_fit(library: Library, tiny: Pair, tmp_path: Path) -
     notes = opened(bundle, None)
     assert b"samedge cache trust" in notes
     assert b"plain graph" in notes
+
+
+def test_damaged_engines_of_the_right_hash(library: Library, tiny: Pair, tmp_path: Path) -> None:
+    """A builder's fault, not a stranger's: a message, and no crash."""
+    data = (tiny.engines / "openvino.fp32.engine").read_bytes()
+    key = key_for(tiny.bundle, "fp32", OPENVINO.graphs)
+    random = np.random.default_rng(0)
+    for index in range(40):
+        damaged = bytearray(data)
+        if index % 4 == 0:
+            damaged = damaged[: int(random.integers(0, len(data)))] or bytearray(1)
+        elif index % 4 == 1:
+            damaged += bytes(int(random.integers(1, 99)))
+        else:
+            at = 8 + 4 * int(random.integers(0, 2)) if index % 4 == 2 else 16 + 8 * (index % 6)
+            damaged[at] ^= int(random.integers(1, 256))
+            damaged[23 + 8 * (index % 6)] ^= int(random.integers(0, 256))
+        folder = tmp_path / str(index)
+        EngineStore((folder,)).save(key, memoryview(damaged))
+        with pytest.raises(NotSupportedError, match="build it again with `samedge build`"):
+            NativeModel(library, tiny.bundle.path, "openvino", "fp32", 1, engines=folder)
 
 
 def test_versions_are_those_of_python() -> None:

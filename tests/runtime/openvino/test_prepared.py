@@ -181,6 +181,20 @@ def test_damaged_files(engines: Path) -> None:
             parse_engine(memoryview(damaged), "e")
 
 
+def test_any_header_is_read_or_refused(engines: Path) -> None:
+    data = (engines / "openvino.fp32.engine").read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for at in random.integers(8, 64, random.integers(1, 4)).tolist():
+            damaged[at] = int(random.integers(0, 256))
+        try:
+            parts = parse_engine(memoryview(damaged), "e")
+        except SourceError:
+            continue
+        assert all(part.start + part.size <= len(damaged) for part in parts.values())
+
+
 def test_the_store_finds_it(tiny_bundle: Path, trusted: Path) -> None:
     bundle = Bundle.open(tiny_bundle)
     store = EngineStore((trusted,))

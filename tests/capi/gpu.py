@@ -60,14 +60,8 @@ def _signed(value: int) -> int:
 
 
 def image_at(address: int) -> bytes:
-    """The machine code at an address: it says itself how long it is, if it is more than a text."""
-    head = ctypes.string_at(address, 64)
-    if head[4:6] != b"\x02\x01":  # a 64-bit ELF file; the stand-in's texts are none
-        return head
-    sections, entry, count = (
-        int.from_bytes(head[a:b], "little") for a, b in ((40, 48), (58, 60), (60, 62))
-    )
-    return ctypes.string_at(address, sections + entry * count)
+    """The machine code at an address; the stand-in needs no more of it than its beginning."""
+    return ctypes.string_at(address, 64)
 
 
 # Function -> its arguments from those of C, where results come first: (places of results and their
@@ -114,6 +108,7 @@ class CudaStandIn:
         violations: rules that were broken.
         called: names of the functions that were called, in order.
         fails: function -> the result that it gives instead of being called.
+        contexts: that were current where memory, streams, graphs and kernels were used.
     """
 
     def __init__(self, path: Path, driver: Any) -> None:
@@ -121,6 +116,7 @@ class CudaStandIn:
         self.violations: list[BaseException] = []
         self.called: list[str] = []
         self.fails: dict[str, int] = {}
+        self.contexts: set[int] = set()
         self._names: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._library = ctypes.CDLL(str(path))
         if ctypes.CDLL("libcuda.so.1")._handle != self._library._handle:
@@ -136,6 +132,8 @@ class CudaStandIn:
         name = raw.decode()
         try:
             self.called.append(name)
+            if not name.startswith(("cuInit", "cuCtx", "cuDevice", "cuDriver", "cuGetError")):
+                self.contexts.add(int(self.driver.stack[-1]) if self.driver.stack else 0)
             if name in self.fails:
                 return self.fails[name]
             return self._call(name, arguments)

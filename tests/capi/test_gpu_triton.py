@@ -41,7 +41,7 @@ from samedge.runtime.triton.backend import key_for
 from samedge.runtime.triton.engine_file import write_engine
 from samedge.runtime.triton.plan import Argument, EnginePlan
 from tests.capi.gpu import CudaStandIn, Recorded, cuda
-from tests.runtime.stand_in.core import CUresult
+from tests.runtime.stand_in.core import CUresult, Handle
 from tests.runtime.stand_in.driver import Driver
 from tests.runtime.stand_in.install import installed
 from tests.runtime.triton.plans import SHARED, changed_step, kernels, small_plan
@@ -379,6 +379,28 @@ def test_a_changed_plan_is_found_out(
         assert_same(session.segment(frame(), points=POINTS), expected)
 
 
+def test_the_programs_own_context_stays_current(
+    library: Library, stand_in: CudaStandIn, bundle: Bundle, engine: Path
+) -> None:
+    """Whatever fails or not: what a call needs is current during the call, and only then."""
+    stack = stand_in.driver.stack
+    stack.append(Handle(99))
+    with Gpu(library, bundle) as session:
+        for seed in range(3):
+            session.segment(frame(seed=seed), points=POINTS)
+        session.embedding()
+        stand_in.fails["cuGraphLaunch"] = CUresult.CUDA_ERROR_ILLEGAL_ADDRESS
+        with pytest.raises(DeviceError):
+            session.segment(frame(), points=POINTS)
+        assert stack == [99]
+    stand_in.fails["cuModuleGetFunction"] = CUresult.CUDA_ERROR_NOT_FOUND
+    with pytest.raises(DeviceError):
+        Gpu(library, bundle)
+    assert stack.pop() == 99
+    assert not stack
+    assert stand_in.contexts == {7}
+
+
 # Frames on the GPU
 
 
@@ -691,4 +713,18 @@ def test_auto_takes_an_engine_that_was_verified(
     add_parity(engine, [{"backend": "triton", "precision": "fp16", "passed": True}])
     with NativeModel(library, bundle.path, threads=1) as model:
         assert model.info.backend == s.BACKENDS["triton"]
+        assert model.info.precision == s.PRECISIONS["fp16"]
+
+
+def test_of_named_engines_the_fastest_that_was_verified_is_taken(
+    library: Library, stand_in: CudaStandIn, bundle: Bundle, tmp_path: Path
+) -> None:
+    folder = tmp_path / "named"
+    keep(bundle, folder, precision="fp32")
+    fast = keep(bundle, folder)
+    with NativeModel(library, bundle.path, engines=folder) as model:
+        assert model.info.backend == s.BACKENDS["triton"]
+        assert model.info.precision == s.PRECISIONS["fp32"]
+    add_parity(fast, [{"backend": "triton", "precision": "fp16", "passed": True}])
+    with NativeModel(library, bundle.path, engines=folder) as model:
         assert model.info.precision == s.PRECISIONS["fp16"]

@@ -18,7 +18,8 @@ const char *name_of(Precision precision) noexcept {
 
 const char *name_of(Graph graph) noexcept { return graph == Graph::encoder ? "encoder" : "decoder"; }
 
-Tensor Engines::cuda_frame(const void *, std::int64_t, std::int64_t, std::int64_t, const Shape &) {
+Tensor Engines::cuda_frame(const void *, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
+                           const Shape &) {
   fail(SAMEDGE_ERROR_NOT_SUPPORTED,
        "the frame lies in a GPU's memory, and this session runs on the CPU; copy it to the host first "
        "(cudaMemcpy2D), or open the bundle with SAMEDGE_BACKEND_TENSORRT or SAMEDGE_BACKEND_TRITON");

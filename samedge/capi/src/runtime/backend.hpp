@@ -71,10 +71,10 @@ class Engines {
   virtual Engine &decoder() = 0;
   // Whether a binding of the input `frame` may lie in the GPU's memory.
   virtual bool takes_cuda_frames() const noexcept { return false; }
-  // Copy a frame from device memory (rows `stride` bytes apart) to a tensor of `buffer_of_frame`.
+  // Copy a frame from device memory (`slices` times `rows` rows, `stride` bytes apart) to memory of the engines.
   // Throws Failure(DEVICE, NOT_SUPPORTED).
-  virtual Tensor cuda_frame(const void *pixels, std::int64_t stride, std::int64_t row_bytes,
-                            std::int64_t rows, const Shape &shape);
+  virtual Tensor cuda_frame(const void *pixels, std::int64_t stride, std::int64_t row_bytes, std::int64_t rows,
+                            std::int64_t slices, std::int64_t slice_stride, const Shape &shape);
   // Copy memory of `Engine::buffer` to the host.
   virtual void to_host(const Tensor &tensor, void *target);
 };

@@ -182,8 +182,8 @@ void Session::encode(const samedge_frame &given, int first_slice) {
            "because its resize begins with their vertical pass: copy the frame to the host first",
            family.title.c_str());
     const std::int64_t row = std::int64_t{pixels.width} * pixels.channels * (pixels.depth / 8);
-    frame = engines_->cuda_frame(pixels.pixels, pixels.stride, row,
-                                 std::int64_t{pixels.height} * pixels.slices, inputs.frame_shape);
+    frame = engines_->cuda_frame(pixels.pixels, pixels.stride, row, pixels.height, pixels.slices,
+                                 pixels.slice_stride, inputs.frame_shape);
   } else {
     copy_pixels(pixels, inputs.transposed, inputs.frame.data());
     frame = Tensor{inputs.frame.data(), Element::u8, inputs.frame_shape, Memory::host};

@@ -83,7 +83,7 @@ GpuEngines::~GpuEngines() {
 }
 
 Tensor GpuEngines::cuda_frame(const void *pixels, std::int64_t stride, std::int64_t row_bytes, std::int64_t rows,
-                              const Shape &shape) {
+                              std::int64_t slices, std::int64_t slice_stride, const Shape &shape) {
   const Device &device = queue_->device();
   const Current here(device);
   int index = 0;
@@ -94,16 +94,19 @@ Tensor GpuEngines::cuda_frame(const void *pixels, std::int64_t stride, std::int6
     fail(SAMEDGE_ERROR_NOT_SUPPORTED, "the frame lies on GPU %d, and this session runs on GPU %d; bring it over, or "
          "open the model with device %d", index, device.info().index, index);
   const auto width = static_cast<std::size_t>(row_bytes), count = static_cast<std::size_t>(rows);
-  if (width * count != shape.elements())
-    fail(SAMEDGE_ERROR_INTERNAL, "a frame of %zu bytes for a tensor of %zu", width * count, shape.elements());
-  if (frame_.size() < width * count) {
+  const std::size_t slice = width * count, whole = slice * static_cast<std::size_t>(slices);
+  if (whole != shape.elements())
+    fail(SAMEDGE_ERROR_INTERNAL, "a frame of %zu bytes for a tensor of %zu", whole, shape.elements());
+  if (frame_.size() < whole) {
     frame_ = DeviceMemory();
-    frame_ = DeviceMemory(device, width * count, "the frame");
+    frame_ = DeviceMemory(device, whole, "the frame");
   }
   Stream &stream = queue_->stream();
   try {
     stream.wait_for_default();
-    stream.copy_rows(frame_.address(), address_of(pixels), width, count, static_cast<std::size_t>(stride));
+    for (std::size_t i = 0; i < static_cast<std::size_t>(slices); ++i)
+      stream.copy_rows(frame_.address() + i * slice, address_of(pixels) + i * static_cast<std::size_t>(slice_stride),
+                       width, count, static_cast<std::size_t>(stride));
   } catch (...) {
     stream.settle();
     throw;

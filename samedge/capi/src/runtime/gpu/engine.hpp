@@ -69,7 +69,7 @@ class GpuEngines : public Engines {
   bool takes_cuda_frames() const noexcept override { return true; }
   // Waits for the default stream, and until the copy is done: the caller may write to the frame again.
   Tensor cuda_frame(const void *pixels, std::int64_t stride, std::int64_t row_bytes, std::int64_t rows,
-                    const Shape &shape) override;
+                    std::int64_t slices, std::int64_t slice_stride, const Shape &shape) override;
   void to_host(const Tensor &tensor, void *target) override;
 
  private:

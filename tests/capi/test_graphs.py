@@ -203,8 +203,10 @@ def test_changed_graphs(inside: Inside, tmp_path: Path, graph: str) -> None:
     rng = random.Random(3)
     model = parsed(GRAPHS[graph])
     operators = sorted({node.op_type for node in model.graph.node})
-    names = [node.name for node in model.graph.node]
-    lists = [w.name for w in model.graph.initializer if w.data_type == 7 and len(w.dims) < 2]
+    by_operator: dict[str, list[Any]] = {}  # so that rare ones are seen as often as the others
+    for node in model.graph.node:
+        by_operator.setdefault(node.op_type, []).append(node)
+    lists = {w.name for w in model.graph.initializer if w.data_type == 7 and len(w.dims) < 2}
     values = [
         *(w.name for w in model.graph.initializer),
         *(o for n in model.graph.node for o in n.output),
@@ -213,13 +215,14 @@ def test_changed_graphs(inside: Inside, tmp_path: Path, graph: str) -> None:
     for _ in range(EXAMPLES):
         changed = parsed(whole)
         kind = rng.randrange(6)
-        one = python.node(changed, rng.choice(names))
+        like = rng.choice(by_operator[rng.choice(operators)])
+        one = python.node(changed, like.name)
         if kind == 0:
             one.op_type = rng.choice((*operators, *RULES))
         elif kind == 1 and one.input:
             one.input[rng.randrange(len(one.input))] = rng.choice(values)
-        elif kind == 2 and lists:
-            found = python.weight(changed, rng.choice(lists))
+        elif kind == 2 and (near := lists & {*one.input}):
+            found = python.weight(changed, rng.choice(sorted(near)))
             numbers = np.frombuffer(found.raw_data, "<i8").copy()
             if numbers.size:
                 numbers[rng.randrange(numbers.size)] = rng.choice(ODD)

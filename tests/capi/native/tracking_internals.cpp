@@ -14,7 +14,7 @@ struct Gate {
 
 samedge::Patch patch_of(const std::uint8_t *mask, int height, int width) {
   samedge::Patch patch;
-  patch.take(mask, height, width, 0);
+  patch.take(mask, height, width);
   return patch;
 }
 

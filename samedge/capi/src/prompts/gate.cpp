@@ -112,9 +112,10 @@ GatedTracker::GatedTracker(Question question, const GateSettings &settings, std:
 void GatedTracker::look(const std::uint8_t *mask, int height, int width, std::size_t room,
                         InteriorPoint &inside) {
   now_.reset();
+  for (const SharedMask &one : masks_) one->pixels.reserve(room);  // at once, and not when each is first used
   for (const SharedMask &free : masks_) {
     if (free.use_count() > 1) continue;
-    free->take(mask, height, width, room);
+    free->take(mask, height, width);
     inside.make_room(free->rows(), free->columns());
     now_ = free;
     return;

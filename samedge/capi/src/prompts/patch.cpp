@@ -40,13 +40,13 @@ std::int64_t common(const std::uint8_t *one, const std::uint8_t *other, std::siz
 
 }  // namespace
 
-void Patch::take(const std::uint8_t *mask, int mask_height, int mask_width, std::size_t room) {
+void Patch::take(const std::uint8_t *mask, int mask_height, int mask_width) {
   std::int32_t box[4];
   std::int64_t count = 0;
   measure(mask, mask_height, mask_width, box, &count);
   const auto wide = static_cast<std::size_t>(box[2] - box[0]);
   const std::size_t size = wide * static_cast<std::size_t>(box[3] - box[1]);
-  if (pixels.capacity() < std::max(size, room)) pixels.reserve(std::max(2 * size, room));
+  if (pixels.capacity() < size) pixels.reserve(2 * size);
   pixels.resize(size);
   height = mask_height;
   width = mask_width;

@@ -25,9 +25,8 @@ struct Patch {
     return pixels.data() + static_cast<std::size_t>(y - y0) * static_cast<std::size_t>(columns());
   }
 
-  // Keep a mask, uint8 [height, width], 0 or not 0. room: px to make room for at least. Throws
-  // std::bad_alloc, and is as it was then.
-  void take(const std::uint8_t *mask, int mask_height, int mask_width, std::size_t room);
+  // Keep a mask, uint8 [height, width], 0 or not 0. Throws std::bad_alloc, and is as it was then.
+  void take(const std::uint8_t *mask, int mask_height, int mask_width);
 };
 
 // x0, y0, x1, y1 in px; x1 and y1 are exclusive.

@@ -8,6 +8,7 @@ libsamedge opens `libcuda.so.1` and `libnvinfer.so.10` by name. The libraries of
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -118,6 +119,7 @@ class CudaStandIn:
         self.fails: dict[str, int] = {}
         self.contexts: set[int] = set()
         self._names: dict[int, ctypes.Array[ctypes.c_char]] = {}
+        self._one_at_a_time = threading.RLock()  # the driver is thread-safe, the stand-in is not
         self._library = ctypes.CDLL(str(path))
         if ctypes.CDLL("libcuda.so.1")._handle != self._library._handle:
             pytest.skip("NVIDIA's own driver is loaded in this process")
@@ -129,7 +131,10 @@ class CudaStandIn:
         self._library.stand_in_set(None)
 
     def _answer(self, raw: bytes, arguments: Any) -> int:
-        name = raw.decode()
+        with self._one_at_a_time:
+            return self._watched(raw.decode(), arguments)
+
+    def _watched(self, name: str, arguments: Any) -> int:
         try:
             self.called.append(name)
             if not name.startswith(("cuInit", "cuCtx", "cuDevice", "cuDriver", "cuGetError")):

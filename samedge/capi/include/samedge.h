@@ -43,7 +43,8 @@
  *   Handles   Are numbers in the clothes of pointers. NULL, freed and foreign ones are recognised:
  *             SAMEDGE_ERROR_HANDLE.
  *   Masks     Come only from a call that returned SAMEDGE_OK. After any other status no buffer of
- *             a result was written, and there is no answer to ask about.
+ *             a result was written, and there is no answer to ask about. (Of several slices those before
+ *             the one that failed may have been written: use none.)
  *   Structs   Begin with struct_size: set it to sizeof. All zeros otherwise are the defaults,
  *             so that `samedge_frame frame = {.struct_size = sizeof frame};` is ready to be filled (in
  *             C++17: `samedge_frame frame{}; frame.struct_size = sizeof frame;`). Fields are

@@ -145,6 +145,7 @@ class OpenVinoBackend final : public Backend {
 
   // Of the engine that would be loaded: the gate of `samedge build`.
   std::optional<bool> proven(const Bundle &bundle, const LoadOptions &options) const override {
+    if (options.engines.empty()) return {};  // as in Python: only a folder that was named speaks
     const std::vector<EngineKey> keys = keys_of(bundle.manifest(), options.precision);
     return engines_passed(EngineStore::of_bundle(bundle, options), keys, options.precision);
   }

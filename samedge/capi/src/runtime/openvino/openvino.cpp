@@ -196,7 +196,7 @@ class OpenVinoBackend final : public Backend {
       if (computes != Precision::fp32) halve_weights(parts.encoder, computes);
       notes.push_back(
           text("there is no engine of this bundle in %s for the CPU, so its plain graph is computed, "
-               "which is slower: make one with `samedge build BUNDLE --target openvino --precision %s`",
+               "which may be slower: make one with `samedge build BUNDLE --target openvino --precision %s`",
                name_of(options.precision), name_of(options.precision)));
     }
     release_memory();

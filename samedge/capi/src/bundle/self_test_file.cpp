@@ -131,6 +131,7 @@ Array array_of(Bytes file, const std::string &test, const std::string &field, co
   Array array;
   array.file = std::move(file);
   const std::string_view all(reinterpret_cast<const char *>(array.file.data.get()), array.file.size);
+  // NOLINTNEXTLINE(bugprone-string-constructor): the literal and its zero byte
   if (all.size() < kPrefix || all.substr(0, 8) != std::string_view(kMagic, 8))
     refuse(test, field + " is no array of numpy's format 1.0");
   const auto byte = [&](std::size_t at) { return static_cast<std::size_t>(array.file.data[at]); };

@@ -44,7 +44,7 @@ Archive::Archive(Descriptor file, const std::string &what) : what_(what) {
   static_cast<void>(file.release());  // it is the stream's now
   zip_source_t *source = zip_source_filep_create(stream, 0, -1, &error);
   if (source == nullptr) {
-    std::fclose(stream);
+    static_cast<void>(std::fclose(stream));
     no_zip(what_, error);
   }
   open(source, error);

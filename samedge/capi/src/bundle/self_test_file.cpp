@@ -15,7 +15,7 @@ namespace samedge {
 
 namespace {
 
-constexpr char kMagic[] = "\x93NUMPY\x01";  // and the minor version, 0
+constexpr char kMagic[] = "\x93NUMPY\x01\x00";  // and the minor version, 0
 constexpr std::size_t kPrefix = 10;         // magic, version, length of the header
 constexpr std::size_t kMaxAxes = 4;
 

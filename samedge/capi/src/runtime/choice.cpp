@@ -75,6 +75,7 @@ std::string shortly(const Refused &refused) {
     else same->second += ", " + one.first;
   }
   std::vector<std::string> made;
+  made.reserve(reasons.size());
   for (const auto &reason : reasons) made.push_back(reason.second + ": " + reason.first);
   return joined(made, "; ");
 }
@@ -167,6 +168,7 @@ std::vector<Precision> runnable(const Manifest &manifest, const Backend &backend
 
 std::string names_of(const std::vector<Precision> &precisions) {
   std::vector<std::string> names;
+  names.reserve(precisions.size());
   for (const Precision precision : precisions) names.emplace_back(name_of(precision));
   return joined(names, ", ");
 }

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from samedge.capi import structs as s
 from samedge.capi.library import Library
+from samedge.errors import PromptError
 from samedge.runtime.result import Result, Timing
 
 _CHANNELS = {"grey8": 1, "grey16": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
@@ -333,10 +334,12 @@ class ResultArrays:
 
 
 def _nested(points: Any) -> list[NDArray[np.float64]]:
-    """Points of each object."""
+    """Points of each object: the library reads as many as it is told, so their shape is checked."""
     if isinstance(points, (list, tuple)) and np.ndim(points[0]) == 2:
         return [np.asarray(one, np.float64).reshape(-1, 2) for one in points]
     array = np.asarray(points, np.float64)
+    if array.ndim not in (2, 3) or array.shape[-1] != 2:
+        raise PromptError(f"points of shape {list(array.shape)} came; expected [P, 2] or [N, P, 2]")
     return list(array) if array.ndim == 3 else [array]
 
 

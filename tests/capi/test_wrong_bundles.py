@@ -89,7 +89,7 @@ def test_a_bundle_that_goes_away(
         shutil.copytree(tiny_bundle, copy)
     with NativeModel(library, copy, threads=1) as model:
         session = model.session()
-        before = session.segment(picture(), points=[20, 15])
+        before = session.segment(picture(), points=[(20, 15)])
         files = [copy] if kind == "zip" else [p for p in copy.rglob("*") if p.is_file()]
         for path in files:
             if how == "deleted":
@@ -98,7 +98,7 @@ def test_a_bundle_that_goes_away(
                 path.write_bytes(b"" if how == "emptied" else b"x" * path.stat().st_size)
         other = model.session()
         for one in (session, other):
-            after = one.segment(picture(), points=[20, 15])
+            after = one.segment(picture(), points=[(20, 15)])
             assert np.array_equal(after.masks, before.masks)
             assert np.array_equal(after.low_res_logits, before.low_res_logits)
             one.close()

@@ -135,7 +135,7 @@ def test_handles(name: str, model: NativeModel, session: NativeSession, freed: A
         if not harmless:
             message(library, kind)
     assert right.call.untouched()
-    assert session.segment(picture(), points=[20, 15]).masks.shape == (1, HEIGHT, WIDTH)
+    assert session.segment(picture(), points=[(20, 15)]).masks.shape == (1, HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("name", sorted(binding._SIGNATURES))

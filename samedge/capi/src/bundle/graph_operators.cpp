@@ -215,9 +215,9 @@ class Operation {
     const auto found = node_.attributes.find(name);
     return found == node_.attributes.end() ? otherwise : found->second.whole;
   }
-  std::vector<std::int64_t> list(const char *name, std::vector<std::int64_t> otherwise) const {
+  std::vector<std::int64_t> list(const char *name, const std::vector<std::int64_t> &otherwise) const {
     const auto found = node_.attributes.find(name);
-    return found == node_.attributes.end() ? std::move(otherwise) : found->second.list;
+    return found == node_.attributes.end() ? otherwise : found->second.list;
   }
 
   // The element type that inputs from `first` to before `last` have.

@@ -31,7 +31,7 @@ class Sample {
  public:
   Sample(const std::uint8_t *pixels, const PixelView &view, const Crop &crop, bool transposed)
       : channels_(view.channels), deep_(view.depth == 16) {
-    const std::int64_t width = transposed ? view.height : view.width, pixel = view.channels * (view.depth / 8);
+    const std::int64_t width = transposed ? view.height : view.width, pixel = std::int64_t{view.channels} * (view.depth / 8);
     const std::int64_t x0 = transposed ? crop.y0 : crop.x0, y0 = transposed ? crop.x0 : crop.y0;
     const int high = crop.y1 - crop.y0, wide = crop.x1 - crop.x0;
     const int by = std::max(1, static_cast<int>(std::nearbyint(std::max(high, wide) / kSide)));

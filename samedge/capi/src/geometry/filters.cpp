@@ -215,7 +215,8 @@ Matrix cubic_matrix(int out, int size) {
     const int radius = static_cast<int>(kTruncate * sigma + 0.5);
     std::vector<double> gauss;
     double sum = 0.0;
-    for (double k = -radius; k <= radius; k += 1.0) {
+    for (int step = -radius; step <= radius; ++step) {
+      const double k = step;
       gauss.push_back(decay(0.5 / (sigma * sigma) * (k * k)));
       sum += gauss.back();
     }

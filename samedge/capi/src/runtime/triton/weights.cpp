@@ -122,12 +122,13 @@ void copy_row(const std::uint8_t *source, std::ptrdiff_t step, std::size_t count
 void convert_weight(const Weight &weight, const std::uint8_t *source, std::uint64_t source_size,
                     std::size_t chunk, const PutWeights &put) {
   const auto extent = static_cast<std::uint64_t>(weight.extent()), position = static_cast<std::uint64_t>(weight.position);
+  const unsigned long long stop = position + extent, size = source_size;
   if (extent > source_size || position > source_size - extent)
     fail(SAMEDGE_ERROR_NOT_SUPPORTED,
          "the engine reads %s up to byte %llu of %s, which has %llu; build it again with `samedge build`",
-         shown(weight.name).c_str(), static_cast<unsigned long long>(position + extent),
+         shown(weight.name).c_str(), stop,
          weight.file.empty() ? "its constants" : shown(weight.file).c_str(),
-         static_cast<unsigned long long>(source_size));
+         size);
   const std::size_t from = size_of(weight.stored), to = size_of(weight.dtype);
   const bool kept = weight.stored == weight.dtype && weight.scale == 1.0;
   const ConvertRow convert = kept ? nullptr : converter(weight.stored, weight.dtype);

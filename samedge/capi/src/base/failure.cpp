@@ -41,6 +41,13 @@ std::string text(const char *format, ...) {
   return result;
 }
 
+std::string text(const Shape &shape) {
+  std::string words = "[";
+  for (std::size_t axis = 0; axis < shape.rank; ++axis)
+    words += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
+  return words + "]";
+}
+
 void fail(samedge_status status, const char *format, ...) {
   va_list arguments;
   va_start(arguments, format);

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "base/tensor.hpp"
 #include "samedge.h"
 
 namespace samedge {
@@ -28,6 +29,9 @@ class Failure : public std::exception {
 
 // printf into a string. Numbers that a user gave are printed with %g.
 [[gnu::format(printf, 1, 2)]] std::string text(const char *format, ...);
+
+// "[1, 2, 3]".
+std::string text(const Shape &shape);
 
 // Throw a Failure with a printf message.
 [[noreturn, gnu::format(printf, 2, 3)]] void fail(samedge_status status, const char *format, ...);

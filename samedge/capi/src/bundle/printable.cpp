@@ -13,7 +13,7 @@ struct Range {
 
 // What str.isprintable() says of all code points, Unicode 14.0.0: no controls, no marks that only steer
 // how text is laid out, no other space than U+0020, nothing that is not assigned.
-// tests/capi/test_printable.py compares, and says how the table is made.
+// tests/capi/test_manifests.py compares, and says how the table is made.
 constexpr Range kPrintable[] = {
     {0x20, 0x7E},       {0xA1, 0xAC},       {0xAE, 0x377},      {0x37A, 0x37F},     {0x384, 0x38A},
     {0x38C, 0x38C},     {0x38E, 0x3A1},     {0x3A3, 0x52F},     {0x531, 0x556},     {0x559, 0x58A},

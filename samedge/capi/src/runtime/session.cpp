@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <cstring>
 
+#include "base/clock.hpp"
 #include "base/failure.hpp"
 #include "runtime/choice.hpp"
 
@@ -16,12 +16,6 @@ namespace {
 constexpr std::size_t kKeptBytes = std::size_t{256} << 20;
 // Beyond this the way from low-res logits to the frame's size could overflow in float32.
 constexpr float kLargest = 1e30F;
-
-using Clock = std::chrono::steady_clock;
-
-double milliseconds(Clock::time_point from, Clock::time_point to) noexcept {
-  return std::chrono::duration<double, std::milli>(to - from).count();
-}
 
 // Numbers for contents that do not change: unique in this process, so that an engine may copy once.
 std::uint64_t next_constant() noexcept {

@@ -1,8 +1,8 @@
 #include "runtime/gpu/replay.hpp"
 
-#include <chrono>
 #include <cstring>
 
+#include "base/clock.hpp"
 #include "base/failure.hpp"
 #include "base/log.hpp"
 
@@ -10,21 +10,8 @@ namespace samedge {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-double milliseconds(Clock::time_point from, Clock::time_point to) noexcept {
-  return std::chrono::duration<double, std::milli>(to - from).count();
-}
-
 DeviceAddress address_of(const Tensor &tensor) noexcept {
   return static_cast<DeviceAddress>(reinterpret_cast<std::uintptr_t>(tensor.data));
-}
-
-std::string listed(const Shape &shape) {
-  std::string words = "[";
-  for (std::size_t axis = 0; axis < shape.rank; ++axis)
-    words += (axis == 0 ? "" : ", ") + std::to_string(shape[axis]);
-  return words + "]";
 }
 
 }  // namespace
@@ -118,12 +105,12 @@ void Replay::place(const TensorSpec &spec, bool input, const Binding *binding, c
          "version of samedge", shown(spec.name).c_str());
   if (binding != nullptr && binding->tensor.shape != made.shape)
     fail(SAMEDGE_ERROR_BUNDLE, "'%s' came as %s, expected %s; the bundle does not fit this version of samedge: "
-         "export it again", shown(spec.name).c_str(), listed(made.shape).c_str(),
-         listed(binding->tensor.shape).c_str());
+         "export it again", shown(spec.name).c_str(), text(made.shape).c_str(),
+         text(binding->tensor.shape).c_str());
   if (!input && made.kind == Kind::copied)
     fail(SAMEDGE_ERROR_INTERNAL, "'%s' cannot be written where it is to go: it is not aligned", shown(spec.name).c_str());
   if (made.kind != Kind::bound) {
-    made.memory = DeviceMemory(device, made.bytes, "'" + shown(spec.name) + "' " + listed(made.shape));
+    made.memory = DeviceMemory(device, made.bytes, "'" + shown(spec.name) + "' " + text(made.shape));
     work_->set_address(made.name, made.memory.address());
   }
   if (made.kind == Kind::host) made.pinned = PinnedMemory(made.bytes);

@@ -1,8 +1,8 @@
 #include "runtime/openvino/engine.hpp"
 
-#include <chrono>
 #include <cstring>
 
+#include "base/clock.hpp"
 #include "base/failure.hpp"
 #include "runtime/openvino/core.hpp"
 
@@ -12,12 +12,6 @@ namespace {
 
 constexpr const char *kNetworkInput = "network_input";
 constexpr std::size_t kMostBound = 16;  // tensors that are kept for each port
-
-using Clock = std::chrono::steady_clock;
-
-double milliseconds(Clock::time_point from, Clock::time_point to) noexcept {
-  return std::chrono::duration<double, std::milli>(to - from).count();
-}
 
 ov::element::Type type_of(Element element) noexcept {
   switch (element) {
@@ -44,12 +38,6 @@ bool same(const ov::Shape &shape, const Shape &expected) noexcept {
   for (std::size_t i = 0; i < shape.size(); ++i)
     if (static_cast<std::int64_t>(shape[i]) != expected[i]) return false;
   return true;
-}
-
-std::string shape_text(const Shape &shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.rank; ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-  return text + "]";
 }
 
 // The manifest's name of a port: OpenVINO may have given it those of elided nodes as well.
@@ -143,7 +131,7 @@ void OpenVinoEngine::run_part(Part &part, const Bindings &inputs, const Bindings
         fail(SAMEDGE_ERROR_DEVICE,
              "the output '%s' came as %s, expected %s; the bundle does not fit this version of "
              "samedge: export it again",
-             shown(port.name).c_str(), got.get_shape().to_string().c_str(), shape_text(expected).c_str());
+             shown(port.name).c_str(), got.get_shape().to_string().c_str(), text(expected).c_str());
     }
   } catch (const Failure &) {
     forget(part);

@@ -29,12 +29,6 @@ nvinfer1::Dims dims_of(const Shape &shape) noexcept {
   return dims;
 }
 
-std::string listed(const Shape &shape) {
-  std::string words;
-  for (const std::int64_t side : shape) words += (words.empty() ? "" : ", ") + std::to_string(side);
-  return "[" + words + "]";
-}
-
 // An execution context whose shapes are set.
 class ContextWork : public Work {
  public:
@@ -48,7 +42,7 @@ class ContextWork : public Work {
       const Shape &shape = binding->tensor.shape;
       engine_.check_range(spec.name.c_str(), shape);
       if (!context_->setInputShape(spec.name.c_str(), dims_of(shape)))
-        fail_tensorrt("refuses " + shown(spec.name) + " " + listed(shape), engine_.log());
+        fail_tensorrt("refuses " + shown(spec.name) + " " + text(shape), engine_.log());
     }
     if (context_->inferShapes(0, nullptr) != 0) fail_tensorrt("cannot tell the shapes of its outputs", engine_.log());
   }
@@ -134,7 +128,7 @@ void TensorRtEngine::check_range(const char *name, const Shape &shape) const {
   const auto rank = static_cast<std::int32_t>(shape.rank);
   if (low.nbDims != rank || high.nbDims != rank)
     fail(SAMEDGE_ERROR_BUNDLE, "the input '%s' came as %s, expected %d sizes; export the bundle again with this version "
-         "of samedge", shown(name).c_str(), listed(shape).c_str(), low.nbDims);
+         "of samedge", shown(name).c_str(), text(shape).c_str(), low.nbDims);
   for (std::size_t axis = 0; axis < shape.rank; ++axis)
     if (shape[axis] < low.d[axis] || shape[axis] > high.d[axis])
       fail(SAMEDGE_ERROR_NOT_SUPPORTED, "the input '%s' has %lld elements on axis %zu; this engine takes %lld to %lld. "

@@ -21,6 +21,7 @@ _INTERPOLATIONS = {
     "cubic": "scikit-image cubic, cut off to 8 bits",
     "zoom": "scipy cubic zoom",
     "bilinear": "torch bilinear, antialiased",
+    "area": "OpenCV area, 8 bits, exact",
 }
 
 
@@ -31,7 +32,7 @@ def conventions() -> str:
         "frames": _frames,
         "resize": _resize,
         "normalisation": _normalisation,
-        "prompts": lambda f: ", ".join(f.prompts) or "none",
+        "prompts": lambda f: (", ".join(f.prompts) or "none") + "; whole px" * f.whole_boxes,
         "padding point": lambda f: _padding(f) if "point" in f.prompts else "",
         "low-res logits": lambda f: f"{4 * f.input_size // f.stride}²",
         "answer": _answer,
@@ -102,12 +103,13 @@ def _decision(f: Family) -> str:
 def figures() -> str:
     """What folding does to each system, measured now."""
     from samedge.bench.families import COLUMNS, measured, row
+    from samedge.bench.report.sheet import Table
 
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" + "|---:" * (len(COLUMNS) - 1) + "|"]
+    rows = []
     for folded in measured():
-        lines.append("| " + " | ".join(row(folded)) + " |")
+        rows.append(row(folded))
         print(f"  {folded.title}", file=sys.stderr)
-    return "\n".join(lines)
+    return Table("", COLUMNS, rows).markdown()
 
 
 def replaced(text: str, name: str, block: str) -> str:

@@ -11,9 +11,12 @@ zero. See docs/folding.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 
+from samedge.geometry.area import ACROSS, DOWN, FIXED_TAPS, PART, STEPS
 from samedge.geometry.filters import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
 from samedge.kernels.chunks import few_at_a_time
 
@@ -119,6 +122,36 @@ def relative_attention(
     return merge_heads(y.reshape(b, h, t, -1))
 
 
+def biased_window_attention(
+    qkv: torch.Tensor, bias: torch.Tensor, heads: int, grid: int
+) -> torch.Tensor:
+    """Attention in windows with a constant bias; windows that stick out are filled with zeros.
+
+    Args:
+        qkv: [B, g*g, 3*h*d].
+        bias: [h, w*w, w*w] for a window of side w.
+        heads: h.
+        grid: g.
+
+    Returns:
+        [B, g*g, h*d].
+    """
+    window = int(bias.shape[-1] ** 0.5)
+    count = -(-grid // window)
+    side = (count, window)
+    b, _, width = qkv.shape
+    out = count * window - grid
+    x = F.pad(qkv.reshape(b, grid, grid, width), (0, 0, 0, out, 0, out))
+    q, k, v = (split_heads(part, heads) for part in windows(x, side, side).chunk(3, dim=-1))
+
+    def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(q @ k.transpose(-1, -2) + bias, dim=-1) @ v
+
+    y = merge_heads(few_at_a_time(attend, heads * window**4, q, k, v))
+    y = unwindows(y, side, side)[:, :grid, :grid]
+    return y.reshape(b, grid * grid, width // 3)
+
+
 def window_parts(grid: int, window: int) -> list[tuple[int, int, int]]:
     """(first token, windows, tokens of each): the whole windows, then the one that sticks out."""
     whole, rest = divmod(grid, window)
@@ -222,7 +255,7 @@ def resize_frame(
         frame: float32 [..., K, H, W] with integer values.
         rows, cols: float32 [P, S, H] and [P, S, W] of a `FrameGeometry`.
         interpolation: of the family. "pil" gives PIL's 8-bit bilinear resize bit for bit, "cubic"
-            scikit-image's cubic one cut off to uint8; any other plain products.
+            scikit-image's cubic one cut off to uint8, "area" OpenCV's; any other plain products.
 
     Returns:
         float32 [..., K, S, S].
@@ -232,6 +265,8 @@ def resize_frame(
         return _pil_pass(rows @ x[..., None, :, :])
     if interpolation == "cubic":
         return _resize_cubic(frame, rows, cols)
+    if interpolation == "area":
+        return _resize_area(frame, rows, cols)
     return rows[0] @ (frame @ cols[0].t())
 
 
@@ -263,6 +298,36 @@ def _resize_cubic(frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -
     tail = (large @ rest + small @ value) + CUBIC_SLACK
     level = level + (fraction + tail).floor() + CUBIC_CENTRE
     return _clip_to_crop(level, frame, rows, cols)
+
+
+def _resize_area(frame: torch.Tensor, rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    fixed = bool(cols[0].max() > 1)
+    across = frame.new_zeros((*frame.shape[:-1], cols.shape[1]))
+    for at, weight in _taps(cols):
+        across = across + frame[..., at] * weight
+    if fixed:
+        across = (across / ACROSS).floor()
+    down = frame.new_zeros((*frame.shape[:-2], rows.shape[1], cols.shape[1]))
+    for at, weight in _taps(rows):
+        level, weight = across[..., at, :], weight[:, None]
+        if fixed:
+            high = (level / PART).floor()
+            carry = (weight * (level - PART * high) / PART).floor()
+            down = down + ((weight * high + carry) / DOWN).floor()
+        else:
+            down = down + level * weight
+    return ((down + 2) / STEPS).floor() if fixed else (down * rows[1].amax(dim=1)[:, None]).round()
+
+
+def _taps(planes: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Place and coefficient of tap 0, 1, ... of every sample; see `geometry.area.taps_of`."""
+    coefficients, firsts = planes
+    length = planes.shape[-1]
+    first = firsts.argmax(dim=1)
+    for tap in range(int((coefficients != 0).sum(dim=1).max().clamp(min=FIXED_TAPS))):
+        at = (first + tap).clamp(max=length - 1)
+        weight = coefficients.gather(1, at[:, None])[:, 0] * (first + tap < length)
+        yield at, weight
 
 
 def _clip_to_crop(

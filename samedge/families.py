@@ -13,11 +13,15 @@ from typing import Any
 from samedge.errors import BundleError
 
 RESIZE_RULES = ("stretch", "longest_side")
-INTERPOLATIONS = ("pil", "cubic", "zoom", "bilinear")
+INTERPOLATIONS = ("pil", "cubic", "zoom", "bilinear", "area")
 NORMALISATIONS = ("fixed", "min_max")
 MASK_VALUES = ("logit", "probability")
 MASK_INTERPOLATIONS = ("bilinear", "nearest")
 PROMPTS = ("point", "box", "mask")
+
+# Fields that were added to the record -> what those without them meant. No other may be missing:
+# a damaged record must not be taken for another one.
+LATER: dict[str, Any] = {"whole_boxes": False}
 
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)
@@ -44,12 +48,15 @@ class Family:
             "cubic": scikit-image's `resize(order=3, anti_aliasing=True)`, cut off to uint8.
             "zoom": `scipy.ndimage.zoom(order=3)`, not rounded.
             "bilinear": torch's `interpolate(mode="bilinear", antialias=True)`, not rounded.
+            "area": OpenCV's `resize(interpolation=INTER_AREA)` of 8-bit images, rounded at the end.
         via: side of a square that the frame is resized to on the way, by the same rule, in px; 0
             where there is none.
         prompts: subset of ("point", "box", "mask") that the family was trained with; empty if the
             network finds its objects by itself.
         pad_point: "always" (a not-a-point token is appended to every prompt) or "no_box"
             (only to points that come without a box).
+        whole_boxes: box corners in px of the network input are cut off to whole px. Both axes have
+            the scale of the longer side, not that of the rounded sizes.
         single_mask: index of the mask token behind a single-mask answer.
         multi_masks: indices of the mask tokens behind `multimask=True`; empty if there are none.
         classes: names of the structures that every answer has one mask of, in the order of their
@@ -93,11 +100,12 @@ class Family:
     stride: int = 16
     slices: int = 1
     whole_volume: bool = False
+    whole_boxes: bool = False
 
     @property
     def rounded(self) -> bool:
         """Whether a resized frame has whole grey levels."""
-        return self.interpolation in ("pil", "cubic")
+        return self.interpolation in ("pil", "cubic", "area")
 
     @property
     def padded(self) -> bool:
@@ -114,13 +122,19 @@ class Family:
         """The record as plain JSON values, for a manifest."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
+    @staticmethod
+    def completed(data: dict[str, Any]) -> dict[str, Any]:
+        """A record with the fields that came later: older records lack them, and meant this."""
+        return {**LATER, **data}
+
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Family:
-        """The record behind `to_json`.
+        """The record behind `to_json`; fields may be missing as for `completed`.
 
         Raises:
             BundleError: a field is missing or unknown.
         """
+        data = cls.completed(data)
         names = {f.name for f in fields(cls)}
         if set(data) != names:
             odd = sorted(names.symmetric_difference(data))
@@ -238,8 +252,33 @@ SAMUS = Family(
     stride=8,
 )
 
+LITEMEDSAM = Family(
+    name="litemedsam",
+    title="LiteMedSAM",
+    input_size=256,
+    channels=3,
+    value_scale=1.0,
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    normalisation="min_max",
+    resize="longest_side",
+    interpolation="area",
+    prompts=("box",),
+    pad_point="no_box",
+    single_mask=0,
+    multi_masks=(),
+    upscale_size=256,
+    stride=4,
+    whole_boxes=True,
+)
+
+MOBILE_SAM = replace(SAM, name="mobile_sam", title="MobileSAM")
+
+# Whose image encoder is a TinyViT; the others have a vision transformer.
+TINY_VIT = frozenset({LITEMEDSAM.name, MOBILE_SAM.name})
+
 AUTOSAMUS = replace(SAMUS, name="autosamus", title="AutoSAMUS", prompts=(), pad_point="no_box")
 
 FAMILIES: dict[str, Family] = {
-    f.name: f for f in (SAM, MEDSAM, SAMED, MSA, MSA_3D, SAMUS, AUTOSAMUS)
+    f.name: f for f in (SAM, MEDSAM, MOBILE_SAM, LITEMEDSAM, SAMED, MSA, MSA_3D, SAMUS, AUTOSAMUS)
 }

@@ -34,9 +34,9 @@ def self_attention(
     parts = split(g, qkv, 3, shape.dim, path)
     along = None
     if layer.windowed:
-        q, k, v = (_cut(g, part, shape, path) for part in parts)
+        q, k, v = (cut(g, part, shape, path) for part in parts)
         tables = _tables(g, layer, path)
-        y = _uncut(g, _in_windows(g, q, k, v, tables, shape, path), shape, path)
+        y = uncut(g, _in_windows(g, q, k, v, tables, shape, path), shape, path)
         if layer.depth is not None:
             along = _along_depth(g, (q, k, v), layer.depth, shape, f"{path}.depth")
     else:
@@ -83,7 +83,7 @@ def _global(
     return merge(g, softmax_value(g, scores, v, path), s.dim, path)
 
 
-def _cut(g: GraphBuilder, x: str, s: AttentionSizes, path: str) -> str:
+def cut(g: GraphBuilder, x: str, s: AttentionSizes, path: str) -> str:
     """Tokens [b, n * n, dim] -> windows, heads first: [windows, h, w * w, d]; padded with zeros."""
     x = g.reshape(x, (s.b, s.n, s.n, s.dim), path)
     if s.pad:
@@ -94,7 +94,7 @@ def _cut(g: GraphBuilder, x: str, s: AttentionSizes, path: str) -> str:
     return g.reshape(x, (s.windows, s.h, s.w * s.w, s.d), path)
 
 
-def _uncut(g: GraphBuilder, y: str, s: AttentionSizes, path: str) -> str:
+def uncut(g: GraphBuilder, y: str, s: AttentionSizes, path: str) -> str:
     """The way back: [windows, h, w * w, d] -> [b, n * n, dim]."""
     y = g.reshape(y, (s.b * s.count, s.count, s.h, s.w, s.w, s.d), path)
     y = g.transpose(y, (0, 3, 1, 4, 2, 5), path)
@@ -134,4 +134,4 @@ def _along_depth(
     y = softmax_value(g, g.add(g.matmul(q, kt, path), bias, path), v, path)
     y = g.reshape(y, (groups, places, s.h, layer.depth, s.d), path)
     y = g.reshape(g.transpose(y, (0, 3, 2, 1, 4), path), (s.windows, s.h, places, s.d), path)
-    return linear(g, _uncut(g, y, s, path), layer.down, f"{path}.down")
+    return linear(g, uncut(g, y, s, path), layer.down, f"{path}.down")

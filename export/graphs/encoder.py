@@ -17,8 +17,10 @@ from samedge.export.graphs.layers import (
     split,
 )
 from samedge.export.graphs.preprocess import preprocess
+from samedge.export.graphs.tiny_encoder import tiny_encoder
 from samedge.fold import layers as fl
 from samedge.fold.model import FoldedModel
+from samedge.fold.tiny_layers import FoldedTinyEncoder
 
 
 def encoder_graph(folded: FoldedModel, builder: type[GraphBuilder] = GraphBuilder) -> GraphBuilder:
@@ -31,17 +33,30 @@ def encoder_graph(folded: FoldedModel, builder: type[GraphBuilder] = GraphBuilde
     g = builder("encoder", folded.half_weights)
     v, batch = folded.variant, folded.family.slices
     x = preprocess(g, folded.family, v.input_size)
-    e = folded.encoder
-    tokens = _patch_embed(g, x, e.patch_embed, batch, v.grid)
+    if isinstance(folded.encoder, FoldedTinyEncoder):
+        x = tiny_encoder(g, x, folded.encoder)
+    else:
+        x = _vision_transformer(g, x, folded.encoder, batch, v.grid)
+    x = _neck(g, x, folded.encoder.neck)
+    g.output(x, "image_embedding", "float32", (batch, v.prompt_dim, v.grid, v.grid))
+    return g
+
+
+def _vision_transformer(g: GraphBuilder, x: str, e: fl.FoldedEncoder, batch: int, grid: int) -> str:
+    """All of `FoldedEncoder` in front of its neck, as an image [B, D, g, g]."""
+    tokens = _patch_embed(g, x, e.patch_embed, batch, grid)
     branch = None
     if e.cnn is not None:
         branch = _cnn(g, x, e.cnn)
     for i, block in enumerate(e.blocks):
         assert isinstance(block, fl.Block)
-        tokens, branch = _block(g, tokens, branch, block, batch, v.grid, f"encoder.blocks.{i}")
-    x = _neck(g, tokens, branch, e, batch, v.grid)
-    g.output(x, "image_embedding", "float32", (batch, v.prompt_dim, v.grid, v.grid))
-    return g
+        tokens, branch = _block(g, tokens, branch, block, batch, grid, f"encoder.blocks.{i}")
+    path = "encoder.neck"
+    x = g.transpose(g.reshape(tokens, (batch, grid, grid, -1), path), (0, 3, 1, 2), path)
+    if branch is not None:
+        scale = g.const(np.float32(e.branch_scale), "branch_scale")
+        x = g.add(x, g.mul(branch, scale, "encoder.branch"), "encoder.branch")
+    return x
 
 
 def _patch_embed(g: GraphBuilder, x: str, layer: fl.PatchEmbed, batch: int, grid: int) -> str:
@@ -78,22 +93,16 @@ def _cnn(g: GraphBuilder, x: str, layer: fl.CnnBranch) -> str:
     return x
 
 
-def _neck(
-    g: GraphBuilder, tokens: str, branch: str | None, e: fl.FoldedEncoder, batch: int, grid: int
-) -> str:
+def _neck(g: GraphBuilder, x: str, neck: fl.Neck) -> str:
     path = "encoder.neck"
-    x = g.transpose(g.reshape(tokens, (batch, grid, grid, -1), path), (0, 3, 1, 2), path)
-    if branch is not None:
-        scale = g.const(np.float32(e.branch_scale), "branch_scale")
-        x = g.add(x, g.mul(branch, scale, "encoder.branch"), "encoder.branch")
-    weight = array(e.neck.lin.weight).T[:, :, None, None]
+    weight = array(neck.lin.weight).T[:, :, None, None]
     x = str(
         g.op(
             "Conv", [x, g.weight(f"{path}.lin.weight", weight)], f"{path}.lin", kernel_shape=[1, 1]
         )
     )
     return conv_norm(
-        g, rms_norm(g, x, e.neck.norm, f"{path}.norm", axis=1), e.neck.conv, f"{path}.conv"
+        g, rms_norm(g, x, neck.norm, f"{path}.norm", axis=1), neck.conv, f"{path}.conv"
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 
 from samedge.bundle.graph_names import NETWORK_INPUT
+from samedge.export.graphs.area import area_resize
 from samedge.export.graphs.builder import GraphBuilder
 from samedge.families import Family
 from samedge.geometry.filters import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
@@ -25,7 +26,8 @@ def preprocess(g: GraphBuilder, family: Family, size: int) -> str:
     [C, K], the map from the frame's channels to the network's (`samedge.geometry.network_input`);
     `rows` [P, S, H] and `cols` [P, S, W]; for families resized by PIL `rows_first` uint8 [1], 1 for
     a frame that is handed over transposed (with its two matrices swapped) because its vertical pass
-    comes first; for a padded family with a mean `valid_rows` [S] and `valid_cols` [S].
+    comes first; `valid_rows` [S] and `valid_cols` [S] for a padded family whose padding the
+    normalisation would change (`needs_valid`).
 
     Returns:
         The value called `network_input`, [slices, K, S, S] ([1, K, S, S] for images). It parts
@@ -48,18 +50,26 @@ def preprocess(g: GraphBuilder, family: Family, size: int) -> str:
         x = _pil(g, x, rows, cols, volume)
     elif family.interpolation == "cubic":
         x = _cubic(g, x, rows, cols, volume)
+    elif family.interpolation == "area":
+        x = area_resize(g, x, rows, cols)
     else:
         across = g.matmul(x, g.transpose(cols, (0, 2, 1), f"{PATH}.cols"), f"{PATH}.cols")
         x = g.matmul(rows, across, f"{PATH}.rows")
+    valid = _valid(g, size) if needs_valid(family) else None
     if family.normalisation == "min_max":
-        x = _min_max(g, x)
-    elif family.padded and any(family.mean):
-        x = _subtract_mean(g, x, family, size)
+        x = _min_max(g, x, valid)
+    elif valid is not None:
+        x = _subtract_mean(g, x, family, valid)
     if not volume:
         x = str(g.op("Unsqueeze", [x, g.const([0], "axis_0")], PATH))
     # one node whose output carries the name that engines cut at
     g.identity(x, NETWORK_INPUT)
     return NETWORK_INPUT
+
+
+def needs_valid(family: Family) -> bool:
+    """Whether the graph has to know what is padding: it would not stay zero by itself."""
+    return family.padded and (family.normalisation == "min_max" or any(family.mean))
 
 
 def _pil(g: GraphBuilder, x: str, rows: str, cols: str, volume: bool) -> str:
@@ -130,23 +140,36 @@ def _clip_to_crop(g: GraphBuilder, resized: str, x: str, rows: str, cols: str) -
     return str(g.op("Min", [g.op("Max", [resized, darkest], path), brightest], path))
 
 
-def _min_max(g: GraphBuilder, x: str) -> str:
-    """Brought to 0..1 by the extremes of each image; a flat one becomes zero."""
+def _min_max(g: GraphBuilder, x: str, valid: str | None) -> str:
+    """Brought to 0..1 by the extremes of each image; a flat one becomes zero.
+
+    Padding (where `valid` is 0) counts for none of the extremes: it is as dark as can be.
+    """
     path = f"{PATH}.min_max"
-    low, high = (_extreme(g, kind, x, path) for kind in ("ReduceMin", "ReduceMax"))
+    high = _extreme(g, "ReduceMax", x, path)
+    if valid is None:
+        low = darkest = _extreme(g, "ReduceMin", x, path)
+    else:
+        white = g.const(np.float32(255), "white")
+        darkness = g.mul(_sub(g, white, x, path), valid, path)
+        low = _sub(g, white, _extreme(g, "ReduceMax", darkness, path), path)
+        darkest = g.mul(low, valid, path)
     span = g.op("Max", [_sub(g, high, low, path), g.const(np.float32(1e-8), "flat")], path)
-    return str(g.op("Div", [_sub(g, x, low, path), span], path))
+    return str(g.op("Div", [_sub(g, x, darkest, path), span], path))
 
 
-def _subtract_mean(g: GraphBuilder, x: str, family: Family, size: int) -> str:
+def _subtract_mean(g: GraphBuilder, x: str, family: Family, valid: str) -> str:
     path = f"{PATH}.mean"
+    mean = np.asarray(family.mean, np.float32).reshape(-1, 1, 1) * np.float32(family.value_scale)
+    return _sub(g, x, g.mul(valid, g.const(mean, "mean"), path), path)
+
+
+def _valid(g: GraphBuilder, size: int) -> str:
+    """[1, S, S], 1 on image and 0 on padding."""
+    path = f"{PATH}.valid"
     rows = g.input("valid_rows", "float32", (size,))
     cols = g.input("valid_cols", "float32", (size,))
-    rows = g.reshape(rows, (1, size, 1), path)
-    cols = g.reshape(cols, (1, 1, size), path)
-    mean = np.asarray(family.mean, np.float32).reshape(-1, 1, 1) * np.float32(family.value_scale)
-    valid = g.mul(rows, cols, path)
-    return _sub(g, x, g.mul(valid, g.const(mean, "mean"), path), path)
+    return g.mul(g.reshape(rows, (1, size, 1), path), g.reshape(cols, (1, 1, size), path), path)
 
 
 def _extreme(g: GraphBuilder, kind: str, x: str, path: str) -> str:

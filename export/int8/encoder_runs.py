@@ -67,9 +67,11 @@ class EncoderModel:
             for name in output.get_names()
         } | {NETWORK_INPUT: self.model.inputs[0].get_node().output(0)}
 
-    def node(self, name: str) -> Any:
-        """The operation that the graph's node `name` became."""
-        return next(n for n in self.model.get_ordered_ops() if n.get_friendly_name() == name)
+    def product(self, name: str) -> Any:
+        """The product that the graph's convolution or linear layer `name` became: OpenVINO adds a
+        convolution's bias in an operation of its own, which then has the name."""
+        node: Any = next(n for n in self.model.get_ordered_ops() if n.get_friendly_name() == name)
+        return node.input_value(0).get_node() if node.get_type_name() == "Add" else node
 
 
 def compiled(model: ov.Model, threads: int, precision: str = "fp32") -> ov.CompiledModel:

@@ -8,6 +8,7 @@ matrices of the preprocessing no key of a state dict, so a layer is known by its
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,8 +27,10 @@ class QuantisableLayer:
         name: its module path, `encoder.blocks.0.attn.qkv`; the key of its weight without `.weight`.
         node: the node's name.
         value: the activation that it takes.
-        weight: the weight's key; [in, out] of a linear layer, [out, in, h, w] of a convolution.
+        weight: the weight's key; [in, out] of a linear layer, [out, in / groups, h, w] of a
+            convolution.
         convolution: which of the two it is.
+        groups: of a convolution, that see different channels; otherwise 1.
     """
 
     name: str
@@ -35,6 +38,7 @@ class QuantisableLayer:
     value: str
     weight: str
     convolution: bool
+    groups: int = 1
 
     @property
     def axis(self) -> int:
@@ -56,7 +60,10 @@ def _layer(node: onnx.NodeProto, graph: OnnxGraph) -> QuantisableLayer | None:
     if weight is None or weight.ndim != axes or not node.input[1].endswith(_SUFFIX):
         return None
     name = node.input[1].removesuffix(_SUFFIX)
-    return QuantisableLayer(name, node.name, node.input[0], node.input[1], node.op_type == "Conv")
+    groups = _attribute(node, "group", 1)
+    return QuantisableLayer(
+        name, node.name, node.input[0], node.input[1], node.op_type == "Conv", groups
+    )
 
 
 def multiplications(
@@ -69,22 +76,20 @@ def multiplications(
         layers: of the graph.
         sizes: number of values of each layer's input, by the value's name.
     """
-    strides = {node.name: _stride(node) for node in graph.nodes if node.op_type == "Conv"}
+    strides = {node.name: int(np.prod(_attribute(node, "strides", [1]))) for node in graph.nodes}
     found = {}
     for layer in layers:
         weight = graph.arrays[layer.weight]
-        inner = weight.shape[1 - layer.axis]
-        places = sizes[layer.value] // inner  # tokens, or pixels
-        found[layer.name] = int(weight.size * places // strides.get(layer.node, 1))
+        channels = weight.shape[1 - layer.axis] * layer.groups
+        places = sizes[layer.value] // channels  # tokens, or pixels
+        found[layer.name] = int(weight.size * places // strides[layer.node])
     return found
 
 
-def _stride(node: onnx.NodeProto) -> int:
-    """Input pixels per output pixel."""
-    for attribute in node.attribute:
-        if attribute.name == "strides":
-            return int(np.prod(list(attribute.ints)))
-    return 1
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """An attribute's value."""
+    found = (onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name)
+    return next(found, default)
 
 
 def channel_peaks(weight: NDArray[np.floating], axis: int) -> NDArray[np.float64]:

@@ -66,17 +66,19 @@ def _embeddings(
 @contextmanager
 def _rounded(encoder: EncoderModel, layer: QuantisableLayer, scale: float) -> Iterator[None]:
     """The model with one layer rounded; as it was afterwards."""
-    node = encoder.node(layer.node)
+    node = encoder.product(layer.node)
     sources = [node.input_value(index) for index in (0, 1)]
     weight: Any = sources[1].get_node()
+    while weight.get_type_name() != "Constant":  # a group's weight is given another shape
+        weight = weight.input_value(0).get_node()
     low, high = (
         ops.constant(np.float32(-(LEVELS + 1) * scale)),
         ops.constant(np.float32(LEVELS * scale)),
     )
     rounded = ops.fake_quantize(sources[0], low, high, low, high, 2 * LEVELS + 2)
     node.input(0).replace_source_output(rounded.output(0))
-    values = ops.constant(rounded_weight(weight.get_data(), layer.axis))
-    node.input(1).replace_source_output(values.output(0))
+    values = rounded_weight(weight.get_data(), layer.axis).reshape(sources[1].get_shape())
+    node.input(1).replace_source_output(ops.constant(values).output(0))
     try:
         yield
     finally:

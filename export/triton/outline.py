@@ -11,13 +11,16 @@ from pathlib import Path
 from samedge.bundle import Bundle, Manifest
 from samedge.bundle.manifest import GraphEntry
 from samedge.bundle.manifest import Source as Origin
+from samedge.errors import NotSupportedError
 from samedge.export.deriving import ports
 from samedge.export.graphs.builder import Array, GraphBuilder
 from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
 from samedge.export.triton.trace import Source
 from samedge.export.triton.weights import Weights
+from samedge.fold.layers import FoldedEncoder
 from samedge.fold.model import FoldedModel
+from samedge.runtime.triton.compiling import NO_KERNELS
 
 
 class _Outline(GraphBuilder):
@@ -34,7 +37,12 @@ def outline(folded: FoldedModel) -> Source:
 
     Args:
         folded: as `samedge.fold.sizes.folded_sizes` makes it, or any other.
+
+    Raises:
+        NotSupportedError: its encoder is a TinyViT.
     """
+    if not isinstance(folded.encoder, FoldedEncoder):
+        raise NotSupportedError(NO_KERNELS)
     graphs = {
         "encoder": encoder_graph(folded, _Outline),
         "decoder": decoder_graph(folded, _Outline),

@@ -17,7 +17,7 @@ from onnx import NodeProto, helper
 
 from samedge.bundle import Bundle
 from samedge.bundle.attention_sizes import ATTENTION, AttentionSizes, attention_from_text
-from samedge.errors import BundleError
+from samedge.errors import BundleError, NotSupportedError
 from samedge.export.graphs.model import OnnxGraph
 from samedge.fold.decoder_layers import (
     DecoderLayer,
@@ -44,6 +44,7 @@ from samedge.fold.layers import (
     RelativeAttention,
     RmsNorm,
 )
+from samedge.runtime.triton.compiling import NO_KERNELS
 
 T = TypeVar("T")
 _RMS_EPS = "const/eps_1e-6"
@@ -77,7 +78,10 @@ def refold_encoder(graph: OnnxGraph) -> FoldedEncoder:
 
     Raises:
         BundleError: it is not one of samedge's writing.
+        NotSupportedError: it is a TinyViT.
     """
+    if "encoder.patch_embed.0.weight" in graph.arrays:
+        raise NotSupportedError(NO_KERNELS)
     return _read(lambda: _encoder(_Graph(graph)))
 
 

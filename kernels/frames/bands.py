@@ -11,7 +11,7 @@ from samedge.kernels.tiles import tile_of
 from samedge.runtime.triton.sizes import cdiv, product
 
 # Coefficients up to this large change nothing, see `negligible`.
-NEGLIGIBLE = {"pil": 0.0, "cubic": 2.0**-36, "zoom": 2.0**-27, "bilinear": 0.0}
+NEGLIGIBLE = {"pil": 0.0, "cubic": 2.0**-36, "zoom": 2.0**-27, "bilinear": 0.0, "area": 0.0}
 
 
 def negligible(family: Family) -> float:
@@ -24,7 +24,7 @@ def negligible(family: Family) -> float:
       sixteenth of the slack below which docs/geometry.md counts a value as whole.
     * "zoom": after two zooms less than 2^-21 of a row, 1e-4 of a grey level, which is what the
       float32 product itself is off by.
-    * the triangle of "pil" and "bilinear" has no such tail.
+    * the triangle of "pil" and "bilinear" has no such tail, nor have the cells of "area".
     """
     return NEGLIGIBLE[family.interpolation]
 

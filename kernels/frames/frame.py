@@ -1,7 +1,8 @@
 """From a uint8 frame of any size to the network's input: colour, crop, resize, normalisation.
 
 Bit for bit what `samedge.geometry.network_input` computes where grey levels are whole, in the
-arithmetic that docs/geometry.md proves: float32 sums of which every one is exact. Each program
+arithmetic that docs/geometry.md proves: float32 sums of which every one is exact (of OpenCV's area
+resize, the same sums in the same order: `samedge.kernels.frames.frame_area`). Each program
 makes a tile of the output. It goes over the frame's rows that the tile needs, resizes each
 horizontally to the tile's columns and adds it to the tile's rows: nothing of the frame's size is
 written.
@@ -18,6 +19,7 @@ import triton.language as tl
 from samedge.errors import DeviceError
 from samedge.families import Family
 from samedge.geometry.filters import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
+from samedge.kernels.frames.frame_area import area_levels
 from samedge.kernels.frames.frame_extremes import crop_extremes, min_max
 from samedge.kernels.frames.frame_pixels import banded_rows, dense_rows, share_of
 from samedge.kernels.launch import (
@@ -79,6 +81,7 @@ def frame_kernel(
     DENSE: tl.constexpr,
     MEAN: tl.constexpr,
     EXTREMES: tl.constexpr,
+    PADDED: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK_Y: tl.constexpr,
     BLOCK_X: tl.constexpr,
@@ -100,8 +103,10 @@ def frame_kernel(
     share_1, other_1 = share_of(colour_ptr, 1, channel, frame_channels, CHANNELS)
     share_2, other_2 = share_of(colour_ptr, 2, channel, frame_channels, CHANNELS)
     same = other_0 + other_1 + other_2 == 0
-    _, _, top, bottom = rows_of_tile(row_bands_ptr, y, SIDE)
+    first_row, last_row, top, bottom = rows_of_tile(row_bands_ptr, y, SIDE)
     first, last, left, right = rows_of_tile(col_bands_ptr, x, SIDE)
+    if INTERPOLATION == "area":
+        bottom = top
     bottom = tl.where(same & (channel > 0), 0, bottom)
     frame = frame_ptr + image.to(tl.int64) * height * width * frame_channels
     centre: tl.constexpr = _CENTRE if INTERPOLATION == "cubic" else 0.0
@@ -141,7 +146,13 @@ def frame_kernel(
                 tail = tl.dot(large, (above - part) + low, tail, input_precision="ieee")
                 tail = tl.dot(small, value, tail, input_precision="ieee")
     level = large_sum
-    if INTERPOLATION == "pil":
+    if INTERPOLATION == "area":
+        last_row = tl.where(same & (channel > 0), first_row, last_row)
+        level = area_levels(
+            frame, rows_ptr, cols_ptr, y, x, first_row, last_row, first, last, height, width,
+            frame_channels, share_0, share_1, share_2, SIDE,
+        )  # fmt: skip
+    elif INTERPOLATION == "pil":
         level = recombined(large_sum, small_sum)
     elif INTERPOLATION == "cubic":
         level = tl.floor(large_sum)
@@ -151,7 +162,10 @@ def frame_kernel(
         level = tl.maximum(level, tl.min(tl.load(crop_ptr + part), 0))
         level = tl.minimum(level, tl.max(tl.load(crop_ptr + part + 1), 0))
     if EXTREMES:
-        note_extremes(level, extremes_ptr, y, x, image, same & (channel > 0), CHANNELS, SIDE)
+        note_extremes(
+            level, extremes_ptr, valid_rows_ptr, valid_cols_ptr, y, x, image, same & (channel > 0),
+            CHANNELS, SIDE, PADDED,
+        )  # fmt: skip
     turned = 0
     if INTERPOLATION == "pil":
         turned = tl.load(rows_first_ptr).to(tl.int32)
@@ -169,10 +183,25 @@ def frame_kernel(
 
 @triton.jit
 def note_extremes(
-    level, extremes_ptr, y, x, image, unused, CHANNELS: tl.constexpr, SIDE: tl.constexpr
+    level,
+    extremes_ptr,
+    valid_rows_ptr,
+    valid_cols_ptr,
+    y,
+    x,
+    image,
+    unused,
+    CHANNELS: tl.constexpr,
+    SIDE: tl.constexpr,
+    PADDED: tl.constexpr,
 ):
-    """Darkest and brightest grey level of a tile; infinite for one that is not used."""
+    """Darkest and brightest grey level of a tile, without padding; infinite for one that is not
+    used."""
     inside = (y < SIDE)[:, None] & (x < SIDE)[None, :]
+    if PADDED:
+        down = tl.load(valid_rows_ptr + y, mask=y < SIDE, other=0.0)
+        across = tl.load(valid_cols_ptr + x, mask=x < SIDE, other=0.0)
+        inside = inside & (down > 0)[:, None] & (across > 0)[None, :]
     low = tl.min(tl.min(tl.where(inside, level, float("inf")), 1), 0)
     high = tl.max(tl.max(tl.where(inside, level, float("-inf")), 1), 0)
     tile = (image * CHANNELS + tl.program_id(1)) * tl.num_programs(0) + tl.program_id(0)
@@ -237,8 +266,8 @@ def frame(
         colour: fp32 [C, K].
         rows, cols: fp32 [P, S, H] and [P, S, W] with two planes for a family that rounds, else one.
         rows_first: u8 [1]; only for families resized by PIL.
-        valid_rows, valid_cols: fp32 [S]; only for padded families with a mean. All these are the
-            inputs that `samedge.geometry.network_input.encoder_inputs` makes.
+        valid_rows, valid_cols: fp32 [S]; only for padded families with a mean or "min_max". All
+            these are the inputs that `samedge.geometry.network_input.encoder_inputs` makes.
         row_bands, col_bands: i32 [S, 2] of `bands(run, rows, negligible(family))`.
         family: of the frames.
         dtype: of the output. Grey levels are exact in fp16 and bf16; less a mean, or between 0 and
@@ -252,18 +281,19 @@ def frame(
         DeviceError: an argument does not fit.
     """
     mean = _mean(family)
+    valid = family.padded and (bool(mean) or family.normalisation == "min_max")
     given = {
         "frame": frame,
         "colour": colour,
         "rows": rows,
         "cols": cols,
         "rows_first": rows_first if family.interpolation == "pil" else None,
-        "valid_rows": valid_rows if mean else None,
-        "valid_cols": valid_cols if mean else None,
+        "valid_rows": valid_rows if valid else None,
+        "valid_cols": valid_cols if valid else None,
         "row_bands": row_bands,
         "col_bands": col_bands,
     }
-    side = _check(given, family, bool(mean))
+    side = _check(given, family, valid)
     shape = (family.slices, family.channels, side, side)
     out = run.empty(shape, dtype, "network input") if out is None else out
     check(out, "frame", "out", shape, dtype)
@@ -281,7 +311,7 @@ def frame(
     made = {"crop": crop, "out": levels, "extremes": extremes}
     run.launch(_launch({**given, **made}, family, side, mean, tile))
     if extremes is not None:
-        min_max(run, levels, extremes, out)
+        min_max(run, levels, extremes, out, given["valid_rows"], given["valid_cols"])
     return out
 
 
@@ -312,6 +342,7 @@ def _launch(
             "DENSE": family.interpolation in DENSE,
             "MEAN": mean,
             "EXTREMES": extremes is not None,
+            "PADDED": family.padded,
             "PARTS": 1 if crop is None else fixed(crop.shape[1], "the parts of the crop"),
             **tile.sizes,
         },
@@ -334,7 +365,7 @@ def _mean(family: Family) -> tuple[float, ...]:
     return tuple(float(v) for v in np.broadcast_to(scaled, family.channels))
 
 
-def _check(given: Mapping[str, Array | None], family: Family, mean: bool) -> int:
+def _check(given: Mapping[str, Array | None], family: Family, valid: bool) -> int:
     """Refuse what does not fit.
 
     Returns:
@@ -342,7 +373,7 @@ def _check(given: Mapping[str, Array | None], family: Family, mean: bool) -> int
     """
     needed = {"frame", "colour", "rows", "cols", "row_bands", "col_bands"}
     needed |= {"rows_first"} if family.interpolation == "pil" else set()
-    needed |= {"valid_rows", "valid_cols"} if mean else set()
+    needed |= {"valid_rows", "valid_cols"} if valid else set()
     arrays = {name: array for name, array in given.items() if array is not None}
     if missing := sorted(needed - set(arrays)):
         raise DeviceError(f"frame: the family {family.name} needs {' and '.join(missing)}")

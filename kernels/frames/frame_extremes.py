@@ -71,13 +71,17 @@ def crop_extremes_kernel(
 def min_max_kernel(
     x_ptr,
     extremes_ptr,
+    valid_rows_ptr,
+    valid_cols_ptr,
     out_ptr,
     SIZE: tl.constexpr,
+    SIDE: tl.constexpr,
+    PADDED: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Images x [slices, SIZE] brought to 0..1 by their own extremes [slices, PARTS, 2]; may be in
-    place."""
+    place. Padding stays zero."""
     image = tl.program_id(1)
     low = tl.full((BLOCK,), float("inf"), tl.float32)
     high = tl.full((BLOCK,), float("-inf"), tl.float32)
@@ -92,7 +96,12 @@ def min_max_kernel(
     inside = place < SIZE
     start = image.to(tl.int64) * SIZE
     x = tl.load(x_ptr + start + place, mask=inside, other=0.0).to(tl.float32)
-    y = tl.div_rn(x - darkest, tl.zeros((BLOCK,), tl.float32) + size)
+    above = x - darkest
+    if PADDED:
+        down = tl.load(valid_rows_ptr + place // SIDE % SIDE, mask=inside, other=0.0)
+        across = tl.load(valid_cols_ptr + place % SIDE, mask=inside, other=0.0)
+        above = tl.where(down * across > 0, above, 0.0)
+    y = tl.div_rn(above, tl.zeros((BLOCK,), tl.float32) + size)
     tl.store(out_ptr + start + place, y.to(out_ptr.dtype.element_ty), mask=inside)
 
 
@@ -143,7 +152,14 @@ def crop_extremes(
     return out
 
 
-def min_max(run: Runner, levels: Array, extremes: Array, out: Array) -> None:
+def min_max(
+    run: Runner,
+    levels: Array,
+    extremes: Array,
+    out: Array,
+    valid_rows: Array | None = None,
+    valid_cols: Array | None = None,
+) -> None:
     """Every image of `levels` [slices, K, S, S] brought to 0..1; see `reference.min_max`.
 
     Args:
@@ -151,6 +167,7 @@ def min_max(run: Runner, levels: Array, extremes: Array, out: Array) -> None:
         levels: any float, contiguous.
         extremes: fp32 [slices, parts, 2].
         out: of the levels' shape; may be `levels`.
+        valid_rows, valid_cols: fp32 [S], 1 on image and 0 on padding; None where there is none.
     """
     slices, *image = (fixed(size, "the size of the network's input") for size in levels.shape)
     size = fixed(product(*image), "the size of the network's input")
@@ -159,9 +176,17 @@ def min_max(run: Runner, levels: Array, extremes: Array, out: Array) -> None:
         Launch(
             min_max_kernel,
             (cdiv(size, tile["BLOCK"]), slices, 1),
-            {"x_ptr": levels, "extremes_ptr": extremes, "out_ptr": out},
+            {
+                "x_ptr": levels,
+                "extremes_ptr": extremes,
+                "valid_rows_ptr": valid_rows,
+                "valid_cols_ptr": valid_cols,
+                "out_ptr": out,
+            },
             {
                 "SIZE": size,
+                "SIDE": image[-1],
+                "PADDED": valid_rows is not None,
                 "PARTS": fixed(extremes.shape[1], "the number of parts"),
                 **tile.sizes,
             },

@@ -134,12 +134,12 @@ def parity_from_json(document: Mapping[str, Any]) -> tuple[ParityRow, ...]:
 
 
 def family_from_json(data: Any) -> Family:
-    """The family that a manifest's record says.
+    """The family that a manifest's record says. A missing field takes its default if it has one.
 
     Raises:
         BundleError: fields are missing, unknown, or of the wrong type or value.
     """
-    node = _Node(data, "family")
+    node = _Node(Family.completed(_Node(data, "family").data), "family")
     for key in ("name", "title"):
         node.text(key)
     for key in ("input_size", "upscale_size", "stride"):
@@ -150,7 +150,7 @@ def family_from_json(data: Any) -> Family:
     node.choice("channels", (1, 3))
     for key, choices in _CHOICES.items():
         node.choice(key, choices)
-    for key in ("exclusive", "whole_volume"):
+    for key in ("exclusive", "whole_volume", "whole_boxes"):
         node.need(type(node.data.get(key)) is bool, key, "true or false", node.data.get(key))
     for key in ("value_scale", "threshold"):
         node.need(_is_number(node.data.get(key)), key, "a number", node.data.get(key))

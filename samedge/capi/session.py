@@ -319,7 +319,7 @@ class ResultArrays:
     def result(self, session: NativeSession) -> Result:
         """What Python's session would answer."""
         timing = session.timing()
-        names = Timing.__dataclass_fields__
+        names = [name for name in Timing.__dataclass_fields__ if hasattr(timing, name)]
         return Result(
             masks=self.masks,
             scores=self.scores,

@@ -48,7 +48,8 @@ def checkpoint_options(function: Function) -> Function:
             "--input-size",
             type=click.IntRange(16),
             metavar="PX",
-            help="SAMed: side of the network input.  [default: 512]",
+            help="Side of the network input, where tensors do not tell. SAMed: 512 by default; "
+            "earlier versions of Medical SAM Adapter: that of their tables.",
         ),
         click.option(
             "--classes",

@@ -89,11 +89,11 @@ def fold_encoder(
     grid = int(patch.pos_embed.shape[1] ** 0.5)
     blocks = [_block(t.below(f"blocks.{i}"), i, grid, spec, notes) for i in t.indices("blocks")]
     cnn = _cnn(t.below("cnn_embed"), family, notes) if "cnn_embed" in t else None
-    neck = _neck(t.below("neck"), no_mask, notes)
+    neck = fold_neck(t.below("neck"), no_mask, notes)
     return FoldedEncoder(patch, blocks, neck, cnn, spec.branch_scale)
 
 
-def _first_conv(
+def first_conv(
     weight: torch.Tensor, family: Family, notes: Notes, what: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Normalisation and grey -> RGB repetition into a convolution on the frame's channels.
@@ -134,7 +134,7 @@ def _patch_embed(t: Tree, family: Family, spec: EncoderSpec, notes: Notes) -> Pa
         pos = pos + up["bias"]
         notes.add("serial adapter", "input_Adapter: first matrix into the patch embedding")
     notes.add("constants", "patch embedding's bias into the position table")
-    weight, offset = _first_conv(weight, family, notes, "patch_embed")
+    weight, offset = first_conv(weight, family, notes, "patch_embed")
     pos = pos + offset[:dim]
     if adapter_bias is not None:
         adapter_bias = adapter_bias + offset[dim:]
@@ -166,7 +166,7 @@ def _position_table(t: Tree, grid: int, notes: Notes) -> torch.Tensor:
 
 
 def _cnn(t: Tree, family: Family, notes: Notes) -> CnnBranch:
-    first, _ = _first_conv(t["inc.conv.0.weight"], family, notes, "cnn_embed.inc")
+    first, _ = first_conv(t["inc.conv.0.weight"], family, notes, "cnn_embed.inc")
     assert not any(family.mean)  # it would have to be zero on the convolutions' own padding
     convs = [conv_norm(first, t.below("inc.conv.1"), notes)]
     for i in t.indices("downs"):
@@ -219,7 +219,8 @@ def _mlp(t: Tree, spec: EncoderSpec, notes: Notes) -> Mlp:
     return Mlp(Linear(w1.t(), b1), Linear(w2.t(), b2))
 
 
-def _neck(t: Tree, no_mask: torch.Tensor | None, notes: Notes) -> Neck:
+def fold_neck(t: Tree, no_mask: torch.Tensor | None, notes: Notes) -> Neck:
+    """SAM's neck, with the no-mask embedding in its last bias."""
     lin = Linear(centred(t["0.weight"], notes)[:, :, 0, 0].t())
     last_bias = t["3.bias"]
     if no_mask is not None:

@@ -18,7 +18,7 @@ from samedge.errors import ModelError
 from samedge.families import Family
 from samedge.fold.decoder import DecoderSpec, fold_decoder
 from samedge.fold.encoder import EncoderSpec, fold_encoder
-from samedge.fold.layers import Block
+from samedge.fold.layers import Block, FoldedEncoder
 from samedge.fold.model import FoldedModel
 from samedge.fold.probes import (
     Frame,
@@ -31,11 +31,21 @@ from samedge.fold.probes import (
     selftest_prompts,
 )
 from samedge.fold.report import FoldReport, Notes
+from samedge.fold.tiny_encoder import fold_tiny_encoder
+from samedge.fold.tiny_layers import FoldedTinyEncoder
 from samedge.fold.work import require_memory_to_fold
 from samedge.geometry.frame_geometry import FrameGeometry
 from samedge.machine.memory import release_memory
 from samedge.machine.needs import COMPARE, FOLD
-from samedge.models import AutosamusConfig, MsaConfig, PromptableModel, SamusConfig
+from samedge.models import (
+    AutosamusConfig,
+    MobileSamConfig,
+    ModelConfig,
+    MsaConfig,
+    PromptableModel,
+    SamConfig,
+    SamusConfig,
+)
 from samedge.models.image_encoder import Attention
 from samedge.models.msa import MsaAttention
 from samedge.progress import Progress, Step, silent
@@ -85,7 +95,7 @@ def fold(
     notes = Notes()
     progress(Step(FOLD))
     no_mask = no_mask_embedding(native)
-    encoder = fold_encoder(tensors, record, encoder_spec(native), no_mask, notes)
+    encoder = folded_encoder(native, tensors, record, no_mask, notes)
     progress(Step("folding the decoder"))
     decoder = fold_decoder(tensors, decoder_spec(native, record), notes)
     config = native.config
@@ -190,9 +200,22 @@ def _with_channels(family: Family, channels: int | None) -> Family:
     )
 
 
-def encoder_spec(model: PromptableModel) -> EncoderSpec:
-    """Geometry of the image encoder, from the model's config."""
-    c = model.config
+def folded_encoder(
+    model: PromptableModel,
+    tensors: dict[str, torch.Tensor],
+    family: Family,
+    no_mask: torch.Tensor | None,
+    notes: Notes,
+) -> FoldedEncoder | FoldedTinyEncoder:
+    """The image encoder of a model with these tensors, folded for frames of this family."""
+    if isinstance(model.config, MobileSamConfig):
+        return fold_tiny_encoder(tensors, family, model.config, no_mask, notes)
+    return fold_encoder(tensors, family, encoder_spec(model.config), no_mask, notes)
+
+
+def encoder_spec(c: ModelConfig) -> EncoderSpec:
+    """Geometry of a vision transformer, from the model's config."""
+    assert isinstance(c, SamConfig)
     return EncoderSpec(
         input_size=c.img_size,
         resized=c.resized if isinstance(c, SamusConfig) else c.img_size,
@@ -216,7 +239,7 @@ def decoder_spec(model: PromptableModel, family: Family) -> DecoderSpec:
         heads=c.decoder_heads,
         masks=tuple(sorted({*family.mask_tokens(), *family.mask_tokens(multimask=True)})),
         prompts=family.prompts,
-        lasting_code=isinstance(c, MsaConfig),
+        lasting_code=isinstance(c, MsaConfig) and not c.sam_decoder,
         generator_heads=c.generator_heads if isinstance(c, AutosamusConfig) else 0,
     )
 
@@ -375,6 +398,9 @@ def _counted(run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, int]:
 def _kept(folded: FoldedModel) -> list[str]:
     kept = []
     encoder = folded.encoder
+    if isinstance(encoder, FoldedTinyEncoder):
+        kept.append("TinyViT's convolutions: GELU or a residual stream stands between them")
+        return kept
     attentions = [block.attn for block in encoder.blocks if isinstance(block, Block)]
     if encoder.patch_embed.adapter is not None:
         kept.append("input_Adapter: its GELU stands between two matrices, so the second one stays")

@@ -12,6 +12,7 @@ from samedge.families import Family
 from samedge.fold.decoder_layers import FoldedDecoder
 from samedge.fold.layers import FoldedEncoder
 from samedge.fold.report import FoldReport
+from samedge.fold.tiny_layers import FoldedTinyEncoder
 
 
 class FoldedModel(nn.Module):
@@ -38,7 +39,7 @@ class FoldedModel(nn.Module):
         self,
         family: Family,
         variant: Variant,
-        encoder: FoldedEncoder,
+        encoder: FoldedEncoder | FoldedTinyEncoder,
         decoder: FoldedDecoder,
         no_mask: torch.Tensor | None,
     ) -> None:

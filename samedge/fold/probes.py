@@ -204,7 +204,7 @@ def unfolded_prompts(
         given["point_coords"] = torch.from_numpy(geometry.to_network(points))
         given["point_labels"] = torch.from_numpy(np.asarray(labels, np.int64))
     if box is not None:
-        corners = geometry.to_network(box.reshape(-1, 2, 2))
+        corners = geometry.boxes_to_network(box)
         given["boxes"] = torch.from_numpy(corners.reshape(-1, 4))
     return given
 

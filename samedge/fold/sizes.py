@@ -9,17 +9,16 @@ from torch import nn
 
 from samedge.bundle import Variant
 from samedge.fold.decoder import fold_decoder
-from samedge.fold.encoder import fold_encoder
-from samedge.fold.folding import decoder_spec, encoder_spec, no_mask_embedding
+from samedge.fold.folding import decoder_spec, folded_encoder, no_mask_embedding
 from samedge.fold.model import FoldedModel
 from samedge.fold.report import Notes
 from samedge.models.build import build_model, model_shapes
 
 if TYPE_CHECKING:
-    from samedge.models import PromptableModel, SamConfig
+    from samedge.models import ModelConfig, PromptableModel
 
 
-def unfolded_sizes(config: SamConfig) -> PromptableModel:
+def unfolded_sizes(config: ModelConfig) -> PromptableModel:
     """The model of a config on the meta device: it takes no memory, and computes shapes alone."""
     tensors = {
         name: torch.empty(tuple(shape), device="meta")
@@ -38,7 +37,7 @@ def folded_sizes(model: PromptableModel) -> FoldedModel:
     tensors = {name: value.detach() for name, value in model.state_dict().items()}
     no_mask, notes, config = no_mask_embedding(model), Notes(), model.config
     with torch.device("meta"):
-        encoder = fold_encoder(tensors, model.family, encoder_spec(model), no_mask, notes)
+        encoder = folded_encoder(model, tensors, model.family, no_mask, notes)
         decoder = fold_decoder(tensors, decoder_spec(model, model.family), notes)
     for part in (encoder, decoder):
         _zero(part)

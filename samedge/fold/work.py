@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 from typing import TYPE_CHECKING
 
 from samedge.fold.layers import Block
 from samedge.fold.model import FoldedModel
+from samedge.fold.tiny_layers import Conv, FoldedTinyEncoder, MbConv, TinyBlock
 from samedge.machine.memory import Need, require_room
 from samedge.machine.needs import GATE, Work, derive_needs, export_needs, fold_needs
-from samedge.models import MsaConfig, PromptableModel, SamConfig
+from samedge.models import MobileSamConfig, ModelConfig, MsaConfig, PromptableModel, SamConfig
 from samedge.models.presets import vit_title
 
 if TYPE_CHECKING:
@@ -18,8 +20,16 @@ if TYPE_CHECKING:
 _FLOAT = 4
 
 
-def work_of(config: SamConfig, parameters: int) -> Work:
+def work_of(config: ModelConfig, parameters: int) -> Work:
     """Of a model or checkpoint with `parameters` values, before anything is done with it."""
+    if isinstance(config, MobileSamConfig):
+        stages = [
+            (config.heads[i], config.stage_grid(i), config.windows[i])
+            for i in range(1, len(config.widths))
+        ]
+        hidden = round(config.widths[0] * config.expand_ratio)
+        return _tiny_work(_FLOAT * parameters, stages, config.stage_grid(0), hidden)
+    assert isinstance(config, SamConfig)
     return Work(
         weights=_FLOAT * parameters,
         images=config.slices if isinstance(config, MsaConfig) else 1,
@@ -33,15 +43,41 @@ def work_of(config: SamConfig, parameters: int) -> Work:
 
 def work_of_folded(folded: FoldedModel) -> Work:
     """Of a folded model."""
-    blocks = [block for block in folded.encoder.blocks if isinstance(block, Block)]
+    weights, encoder = _FLOAT * sum(p.numel() for p in folded.parameters()), folded.encoder
+    if isinstance(encoder, FoldedTinyEncoder):
+        attentions = [block.attn for block in encoder.blocks if isinstance(block, TinyBlock)]
+        first = next(block for block in encoder.blocks if isinstance(block, MbConv))
+        stages = [(attn.heads, attn.grid, attn.window) for attn in attentions]
+        strides = (conv.stride for conv in encoder.patch_embed if isinstance(conv, Conv))
+        shrunk = prod(strides)
+        side = folded.variant.input_size // shrunk
+        return _tiny_work(weights, stages, side, len(first.conv1.weight))
+    blocks = [block for block in encoder.blocks if isinstance(block, Block)]
     return Work(
-        weights=_FLOAT * sum(p.numel() for p in folded.parameters()),
+        weights=weights,
         images=folded.family.slices,
         heads=max((block.attn.heads for block in blocks), default=1),
         tokens=folded.variant.grid**2,
         padded=max((_padded(block.attn.grid, block.attn.window) for block in blocks), default=0),
-        dim=int(folded.encoder.patch_embed.pos_embed.shape[-1]),
+        dim=int(encoder.patch_embed.pos_embed.shape[-1]),
         attended=max((block.attn.window**2 for block in blocks), default=0),
+    )
+
+
+def _tiny_work(
+    weights: int, stages: Iterable[tuple[int, int, int]], side: int, hidden: int
+) -> Work:
+    """Of a TinyViT: of its stages with attention (heads, grid, window) the one with most scores
+    counts, of its values the first stage's, `hidden` channels of side x side px."""
+    heads, grid, window = max(stages, key=lambda s: s[0] * s[1] ** 2 * s[2] ** 2)
+    return Work(
+        weights=weights,
+        images=1,
+        heads=heads,
+        tokens=grid**2,
+        padded=side**2,
+        dim=hidden,
+        attended=window**2,
     )
 
 

@@ -6,8 +6,8 @@ one frame size, one crop and one family; the graphs of a bundle take them as inp
 serves all frame sizes.
 
 The filters are in `samedge.geometry.filters`. Families whose resized frames have whole grey levels
-get two planes of coefficients per matrix, from which float32 products give the very grey levels of
-the library that the family was trained with; the others get one plane of plain coefficients. How
+get two planes of coefficients per matrix, from which float32 arithmetic gives the very grey levels
+of the library that the family was trained with; the others get one plane of plain coefficients. How
 the planes are put together is written down in `samedge.geometry.network_input`, and why in
 docs/geometry.md.
 """
@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from samedge.errors import FrameError, NotSupportedError
 from samedge.families import Family
 from samedge.files.limits import FRAME_SIDE
+from samedge.geometry.area import area_planes
 from samedge.geometry.filters import (
     Matrix,
     antialias_matrix,
@@ -66,12 +67,13 @@ class FrameGeometry:
         valid: (height, width) of the network input that is image and not padding, in px.
         rows_first: the vertical pass comes before the horizontal one (Pillow 13, tall frames).
         rows: float32 [P, S, H], vertical resize; P = 2 planes for families whose frames are rounded
-            ("pil", "cubic"), else 1. Zero rows on padding.
+            ("pil", "cubic", "area"), else 1. Zero rows on padding.
         cols: float32 [P, S, W], horizontal resize. Zero columns outside the crop.
         valid_rows, valid_cols: float32 [S], 1 inside the valid area and 0 on padding; a mean is
             subtracted as `x - mean * outer(valid_rows, valid_cols)`.
         mask_rows: float32 [H, L]; mask_cols: float32 [W, L]. Logits at frame size are
             `mask_rows @ low_res @ mask_cols.T`; zero outside the crop.
+        whole_boxes: box corners are cut off to whole px of the network input.
     """
 
     height: int
@@ -85,6 +87,7 @@ class FrameGeometry:
     valid_cols: NDArray[np.float32]
     mask_rows: NDArray[np.float32]
     mask_cols: NDArray[np.float32]
+    whole_boxes: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -118,6 +121,22 @@ class FrameGeometry:
         """
         points = np.asarray(xy, dtype=np.float64) - np.array(self.crop[:2], dtype=np.float64)
         return np.asarray(points * self._scale(), dtype=np.float32)
+
+    def boxes_to_network(self, boxes: ArrayLike) -> NDArray[np.float32]:
+        """Boxes in frame px to their corners in network px.
+
+        Args:
+            boxes: [n, 4], (x0, y0, x1, y1) in frame px.
+
+        Returns:
+            float32 [n, 2, 2], two corners (x, y) per box.
+        """
+        corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 2, 2)
+        if not self.whole_boxes:
+            return self.to_network(corners)
+        x0, y0, x1, y1 = self.crop
+        scale = self.input_size / max(x1 - x0, y1 - y0)
+        return np.trunc((corners - np.array([x0, y0], np.float64)) * scale).astype(np.float32)
 
     def to_frame(self, xy: ArrayLike) -> NDArray[np.float64]:
         """Network coordinates [..., 2] back to frame px, float64; inverse of `to_network`."""
@@ -175,18 +194,20 @@ def _geometry(
     tall = vertical_pass_first((y1 - y0, x1 - x0), (valid_h, valid_w))
     nearest = family.mask_interpolation == "nearest"
     enlarged = bilinear_matrix(square, low_res)
+    rows, cols = _resize_planes(family, (valid_h, valid_w), via, (y1 - y0, x1 - x0))
     return FrameGeometry(
         height=height,
         width=width,
         crop=crop,
         valid=(valid_h, valid_w),
         rows_first=tall and family.interpolation == "pil",
-        rows=_resize_planes(family, valid_h, via, size, (y0, y1, height)),
-        cols=_resize_planes(family, valid_w, via, size, (x0, x1, width)),
+        rows=_placed(rows, size, (y0, y1, height)),
+        cols=_placed(cols, size, (x0, x1, width)),
         valid_rows=_frozen(np.arange(size) < valid_h),
         valid_cols=_frozen(np.arange(size) < valid_w),
         mask_rows=_mask_matrix(enlarged[: valid_h * square // size], nearest, (y0, y1, height)),
         mask_cols=_mask_matrix(enlarged[: valid_w * square // size], nearest, (x0, x1, width)),
+        whole_boxes=family.whole_boxes,
     )
 
 
@@ -201,13 +222,21 @@ def vertical_pass_first(size: tuple[int, int], target: tuple[int, int]) -> bool:
 
 
 def _resize_planes(
-    family: Family, valid: int, via: int, size: int, span: tuple[int, int, int]
-) -> NDArray[np.float32]:
-    """[planes, S, side]: samples start..stop of an axis onto the first `valid` of S samples."""
+    family: Family, valid: tuple[int, int], via: int, size: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Planes of the rows and of the columns; (height, width) of a crop before and after the resize
+    are `size` and `valid`."""
+    if family.interpolation == "area" and not family.via:
+        return area_planes(size, valid)
+    rows, cols = (_planes(family, *axis) for axis in zip(valid, (via, via), size, strict=True))
+    return rows, cols
+
+
+def _placed(planes: NDArray[Any], size: int, span: tuple[int, int, int]) -> NDArray[np.float32]:
+    """[planes, S, side]: samples start..stop of an axis onto the first of S samples."""
     start, stop, side = span
-    planes = _planes(family, valid, via, stop - start)
     result = np.zeros((planes.shape[0], size, side), dtype=np.float32)
-    result[:, :valid, start:stop] = planes
+    result[:, : planes.shape[1], start:stop] = planes
     return _frozen(result)
 
 

@@ -4,7 +4,8 @@
 arithmetic as the graph's, the oracle of every engine. numpy only.
 
 Every resize is `rows @ frame @ cols^T` in float32. Where a family has two planes of coefficients,
-`_resize_pil` and `_resize_cubic` say how they make whole grey levels; docs/geometry.md proves that.
+`_resize_pil`, `_resize_cubic` and `samedge.geometry.area.resize_area` say how they make whole grey
+levels; docs/geometry.md proves that.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from samedge.errors import FrameError
 from samedge.families import Family
+from samedge.geometry.area import resize_area
 from samedge.geometry.filters import CUBIC_CENTRE, CUBIC_PART, CUBIC_SLACK, PLANE
 from samedge.geometry.frame_geometry import FrameGeometry
 
@@ -158,6 +160,8 @@ def resize_frame(frame: NDArray[Any], geometry: FrameGeometry, family: Family) -
         small = _resize_pil(planar, geometry)
     elif family.interpolation == "cubic":
         small = _resize_cubic(planar, geometry)
+    elif family.interpolation == "area":
+        small = resize_area(planar, geometry.rows, geometry.cols)
     else:
         cols = _scaled(geometry.cols, 8 * frame.dtype.itemsize)
         small = geometry.rows[0] @ (planar @ cols[0].T)
@@ -170,8 +174,8 @@ def network_input(frame: NDArray[Any], geometry: FrameGeometry, family: Family) 
     """The tensor `network_input` that the encoder graph makes of a frame.
 
     Grey levels of the resized frame; for a padded family less the mean inside the valid area (which
-    leaves padding at zero); for "min_max" brought to 0..1. Everything else that normalises is part
-    of a folded network's weights.
+    leaves padding at zero); for "min_max" brought to 0..1, there, too, inside the valid area only.
+    Everything else that normalises is part of a folded network's weights.
 
     Args:
         frame: as for `to_network_colours`.
@@ -188,13 +192,15 @@ def network_input(frame: NDArray[Any], geometry: FrameGeometry, family: Family) 
     slices = images if family.slices > 1 else images[None]
     resized = np.stack([resize_frame(image, geometry, family) for image in slices])
     pixels = np.ascontiguousarray(np.moveaxis(resized, 3, 1), dtype=np.float32)
+    valid = np.outer(geometry.valid_rows, geometry.valid_cols)
     if family.normalisation == "min_max":
-        low = pixels.min(axis=(1, 2, 3), keepdims=True)
-        high = pixels.max(axis=(1, 2, 3), keepdims=True)
-        pixels = (pixels - low) / np.maximum(high - low, np.float32(1e-8))
+        image = pixels[..., : geometry.valid[0], : geometry.valid[1]]
+        low = image.min(axis=(1, 2, 3), keepdims=True)
+        high = image.max(axis=(1, 2, 3), keepdims=True)
+        pixels = (pixels - low * valid) / np.maximum(high - low, np.float32(1e-8))
     elif family.padded:
         mean = np.array(family.mean, np.float32).reshape(-1, 1, 1) * np.float32(family.value_scale)
-        pixels = pixels - np.outer(geometry.valid_rows, geometry.valid_cols) * mean
+        pixels = pixels - valid * mean
     return np.asarray(pixels, dtype=np.float32)
 
 

@@ -40,6 +40,6 @@ def prompt_tokens(
         coords.append(np.zeros((count, 1, 2), np.float32))
         tokens.append(np.full((count, 1), NOT_A_POINT, np.int32))
     if boxes is not None:
-        coords.append(geometry.to_network(boxes.reshape(count, 2, 2)))
+        coords.append(geometry.boxes_to_network(boxes))
         tokens.append(np.tile(np.array([[BOX_FIRST, BOX_SECOND]], np.int32), (count, 1)))
     return np.concatenate(coords, axis=1), np.concatenate(tokens, axis=1)

@@ -15,7 +15,10 @@ from samedge.errors import CheckpointError
 from samedge.models.autosamus import Autosamus
 from samedge.models.config import (
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     SamConfig,
     SamedConfig,
@@ -28,21 +31,23 @@ from samedge.models.samed import Samed
 from samedge.models.samus import Samus
 from samedge.models.shapes import differences
 
-_Config = TypeVar("_Config", bound=SamConfig)
+_Config = TypeVar("_Config", bound=ModelConfig)
 _Model = TypeVar("_Model", bound=PromptableModel)
 
-MODELS: dict[type[SamConfig], Callable[[Any], PromptableModel]] = {
+MODELS: dict[type[ModelConfig], Callable[[Any], PromptableModel]] = {
     SamConfig: Sam,
     MedsamConfig: Sam,
     SamedConfig: Samed,
     MsaConfig: Msa,
     SamusConfig: Samus,
     AutosamusConfig: Autosamus,
+    MobileSamConfig: Sam,
+    LiteMedsamConfig: Sam,
 }
 
 
 def build_model(
-    config: SamConfig, tensors: Mapping[str, Tensor] | None = None, copy: bool = True
+    config: ModelConfig, tensors: Mapping[str, Tensor] | None = None, copy: bool = True
 ) -> PromptableModel:
     """The model of a config, whatever its family, in eager float32, eval mode.
 
@@ -105,7 +110,7 @@ class FamilyBuilder(Generic[_Config]):
     """How one family is built from what `samedge.checkpoint` found in a file.
 
     Attributes:
-        config_type: SamConfig or a subclass.
+        config_type: ModelConfig or a subclass.
     """
 
     config_type: type[_Config]
@@ -123,6 +128,11 @@ class FamilyBuilder(Generic[_Config]):
         """Names and shapes of all tensors of the model with these config fields."""
         return model_shapes(self.config(fields))
 
+    @property
+    def usual_size(self) -> str:
+        """Name of the encoder's size that most checkpoints have: "vit_b", "vit_t"."""
+        return next(iter(self.config_type.SIZES))
+
     def preset_shapes(self, vit: str, **changes: Any) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the official checkpoint of size `vit`; `changes` override fields."""
         return model_shapes(preset(self.config_type, vit, **changes))
@@ -138,7 +148,7 @@ class FamilyBuilder(Generic[_Config]):
         return build_model(self.config(fields), tensors, copy)
 
 
-def model_shapes(config: SamConfig) -> dict[str, tuple[int, ...]]:
+def model_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all tensors of the model of a config; takes no memory for them."""
     state = _skeleton(MODELS[type(config)], config).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
@@ -150,6 +160,8 @@ SAMED_BUILDER = FamilyBuilder(SamedConfig)
 MSA_BUILDER = FamilyBuilder(MsaConfig)
 SAMUS_BUILDER = FamilyBuilder(SamusConfig)
 AUTOSAMUS_BUILDER = FamilyBuilder(AutosamusConfig)
+MOBILE_SAM_BUILDER = FamilyBuilder(MobileSamConfig)
+LITEMEDSAM_BUILDER = FamilyBuilder(LiteMedsamConfig)
 
 
 def load_strictly(model: _Model, tensors: Mapping[str, Tensor], copy: bool = True) -> _Model:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from math import isqrt
-from typing import Any
+from typing import Any, ClassVar
 
 from samedge.errors import ModelError
 from samedge.families import (
     AUTOSAMUS,
+    LITEMEDSAM,
     MEDSAM,
+    MOBILE_SAM,
     MSA,
     MSA_3D,
     SAM,
@@ -25,56 +28,49 @@ VIT_SIZES: dict[str, dict[str, Any]] = {
     "vit_h": {"embed_dim": 1280, "depth": 32, "num_heads": 16, "global_blocks": (7, 15, 23, 31)},
 }
 
-_AT_LEAST_1 = (
-    "img_size",
-    "patch_size",
-    "in_channels",
-    "embed_dim",
-    "depth",
-    "num_heads",
-    "window_size",
-    "prompt_dim",
-    "mask_channels",
-    "num_mask_tokens",
-    "decoder_heads",
-    "decoder_downsample",
-    "iou_depth",
-)
+# TinyViT's only size in SAM models: MobileSAM's, which LiteMedSAM took over.
+TINY_VIT_SIZES: dict[str, dict[str, Any]] = {
+    "vit_t": {
+        "widths": (64, 128, 160, 320),
+        "depths": (2, 2, 6, 2),
+        "heads": (2, 4, 5, 10),
+        "windows": (7, 7, 14, 7),
+    },
+}
 
 
 @dataclass(frozen=True)
-class SamConfig:
-    """Sizes of a SAM network; the defaults are SAM ViT-B.
+class ModelConfig:
+    """Sizes that all networks have: input, prompt encoder and mask decoder.
 
     Attributes:
         img_size: side of the square network input, px.
-        patch_size: side of the patch convolution, px.
-        in_channels: colour channels of the patch convolution.
-        embed_dim, depth, num_heads, mlp_ratio: the vision transformer.
-        global_blocks: blocks with attention over the whole grid; the others attend in windows.
-        window_size: side of a window, tokens.
-        rel_pos_grid: grid side that the global blocks' relative-position tables are stored for
-            (`2 rel_pos_grid - 1` rows); None: the grid itself. Other sizes are resized at run time.
+        in_channels: colour channels of the first convolution.
         prompt_dim: channels of the image embedding and of all prompt tokens.
         mask_channels: width of the mask-prompt branch.
         num_mask_tokens: masks per prompt; 1 single mask and the rest for multimask answers.
         decoder_depth, decoder_heads, decoder_mlp_dim: the two-way transformer.
         decoder_downsample: its cross attentions work at `prompt_dim / decoder_downsample`.
         iou_hidden_dim, iou_depth: the IoU head.
-    classes: names of the structures that mask tokens 0, 1, ... stand for, where a model was
-        trained for them; empty: masks have no meaning of their own.
+        classes: names of the structures that mask tokens 0, 1, ... stand for, where a model was
+            trained for them; empty: masks have no meaning of their own.
     """
 
+    # Encoders of the official checkpoints: name -> config fields.
+    SIZES: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    AT_LEAST_1: ClassVar[tuple[str, ...]] = (
+        "img_size",
+        "in_channels",
+        "prompt_dim",
+        "mask_channels",
+        "num_mask_tokens",
+        "decoder_heads",
+        "decoder_downsample",
+        "iou_depth",
+    )
+
     img_size: int = 1024
-    patch_size: int = 16
     in_channels: int = 3
-    embed_dim: int = 768
-    depth: int = 12
-    num_heads: int = 12
-    mlp_ratio: float = 4.0
-    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
-    window_size: int = 14
-    rel_pos_grid: int | None = None
     prompt_dim: int = 256
     mask_channels: int = 16
     num_mask_tokens: int = 4
@@ -95,10 +91,8 @@ class SamConfig:
 
     def __post_init__(self) -> None:
         require = self._require
-        for name in _AT_LEAST_1:  # first: the rest divides by some of them
+        for name in self.AT_LEAST_1:  # first: the rest divides by some of them
             require(getattr(self, name) >= 1, f"{name} must be at least 1")
-        require(self.img_size % self.stride == 0, f"img_size must be a multiple of {self.stride}")
-        require(self.embed_dim % self.num_heads == 0, "num_heads must divide embed_dim")
         require(
             self.prompt_dim % self.decoder_downsample == 0
             and self.prompt_dim // self.decoder_downsample % self.decoder_heads == 0,
@@ -107,17 +101,28 @@ class SamConfig:
         require(self.prompt_dim % 8 == 0, "prompt_dim must be a multiple of 8")
         require(self.mask_channels % 4 == 0, "mask_channels must be a multiple of 4")
         require(
-            all(0 <= i < self.depth for i in self.global_blocks),
-            "global_blocks must lie within depth",
-        )
-        require(
             len(self.classes) <= self.num_mask_tokens, "there are more classes than num_mask_tokens"
         )
 
     @property
     def stride(self) -> int:
         """Network input px per token of the grid."""
-        return self.patch_size
+        raise NotImplementedError
+
+    @property
+    def family(self) -> Family:
+        """The family record, with this network's input size."""
+        raise NotImplementedError
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of the encoder."""
+        raise NotImplementedError
+
+    @property
+    def width(self) -> int:
+        """Channels of the encoder's last block."""
+        raise NotImplementedError
 
     @property
     def grid(self) -> int:
@@ -125,14 +130,77 @@ class SamConfig:
         return self.img_size // self.stride
 
     @property
-    def pos_grid(self) -> int:
-        """Side of the stored absolute position table."""
-        return self.grid
-
-    @property
     def low_res(self) -> int:
         """Side of the low-res logits."""
         return 4 * self.grid
+
+    @property
+    def vit(self) -> str:
+        """Name of the encoder's size ("vit_b", "vit_t"), or "custom"."""
+        for name, sizes in self.SIZES.items():
+            if all(getattr(self, key) == value for key, value in sizes.items()):
+                return name
+        return "custom"
+
+
+@dataclass(frozen=True)
+class SamConfig(ModelConfig):
+    """Sizes of a SAM network with a vision transformer; the defaults are SAM ViT-B.
+
+    Attributes:
+        patch_size: side of the patch convolution, px.
+        embed_dim, depth, num_heads, mlp_ratio: the vision transformer.
+        global_blocks: blocks with attention over the whole grid; the others attend in windows.
+        window_size: side of a window, tokens.
+        rel_pos_grid: grid side that the global blocks' relative-position tables are stored for
+            (`2 rel_pos_grid - 1` rows); None: the grid itself. Other sizes are resized at run time.
+    """
+
+    SIZES = VIT_SIZES
+    AT_LEAST_1 = (
+        *ModelConfig.AT_LEAST_1,
+        "patch_size",
+        "embed_dim",
+        "depth",
+        "num_heads",
+        "window_size",
+    )
+
+    patch_size: int = 16
+    embed_dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_ratio: float = 4.0
+    global_blocks: tuple[int, ...] = (2, 5, 8, 11)
+    window_size: int = 14
+    rel_pos_grid: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require = self._require
+        require(self.img_size % self.stride == 0, f"img_size must be a multiple of {self.stride}")
+        require(self.embed_dim % self.num_heads == 0, "num_heads must divide embed_dim")
+        require(
+            all(0 <= i < self.depth for i in self.global_blocks),
+            "global_blocks must lie within depth",
+        )
+
+    @property
+    def stride(self) -> int:
+        return self.patch_size
+
+    @property
+    def blocks(self) -> int:
+        return self.depth
+
+    @property
+    def width(self) -> int:
+        return self.embed_dim
+
+    @property
+    def pos_grid(self) -> int:
+        """Side of the stored absolute position table."""
+        return self.grid
 
     @property
     def mlp_dim(self) -> int:
@@ -140,31 +208,113 @@ class SamConfig:
         return round(self.embed_dim * self.mlp_ratio)
 
     @property
-    def vit(self) -> str:
-        """ "vit_b", "vit_l", "vit_h" or "custom"."""
-        for name, sizes in VIT_SIZES.items():
-            if all(getattr(self, key) == value for key, value in sizes.items()):
-                return name
-        return "custom"
-
-    @property
     def family(self) -> Family:
-        """The family record, with this network's input size."""
-        size = self.img_size
-        return replace(
-            SAM,
-            input_size=size,
-            upscale_size=size,
-            multi_masks=() if self.classes else tuple(range(1, self.num_mask_tokens)),
-            classes=self.classes,
-            stride=self.stride,
-        )
+        return _as_sam(SAM, self)
 
     def table_side(self, block: int) -> int:
         """Side that block `block`'s relative-position tables are stored for, in tokens."""
         if block not in self.global_blocks:
             return self.window_size
         return self.rel_pos_grid or self.grid
+
+
+def _as_sam(record: Family, config: ModelConfig) -> Family:
+    """The record of a family that answers as SAM does, with this network's sizes."""
+    return replace(
+        record,
+        input_size=config.img_size,
+        upscale_size=config.img_size,
+        multi_masks=() if config.classes else tuple(range(1, config.num_mask_tokens)),
+        classes=config.classes,
+        stride=config.stride,
+    )
+
+
+@dataclass(frozen=True)
+class MobileSamConfig(ModelConfig):
+    """Sizes of a SAM network with TinyViT in front; the defaults are MobileSAM.
+
+    The first stage has convolutions, the others attention in windows. Behind every stage but the
+    last a convolution leads to the next one; all of these halve the grid, except for the last.
+
+    Attributes:
+        widths, depths: channels and blocks of each stage.
+        heads, windows: attention heads and side of a window, in tokens, of each stage; those of the
+            first are not used.
+        mlp_ratio: hidden width of an MLP, relative to the stage's.
+        expand_ratio: hidden width of a convolution block, relative to the stage's.
+        patch_stride: of each of the two first convolutions: 2 (3 x 3), or 1 (1 x 1), as LiteMedSAM
+            has them.
+    """
+
+    SIZES = TINY_VIT_SIZES
+    AT_LEAST_1 = (*ModelConfig.AT_LEAST_1, "patch_stride")
+
+    widths: tuple[int, ...] = (64, 128, 160, 320)
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    heads: tuple[int, ...] = (2, 4, 5, 10)
+    windows: tuple[int, ...] = (7, 7, 14, 7)
+    mlp_ratio: float = 4.0
+    expand_ratio: float = 4.0
+    patch_stride: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require = self._require
+        stages = len(self.widths)
+        require(
+            stages >= 2 and all(len(x) == stages for x in (self.depths, self.heads, self.windows)),
+            "widths, depths, heads and windows must have one value for each of at least two stages",
+        )
+        require(
+            all(min(x) >= 1 for x in (self.widths, self.depths, self.heads, self.windows)),
+            "widths, depths, heads and windows must be at least 1",
+        )
+        require(
+            all(w % h == 0 for w, h in zip(self.widths[1:], self.heads[1:], strict=True)),
+            "heads must divide widths in every stage but the first",
+        )
+        require(self.widths[0] % 2 == 0, "the first of widths must be even")
+        require(self.patch_stride in (1, 2), "patch_stride must be 1 or 2")
+        require(self.img_size % self.stride == 0, f"img_size must be a multiple of {self.stride}")
+
+    @property
+    def stride(self) -> int:
+        return self.patch_stride**2 << (len(self.widths) - 2)
+
+    @property
+    def blocks(self) -> int:
+        return sum(self.depths)
+
+    @property
+    def width(self) -> int:
+        return self.widths[-1]
+
+    def stage_grid(self, stage: int) -> int:
+        """Side of a stage's grid, tokens."""
+        return max(self.img_size // self.patch_stride**2 >> stage, self.grid)
+
+    @property
+    def family(self) -> Family:
+        return _as_sam(MOBILE_SAM, self)
+
+
+@dataclass(frozen=True)
+class LiteMedsamConfig(MobileSamConfig):
+    """Sizes of a LiteMedSAM network; the defaults are the official one's."""
+
+    img_size: int = 256
+    patch_stride: int = 1
+
+    @property
+    def family(self) -> Family:
+        return replace(
+            LITEMEDSAM,
+            input_size=self.img_size,
+            upscale_size=self.low_res,
+            classes=self.classes,
+            stride=self.stride,
+        )
 
 
 @dataclass(frozen=True)
@@ -179,11 +329,23 @@ class SamusConfig(SamConfig):
     Attributes:
         cnn_channels: channels of the CNN branch's stages but the last, which has `embed_dim`.
         adapter_ratio: hidden width of the adapters, relative to `embed_dim`.
+        prompts: kinds that the weights were trained with, some of ("point", "box"); the original
+            project trains with points.
     """
 
     img_size: int = 256
     cnn_channels: tuple[int, ...] = (64, 128, 256)
     adapter_ratio: float = 0.25
+    prompts: tuple[str, ...] = SAMUS.prompts
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require(
+            bool(self.prompts)
+            and set(self.prompts) <= {"point", "box"}
+            and len(set(self.prompts)) == len(self.prompts),
+            "prompts are point or box or both, each once",
+        )
 
     @property
     def stride(self) -> int:
@@ -206,7 +368,15 @@ class SamusConfig(SamConfig):
     @property
     def family(self) -> Family:
         size = self.img_size
-        return replace(SAMUS, input_size=size, upscale_size=size, stride=self.stride)
+        return replace(
+            SAMUS,
+            input_size=size,
+            upscale_size=size,
+            stride=self.stride,
+            prompts=self.prompts,
+            # The original pads every prompt, and has points alone; with boxes SAM's own rule holds.
+            pad_point="no_box" if "box" in self.prompts else SAMUS.pad_point,
+        )
 
 
 @dataclass(frozen=True)
@@ -286,6 +456,7 @@ class MsaConfig(SamConfig):
         classes: names of the structures that mask tokens 0, 1, ... stand for; empty: one mask.
         slices: slices of a volume that are encoded together; 1: images.
         chunk: slices (or windows) that the depth branch relates; 0: all that there are.
+        sam_decoder: the mask decoder is SAM's, as in earlier versions, and not EfficientSAM's.
     """
 
     img_size: int = 256
@@ -296,6 +467,7 @@ class MsaConfig(SamConfig):
     lora_groups: int = 0
     slices: int = 1
     chunk: int = 0
+    sam_decoder: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

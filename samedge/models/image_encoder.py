@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from samedge.kernels.chunks import few_at_a_time
 from samedge.models.common import LayerNorm2d, MlpBlock
-from samedge.models.config import SamConfig
+from samedge.models.config import ModelConfig, SamConfig
 
 
 class PatchEmbed(nn.Module):
@@ -120,10 +120,10 @@ class ImageEncoder(nn.Module):
         return out
 
 
-def make_neck(config: SamConfig) -> nn.Sequential:
-    """1x1 and 3x3 convolution, each with LayerNorm: `embed_dim` -> `prompt_dim` channels."""
+def make_neck(config: ModelConfig) -> nn.Sequential:
+    """1x1 and 3x3 convolution, each with LayerNorm: `width` -> `prompt_dim` channels."""
     return nn.Sequential(
-        nn.Conv2d(config.embed_dim, config.prompt_dim, kernel_size=1, bias=False),
+        nn.Conv2d(config.width, config.prompt_dim, kernel_size=1, bias=False),
         LayerNorm2d(config.prompt_dim),
         nn.Conv2d(config.prompt_dim, config.prompt_dim, kernel_size=3, padding=1, bias=False),
         LayerNorm2d(config.prompt_dim),

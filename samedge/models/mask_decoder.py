@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from samedge.errors import ModelError
 from samedge.models.common import LayerNorm2d, Mlp
-from samedge.models.config import SamConfig
+from samedge.models.config import ModelConfig
 from samedge.models.transformer import TwoWayAttentionBlock, TwoWayTransformer
 
 
@@ -15,7 +15,7 @@ class MaskDecoder(nn.Module):
     """Two-way transformer, upscaling by 4, and one hypernetwork MLP per mask token."""
 
     def __init__(
-        self, config: SamConfig, block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock
+        self, config: ModelConfig, block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock
     ) -> None:
         super().__init__()
         dim, masks = config.prompt_dim, config.num_mask_tokens

@@ -2,8 +2,9 @@
 
 Every block of the encoder has an adapter behind its attention and one beside its MLP; with volumes
 (`slices` > 1) a depth branch relates the slices of a stack. The variant with low-rank branches has
-SAM's plain blocks. The mask decoder is that of EfficientSAM (Xiong et al. 2023), which is not
-SAM's: see `MsaTwoWayBlock`. The module tree has the keys of the original's checkpoints.
+SAM's plain blocks. The mask decoder is that of EfficientSAM (Xiong et al. 2023), which is not SAM's
+(see `MsaTwoWayBlock`), and in earlier versions SAM's. The module tree has the keys of the
+original's checkpoints.
 """
 
 from __future__ import annotations
@@ -159,7 +160,8 @@ class Msa(PromptableModel):
     config: MsaConfig
 
     def __init__(self, config: MsaConfig) -> None:
-        super().__init__(config, MsaImageEncoder(config), MsaTwoWayBlock)
+        block = TwoWayAttentionBlock if config.sam_decoder else MsaTwoWayBlock
+        super().__init__(config, MsaImageEncoder(config), block)
 
     def encode(self, x: Tensor) -> Tensor:
         """Image embedding; see `PromptableModel.encode`.

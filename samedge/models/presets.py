@@ -6,17 +6,19 @@ from typing import Any, TypeVar
 
 from samedge.errors import ModelError
 from samedge.models.config import (
-    VIT_SIZES,
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     SamConfig,
     SamedConfig,
     SamusConfig,
 )
 
-_Config = TypeVar("_Config", bound=SamConfig)
-_TITLES = {"vit_b": "ViT-B", "vit_l": "ViT-L", "vit_h": "ViT-H"}
+_Config = TypeVar("_Config", bound=ModelConfig)
+_TITLES = {"vit_t": "TinyViT", "vit_b": "ViT-B", "vit_l": "ViT-L", "vit_h": "ViT-H"}
 
 
 def vit_title(vit: str) -> str:
@@ -32,9 +34,10 @@ def encoder_title(vit: str, blocks: int, width: int) -> str:
 
 def preset(config_type: type[_Config], vit: str, **changes: Any) -> _Config:
     """The config of the official checkpoint of size `vit`; `changes` override single fields."""
-    if vit not in VIT_SIZES:
-        raise ModelError(f"unknown ViT size '{vit}'; expected one of {', '.join(VIT_SIZES)}")
-    return config_type(**{**VIT_SIZES[vit], **changes})
+    known = config_type.SIZES
+    if vit not in known:
+        raise ModelError(f"unknown ViT size '{vit}'; expected one of {', '.join(known)}")
+    return config_type(**{**known[vit], **changes})
 
 
 def sam_config(vit: str = "vit_b", **changes: Any) -> SamConfig:
@@ -48,17 +51,23 @@ def samus_config(vit: str = "vit_b", **changes: Any) -> SamusConfig:
 
 
 # Small enough for tests, yet with padded windows (8 -> 10), both block kinds and all branches.
-_TINY: dict[str, Any] = {
+_TINY: dict[str, Any] = {"prompt_dim": 32, "decoder_mlp_dim": 64, "iou_hidden_dim": 32}
+_TINY_VIT: dict[str, Any] = {
     "embed_dim": 32,
     "depth": 4,
     "num_heads": 2,
     "global_blocks": (1, 3),
     "window_size": 5,
-    "prompt_dim": 32,
-    "decoder_mlp_dim": 64,
-    "iou_hidden_dim": 32,
 }
-_TINY_OF: dict[type[SamConfig], dict[str, Any]] = {
+_TINY_STAGES: dict[str, Any] = {
+    "widths": (8, 16, 24, 32),
+    "depths": (1, 1, 2, 1),
+    "heads": (1, 2, 3, 2),
+    "windows": (5, 5, 6, 5),
+}
+_TINY_OF: dict[type[ModelConfig], dict[str, Any]] = {
+    MobileSamConfig: {**_TINY_STAGES, "img_size": 128},
+    LiteMedsamConfig: {**_TINY_STAGES, "img_size": 32},
     SamConfig: {"img_size": 128},
     MedsamConfig: {"img_size": 128},
     SamedConfig: {"img_size": 128, "num_mask_tokens": 4, "lora_rank": 3},
@@ -77,7 +86,8 @@ _TINY_OF: dict[type[SamConfig], dict[str, Any]] = {
 
 def tiny(config_type: type[_Config], **changes: Any) -> _Config:
     """A network of about 0.1 M parameters (grid 8) that has every part of a real one."""
-    return config_type(**{**_TINY, **_TINY_OF[config_type], **changes})
+    encoder = _TINY_VIT if issubclass(config_type, SamConfig) else {}
+    return config_type(**{**_TINY, **encoder, **_TINY_OF[config_type], **changes})
 
 
 def tiny_sam_config(**changes: Any) -> SamConfig:

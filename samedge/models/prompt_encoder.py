@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from samedge.models.common import LayerNorm2d
-from samedge.models.config import SamConfig
+from samedge.models.config import ModelConfig
 
 
 class PositionEmbedding(nn.Module):
@@ -37,7 +37,7 @@ class PositionEmbedding(nn.Module):
 class PromptEncoder(nn.Module):
     """Prompts in network px -> (sparse `[N, T, D]`, dense `[N, D, g, g]`)."""
 
-    def __init__(self, config: SamConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim, channels = config.prompt_dim, config.mask_channels
         self.img_size, self.grid = config.img_size, config.grid

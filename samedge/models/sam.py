@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from samedge.errors import ModelError
 from samedge.families import Family
-from samedge.models.config import SamConfig
+from samedge.models.config import MobileSamConfig, ModelConfig, SamConfig
 from samedge.models.image_encoder import ImageEncoder
 from samedge.models.mask_decoder import MaskDecoder
 from samedge.models.prompt_encoder import PromptEncoder
+from samedge.models.tiny_vit import TinyImageEncoder
 from samedge.models.transformer import TwoWayAttentionBlock
 
 
@@ -28,7 +29,7 @@ class PromptableModel(nn.Module):
 
     def __init__(
         self,
-        config: SamConfig,
+        config: ModelConfig,
         image_encoder: nn.Module,
         decoder_block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock,
     ) -> None:
@@ -161,10 +162,13 @@ def _check_shape(name: str, tensor: Tensor | None, wanted: tuple[int | str, ...]
 
 
 class Sam(PromptableModel):
-    """Segment Anything (Kirillov et al. 2023)."""
+    """Segment Anything (Kirillov et al. 2023), with its own encoder or TinyViT (MobileSAM)."""
 
-    def __init__(self, config: SamConfig) -> None:
-        super().__init__(config, ImageEncoder(config))
+    def __init__(self, config: SamConfig | MobileSamConfig) -> None:
+        if isinstance(config, MobileSamConfig):
+            super().__init__(config, TinyImageEncoder(config))
+        else:
+            super().__init__(config, ImageEncoder(config))
 
     def forward(
         self,
@@ -182,6 +186,8 @@ class Sam(PromptableModel):
 def initialise(module: nn.Module) -> None:
     """Weights for training from scratch: position tables as truncated normal, the rest torch's."""
     for name, parameter in module.named_parameters():
-        if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w", "rel_h", "rel_w")):
+        if name.endswith(
+            ("pos_embed", "rel_pos_h", "rel_pos_w", "rel_h", "rel_w", "attention_biases")
+        ):
             with torch.no_grad():
                 nn.init.trunc_normal_(parameter, std=0.02)

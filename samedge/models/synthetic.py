@@ -38,6 +38,10 @@ def _scale_and_shift(key: str, shape: Sequence[int]) -> tuple[float, float]:
         return 1.0, 0.0
     if _TABLES.intersection(parts):
         return 0.5, 0.0
+    if last == "attention_biases":
+        return 0.5, 0.0
+    if last == "running_var":
+        return 0.1, 1.0
     if len(shape) < 2:  # the scale of a LayerNorm, or a bias
         return (0.1, 1.0) if key.endswith(".weight") else (0.05, 0.0)
     if "output_upscaling" in key:  # kernel == stride: a pixel sees shape[0] inputs

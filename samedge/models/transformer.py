@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from samedge.models.common import MlpBlock
-from samedge.models.config import SamConfig
+from samedge.models.config import ModelConfig
 
 
 class Attention(nn.Module):
@@ -47,7 +47,7 @@ class TwoWayAttentionBlock(nn.Module):
 
     mlp: nn.Module
 
-    def __init__(self, config: SamConfig, first: bool) -> None:
+    def __init__(self, config: ModelConfig, first: bool) -> None:
         super().__init__()
         dim, heads, down = config.prompt_dim, config.decoder_heads, config.decoder_downsample
         self.first = first
@@ -88,7 +88,7 @@ class TwoWayTransformer(nn.Module):
     """`decoder_depth` two-way blocks and a last attention of the tokens to the image."""
 
     def __init__(
-        self, config: SamConfig, block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock
+        self, config: ModelConfig, block: type[TwoWayAttentionBlock] = TwoWayAttentionBlock
     ) -> None:
         super().__init__()
         dim = config.prompt_dim

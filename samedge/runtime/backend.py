@@ -127,7 +127,8 @@ class Engine(Protocol):
 
     @property
     def stage_ms(self) -> Mapping[str, float]:
-        """Milliseconds of each part of the last run, if the engine runs its graph in parts."""
+        """Milliseconds of each part of the last run, if the engine runs its graph in parts. Those
+        called "copy_in", "preprocess" and "copy_out" become stages of the answer."""
         return {}
 
     @property

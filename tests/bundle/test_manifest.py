@@ -20,6 +20,7 @@ from samedge.bundle.manifest import Manifest
 from samedge.bundle.parsing import manifest_from_json
 from samedge.bundle.sealing import dump_manifest, parse_manifest, seal
 from samedge.errors import BundleError
+from samedge.families import Family
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted([*ROOT.glob("samedge/data/*.samedge"), *ROOT.glob("tests/data/*.samedge")])
@@ -43,6 +44,7 @@ def test_what_is_read_from_an_earlier_bundle_is_written_again(path: Path) -> Non
     before, after = json.loads(data), json.loads(dump_manifest(manifest))
     assert before == manifest.as_mapping()
     del before["digest"], after["digest"]  # which stands for the order of the keys as well
+    before["family"] = Family.completed(before["family"])
     assert after == before
 
 

@@ -62,6 +62,7 @@ class Inside:
             family.upscale_size,
             family.mask_interpolation == "nearest",
             family.slices,
+            family.whole_boxes,
         )
         self._handle = self._call["new"]((c_int32 * len(numbers))(*map(int, numbers)))
 

@@ -14,6 +14,7 @@ import pytest
 
 from samedge.cli import run as samedge_command
 from samedge.cli.demo import ready_bundle
+from samedge.runtime.openvino.backend import OPENVINO
 from samedge.sources.simulator import SimulatorSource
 from tests.capi.build import run_environment
 from tests.capi.header import INCLUDE, ROOT
@@ -61,7 +62,9 @@ def test_minimal_writes_the_mask_of_samedge_segment(
     assert ours is not None
     assert theirs is not None
     assert set(np.unique(ours)) == {0, 255}
-    np.testing.assert_array_equal(ours != 0, theirs != 0)
+    # Both take what is fastest here. In bf16 a plain graph rounds elsewhere than a rewritten one.
+    most = 8 if "bf16" in OPENVINO.precisions() else 0
+    assert np.count_nonzero((ours != 0) != (theirs != 0)) <= most
 
 
 def test_minimal_says_what_is_wrong(library_path: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from samedge.errors import FrameError, NotSupportedError
-from samedge.families import FAMILIES, Family
+from samedge.families import FAMILIES, LITEMEDSAM, Family
 from samedge.geometry.frame_geometry import MAX_SIDE, MIN_SIDE, checked_crop, geometry_of_crop
 from samedge.geometry.network_input import encoder_inputs
 from tests.capi.inside import Inside
@@ -23,7 +23,10 @@ sides = st.one_of(st.integers(MIN_SIDE, 700), st.integers(MIN_SIDE, MAX_SIDE))
 shares = st.sampled_from([1, 1, 2, 4, 8])
 
 
-@pytest.fixture(scope="module", params=FAMILIES.values(), ids=lambda family: family.name)
+RECORDS = {**FAMILIES, "stretched-area": replace(LITEMEDSAM, resize="stretch")}
+
+
+@pytest.fixture(scope="module", params=RECORDS.values(), ids=RECORDS)
 def pair(request: pytest.FixtureRequest, internals: ctypes.CDLL) -> tuple[Family, Inside]:
     return request.param, Inside(internals, request.param)
 
@@ -56,6 +59,10 @@ def same_geometry(
 @example(MIN_SIDE, MIN_SIDE, 1)
 @example(1024, 1023, 1)
 @example(1001, 2048, 1)  # half a px is rounded up
+@example(384, 512, 1)  # OpenCV's area resize of whole factors
+@example(768, 1024, 1)
+@example(150, 200, 1)
+@example(23, MAX_SIDE, 1)
 @example(15, 640, 1)
 @example(480, MAX_SIDE + 1, 1)
 def test_matrices(pair: tuple[Family, Inside], height: int, width: int, share: int) -> None:
@@ -94,7 +101,13 @@ def test_encoder_inputs(pair: tuple[Family, Inside], size: tuple[int, int]) -> N
 
 
 @pytest.mark.parametrize(
-    "odd", [{"resize": "longest_side"}, {"via": 100}, {"interpolation": "pil", "via": 100}]
+    "odd",
+    [
+        {"resize": "longest_side"},
+        {"via": 100},
+        {"interpolation": "pil", "via": 100},
+        {"interpolation": "area", "via": 100},
+    ],
 )
 def test_unknown_resize_rules_are_refused(internals: ctypes.CDLL, odd: dict[str, object]) -> None:
     family = replace(FAMILIES["medsam"], **odd)

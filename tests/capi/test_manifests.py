@@ -19,14 +19,13 @@ from hypothesis import settings
 from samedge.bundle.manifest import Manifest
 from samedge.bundle.sealing import dump_manifest, parse_manifest, seal
 from samedge.errors import BundleError
-from samedge.families import FAMILIES, Family
+from samedge.families import FAMILIES, INTERPOLATIONS, Family
 from samedge.files import limits
 from tests.bundle.manifests import small_manifest
 from tests.capi.bundles import BUNDLE, Inside, Refused
 
 TINY = Path("tests/data/tiny.samedge/manifest.json")
 ELEMENTS = {"uint8": 0, "int32": 1, "int64": 2, "float16": 3, "float32": 4}
-INTERPOLATIONS = ("pil", "cubic", "zoom", "bilinear")
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +137,9 @@ def test_tiny_and_demo(inside: Inside) -> None:
     assert agree(inside, TINY.read_bytes())
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_families(inside: Inside, name: str) -> None:
-    manifest = small_manifest(family=FAMILIES[name])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+def test_families(inside: Inside, family: Family) -> None:
+    manifest = small_manifest(family=family)
     document = manifest.to_json()
     for graph in document["graphs"].values():
         for entry in graph.values():

@@ -304,7 +304,7 @@ def test_engines_that_do_not_fit(library: Library, tiny: Pair, tmp_path: Path) -
     for folder, words in (
         (damaged, "SHA-256"),
         (open_to_all, "writable by other users"),
-        (other, "it holds openvino.bf16.engine"),
+        (other, r"openvino\.bf16\.engine"),  # what of it depends on what this CPU computes
         (foreign, "samedge cache trust"),
     ):
         with pytest.raises(NotSupportedError, match=words):

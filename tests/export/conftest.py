@@ -27,6 +27,8 @@ def engines() -> Callable[[str], Engine]:
     return get
 
 
-@pytest.fixture(params=["sam", "medsam", "samed", "msa", "volume", "samus", "autosamus"])
+@pytest.fixture(
+    params=["sam", "medsam", "samed", "msa", "volume", "samus", "autosamus", "litemedsam"]
+)
 def folded(request: pytest.FixtureRequest) -> FoldedModel:
     return folded_model(request.param)

@@ -18,8 +18,11 @@ from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
 from samedge.geometry.network_input import encoder_inputs
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
     MsaConfig,
+    SamConfig,
     SamedConfig,
     tiny,
     tiny_sam_config,
@@ -41,6 +44,8 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "whole": (tiny(MsaConfig, slices=3), {}),
     "samus": (tiny_samus_config(), {}),
     "autosamus": (tiny(AutosamusConfig), {}),
+    "mobile_sam": (tiny(MobileSamConfig), {}),
+    "litemedsam": (tiny(LiteMedsamConfig), {}),
     "samus-colour": (tiny_samus_config(), {"channels": 3}),
     "samed-colour": (tiny(SamedConfig), {"channels": 3}),
     "volume-colour": (tiny(MsaConfig, slices=2, chunk=2), {"channels": 3}),
@@ -53,6 +58,8 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
         {},
     ),
 }
+# Those whose encoder is a vision transformer of equal blocks.
+VITS = [name for name, (config, _) in MODELS.items() if isinstance(config, SamConfig)]
 FOLDED: dict[str, FoldedModel] = {}
 
 

@@ -21,7 +21,10 @@ from tests.export.engine import MODELS, encoder_feed, geometry_of, random_frame,
 
 Engines = Callable[[str], Any]
 LIMIT = LIMITS["fp32"]
-FAMILIES = ["sam", "medsam", "samed", "msa", "structures", "volume", "samus", "autosamus"]
+FAMILIES = [
+    *("sam", "medsam", "samed", "msa", "structures", "volume", "samus", "autosamus"),
+    *("mobile_sam", "litemedsam"),
+]
 SIZES = [(16, 16), (37, 53), (128, 128), (61, 64), (480, 301), (300, 420), (400, 40), (17, 399)]
 # All sizes for each family, two for its variants.
 SIZED = [(m, *size) for m in MODELS for size in (SIZES if m in FAMILIES else SIZES[1:6:4])]
@@ -258,7 +261,9 @@ def test_some_objects_have_a_mask(engines: Engines) -> None:
     assert error[1] < 1e-6
 
 
-@pytest.mark.parametrize(("name", "index"), [("sam", [0]), ("sam", [1, 2, 3]), ("medsam", [0])])
+@pytest.mark.parametrize(
+    ("name", "index"), [("sam", [0]), ("sam", [1, 2, 3]), ("medsam", [0]), ("litemedsam", [0])]
+)
 def test_boxes_alone(engines: Engines, name: str, index: list[int]) -> None:
     """Two tokens, no points, no padding."""
     engine = engines(name)

@@ -11,9 +11,17 @@ from typing import Any
 import pytest
 
 import samedge
-from samedge.bench.eager import synthetic_samus
+from samedge.bench.contenders.eager import synthetic_samus
+from samedge.bench.engines import build, network_part
 from samedge.bundle import Bundle
 from samedge.export import exporting
+from samedge.export.graphs.encoder import encoder_graph
+from samedge.export.graphs.model import OnnxGraph
+from samedge.export.half.graph import to_half
+from samedge.export.int8.quantisable import quantisable_layers
+from samedge.export.int8.quantised_graph import quantised_graph
+from samedge.fold import FoldedModel
+from samedge.models import MobileSamConfig, tiny
 from samedge.runtime.tensorrt.layer_report import LayerReport
 from tests.bundle.manifests import parity_row
 from tests.export.rtx import (
@@ -24,6 +32,8 @@ from tests.export.rtx import (
     network_report,
     report_of,
 )
+from tests.fold.oracle import random_model
+from tests.real_weights import lite_medsam
 
 pytestmark = [needs_rtx, pytest.mark.xdist_group("engines")]
 
@@ -117,3 +127,56 @@ def test_the_decoder_has_its_logits_in_float32(
         node.startswith(("decoder.head/", "decoder.prompt", "decoder.tokens")) for node in names
     ), sorted(names)
     assert len(found.products["float16"]) > 10
+
+
+# Head dimensions below 32 the library does not fuse.
+SMALL = {"widths": (8, 32), "depths": (1, 1), "heads": (1, 1), "windows": (5, 5), "img_size": 64}
+
+
+def half_encoder(folded: FoldedModel, folder: Path) -> OnnxGraph:
+    encoder_graph(folded).save(folder / "full.onnx")
+    return to_half(OnnxGraph.read(folder / "full.onnx"), set())
+
+
+def colour_report(graph: OnnxGraph, side: int, folder: Path) -> LayerReport:
+    network_part(graph, side, 3).save(folder / "network.onnx")
+    return build(folder / "network.onnx", 86)
+
+
+@pytest.fixture(scope="module")
+def tiny_vit(tmp_path_factory: Any) -> OnnxGraph:
+    """The encoder of a small TinyViT in half precision."""
+    folded = samedge.fold(random_model(tiny(MobileSamConfig, **SMALL)), compare=False)
+    return half_encoder(folded, tmp_path_factory.mktemp("tiny"))
+
+
+def test_a_tiny_vit_in_half_precision(tiny_vit: OnnxGraph, tmp_path: Path) -> None:
+    """Attention with its constant bias is one kernel without any rewriting; so is a convolution of
+    each channel by itself with the GELU behind it."""
+    found = colour_report(tiny_vit, SMALL["img_size"], tmp_path)
+    assert found.attentions == (1, 1)
+    assert set(found.products) == {"float16"}
+    together = [layer.nodes for layer in found.layers if layer.operations["Gelu"]]
+    for name in ("encoder.blocks.0.conv1", "encoder.blocks.0.conv2", "encoder.blocks.1.conv2"):
+        assert any({f"{name}/Conv", f"{name}/Gelu"} <= set(nodes) for nodes in together), name
+    assert len(found.layers) <= 28
+
+
+def test_a_tiny_vit_in_int8(tiny_vit: OnnxGraph, tmp_path: Path) -> None:
+    """All its layers are INT8 products, those of each channel by itself as well."""
+    layers = quantisable_layers(tiny_vit)
+    graph = quantised_graph(tiny_vit, layers, {layer.name: 0.05 for layer in layers})
+    found = colour_report(graph, SMALL["img_size"], tmp_path)
+    assert found.attentions == (1, 1)
+    done = {node for layer in found.products["int8"] for node in layer.nodes}
+    assert {layer.node for layer in layers} <= done
+
+
+@pytest.mark.slow
+def test_litemedsam(tmp_path: Path) -> None:
+    """The real weights, in half precision."""
+    folded = samedge.fold(samedge.open_checkpoint(lite_medsam()).build(), compare=False)
+    found = colour_report(half_encoder(folded, tmp_path), 256, tmp_path)
+    assert found.attentions == (10, 10)
+    assert set(found.products) == {"float16"}
+    assert len(found.layers) <= 155

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from samedge.bench import families as bench
+from samedge.bench.report.sheet import Table
 from samedge.errors import ModelError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +24,7 @@ def test_every_system_has_figures() -> None:
     figures = PAGE.partition("<!-- figures: begin -->")[2].partition("<!-- figures: end -->")[0]
     for title, _ in bench.configs().values():
         assert f"| {title} |" in figures, "run: python docs/make_families.py --figures"
-    assert "| " + " | ".join(bench.COLUMNS) + " |" in figures
+    assert figures.strip().startswith(Table("", bench.COLUMNS, ()).markdown())
 
 
 def test_a_small_one_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,9 +34,9 @@ def test_a_small_one_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "configs", lambda: tiny)
     (folded,) = bench.measured()
     assert folded.report.flops_after < folded.report.flops_before
-    cells = bench.row(folded)
-    assert len(cells) == len(bench.COLUMNS)
+    (cells,) = Table("", bench.COLUMNS, [bench.row(folded)]).texts()
     assert cells[0] == "A tiny SAMed"
+    assert cells[1] == f"{folded.report.flops_before / 1e9:.1f}"
 
 
 def test_unknown_systems_are_named() -> None:

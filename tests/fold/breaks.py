@@ -15,11 +15,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from samedge.fold import decoder, encoder
+from samedge.fold import decoder, encoder, folding
 from samedge.fold.layers import Linear
 from samedge.fold.tree import Tree
 from samedge.kernels import reference
-from tests.fold import oracle
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -63,8 +62,8 @@ def tables_cut(original: Any, table: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def spec(**changes: Any) -> Break:
-    """Another geometry or scale than the model's, where `oracle.halves` asks for it."""
-    return wrapped(oracle, "encoder_spec", lambda make, model: replace(make(model), **changes))
+    """Another geometry or scale than the config's."""
+    return wrapped(folding, "encoder_spec", lambda make, config: replace(make(config), **changes))
 
 
 def built(module: Any, name: str, **changes: Any) -> Break:

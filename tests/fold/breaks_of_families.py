@@ -264,3 +264,42 @@ def own_affine_kept(original: Any, *args: Any) -> AttentionHalf:
     norm = Norm(own["norm1.weight"], own["norm1.bias"], half.norm.eps)
     feed = (half.feed_norm, half.lin1, half.lin2)
     return AttentionHalf(norm, half.qkv, half.proj, feed)
+
+
+# TinyViT ---------------------------------------------------------------------------------------
+
+
+def heads_as_thirds(original: Any, weights: Any, biases: Any, proj: Any, heads: int) -> Any:
+    """qkv read as SAM has it, all queries first, where every head has its three side by side."""
+    stacked = torch.stack([w.reshape(heads, -1, w.shape[1]) for w in weights], 1)
+    return original(stacked.reshape(3, -1, stacked.shape[-1]).unbind(), biases, proj, heads)
+
+
+def rows_and_columns_swapped(original: Any, window: int) -> torch.Tensor:
+    """The table read by (|dx|, |dy|)."""
+    index = original(window)
+    return index % window * window + index // window
+
+
+def distances_of_one_query(original: Any, window: int) -> torch.Tensor:
+    """Every query has the first one's biases."""
+    return original(window)[:1].expand(window * window, -1)
+
+
+def biased_padding_not_attended(
+    original: Any, qkv: torch.Tensor, bias: torch.Tensor, heads: int, grid: int
+) -> torch.Tensor:
+    """As if padding were masked."""
+    w, c = int(bias.shape[-1] ** 0.5), qkv.shape[-1] // 3
+    x = qkv.reshape(-1, grid, grid, 3 * c)
+    table = bias.reshape(-1, w, w, w, w)
+    result = x.new_empty(*x.shape[:3], c)
+    for top in range(0, grid, w):
+        for left in range(0, grid, w):
+            m, n = min(w, grid - top), min(w, grid - left)
+            part = x[:, top : top + m, left : left + n].reshape(-1, m * n, 3 * c)
+            q, k, v = (reference.split_heads(t, heads) for t in part.chunk(3, -1))
+            own = table[:, :m, :n, :m, :n].reshape(-1, m * n, m * n)
+            out = reference.merge_heads((q @ k.transpose(-1, -2) + own).softmax(-1) @ v)
+            result[:, top : top + m, left : left + n] = out.reshape(-1, m, n, c)
+    return result.reshape(-1, grid * grid, c)

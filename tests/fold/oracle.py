@@ -14,24 +14,25 @@ from samedge.families import Family
 from samedge.fold import decoder_layers as fold_decoder_module
 from samedge.fold import generator as fold_generator_module
 from samedge.fold import layers as fold_layers_module
+from samedge.fold import tiny_layers as fold_tiny_layers_module
 from samedge.fold.decoder import fold_decoder
 from samedge.fold.decoder_layers import FoldedDecoder
-from samedge.fold.encoder import fold_encoder
-from samedge.fold.folding import decoder_spec, encoder_spec, no_mask_embedding
+from samedge.fold.folding import decoder_spec, folded_encoder, no_mask_embedding
 from samedge.fold.layers import FoldedEncoder
 from samedge.fold.report import Notes
-from samedge.models import PromptableModel, SamConfig, build_model
+from samedge.fold.tiny_layers import FoldedTinyEncoder
+from samedge.models import ModelConfig, PromptableModel, build_model
 from samedge.models.synthetic import synthetic_tensor
 
 Errors = dict[str, float]
 
 
-def random_model(config: SamConfig, seed: int = 1) -> PromptableModel:
-    """A model in which every tensor matters: no bias is zero, no LayerNorm the identity."""
+def random_model(config: ModelConfig, seed: int = 1) -> PromptableModel:
+    """A model in which every tensor matters: no bias or mean is zero, no norm the identity."""
     model = build_model(config)
     for key, tensor in model.state_dict().items():
         value = torch.from_numpy(synthetic_tensor(key, tensor.shape, seed))
-        tensor.copy_(6 * value if key.endswith("bias") else value)
+        tensor.copy_(6 * value if key.endswith(("bias", "running_mean")) else value)
     return model
 
 
@@ -45,13 +46,13 @@ def casts_to_float64():
 
 def halves(
     model: PromptableModel, family: Family | None = None
-) -> tuple[FoldedEncoder, FoldedDecoder]:
+) -> tuple[FoldedEncoder | FoldedTinyEncoder, FoldedDecoder]:
     """The folded halves, without the measurements that `samedge.fold` adds."""
     family = family or model.family
     tensors = model.state_dict()
     spec = decoder_spec(model, family)
     return (
-        fold_encoder(tensors, family, encoder_spec(model), no_mask_embedding(model), Notes()),
+        folded_encoder(model, tensors, family, no_mask_embedding(model), Notes()),
         fold_decoder(tensors, spec, Notes()),
     )
 
@@ -64,7 +65,12 @@ def folding_in_float64():
         return torch.nn.Parameter(x.detach().double().contiguous().clone(), requires_grad=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (fold_layers_module, fold_decoder_module, fold_generator_module):
+        for module in (
+            fold_layers_module,
+            fold_tiny_layers_module,
+            fold_decoder_module,
+            fold_generator_module,
+        ):
             patch.setattr(module, "parameter", parameter)
         yield
 

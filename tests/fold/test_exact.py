@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,7 +13,10 @@ import samedge
 from samedge.families import Family
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     SamConfig,
     SamedConfig,
@@ -40,24 +43,27 @@ def well_conditioned(found: dict[str, float]) -> dict[str, float]:
     return {name: error for name, error in found.items() if "mask" not in name}
 
 
-TINY: dict[str, SamConfig] = {
+TINY: dict[str, ModelConfig] = {
     "sam": tiny(SamConfig),
     "medsam": tiny(MedsamConfig),
     "samed": tiny(SamedConfig),
     "samed_s": tiny(SamedConfig, decoder_rank=2),
     "msa": tiny(MsaConfig),
     "msa, structures": tiny(MsaConfig, classes=("cup", "disc")),
+    "msa, earlier": tiny(MsaConfig, sam_decoder=True, rel_pos_grid=13),
     "msa, lora": tiny(MsaConfig, **LORA),
     "msa 3-d, chunk": tiny(MsaConfig, slices=2, chunk=2),
     "msa 3-d, whole": tiny(MsaConfig, slices=3),
     "samus": tiny(SamusConfig),
     "autosamus": tiny(AutosamusConfig),
+    "mobile_sam": tiny(MobileSamConfig),
+    "litemedsam": tiny(LiteMedsamConfig),
 }
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("config", TINY.values(), ids=TINY)
-def test_tiny_models(config: SamConfig, seed: int) -> None:
+def test_tiny_models(config: ModelConfig, seed: int) -> None:
     model = random_model(config, seed)
     check(errors(model), FLOAT32, config)
     with folding_in_float64():
@@ -104,7 +110,7 @@ def sizes(draw: st.DrawFn) -> dict[str, object]:
     }
 
 
-def check_both(config: SamConfig, seed: int, family: Family | None = None) -> None:
+def check_both(config: ModelConfig, seed: int, family: Family | None = None) -> None:
     """Folded and computed in float32, and in float64."""
     model = random_model(config, seed)
     check(well_conditioned(errors(model, family=family)), FLOAT32, config)
@@ -249,3 +255,36 @@ def test_any_autosamus(
     fields = {**fields, **generator, "cnn_channels": tuple(widths)}
     config = AutosamusConfig(**{**fields, "img_size": grid << len(widths), "patch_size": patch})
     check_both(config, grid)
+
+
+@st.composite
+def stages(draw: st.DrawFn) -> dict[str, object]:
+    """Sizes of a TinyViT: two to four stages, windows that pad and windows that do not."""
+    count = draw(st.integers(2, 4))
+
+    def each(values: st.SearchStrategy[int]) -> tuple[int, ...]:
+        return tuple(draw(st.lists(values, min_size=count, max_size=count)))
+
+    heads = each(st.integers(1, 3))
+    first, *others = each(st.integers(4, 6))
+    return {
+        "widths": (first // 2 * 2, *(h * w for h, w in zip(heads[1:], others, strict=True))),
+        "depths": each(st.integers(1, 2)),
+        "heads": heads,
+        "windows": each(st.integers(1, 8)),
+        "mlp_ratio": draw(st.sampled_from([1.0, 2.5])),
+        "expand_ratio": draw(st.sampled_from([0.25, 2.0])),
+        "patch_stride": draw(st.sampled_from([1, 2])),
+    }
+
+
+@settings(max_examples=10)
+@given(st.sampled_from([MobileSamConfig, LiteMedsamConfig]), sizes(), stages(), st.integers(2, 5))
+def test_any_tiny_vit(
+    kind: type[MobileSamConfig], shared: dict[str, object], own: dict[str, object], grid: int
+) -> None:
+    """Any statistics of the BatchNorms, any biases of any window."""
+    known = {f.name for f in fields(ModelConfig)}
+    sizes = {**{k: v for k, v in shared.items() if k in known}, **own}
+    stride = int(own["patch_stride"]) ** 2 << (len(own["widths"]) - 2)
+    check_both(kind(**{**sizes, "img_size": grid * stride}), grid)

@@ -41,7 +41,7 @@ def weightless(config: SamConfig) -> tuple[PromptableModel, FoldedEncoder]:
         model = MODELS[type(config)](config).eval()
         no_mask = no_mask_embedding(model)
         encoder = fold_encoder(
-            model.state_dict(), model.family, encoder_spec(model), no_mask, Notes()
+            model.state_dict(), model.family, encoder_spec(config), no_mask, Notes()
         )
     return model.requires_grad_(False), encoder.to("meta")
 

@@ -11,13 +11,16 @@ from functools import cache
 import pytest
 import torch
 
-from samedge.fold import attention, decoder, encoder, generator
+from samedge.fold import attention, decoder, encoder, generator, tiny_encoder
 from samedge.fold import tree as tree_module
 from samedge.fold.generator import PromptGenerator
 from samedge.fold.tree import Tree
 from samedge.kernels import reference
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     PromptableModel,
     SamConfig,
@@ -36,7 +39,7 @@ EVERYWHERE = ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2")
 
 # SAM stores its global tables for another grid, so that resizing them matters, too. Volumes have
 # groups of 12 windows (3 x 4), so that both tables of the depth branch matter.
-CONFIGS: dict[str, SamConfig] = {
+CONFIGS: dict[str, ModelConfig] = {
     "sam": tiny(SamConfig, rel_pos_grid=5),
     "samed": tiny(SamedConfig),
     "samed_s": tiny(SamedConfig, decoder_rank=2),
@@ -47,6 +50,8 @@ CONFIGS: dict[str, SamConfig] = {
     "msa chunks": tiny(MsaConfig, slices=4, chunk=2),
     "samus": tiny(SamusConfig),
     "autosamus": tiny(AutosamusConfig),
+    "mobile_sam": tiny(MobileSamConfig),
+    "litemedsam": tiny(LiteMedsamConfig),
 }
 
 
@@ -60,6 +65,7 @@ SAM, SAMUS, AUTO = ("sam",), ("samus",), ("autosamus",)
 BOTH = (*SAM, *SAMUS)
 MSA, STACKS = ("msa",), ("msa volume", "msa chunks")
 SAMED, LORALIB = ("samed", "samed_s"), ("lora", "lora of all three")
+TINY_VIT = ("litemedsam",)
 ATTENTION = {
     "value bias left out": b.keep_value_bias,
     "query bias left out": b.drop_query_bias,
@@ -80,11 +86,11 @@ BROKEN: list[tuple[str, tuple[str, ...], Break]] = [
     *((f"weights {i} not centred", SAMUS, b.not_centred(i)) for i in range(8)),
     *((f"weights {i} not centred", AUTO, b.not_centred(i)) for i in range(8, 12)),
     *((f"neck {i} not centred", SAM, b.not_centred(i)) for i in range(2)),
-    ("no-mask embedding", BOTH + MSA + SAMED, wrapped(encoder, "_neck", b.no_mask_forgotten)),
+    ("no-mask embedding", BOTH + MSA + SAMED, wrapped(encoder, "fold_neck", b.no_mask_forgotten)),
     ("mask prompt keeps no-mask", SAM, forget("no_mask_embed")),
-    ("value scale", BOTH, wrapped(encoder, "_first_conv", b.value_scale_off)),
+    ("value scale", BOTH, wrapped(encoder, "first_conv", b.value_scale_off)),
     ("grey from one channel", (*SAMUS, "samed", "msa volume"),
-     wrapped(encoder, "_first_conv", b.grey_of_one_channel)),
+     wrapped(encoder, "first_conv", b.grey_of_one_channel)),
     ("patch bias", BOTH, forget(r"patch_embed\.proj\.bias")),
     ("serial adapter, bias 1", SAMUS, forget(r"input_Adapter\.D_fc1\.bias")),
     ("serial adapter, bias 2", SAMUS, forget(r"input_Adapter\.D_fc2\.bias")),
@@ -132,9 +138,9 @@ BROKEN: list[tuple[str, tuple[str, ...], Break]] = [
     ("depth by window", ("msa chunks",), wrapped(reference, "depth_attention", bf.windows_apart)),
     ("depth padding", STACKS,
      wrapped(reference, "depth_attention", bf.depth_padding_replicated)),
-    ("mean", MSA + STACKS + LORALIB, wrapped(encoder, "_first_conv", bf.no_mean)),
-    ("mean of one channel", STACKS, wrapped(encoder, "_first_conv", bf.mean_of_one_channel)),
-    ("std of one channel", STACKS, wrapped(encoder, "_first_conv", bf.std_of_one_channel)),
+    ("mean", MSA + STACKS + LORALIB, wrapped(encoder, "first_conv", bf.no_mean)),
+    ("mean of one channel", STACKS, wrapped(encoder, "first_conv", bf.mean_of_one_channel)),
+    ("std of one channel", STACKS, wrapped(encoder, "first_conv", bf.std_of_one_channel)),
     ("bilinear table", MSA, wrapped(encoder, "_position_table", bf.bilinear_positions)),
     ("code in scores", MSA, wrapped(decoder, "DecoderLayer", bf.code_in_scores_only)),
     ("no first residual", MSA, wrapped(decoder, "DecoderLayer", bf.first_residual_as_in_sam)),
@@ -158,6 +164,23 @@ BROKEN: list[tuple[str, tuple[str, ...], Break]] = [
     ("one after the other", AUTO,
      wrapped(PromptGenerator, "forward", bf.generated(one_after_the_other=True))),
     ("no dense prompt", AUTO, wrapped(PromptGenerator, "forward", bf.generated(dense=False))),
+    # TinyViT
+    *((f"BatchNorm's {part}", TINY_VIT, changed(rf"\bbn\.{key}", change))
+      for part, key, change in (("mean", "running_mean", torch.zeros_like),
+                                ("variance", "running_var", torch.ones_like),
+                                ("scale", "weight", torch.ones_like),
+                                ("shift", "bias", torch.zeros_like))),
+    ("attention norm's scale", TINY_VIT, changed(r"attn\.norm\.weight", torch.ones_like)),
+    ("attention norm's shift", TINY_VIT, forget(r"attn\.norm\.bias")),
+    *((n, TINY_VIT, wrapped(tiny_encoder, "scaled_heads", f)) for n, f in ATTENTION.items()),
+    ("heads side by side", TINY_VIT, wrapped(tiny_encoder, "scaled_heads", bf.heads_as_thirds)),
+    ("biases turned", TINY_VIT, wrapped(tiny_encoder, "distances", bf.rows_and_columns_swapped)),
+    ("biases of the first query", TINY_VIT,
+     wrapped(tiny_encoder, "distances", bf.distances_of_one_query)),
+    ("padding not attended", TINY_VIT,
+     wrapped(reference, "biased_window_attention", bf.biased_padding_not_attended)),
+    ("no-mask embedding", TINY_VIT, wrapped(tiny_encoder, "fold_neck", b.no_mask_forgotten)),
+    ("value scale", ("mobile_sam",), wrapped(tiny_encoder, "first_conv", b.value_scale_off)),
 ]  # fmt: skip
 CASES = [(rule, family, broken) for rule, families, broken in BROKEN for family in families]
 
@@ -195,6 +218,14 @@ def test_the_attention_without_padding_keys_is_right_where_there_is_no_padding()
     rel_h, rel_w = torch.randn(3, 4, 3), torch.randn(3, 4, 3)
     expected = reference.window_attention(qkv, rel_h, rel_w, 2, 6)
     got = b.padding_not_attended(None, qkv, rel_h, rel_w, 2, 6)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_biased_attention_without_padding_keys_is_right_where_there_is_no_padding() -> None:
+    """So that only its missing padding is what the test above sees."""
+    qkv, bias = torch.randn(2, 36, 3 * 8), torch.randn(2, 9, 9)
+    expected = reference.biased_window_attention(qkv, bias, 2, 6)
+    got = bf.biased_padding_not_attended(None, qkv, bias, 2, 6)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 

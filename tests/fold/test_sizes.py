@@ -7,7 +7,7 @@ import torch
 
 import samedge
 from samedge.fold.sizes import folded_sizes, unfolded_sizes
-from samedge.models import SamConfig
+from samedge.models import ModelConfig
 from tests.fold.oracle import random_model
 from tests.fold.test_exact import TINY
 
@@ -15,7 +15,7 @@ from tests.fold.test_exact import TINY
 @pytest.mark.parametrize("name", list(TINY))
 def test_the_same_sizes(name: str) -> None:
     config = TINY[name]
-    assert isinstance(config, SamConfig)
+    assert isinstance(config, ModelConfig)
     real = samedge.fold(random_model(config), compare=False)
     sizes = folded_sizes(unfolded_sizes(config))
     assert sizes.variant == real.variant

@@ -58,6 +58,7 @@ from samedge.runtime.triton.engine_file import MAGIC, engine_bytes
 from samedge.runtime.triton.plan import FORMAT, EnginePlan
 from samedge.runtime.triton.plan_json import plan_to_json
 from samedge.stream.live.settings import LiveSettings
+from tests.bench.reports import mode, report, row, small
 from tests.fuzz.watching import PATIENT
 from tests.openigtlink import captures
 from tests.runtime.triton.plans import small_plan
@@ -510,10 +511,11 @@ def _zipped(parts: dict[str, bytes]) -> bytes:
 
 @cache
 def checkpoints() -> list[bytes]:
-    """Both formats of torch, and safetensors."""
+    """Both formats of torch, and safetensors; names of other projects."""
     from safetensors.torch import save
 
     tensors, lora = _tensors()
+    theirs = [{"meta": {"epoch": 1}, "state_dict": named} for named in _other_names()]
     config = {"input_size": 128, "classes": ["a", "b"]}
     named = {"state_dict": tensors, "samedge_config": {}, "epoch": 3}
     return [
@@ -521,6 +523,7 @@ def checkpoints() -> list[bytes]:
         _torch(lora),
         _torch(lora, _use_new_zipfile_serialization=False),
         save({k: v.contiguous() for k, v in lora.items()}, {"samedge_config": json.dumps(config)}),
+        *map(_torch, theirs),
     ]
 
 
@@ -532,6 +535,14 @@ def _tensors() -> tuple[dict[str, Any], dict[str, Any]]:
         whole(models.tiny(models.SamusConfig, **MINUTE)),
         samed_file(models.tiny(models.SamedConfig, **MINUTE)),
     )
+
+
+def _other_names() -> tuple[dict[str, Any], dict[str, Any]]:
+    from samedge import models
+    from tests.checkpoint.tiny_files import MINUTE, earlier_msa
+    from tests.checkpoint.ultrasam import UltraSam
+
+    return dict(UltraSam().state_dict()), earlier_msa(models.tiny(models.MsaConfig, **MINUTE))
 
 
 def _torch(content: Any, **options: Any) -> bytes:
@@ -624,6 +635,11 @@ def _recorded() -> tuple[bytes, dict[str, bytes]]:
         sink.close(None)
         files = {p.name: p.read_bytes() for p in (Path(name) / "frames").iterdir()}
         return (Path(name) / "stream.jsonl").read_bytes(), files
+
+
+def benchmarks() -> list[bytes]:
+    """Reports of few frames: of everything something, and of as good as nothing."""
+    return [found.to_text().encode() for found in (small(), report([row("a", mode(5.0, 1, 1))]))]
 
 
 def recordings() -> list[bytes]:

@@ -329,6 +329,21 @@ def _openigtlink(path: Path) -> list[str]:
     return [*source.warnings, json.dumps(source.describe())]
 
 
+def _report(path: Path) -> list[str]:
+    """A benchmark's report, and all that is made of one."""
+    from samedge.bench.compare import compare
+    from samedge.bench.report import Report, render
+    from samedge.bench.report.lines import to_csv
+    from samedge.bench.report.page import page
+
+    report = Report.read(path)
+    assert Report.from_json(json.loads(report.to_text())).modes == report.modes
+    json.dumps(compare(report, report).to_json(), allow_nan=False)
+    for text in (render(report, 80), page(report), to_csv(report)):
+        text.encode(errors="backslashreplace")
+    return []
+
+
 def _send_all(sock: socket.socket, data: bytes) -> None:
     sock.settimeout(_SEND_S)
     with suppress(OSError):  # the reader has hung up
@@ -449,6 +464,7 @@ TARGETS: dict[str, Target] = {
     "config": Target(_config, seeds.configs, ".json", (*_JSON, *_TEXT), quick=600),
     "run": Target(_run, seeds.runs, ".json", _JSON, quick=40),
     "openigtlink": Target(_openigtlink, seeds.openigtlink, ".igtl", _IGTL, _with_checksums, 400),
+    "benchmark": Target(_report, seeds.benchmarks, ".json", _JSON, quick=150),
     "state": Target(_state, seeds.states, ".pt", _PICKLE, quick=200),
     "recording": Target(_recording, seeds.recordings, ".jsonl", _JSON, quick=200),
 }  # fmt: skip

@@ -34,7 +34,7 @@ def test_shapes_and_flags() -> None:
 @pytest.mark.parametrize("family", list(FAMILIES.values()), ids=list(FAMILIES))
 def test_planes_of_every_family(family) -> None:
     geometry = frame_geometry(family, 90, 50, input_size=64)
-    planes = {"pil": 2, "cubic": 2, "zoom": 1, "bilinear": 1}[family.interpolation]
+    planes = {"pil": 2, "cubic": 2, "area": 2, "zoom": 1, "bilinear": 1}[family.interpolation]
     assert geometry.rows.shape == (planes, 64, 90)
     assert geometry.cols.shape == (planes, 64, 50)
     assert not geometry.rows_first or family.interpolation == "pil"

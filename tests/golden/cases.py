@@ -1,6 +1,7 @@
 """A folder of reference vectors -> cases: what to feed, and which arrays are wanted.
 
-Any folder in this layout works: `index.json`, `manifests/`, `images/`, `<system>/<case>.npz`.
+Any folder in this layout works: `index.json`, `manifests/`, `images/`, `<system>/<case>.npz`. A
+system whose weights were trained has an index of its own, `<system>/index.json`, which names them.
 Inputs are taken from the images, the index and the given arrays of a case; its other arrays are
 only read to compare.
 """
@@ -27,9 +28,10 @@ VECTORS = HERE / "vectors"  # the small copy
 SHARED = Path(os.environ.get("SAMEDGE_GOLDEN", HERE.parents[2] / "shared" / "golden"))
 FULL = SHARED if (SHARED / "index.json").exists() else VECTORS
 
-SYSTEMS = ("sam", "medsam", "samed", "msa", "samus", "autosamus")
-COLOURED = ("sam", "medsam", "msa")  # their images are read in colour
-PROMPTS = ("point_coords", "point_labels", "box", "mask_input")
+SYSTEMS = ("sam", "medsam", "samed", "msa", "samus", "autosamus", "litemedsam", "mobile_sam")
+TRAINED = ("litemedsam",)  # systems with an index of their own
+COLOURED = ("sam", "medsam", "msa", "litemedsam", "mobile_sam")  # their images are read in colour
+PROMPTS = ("point_coords", "point_labels", "box", "boxes", "mask_input")
 STACKS = ("volume", "click_prompt")  # given with volumes, besides the prompts
 
 
@@ -41,6 +43,7 @@ class Case:
         folder: the folder of reference vectors.
         id, system, file, about: as in the index.
         checkpoints: (manifest name, seed), in loading order.
+        weights: SHA-256 of a file of trained weights instead, else "".
         images: file names below `images/`.
         label: label image of a dataset case, else "".
         resized_sha256: digest of the resized 8-bit image, if the index has it.
@@ -53,6 +56,7 @@ class Case:
     file: str
     about: str
     checkpoints: tuple[tuple[str, int], ...]
+    weights: str
     images: tuple[str, ...]
     label: str
     resized_sha256: str
@@ -92,7 +96,7 @@ class Case:
         """What has to be done: a method of `CaseRunner`."""
         if self.label:
             return "dataset"
-        if self.system == "sam":
+        if self.system in ("sam", "mobile_sam"):
             return "predictor" if "masks" in self.arrays else "modules"
         if self.system == "msa":
             return "stack" if "volume" in self.arrays else "clicks"
@@ -100,13 +104,18 @@ class Case:
             if "volume" in self.arrays:
                 return "slices"
             return "classes" if self.images else "tables"
-        return {"medsam": "boxes", "samus": "points", "autosamus": "automatic"}[self.system]
+        kinds = {"medsam": "boxes", "samus": "points", "autosamus": "automatic"}
+        return {**kinds, "litemedsam": "whole boxes"}[self.system]
 
     @property
     def options(self) -> tuple[tuple[str, Any], ...]:
         """What `open_checkpoint` has to be told besides the files."""
         if self.system == "medsam":
             return (("family", "medsam"),)
+        if self.system in ("litemedsam", "mobile_sam"):  # nothing in their files tells the size
+            logits = next(s for n, s in self.arrays.items() if n.startswith("low_res_logits"))
+            px = 1 if self.system == "litemedsam" else 4
+            return (("family", self.system), ("input_size", px * logits[-1]))
         if self.kind in ("classes", "slices"):
             return (("input_size", 4 * self.arrays["low_res_logits"][-1]),)
         if self.kind == "stack":
@@ -169,9 +178,20 @@ def read_cases(folder: Path) -> list[Case]:
     Raises:
         SourceError: no index, or an index that lacks entries.
     """
+    own = [system for system in TRAINED if (folder / system / "index.json").exists()]
     try:
-        document = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        return [_case(folder, entry) for entry in document["cases"]]
+        cases = []
+        if (folder / "index.json").exists() or not own:
+            document = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            cases = [_case(folder, entry) for entry in document["cases"]]
+        for system in own:
+            document = json.loads((folder / system / "index.json").read_text(encoding="utf-8"))
+            about = {"system": system, "checkpoints": [], "weights": document["weights"]["sha256"]}
+            cases += [
+                _case(folder, {"id": Path(entry["file"]).stem, **about, **entry})
+                for entry in document["cases"]
+            ]
+        return cases
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SourceError(
             f"{folder.name}: cannot be read as a folder of reference vectors "
@@ -188,6 +208,7 @@ def _case(folder: Path, entry: dict[str, Any]) -> Case:
         file=entry["file"],
         about=entry.get("about", ""),
         checkpoints=tuple((str(name), int(seed)) for name, seed in entry["checkpoints"]),
+        weights=entry.get("weights", ""),
         images=tuple(images),
         label=entry.get("label", ""),
         resized_sha256=entry.get("resized_sha256", ""),

@@ -275,7 +275,7 @@ class EagerEngine:
         self, image: CaseImage, embedding: Floats, prompt: Prompt, geometry: FrameGeometry
     ) -> Decoded:
         """Masks of N prompts; brought to frame size by the two interpolations of the originals."""
-        points, boxes, masks = _modules_prompt(prompt, geometry)
+        points, boxes, masks = _modules_prompt(prompt, geometry, self.family)
         coords, labels = points if points is not None else (None, None)
         with torch.inference_mode():
             low_res, iou = self.model.decode(
@@ -303,7 +303,9 @@ class EagerEngine:
     def prompt_embeddings(self, prompt: Prompt, geometry: FrameGeometry) -> tuple[Floats, Floats]:
         """What the prompt encoder gives."""
         with torch.inference_mode():
-            sparse, dense = self.model.prompt_encoder(*_modules_prompt(prompt, geometry))
+            sparse, dense = self.model.prompt_encoder(
+                *_modules_prompt(prompt, geometry, self.family)
+            )
         return sparse.numpy(), dense.detach().numpy()
 
     def close(self) -> None:
@@ -392,7 +394,9 @@ def trace_row(output: torch.Tensor) -> Floats:
     return row.numpy().astype(np.float32)
 
 
-def _modules_prompt(prompt: Prompt, geometry: FrameGeometry) -> tuple[Any, Any, Any]:
+def _modules_prompt(
+    prompt: Prompt, geometry: FrameGeometry, family: Family
+) -> tuple[Any, Any, Any]:
     """(coords, labels), boxes and masks as the official modules take them, in network px."""
     points = boxes = None
     if prompt.point_coords is not None:
@@ -400,8 +404,13 @@ def _modules_prompt(prompt: Prompt, geometry: FrameGeometry) -> tuple[Any, Any, 
         coords = torch.from_numpy(geometry.to_network(prompt.point_coords))
         points = (coords, torch.from_numpy(np.ascontiguousarray(prompt.point_labels)))
     if prompt.boxes is not None:
-        corners = geometry.to_network(prompt.boxes.reshape(-1, 2, 2))
-        boxes = torch.from_numpy(corners.reshape(-1, 4))
+        corners = prompt.boxes.reshape(-1, 2, 2)
+        if family.whole_boxes:  # the original's own step
+            scale = family.input_size / max(geometry.height, geometry.width)
+            xy = (corners * scale).astype(np.int64).astype(np.float32)
+        else:
+            xy = geometry.to_network(corners)
+        boxes = torch.from_numpy(xy.reshape(-1, 4))
     masks = None
     if prompt.masks is not None:
         masks = torch.from_numpy(np.ascontiguousarray(prompt.masks))

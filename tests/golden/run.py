@@ -92,7 +92,10 @@ def chosen_cases(args: argparse.Namespace) -> list[Case]:
     for case in asked:
         if reason := unsupported(case):
             print(f"skipped  {case.system}/{case.id}: {reason}", flush=True)
-    return [case for case in asked if not unsupported(case)]
+    supported = [case for case in asked if not unsupported(case)]
+    if not supported:
+        raise SourceError(f"{args.golden.name}: none of these cases can be run here")
+    return supported
 
 
 def run_cases(
@@ -105,7 +108,9 @@ def run_cases(
     """
     rows: dict[str, list[Row]] = {stage: [] for stage in plan.out}
     with torch_threads(plan.options.threads):
-        for _, group in grouped(cases, lambda case: (case.checkpoints, repr(case.options))):
+        for _, group in grouped(
+            cases, lambda case: (case.checkpoints, case.weights, repr(case.options))
+        ):
             with opener(group[0]) as checkpoint:
                 for three, same in grouped(group, lambda case: case.three_channels):
                     with TemporaryDirectory(prefix="samedge-golden-") as folder:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.checkpoint import Checkpoint, open_checkpoint
+from samedge.checkpoint import Checkpoint, open_checkpoint, released
 from samedge.checkpoint.pour import resize_position_tables
+from samedge.errors import CheckpointError
 from samedge.geometry.mask_values import decision_distance
+from samedge.geometry.network_input import resize_frame, to_network_colours
 from tests.golden.cases import SYSTEMS, Case
-from tests.golden.engines import Decoded, Engine, Prompt
+from tests.golden.engines import Decoded, Engine, Prompt, tokens_of
 from tests.golden.images import (
     CaseImage,
     case_images,
@@ -33,12 +35,26 @@ TRACES = ("trace_names", "trace_values")  # of inner layers; only the eager stag
 
 def unsupported(case: Case) -> str:
     """Why a case is skipped; empty if it is run."""
-    return "" if case.system in SYSTEMS else f"system '{case.system}' is unknown"
+    if case.system not in SYSTEMS:
+        return f"system '{case.system}' is unknown"
+    if not case.weights:
+        return ""
+    if case.weights != released.LITE_MEDSAM_SHA256:
+        return f"weights with SHA-256 {case.weights[:12]}... are unknown"
+    try:
+        released.lite_medsam()
+    except CheckpointError as error:
+        return str(error)
+    return ""
 
 
 @contextmanager
 def opened_checkpoint(case: Case) -> Iterator[Checkpoint]:
-    """The checkpoint of a case, written by the formula and read back as any user's file."""
+    """The checkpoint of a case: trained weights, or a file that is written by the formula and
+    read back as any user's file."""
+    if case.weights:
+        yield open_checkpoint(released.lite_medsam(), **dict(case.options))
+        return
     with TemporaryDirectory(prefix="samedge-golden-") as folder:
         files = []
         for index, (manifest, seed) in enumerate(case.checkpoints):
@@ -73,6 +89,7 @@ class CaseRunner:
             "predictor": self._predictor,
             "modules": self._sam_modules,
             "boxes": self._boxes,
+            "whole boxes": self._whole_boxes,
             "classes": self._classes,
             "slices": self._classes,
             "tables": self._tables,
@@ -178,6 +195,47 @@ class CaseRunner:
             "mask": masks[0] if single else masks,
             "_mask_distance": distance[0] if single else distance,
         }
+
+    def _whole_boxes(self, case: Case, images: list[CaseImage]) -> Arrays:
+        """LiteMedSAM: boxes in the pixels of the original image, each by itself; the name of
+        an array ends with its box's number."""
+        image, family = images[0], self.engine.family
+        frame, geometry = image.frame, image.geometry
+        assert frame is not None
+        assert geometry is not None
+        embedding = self._encode(image)
+        arrays: Arrays = {
+            "resized": self._stretched_levels(image),
+            "image_embedding_sample": (
+                embedding
+                if len(case.arrays["image_embedding_sample"]) == 4
+                else embedding.flatten()[::1009]
+            ),
+        }
+        prompt = Prompt(boxes=case.given["boxes"])
+        for i in range(prompt.count):
+            decoded = self.engine.decode(image, embedding, prompt.only(i), geometry)
+            corners, _ = tokens_of(prompt.only(i), geometry, family)
+            arrays |= {
+                f"box_256_{i}": np.rint(corners).astype(np.int64).reshape(4),
+                f"low_res_logits_{i}": decoded.low_res,
+                f"iou_{i}": decoded.iou,
+                f"mask_{i}": decoded.masks[0, 0],
+                f"_mask_{i}_distance": self._distance(decoded)[0, 0],
+            }
+        return arrays
+
+    def _stretched_levels(self, image: CaseImage) -> NDArray[np.uint8]:
+        """The resized frame of a family that stretches each image, uint8 [h, w, C] without padding:
+        the engine's 0..1 between the extremes of the frame as the geometry resizes it."""
+        frame, geometry, family = image.frame, image.geometry, self.engine.family
+        assert frame is not None
+        assert geometry is not None
+        height, width = geometry.valid
+        levels = resize_frame(to_network_colours(frame, family), geometry, family)[:height, :width]
+        low, high = int(levels.min()), int(levels.max())
+        pixels = self.engine.pixels(image)[0, :, :height, :width].astype(np.float64)
+        return np.moveaxis(np.rint(pixels * (high - low) + low).astype(np.uint8), 0, 2)
 
     def _classes(self, case: Case, images: list[CaseImage]) -> Arrays:
         """SAMed: all classes of images at network scale, or of slices of a volume."""

@@ -14,7 +14,7 @@ from samedge.checkpoint.samed import lora_file_shapes
 from samedge.models.build import model_shapes
 from tests.golden.cases import SYSTEMS
 
-CONFIGS: dict[str, m.SamConfig] = {
+CONFIGS: dict[str, m.ModelConfig] = {
     "sam": m.tiny(m.SamConfig),
     "base": m.tiny(m.SamConfig, img_size=256),  # another grid than SAMed's: tables are resized
     "medsam": m.tiny(m.MedsamConfig),
@@ -24,6 +24,8 @@ CONFIGS: dict[str, m.SamConfig] = {
     "samus": m.tiny(m.SamusConfig),
     # Heads of 64, as the shapes of a checkpoint are read.
     "autosamus": m.tiny(m.AutosamusConfig, generator_heads=1, generator_head_dim=64),
+    "litemedsam": m.tiny(m.LiteMedsamConfig),
+    "mobile_sam": m.tiny(m.MobileSamConfig),
 }
 LORA_FILES = ("samed", "samed_s")
 FILES = {"samed": ("base", "samed")}  # system -> its files, in loading order
@@ -201,11 +203,31 @@ def add_autosamus_cases(folder: TinyFolder) -> None:
     folder.add("single", "autosamus", {}, outputs, images=images[:1])
 
 
+def add_tiny_vit_cases(folder: TinyFolder) -> None:
+    """LiteMedSAM's boxes on frames that are shrunk, and enlarged; MobileSAM as SAM."""
+    sizes = {"wide": (50, 70), "small": (24, 17, 3)}
+    for name, (height, width, *channels) in sizes.items():
+        corners = [[0.2, 0.1, 0.7, 0.9], [0.5, 0.3, 0.8, 0.6]]
+        boxes = np.floor(np.array(corners) * [width, height, width, height]).astype(np.int64)
+        scale = 32 / max(height, width)
+        resized = (int(height * scale + 0.5), int(width * scale + 0.5), 3)
+        outputs: dict[str, tuple] = {"resized": resized, "image_embedding_sample": (1, 32, 8, 8)}
+        for i in range(2):
+            outputs |= {f"box_256_{i}": (4,), f"low_res_logits_{i}": (1, 1, 32, 32),
+                        f"iou_{i}": (1, 1), f"mask_{i}": (height, width)}  # fmt: skip
+        image = folder.image(f"lite-{name}.png", height, width, *channels)
+        folder.add(name, "litemedsam", {"boxes": boxes}, outputs, image=image)
+    image = folder.image("mobile.png", 70, 100, 3)
+    given = {"point_coords": np.array([[40.0, 30.0]]), "point_labels": np.array([1])}
+    outputs = {"masks": (1, 70, 100), "low_res_logits": (1, 32, 32), "iou": (1,)}
+    folder.add("click", "mobile_sam", given, outputs, image=image)
+
+
 def tiny_folder(root: Path) -> TinyFolder:
     """The folder with all cases."""
     folder = TinyFolder(root)
     for add in (add_samus_cases, add_sam_cases, add_medsam_cases, add_samed_cases, add_msa_cases,
-                add_autosamus_cases):  # fmt: skip
+                add_autosamus_cases, add_tiny_vit_cases):  # fmt: skip
         add(folder)
     folder.add("other", "yolo", {}, {}, image="square.png", checkpoints=[["tiny_sam", 7]])
     return folder

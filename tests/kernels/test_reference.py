@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from samedge.families import MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
+from samedge.families import LITEMEDSAM, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import encoder_inputs, to_network_colours
 from samedge.geometry.network_input import resize_frame as resize_in_numpy
@@ -343,7 +343,7 @@ frame_sides = st.integers(16, 90)
 
 
 @given(
-    st.sampled_from([SAM, SAMUS, MEDSAM, SAMED, MSA_3D]), frame_sides, frame_sides,
+    st.sampled_from([SAM, SAMUS, MEDSAM, SAMED, MSA_3D, LITEMEDSAM]), frame_sides, frame_sides,
     st.sampled_from([16, 33, 64]), st.booleans(), st.integers(0, 9),
 )  # fmt: skip
 def test_resize_frame(
@@ -370,7 +370,7 @@ def test_resize_frame(
     np.testing.assert_allclose(got.permute(1, 2, 0).numpy(), expected, rtol=0, atol=slack)
 
 
-@pytest.mark.parametrize("family", [SAMUS, MEDSAM, MSA_3D])
+@pytest.mark.parametrize("family", [SAMUS, MEDSAM, MSA_3D, LITEMEDSAM])
 def test_resize_of_a_volume_is_that_of_its_slices(family: Family) -> None:
     geometry = frame_geometry(family, 40, 30, input_size=32, low_res=16)
     rows, cols = (torch.from_numpy(x.copy()) for x in (geometry.rows, geometry.cols))
@@ -381,7 +381,7 @@ def test_resize_of_a_volume_is_that_of_its_slices(family: Family) -> None:
         torch.testing.assert_close(got, expected, rtol=0, atol=0 if family.rounded else 1e-3)
 
 
-@pytest.mark.parametrize("family", [SAMUS, MEDSAM])
+@pytest.mark.parametrize("family", [SAMUS, MEDSAM, LITEMEDSAM])
 def test_resize_frame_at_extremes(family: Family) -> None:
     """Black, white and the largest frame that samedge takes."""
     geometry = frame_geometry(family, 4096, 4096, input_size=256)

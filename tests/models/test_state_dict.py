@@ -99,14 +99,19 @@ def test_published_sizes(vit: str, millions: float) -> None:
 
 
 @pytest.mark.parametrize("config_type", BUILDERS, ids=lambda t: t.__name__)
-def test_tiny_models_are_tiny_and_complete(config_type: type[models.SamConfig]) -> None:
+def test_tiny_models_are_tiny_and_complete(config_type: type[models.ModelConfig]) -> None:
     model = models.build_model(models.tiny(config_type))
     config = model.config
     assert sum(p.numel() for p in model.parameters()) < 1e6
     assert config.grid == 8
     assert dict(model_shapes(config)) == {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    assert config.grid % config.window_size  # windows are padded
-    assert 0 < len(config.global_blocks) < config.depth
+    if isinstance(config, models.MobileSamConfig):
+        grids = [config.stage_grid(i) for i in (1, 2, 3)]
+        assert all(grid % w for grid, w in zip(grids, config.windows[1:], strict=True))
+    else:
+        assert isinstance(config, models.SamConfig)
+        assert config.grid % config.window_size  # windows are padded
+        assert 0 < len(config.global_blocks) < config.depth
 
 
 def test_family_follows_the_config() -> None:

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 import samedge
-from samedge.bench.eager import network_input
+from samedge.bench.contenders.eager import network_input
 from samedge.geometry.frame_geometry import FrameGeometry, frame_geometry
 from samedge.geometry.mask_values import decide, decision_distance, mask_values
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     SamConfig,
     SamedConfig,
@@ -27,7 +30,7 @@ from tests.fold.oracle import random_model
 
 LIMIT = 1e-4
 SIZE = (90, 120)
-CONFIGS: dict[str, SamConfig] = {
+CONFIGS: dict[str, ModelConfig] = {
     "sam": tiny(SamConfig),
     "medsam": tiny(MedsamConfig),
     "samed": tiny(SamedConfig),
@@ -37,6 +40,8 @@ CONFIGS: dict[str, SamConfig] = {
     "whole": tiny(MsaConfig, slices=3),
     "samus": tiny(SamusConfig),
     "autosamus": tiny(AutosamusConfig),
+    "mobile_sam": tiny(MobileSamConfig),
+    "litemedsam": tiny(LiteMedsamConfig),
 }
 IMAGES = [name for name, config in CONFIGS.items() if config.family.slices == 1]
 STACKS = [name for name, config in CONFIGS.items() if config.family.slices > 1]
@@ -99,7 +104,7 @@ class Case:
             labels = torch.tensor(prompts["labels"])
             given["point_labels"] = labels if labels.ndim == 2 else labels[None]
         if "box" in prompts:
-            corners = geometry.to_network(np.reshape(prompts["box"], (-1, 2, 2)))
+            corners = geometry.boxes_to_network(np.reshape(prompts["box"], (-1, 4)))
             given["boxes"] = torch.from_numpy(corners.reshape(-1, 4))
         if "mask" in prompts:
             given["masks"] = torch.from_numpy(prompts["mask"])[None, None]

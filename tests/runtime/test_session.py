@@ -17,6 +17,7 @@ from samedge.geometry.network_input import resize_frame
 from samedge.runtime import buffers, load
 from samedge.runtime.backend import LoadOptions, both_graphs
 from samedge.runtime.openvino.backend import OPENVINO
+from samedge.runtime.result import STAGES
 from samedge.runtime.session import Session
 from tests.bundle.manifests import parity_row
 from tests.runtime.watched import Watched
@@ -58,10 +59,15 @@ def test_timing_has_every_stage(samus_toy: Any, frame: Any) -> None:
     with load(samus_toy, threads=1) as session:
         timing = session.segment(frame, points=[(10, 20)]).timing_ms
         later = session.predict(points=[(3, 4)]).timing_ms
-    assert set(timing) == {"preprocess", "encode", "prompt", "decode", "total"}
-    parts = sum(timing[k] for k in ("preprocess", "encode", "prompt", "decode"))
-    assert 0 < parts <= timing["total"] + 1e-6
-    assert later["encode"] == later["preprocess"] == 0.0
+    assert tuple(timing) == STAGES
+    assert STAGES == (
+        "copy_in", "preprocess", "encode", "prompt", "decode", "post", "copy_out", "total",
+    )  # fmt: skip
+    for one in (timing, later):
+        parts = sum(one[stage] for stage in STAGES[:-1])
+        assert 0 < parts <= one["total"] + 1e-6
+    assert min(timing[stage] for stage in ("copy_in", "decode", "post", "copy_out")) > 0
+    assert later["encode"] == later["preprocess"] == later["copy_in"] == 0.0
     assert (timing.total, timing.encode) == (timing["total"], timing["encode"])
     assert dict(timing) == {**timing} == timing
     assert timing.get("read") is None

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import samedge
-from samedge.bench.eager import synthetic_samus
+from samedge.bench.contenders.eager import synthetic_samus
 from samedge.errors import BundleError
 from samedge.models import build_sam, tiny_sam_config
 from samedge.models.build import SAM_BUILDER

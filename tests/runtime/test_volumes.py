@@ -12,7 +12,7 @@ import pytest
 from samedge.errors import FrameError, PromptError, SessionError
 from samedge.families import MSA_3D, SAMED, SAMUS, Family
 from samedge.progress import Step
-from samedge.runtime.result import Result
+from samedge.runtime.result import STAGES, Result
 from samedge.runtime.volumes import check_depth, stacked, without_doubles
 from tests.runtime.cases import LIMIT, SIZE, STACKS, Case, random_pixels
 
@@ -76,7 +76,7 @@ def test_results_become_a_volume(classes: int) -> None:
     assert volume.scores.shape == (count, 4)
     assert volume.low_res_logits.shape == (count, 4, 8, 8)
     assert (volume.timing_ms["encode"], volume.timing_ms["total"]) == (8.0, 12.0)
-    assert set(volume.timing_ms) == {"preprocess", "encode", "prompt", "decode", "total"}
+    assert tuple(volume.timing_ms) == STAGES
     assert volume.class_names == slices[0].class_names
     for at, one in enumerate(slices):
         np.testing.assert_array_equal(volume.masks[:, at], one.masks)

@@ -238,6 +238,18 @@ def _gather(given: Given, attributes: Attributes, _count: int) -> list[Value]:
     return [made(data.dtype, (*data.shape[:axis], *index.shape, *data.shape[axis + 1 :]))]
 
 
+def _gather_elements(given: Given, attributes: Attributes, _count: int) -> list[Value]:
+    data, index = given
+    axis = axis_of(data, attributes.get("axis", 0))
+    need(index.dtype in INTEGERS, f"it takes elements by {shown(index)}")
+    fits = index.rank == data.rank and all(
+        i == axis or not (isinstance(own, int) and isinstance(side, int)) or own <= side
+        for i, (own, side) in enumerate(zip(index.shape, data.shape, strict=False))
+    )
+    need(fits, f"it takes elements of {shown(data)} by {shown(index)}")
+    return [made(data.dtype, index.shape)]
+
+
 def _sizes(value: Value, what: str) -> tuple[int | None, ...]:
     """A list of sizes, of which some may not be known."""
     listed = value.dtype == INT64 and value.rank == 1 and value.numbers is not None
@@ -374,9 +386,11 @@ _SLIDING: Mapping[str, type] = {"kernel_shape": tuple, "strides": tuple, "pads":
 _KERNEL = frozenset({"kernel_shape"})
 
 RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(("Cos", "Exp", "Floor", "Gelu", "Relu", "Sigmoid", "Sin", "Sqrt"), _FLOATING),
+    **dict.fromkeys(
+        ("Cos", "Exp", "Floor", "Gelu", "Relu", "Round", "Sigmoid", "Sin", "Sqrt"), _FLOATING
+    ),
     **dict.fromkeys(("Add", "Div", "Max", "Min", "Mul", "Sub"), _BINARY),
-    **dict.fromkeys(("Equal", "Greater"), _COMPARING),
+    **dict.fromkeys(("Equal", "Greater", "Less"), _COMPARING),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _REDUCING),
     "Abs": Rule(_like(_NUMBERS), (1, 1), {}),
     "ArgMax": Rule(_arg_max, (1, 1), {"axis": int, "keepdims": int}, frozenset({"axis"})),
@@ -386,6 +400,7 @@ RULES: Mapping[str, Rule] = {
     "DequantizeLinear": Rule(_dequantize, (2, 3), _AXIS),
     "Expand": Rule(_expand, (2, 2), {}),
     "Gather": Rule(_gather, (2, 2), _AXIS),
+    "GatherElements": Rule(_gather_elements, (2, 2), _AXIS),
     "Identity": Rule(_identity, (1, 1), {}),
     "LayerNormalization": Rule(_layer_norm, (3, 3), {"axis": int, "epsilon": float}),
     "MatMul": Rule(_matmul, (2, 2), {}),

@@ -149,7 +149,12 @@ class TensorRtBackend(Backend):
                     inside: tuple[str, ...] = ()
                 else:
                     built = build_engine(
-                        self._library, bundle, graph, options.precision, also=names
+                        self._library,
+                        bundle,
+                        graph,
+                        options.precision,
+                        also=names,
+                        capability=device.compute_capability,
                     )
                     engine, inside = Engine(self._library, built.data), built.also
                 return named_outputs(engine, entry, inside, device, names, cases)
@@ -234,7 +239,14 @@ def _obtain(
     if options.engines:
         raise _no_ready_engine(bundle, key, found.reasons, options.precision, options.engines)
     start = time.monotonic()
-    built = build_engine(library, bundle, key.graph, options.precision, None, options.progress)
+    built = build_engine(
+        library,
+        bundle,
+        key.graph,
+        options.precision,
+        progress=options.progress,
+        capability=key.compute_capability,
+    )
     seconds = time.monotonic() - start
     about = f"the {key.graph} engine was built here, in {seconds:.0f} s"
     notes = [*found.reasons, about, *built.notes]

@@ -26,10 +26,20 @@ from samedge.progress import Progress, Step, silent
 from samedge.runtime.precision import graph_key
 from samedge.runtime.tensorrt.layer_report import LayerReport
 from samedge.runtime.tensorrt.library import NvidiaLibrary, device_error, make_log
-from samedge.runtime.tensorrt.network import mark_outputs, parsed, without_products
+from samedge.runtime.tensorrt.network import (
+    mark_outputs,
+    parsed,
+    without_channel_convolutions,
+    without_products,
+)
 from samedge.runtime.tensorrt.sizes import Shape, profile_shapes, ranges_for
 
 _NO_FLOAT32 = "FP32 GEMM is not supported"  # what TensorRT-RTX says for Turing
+_TURING = 75
+_PLACES = (
+    "convolutions of each channel by itself are computed as sums of products: {} makes much larger "
+    "ones of them for this GPU"
+)
 _SUMS = "{} float32 matrix products are computed as sums of products: {} has no other for this GPU"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -89,6 +99,7 @@ def build_engine(
     options: BuildOptions | None = None,
     progress: Progress = silent,
     also: Sequence[str] = (),
+    capability: int | None = None,
 ) -> BuiltEngine:
     """Build an engine of `graph` ("encoder" or "decoder").
 
@@ -101,6 +112,7 @@ def build_engine(
         progress: told the phase that the build of the graph is in; from any thread.
         also: float tensors from inside, by name, to be outputs as well; what the library's form of
             the graph does not have is left out.
+        capability: this machine's GPU's, 86 for 8.6, where `options` name no other GPU.
 
     Raises:
         BundleError: the graph's file was changed.
@@ -111,7 +123,8 @@ def build_engine(
     """
     given = options or BuildOptions()
     key = graph_key(bundle.manifest, library.name, graph, precision)
-    build = _Build(library, bundle, graph, key, given, progress, tuple(also))
+    target = given.compute_capability or capability
+    build = _Build(library, bundle, graph, key, given, progress, tuple(also), target)
     try:
         try:
             return build.run()
@@ -134,6 +147,7 @@ class _Build:
     options: BuildOptions
     progress: Progress
     also: tuple[str, ...]
+    capability: int | None
 
     def run(self, products: bool = True) -> BuiltEngine:
         """Build; with `products` false, without float32 matrix products."""
@@ -150,6 +164,11 @@ class _Build:
         notes = _read_timing_cache(config, options)
         if not products:
             notes.append(_SUMS.format(without_products(library, network), library.title))
+        weights = []  # held until the engine is built: the network does not hold them
+        if library.ahead_of_time and self.capability == _TURING:
+            weights = without_channel_convolutions(library, network)
+        if weights:
+            notes.append(_PLACES.format(library.title))
         also = mark_outputs(library, network, self.also) if self.also else []
         shapes = profile_shapes(
             self.bundle.manifest.graphs[self.graph][self.key].inputs,

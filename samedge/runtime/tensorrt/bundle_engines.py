@@ -191,7 +191,15 @@ def _built(
     def tell(step: Step, /) -> None:
         progress(replace(step, name=name))
 
-    built = build_engine(library, bundle, key.graph, order.precisions[0], options, tell)
+    built = build_engine(
+        library,
+        bundle,
+        key.graph,
+        order.precisions[0],
+        options,
+        tell,
+        capability=key.compute_capability,
+    )
     EngineStore((work,), bundle=bundle.path.name).save(
         key, built.data, options.record(), built.report
     )

@@ -1,9 +1,11 @@
 """A bundle's graph as a network of TensorRT: parsed, and changed where a purpose asks for it.
 
 Two purposes do. To tell where an error begins, tensors from inside are given out
-(`mark_outputs`). And TensorRT-RTX has no float32 matrix products for Turing (sm_75): what must stay
-float32 is written as multiplications and a sum there (`without_products`), which the library
-computes in one kernel, the products never being stored.
+(`mark_outputs`). And for Turing (sm_75) TensorRT-RTX lacks two things, which are written as
+multiplications and sums there; the library computes those in one kernel, the products never being
+stored. It has no float32 matrix products: what must stay float32 does without (`without_products`).
+And convolutions of each channel by itself it fills up to blocks of channels: thirty times the
+weights of a TinyViT, and as much more work (`without_channel_convolutions`).
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from samedge._wording import option
 from samedge.errors import NotSupportedError
@@ -88,7 +92,67 @@ def without_products(library: NvidiaLibrary, network: Any) -> int:
             layer.__class__ = trt.IMatrixMultiplyLayer
             if layer.get_input(0).dtype == trt.DataType.FLOAT and _is_plain(trt, layer):
                 replaced[layer.get_output(0).name] = _summed(trt, network, layer)
-    for layer in _layers(network):  # the new ones as well: a product may follow another
+    _replace(trt, network, layers, replaced)
+    return len(replaced)
+
+
+def without_channel_convolutions(library: NvidiaLibrary, network: Any) -> list[Any]:
+    """Replace convolutions of each channel by itself, with constant weights, by multiplications and
+    sums over the places of the kernel, in float32:
+
+        out[c, y, x] = bias[c] + sum over i, j of weight[c, i, j] * in[c, s y + i - p, s x + j - p]
+
+    Returns:
+        their weights, to be kept until the engine is built; empty where there was none.
+    """
+    trt = library.module
+    layers = list(_layers(network))
+    replaced: dict[str, Any] = {}
+    weights: list[Any] = []
+    for layer in layers:
+        if layer.type == trt.LayerType.CONVOLUTION:
+            layer.__class__ = trt.IConvolutionLayer
+            if layer.num_inputs == 1 and layer.num_groups == layer.num_output_maps > 1:
+                replaced[layer.get_output(0).name] = _by_places(trt, network, layer, weights)
+    _replace(trt, network, layers, replaced)
+    return weights
+
+
+def _by_places(trt: Any, network: Any, layer: Any, weights: list[Any]) -> Any:
+    """What a convolution of each channel by itself gives; its weights are put to `weights`."""
+    x, output = layer.get_input(0), layer.get_output(0)
+    rows, columns = layer.kernel_size_nd
+    top, left = layer.pre_padding
+    kernel = np.asarray(layer.kernel, np.float32).reshape(-1, rows, columns)
+    half = x.dtype == trt.DataType.HALF
+    if half:
+        x = network.add_cast(x, trt.DataType.FLOAT).get_output(0)
+
+    def constant(values: Any) -> Any:
+        weights.append(np.array(values, np.float32).reshape(1, -1, 1, 1))
+        return network.add_constant(trt.Dims(weights[-1].shape), weights[-1]).get_output(0)
+
+    total = constant(layer.bias)
+    for i, j in np.ndindex(rows, columns):
+        there = network.add_slice(
+            x,
+            trt.Dims((0, 0, i - top, j - left)),
+            trt.Dims(tuple(output.shape)),
+            trt.Dims((1, 1, *layer.stride_nd)),
+        )
+        there.mode = trt.SampleMode.FILL  # zeros where the kernel looks beyond the edge
+        product = network.add_elementwise(
+            there.get_output(0), constant(kernel[:, i, j]), trt.ElementWiseOperation.PROD
+        )
+        total = network.add_elementwise(
+            total, product.get_output(0), trt.ElementWiseOperation.SUM
+        ).get_output(0)
+    return network.add_cast(total, trt.DataType.HALF).get_output(0) if half else total
+
+
+def _replace(trt: Any, network: Any, layers: list[Any], replaced: dict[str, Any]) -> None:
+    """Let all take the new tensors in place of the outputs of `layers` that have these names."""
+    for layer in _layers(network):  # the new ones as well: one may follow another
         for at in range(layer.num_inputs):
             tensor = layer.get_input(at)  # None where an optional input is not there
             if tensor is not None and tensor.name in replaced:
@@ -97,7 +161,6 @@ def without_products(library: NvidiaLibrary, network: Any) -> int:
         for old in map(layer.get_output, range(layer.num_outputs)):
             if old.name in replaced:
                 _hand_over(trt, network, old, replaced[old.name])
-    return len(replaced)
 
 
 def _summed(trt: Any, network: Any, layer: Any) -> Any:

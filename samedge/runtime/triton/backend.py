@@ -30,7 +30,12 @@ from samedge.runtime.gpu.driver import Device, Gpu, problem
 from samedge.runtime.gpu.engine import DeviceQueue, FrameMemory
 from samedge.runtime.gpu.replay import Scratch
 from samedge.runtime.precision import graph_key, runnable
-from samedge.runtime.triton.compiling import MAX_SIDE, cannot_compile, compile_engine
+from samedge.runtime.triton.compiling import (
+    MAX_SIDE,
+    cannot_compile,
+    compile_engine,
+    without_kernels,
+)
 from samedge.runtime.triton.engine import LoadedEngine, TritonEngine, too_old
 from samedge.runtime.triton.engine_file import EngineFile, parse_engine, read_engine
 from samedge.runtime.triton.plan import FORMAT
@@ -70,7 +75,10 @@ class TritonBackend(Backend):
         return _store(bundle, engines).passed(_key_here(bundle, precision, device), precision)
 
     def unready(self, bundle: Bundle, device: int = 0) -> str | None:
-        """Where nothing can be compiled: that no engine is here which `auto` may take."""
+        """That there are no kernels for it; where nothing can be compiled: that no engine is here
+        which `auto` may take."""
+        if (reason := without_kernels(bundle)) is not None:
+            return reason
         precisions = runnable(bundle, self)
         if not precisions:
             return _no_graphs(bundle)
@@ -90,6 +98,7 @@ class TritonBackend(Backend):
     def ready(self, bundle: Bundle, engines: Sequence[Path], device: int = 0) -> tuple[str, ...]:
         """Precisions that the engines in these folders serve, by their records; see
         `samedge.runtime.backend.Backend`."""
+        _check(bundle)
         store, found, refused = EngineStore(tuple(engines)), [], []
         for precision in runnable(bundle, self):
             key = _key_here(bundle, precision, device)
@@ -109,9 +118,11 @@ class TritonBackend(Backend):
         Raises:
             BundleError: a graph's file was changed.
             NotSupportedError: there is no engine for this GPU and none can be compiled here, or
-                the driver is too old, or there is no such GPU.
+                the driver is too old, or there is no such GPU; or there are no kernels for the
+                bundle's network.
             DeviceError: out of memory, or the GPU failed.
         """
+        _check(bundle)
         for graph in ("encoder", "decoder"):  # a changed bundle is an error in any case
             bundle.graph(graph, graph_key(bundle.manifest, self.name, graph, options.precision,
                                           self.graphs))  # fmt: skip
@@ -206,6 +217,12 @@ def key_for(bundle: Bundle, precision: str, capabilities: Sequence[int]) -> Trit
     }
     numbers = tuple(str(number) for number in sorted({*capabilities}))
     return TritonKey(precision, graphs_digest(bundle, keys), FORMAT, numbers)
+
+
+def _check(bundle: Bundle) -> None:
+    """Raise NotSupportedError for a bundle that no engine can be made from."""
+    if (reason := without_kernels(bundle)) is not None:
+        raise NotSupportedError(reason)
 
 
 def _key_here(bundle: Bundle, precision: str, device: int) -> TritonKey:

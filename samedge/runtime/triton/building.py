@@ -27,7 +27,7 @@ from samedge.runtime.engines.store import EngineStore, StoredEngine
 from samedge.runtime.gpu.driver import Gpu
 from samedge.runtime.precision import graph_key, runnable
 from samedge.runtime.triton.backend import GRAPHS, TRITON, key_for
-from samedge.runtime.triton.compiling import MAX_SIDE, compile_engine
+from samedge.runtime.triton.compiling import MAX_SIDE, compile_engine, without_kernels
 from samedge.runtime.triton.engine import LEAST_CAPABILITY
 from samedge.runtime.triton.engine_file import read_engine
 from samedge.runtime.triton.plan import EnginePlan
@@ -63,10 +63,13 @@ def build_engines(
 
     Raises:
         NotSupportedError: no GPU is named and none is here, no engine can be made for one of them,
-            the bundle lacks graphs, or the compiler is not installed; with the remedy.
+            the bundle lacks graphs, there are no kernels for its network, or the compiler is not
+            installed; with the remedy.
         DeviceError: the compiler failed.
         OutputError: the folder cannot be written.
     """
+    if (reason := without_kernels(bundle)) is not None:
+        raise NotSupportedError(reason)
     gpu = gpu_here(device)
     numbers = _capabilities(capabilities, gpu)
     wanted = precisions or _usual(bundle)
@@ -76,15 +79,15 @@ def build_engines(
         work = place.path
         present = EngineStore(() if force else (target,))
         engines = [_built(bundle, key, max_side, work, present, progress) for key in keys]
-        reason = unchecked([row for rows in engines for row in rows], gpu)
+        not_here = unchecked([row for rows in engines for row in rows], gpu)
         parity: tuple[ParityRow, ...] = ()
-        if reason is None:
+        if not_here is None:
             parity = gate(bundle, TRITON.name, wanted, device, (work, target))
         kept = []
         for first, *others in engines:
             done = installed(first, parity, work, target)
             kept += [done, *(replace(row, state=done.state) for row in others)]
-    return BuildResult(target, tuple(kept), parity, reason)
+    return BuildResult(target, tuple(kept), parity, not_here)
 
 
 def _capabilities(given: tuple[int, ...], gpu: Gpu | NoGpu) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from samedge._install import install_command
 from samedge.bundle import Bundle
 from samedge.errors import NotSupportedError, OutputError
+from samedge.families import TINY_VIT
 from samedge.files.whole import output_error
 from samedge.progress import Progress
 from samedge.runtime.engines.keys import TritonKey
@@ -26,6 +27,15 @@ from samedge.runtime.engines.records import ENDING
 COMPILER = "samedge.export.triton.build:build_engine_file"
 MAX_SIDE = 4096  # px, of a frame that an engine takes unless it is said otherwise
 NEEDED = ("torch", "triton")
+NO_KERNELS = (
+    "there are no Triton kernels for TinyViT encoders (LiteMedSAM, MobileSAM); use tensorrt, "
+    "tensorrt-rtx or openvino"
+)
+
+
+def without_kernels(bundle: Bundle) -> str | None:
+    """Why there are no engines of this bundle on any machine, in words; None if there are."""
+    return NO_KERNELS if bundle.family.name in TINY_VIT else None
 
 
 def cannot_compile() -> str | None:

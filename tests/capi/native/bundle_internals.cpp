@@ -82,6 +82,7 @@ json of_family(const samedge::Family &family) {
       {"stride", family.stride},
       {"slices", family.slices},
       {"whole_volume", family.whole_volume},
+      {"whole_boxes", family.whole_boxes},
       {"rounded", family.rounded()},
       {"padded", family.padded()}};
 }

@@ -32,7 +32,7 @@ std::int32_t tried(Work &&work) {
 // What `tests.capi.inside.Family` has, in its order.
 struct PlainFamily {
   std::int32_t input_size, channels, longest_side, interpolation, via, takes, always_pad, upscale_size, nearest,
-      slices;
+      slices, whole_boxes;
 };
 
 samedge::Family family_of(const PlainFamily &plain) {
@@ -50,6 +50,7 @@ samedge::Family family_of(const PlainFamily &plain) {
   family.upscale_size = plain.upscale_size;
   family.nearest = plain.nearest != 0;
   family.slices = plain.slices;
+  family.whole_boxes = plain.whole_boxes != 0;
   return family;
 }
 

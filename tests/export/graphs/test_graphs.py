@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from samedge.export.graphs.builder import GraphBuilder
 from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
 from samedge.fold import FoldedModel
+from samedge.fold.tiny_layers import FoldedTinyEncoder
 from tests.export.engine import MODELS, folded_model
 
 BUILDERS = {"encoder": encoder_graph, "decoder": decoder_graph}
@@ -67,15 +69,22 @@ def test_initialisers_carry_the_state_dict_keys(name: str) -> None:
 
 
 def test_constants_are_small(folded: FoldedModel) -> None:
-    """Weights belong under their keys; only the transposed enlargement is there twice."""
+    """Weights belong under their keys; only the transposed enlargement is there twice. The area
+    resize counts its taps."""
     for model in graphs(folded).values():
         for tensor in model.graph.initializer:
-            if tensor.name.startswith("const/") and "resize_transposed" not in tensor.name:
+            if tensor.name.startswith("const/") and not re.search(
+                "resize_transposed|taps", tensor.name
+            ):
                 assert np.prod(tensor.dims, dtype=int) <= 8, tensor.name
 
 
 def modules(folded: FoldedModel) -> set[str]:
-    return {name for name, _ in folded.named_modules()} | {"preprocess", "postprocess"}
+    return {name for name, _ in folded.named_modules()} | {
+        "preprocess",
+        "preprocess.area",
+        "postprocess",
+    }
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -247,7 +256,9 @@ def test_nothing_about_this_machine(builder: str, folded: FoldedModel) -> None:
     parts += [*model.graph.input, *model.graph.output]
     texts += [part.doc_string for part in parts]
     assert not any(texts)
-    sizes = [ATTENTION] if builder == "encoder" else []  # of which the file's metadata is all
+    # The sizes of attention with relative positions are all of the file's metadata.
+    vit = not isinstance(folded.encoder, FoldedTinyEncoder)
+    sizes = [ATTENTION] if builder == "encoder" and vit else []
     assert [entry.key for entry in model.metadata_props] == sizes
     assert not model.graph.metadata_props
     assert not any(len(part.metadata_props) for part in parts)

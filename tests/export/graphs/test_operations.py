@@ -12,7 +12,8 @@ from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.decoder import decoder_graph
 from samedge.export.graphs.encoder import encoder_graph
 from samedge.fold import FoldedModel
-from tests.export.engine import MODELS, folded_model
+from samedge.fold.tiny_layers import TinyBlock
+from tests.export.engine import MODELS, VITS, folded_model
 
 # Matrix products of one attention: qkv, both position tables, q k^T, softmax v, projection.
 PLAIN = 6
@@ -58,7 +59,7 @@ def test_lora_leaves_no_operation_in_the_decoder() -> None:
     assert shapes(first) == shapes(second)
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", VITS)
 def test_parallel_adapters_leave_no_product(name: str) -> None:
     """Two in every MLP, as without; its hidden width has grown by the adapter's."""
     folded = folded_model(name)
@@ -72,7 +73,7 @@ def test_parallel_adapters_leave_no_product(name: str) -> None:
         assert found[f"encoder.blocks.{i}.mlp.lin1.weight"] == (config.embed_dim, hidden)
 
 
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", VITS)
 def test_serial_adapters_leave_one_small_product(name: str) -> None:
     folded = folded_model(name)
     model = encoder_graph(folded).model()
@@ -90,6 +91,22 @@ def test_serial_adapters_leave_one_small_product(name: str) -> None:
             assert products(model, path) == {"MatMul": PLAIN + extra + 2}
         else:
             assert products(model, path) == {"MatMul": PLAIN + CROSS + 2, "Conv": 1}
+
+
+def test_tiny_vit_has_its_convolutions_and_products() -> None:
+    """No BatchNormalization, no addition for one, and no gather of attention biases is left."""
+    folded = folded_model("litemedsam")
+    model = encoder_graph(folded).model()
+    inside = [n for n in model.graph.node if n.name.startswith("encoder.")]
+    assert not {n.op_type for n in inside} & {"BatchNormalization", "Gather"}
+    assert products(model, "encoder.patch_embed") == {"Conv": 2}
+    for i, block in enumerate(folded.encoder.blocks):
+        path = f"encoder.blocks.{i}"
+        if isinstance(block, TinyBlock):
+            assert products(model, path) == {"MatMul": 6, "Conv": 1}
+            assert shapes(model)[f"{path}.attn.bias"] == tuple(block.attn.bias.shape)
+        else:
+            assert products(model, path) == {"Conv": 3}
 
 
 @pytest.mark.parametrize(("name", "matrices"), [("sam", 0), ("msa", 0), ("samed", 0), ("samus", 3)])

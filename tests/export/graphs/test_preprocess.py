@@ -17,18 +17,21 @@ from numpy.typing import NDArray
 from samedge._openvino import ov
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.export.graphs.builder import GraphBuilder
-from samedge.export.graphs.preprocess import preprocess
-from samedge.families import MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
+from samedge.export.graphs.preprocess import needs_valid, preprocess
+from samedge.families import LITEMEDSAM, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.geometry.network_input import encoder_inputs, network_input
 from tests.export.engine import open_graph
 from tests.geometry.frames import crops, image, patterns
 
 SIZE = 64
-FAMILIES = {f.name: f for f in (SAM, MEDSAM, SAMED, MSA, MSA_3D, SAMUS)}
+FAMILIES = {f.name: f for f in (SAM, MEDSAM, SAMED, MSA, MSA_3D, SAMUS, LITEMEDSAM)}
 # Volumes of families that have none: every rule with slices and without.
-FAMILIES |= {f"{f.name}-volume": replace(f, slices=4) for f in (SAM, MEDSAM, SAMED)}
+FAMILIES |= {f"{f.name}-volume": replace(f, slices=4) for f in (SAM, MEDSAM, SAMED, LITEMEDSAM)}
 FAMILIES |= {"grey-medsam": replace(MEDSAM, channels=1), "msa_3d-image": replace(MSA_3D, slices=1)}
+# Grey levels as they are, in which a last bit cannot hide.
+FAMILIES |= {"area": replace(LITEMEDSAM, normalisation="fixed", channels=1, mean=(0.0,))}
+FAMILIES |= {"stretched-area": replace(FAMILIES["area"], resize="stretch")}
 
 Run = Callable[[dict[str, NDArray[Any]]], NDArray[np.float32]]
 
@@ -103,6 +106,30 @@ def test_openvino_equals_numpy(name, shape) -> None:
 
 
 @pytest.mark.parametrize("run", [onnxruntime_run, openvino_run])
+@pytest.mark.parametrize("name", ["area", "stretched-area"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (300, 420),
+        (420, 31),
+        (128, 128),
+        (192, 256),
+        (64, 64),
+        (64, 65),
+        (40, 50),
+        (23, 1024),
+        (192, 164),
+    ],
+)
+def test_every_rule_of_the_area_resize(name, run, shape) -> None:
+    """Shrunk by cells, by blocks, not at all, and enlarged: not a bit is off."""
+    frame = image("noise", *shape, 1, seed=1)
+    got, expected = both(run(name), FAMILIES[name], frame, None, 1)
+    np.testing.assert_array_equal(got, expected)
+    assert expected.max() > 100
+
+
+@pytest.mark.parametrize("run", [onnxruntime_run, openvino_run])
 @pytest.mark.parametrize("name", ["samed", "msa_3d"])
 def test_16_bit_frames(name, run) -> None:
     family = FAMILIES[name]
@@ -125,5 +152,5 @@ def test_the_graph_is_valid_and_ends_in_static_shapes(name) -> None:
     names = {value.name for value in model.graph.input}
     expected = {"frame", "colour", "rows", "cols"}
     expected |= {"rows_first"} if family.interpolation == "pil" else set()
-    expected |= {"valid_rows", "valid_cols"} if family.padded else set()
+    expected |= {"valid_rows", "valid_cols"} if needs_valid(family) else set()
     assert names == expected

@@ -20,7 +20,7 @@ from samedge.export.graphs.tensorrt_attention import (
     sum_colours,
 )
 from samedge.runtime.openvino.tensors import GraphRunner
-from tests.export.engine import MODELS, encoder_feed, folded_model, geometry_of, random_stack
+from tests.export.engine import VITS, encoder_feed, folded_model, geometry_of, random_stack
 
 
 def read(name: str, folder: Path) -> OnnxGraph:
@@ -29,7 +29,7 @@ def read(name: str, folder: Path) -> OnnxGraph:
     return OnnxGraph.read(path)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", VITS)
 def test_the_same_embedding(name: str, tmp_path: Path) -> None:
     graph, folded = read(name, tmp_path), folded_model(name)
     before = GraphRunner(tmp_path / "encoder.onnx")

@@ -18,7 +18,7 @@ from samedge.export.graphs.update import update_file, update_model
 from samedge.export.half.graph import to_half
 from samedge.fold import layers as fl
 from tests.export.earlier import earlier_bundle, earlier_model
-from tests.export.engine import MODELS, folded_model
+from tests.export.engine import VITS, folded_model
 
 BUILD = {"encoder": encoder_graph, "decoder": decoder_graph}
 
@@ -56,7 +56,7 @@ def test_uint8_results_are_named_by_what_makes_them(name: str) -> None:
     assert results <= casts
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", VITS)
 def test_sizes_of_attention_are_those_of_the_model(name: str) -> None:
     folded = folded_model(name)
     (entry,) = encoder_graph(folded).model().metadata_props

@@ -41,7 +41,7 @@ def folded() -> Callable[[str], FoldedModel]:
 
 
 @pytest.mark.parametrize("name", ["sam", "medsam", "samed", "structures", "volume", "samus",
-                                  "autosamus"])  # fmt: skip
+                                  "autosamus", "mobile_sam"])  # fmt: skip
 def test_rounded_models_are_the_new_reference(name: str, folded: Any) -> None:
     model = folded(name)
     exact = {test.name: test.low_res_logits for test in model.selftests}

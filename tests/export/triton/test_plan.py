@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from samedge.bundle import Bundle
+from samedge.families import TINY_VIT
 from samedge.geometry.mask_values import decide, decision_distance
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.openvino.backend import OPENVINO
@@ -25,7 +26,7 @@ from samedge.runtime.session import Session
 from samedge.runtime.triton.plan import Argument, Program, Step
 from samedge.tolerances import LIMITS
 from tests.export.triton.plan_backend import Plan, PlanBackend, plan_of
-from tests.runtime.cases import IMAGES, STACKS, Case, grey, random_pixels, rgb
+from tests.runtime.cases import CONFIGS, IMAGES, STACKS, Case, grey, random_pixels, rgb
 from tests.runtime.quantised import with_int8
 from tests.runtime.test_int8 import first_inputs
 
@@ -69,7 +70,7 @@ def check(name: str, precision: str, cases: Any) -> None:
     assert error(case, result, frame, **prompts) < LIMITS[precision].logits
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", [n for n in IMAGES if CONFIGS[n].family.name not in TINY_VIT])
 def test_images(name: str, cases: Any) -> None:
     check(name, "fp16", cases)
 

@@ -12,10 +12,10 @@ from samedge.export.graphs.encoder import encoder_graph
 from samedge.export.graphs.model import OnnxGraph
 from samedge.export.triton.refold import refold_decoder, refold_encoder
 from samedge.fold import FoldedModel
-from tests.export.engine import MODELS, folded_model
+from tests.export.engine import VITS, folded_model
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", VITS)
 def test_written_again_the_graphs_are_the_same(name: str, tmp_path: Path) -> None:
     folded = folded_model(name)
     for graph, kind in ((encoder_graph(folded), "encoder"), (decoder_graph(folded), "decoder")):

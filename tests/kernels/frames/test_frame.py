@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samedge.families import MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
+from samedge.families import LITEMEDSAM, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
 from samedge.geometry.frame_geometry import Crop, frame_geometry
 from samedge.geometry.network_input import encoder_inputs, network_input
 from tests.geometry.frames import crops, patterns
@@ -18,11 +18,13 @@ from tests.kernels.frames.cases import PLAIN, compared, frame_of, made
 from tests.kernels.interpreted import Guarded, interpreted
 
 sides = st.integers(16, 120)
+# Grey levels as they are, in which a last bit cannot hide.
+AREA = replace(LITEMEDSAM, name="area", normalisation="fixed")
 
 
 @settings(max_examples=settings().max_examples // 3)
 @given(
-    st.sampled_from([SAM, SAMUS, MEDSAM]),
+    st.sampled_from([SAM, SAMUS, MEDSAM, LITEMEDSAM, AREA]),
     st.tuples(sides, sides, st.sampled_from([1, 3])),
     patterns,
     st.integers(16, 50),
@@ -45,9 +47,11 @@ def test_whole_grey_levels_are_exact(
         ((500, 700, 1), None, 33),
         ((512, 40, 3), None, 32),  # 16 times smaller, one way
         ((31, 200, 3), (100, 3, 170, 30), 80),
+        ((64, 100, 3), None, 50),  # the mean of 2 x 2 px
+        ((96, 60, 1), None, 32),  # and of 3 x 3
     ],
 )
-@pytest.mark.parametrize("family", [SAM, MEDSAM], ids=lambda f: f.name)
+@pytest.mark.parametrize("family", [SAM, MEDSAM, AREA], ids=lambda f: f.name)
 def test_sizes_and_crops(
     family: Family, shape: tuple[int, int, int], crop: Crop | None, side: int
 ) -> None:
@@ -57,7 +61,7 @@ def test_sizes_and_crops(
         assert not (expected == expected[0, :, :1, :1]).all()
 
 
-@pytest.mark.parametrize("family", [SAM, SAMUS, MEDSAM], ids=lambda f: f.name)
+@pytest.mark.parametrize("family", [SAM, SAMUS, MEDSAM, LITEMEDSAM], ids=lambda f: f.name)
 def test_in_half_only_the_end_is_rounded(family: Family) -> None:
     got, expected = interpreted(compared, family, (45, 61, 3), (2, 3, 60, 41), 40, dtype="fp16")
     assert got.dtype == torch.float16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from samedge.families import MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
+from samedge.families import LITEMEDSAM, MEDSAM, MSA_3D, SAM, SAMED, SAMUS, Family
 from tests.kernels.frames import cases as frames
 from tests.kernels.frames import test_mask
 from tests.kernels.ptx.runner import PtxRunner
@@ -20,6 +21,10 @@ FRAMES: dict[str, tuple[Any, ...]] = {
     "padded": (SAM, (60, 33, 3), None, 32),
     "tall": (SAM, (90, 20, 1), None, 32),
     "cubic": (MEDSAM, (30, 40, 1), (2, 3, 37, 30), 24),
+    # Noise in which fused multiply-adds would change 5 values.
+    "area": (replace(LITEMEDSAM, normalisation="fixed"), (96, 82, 3), None, 32),
+    "area, 0 to 1": (LITEMEDSAM, (90, 61, 1), None, 32),
+    "enlarged": (LITEMEDSAM, (20, 30, 1), (2, 3, 27, 20), 32),
     "zoom": (SAMED, (30, 40, 1), (2, 3, 37, 30), 24),
     "slices": (MSA_3D, (30, 40, 1), None, 24),
 }
@@ -42,7 +47,7 @@ def check_mask(family: Family, arch: int) -> None:
     assert np.array_equal(got, expected)
 
 
-@pytest.mark.parametrize("name", ["tall", "cubic"])
+@pytest.mark.parametrize("name", ["tall", "cubic", "area"])
 def test_frames_on_sm_87(name: str) -> None:
     check_frame(name, 87)
 

@@ -32,7 +32,7 @@ ComputeCapability.SM120
 DataType.FLOAT DataType.HALF
 Dims.__init__
 DynamicShapesKernelSpecializationStrategy.EAGER
-ElementWiseOperation.PROD
+ElementWiseOperation.PROD ElementWiseOperation.SUM
 EngineInspector.get_engine_information
 ExecutionContextAllocationStrategy.USER_MANAGED
 HardwareCompatibilityLevel.AMPERE_PLUS
@@ -42,6 +42,9 @@ IBuilderConfig.hardware_compatibility_level IBuilderConfig.num_compute_capabilit
 IBuilderConfig.profiling_verbosity IBuilderConfig.progress_monitor
 IBuilderConfig.set_compute_capability IBuilderConfig.set_flag
 IBuilderConfig.set_memory_pool_limit IBuilderConfig.set_timing_cache
+IConvolutionLayer.bias IConvolutionLayer.kernel IConvolutionLayer.kernel_size_nd
+IConvolutionLayer.num_groups IConvolutionLayer.num_output_maps IConvolutionLayer.pre_padding
+IConvolutionLayer.stride_nd
 ICudaEngine.create_engine_inspector ICudaEngine.create_execution_context
 ICudaEngine.create_runtime_config ICudaEngine.get_tensor_dtype ICudaEngine.get_tensor_location
 ICudaEngine.get_tensor_mode ICudaEngine.get_tensor_name ICudaEngine.get_tensor_profile_shape
@@ -52,7 +55,8 @@ IExecutionContext.set_device_memory IExecutionContext.set_input_shape
 IExecutionContext.set_tensor_address IExecutionContext.update_device_memory_size_for_shapes
 ILogger.__init__ ILogger.log
 IMatrixMultiplyLayer.op0 IMatrixMultiplyLayer.op1
-INetworkDefinition.add_elementwise INetworkDefinition.add_reduce INetworkDefinition.add_shuffle
+INetworkDefinition.add_cast INetworkDefinition.add_constant INetworkDefinition.add_elementwise
+INetworkDefinition.add_reduce INetworkDefinition.add_shuffle INetworkDefinition.add_slice
 INetworkDefinition.get_layer INetworkDefinition.mark_output INetworkDefinition.num_layers
 INetworkDefinition.unmark_output
 IOptimizationProfile.set_shape
@@ -62,11 +66,12 @@ IRuntimeCache.deserialize IRuntimeCache.serialize
 IRuntimeConfig.create_runtime_cache IRuntimeConfig.dynamic_shapes_kernel_specialization_strategy
 IRuntimeConfig.set_execution_context_allocation_strategy IRuntimeConfig.set_runtime_cache
 IShuffleLayer.reshape_dims IShuffleLayer.second_transpose
+ISliceLayer.mode
 ITensor.allowed_formats ITensor.dtype ITensor.is_network_output ITensor.is_shape_tensor
 ITensor.name ITensor.shape
 ITimingCache.serialize
 LayerInformationFormat.JSON
-LayerType.MATRIX_MULTIPLY
+LayerType.CONVOLUTION LayerType.MATRIX_MULTIPLY
 MatrixOperation.NONE
 MemoryPoolType.WORKSPACE
 NetworkDefinitionCreationFlag.STRONGLY_TYPED
@@ -76,13 +81,16 @@ Permutation.__init__
 ProfilingVerbosity.DETAILED
 ReduceOperation.SUM
 Runtime.__init__ Runtime.deserialize_cuda_engine Runtime.engine_host_code_allowed
+SampleMode.FILL
 TensorFormat.LINEAR
 TensorIOMode.INPUT TensorIOMode.OUTPUT
 TensorLocation.DEVICE
 """.split()  # noqa: SIM905
+_LAYERS = ("I", "ICast", "IConstant", "IConvolution", "IElementWise", "IMatrixMultiply", "IReduce",
+           "IShuffle", "ISlice")  # fmt: skip
 USED += [
     f"{kind}Layer.{name}"
-    for kind in ("I", "IElementWise", "IMatrixMultiply", "IReduce", "IShuffle")
+    for kind in _LAYERS
     for name in "get_input get_output name num_inputs num_outputs set_input type".split()  # noqa: SIM905
 ]
 

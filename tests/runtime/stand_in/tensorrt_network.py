@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from tests.runtime.stand_in.core import Violation
 from tests.runtime.stand_in.tensorrt_runtime import dimensions, new
@@ -16,7 +17,13 @@ _FLOATS = {onnx.TensorProto.FLOAT: "FLOAT", onnx.TensorProto.FLOAT16: "HALF"}
 class INetworkDefinition:
     def _begin(self, model: Any) -> None:
         """Take a parsed graph; as the real parser does, give both sides of a product one rank."""
-        values = {"_model": model, "_inferred": None, "_marked": [], "_linear": set()}
+        values = {
+            "_model": model,
+            "_inferred": None,
+            "_marked": [],
+            "_linear": set(),
+            "_constants": [],
+        }
         for name, value in values.items():
             object.__setattr__(self, name, value)
         nodes, graph = list(model.graph.node), model.graph
@@ -53,13 +60,46 @@ class INetworkDefinition:
     def add_shuffle(self, input: Any) -> Any:  # noqa: A002
         first = self._add("Reshape", [input.name, ""])
         last = self._add("Transpose", [first.output[0]])
-        return self._new_layer(last, "IShuffleLayer", _reshape=first)
+        return self._new_layer(last, "IShuffleLayer", _first=first)
 
     def add_elementwise(self, input1: Any, input2: Any, op: Any) -> Any:
-        if op != self._world.module.ElementWiseOperation.PROD:
+        known = self._world.module.ElementWiseOperation
+        kind = {known.PROD: "Mul", known.SUM: "Add"}.get(op)
+        if kind is None:
             raise Violation(f"the stand-in does not know {op}")
-        node = self._add("Mul", [input1.name, input2.name])
+        node = self._add(kind, [input1.name, input2.name])
         return self._new_layer(node, "IElementWiseLayer")
+
+    def add_cast(self, input: Any, to_type: Any) -> Any:  # noqa: A002
+        kinds = {self._world.module.DataType[name]: kind for kind, name in _FLOATS.items()}
+        node = self._add("Cast", [input.name], to=kinds[to_type])
+        sides = self._info(input.name)[1]
+        self._inferred[node.output[0]] = (kinds[to_type], sides)
+        return self._new_layer(node, "ICastLayer")
+
+    def add_constant(self, shape: Any, weights: Any) -> Any:
+        """The library reads the numbers when it builds, wherever they are by then."""
+        node = self._add("Constant", [])
+        self._constants.append((node, shape.sizes, weakref.ref(weights)))
+        return self._new_layer(node, "IConstantLayer")
+
+    def add_slice(self, input: Any, start: Any, shape: Any, stride: Any) -> Any:  # noqa: A002
+        """Zeros where it begins before the first element or ends behind the last one."""
+        sides = self._info(input.name)[1]
+        ends = [
+            a + (n - 1) * s + 1
+            for a, n, s in zip(start.sizes, shape.sizes, stride.sizes, strict=True)
+        ]
+        before = [max(0, -a) for a in start.sizes]
+        behind = [max(0, end - side) for end, side in zip(ends, sides, strict=True)]
+        pad = self._add("Pad", [input.name, self._numbers([*before, *behind])])
+        moved = [
+            [at + more for at, more in zip(x, before, strict=True)] for x in (start.sizes, ends)
+        ]
+        axes = self._numbers(list(range(len(sides))))
+        numbers = [*map(self._numbers, moved), axes, self._numbers(stride.sizes)]
+        node = self._add("Slice", [pad.output[0], *numbers])
+        return self._new_layer(node, "ISliceLayer", _first=pad, _beyond=any((*before, *behind)))
 
     def add_reduce(self, input: Any, op: Any, axes: int, keep_dims: bool) -> Any:  # noqa: A002
         if op != self._world.module.ReduceOperation.SUM:
@@ -122,6 +162,14 @@ class INetworkDefinition:
         """The model in an order in which it can run, without what nothing needs."""
         if not self._linear.issuperset(self._marked):
             raise Violation("an output may come in any format")
+        for node, shape, weights in self._constants:
+            if weights() is None:
+                raise Violation("the weights of a constant were freed before the build")
+            value = numpy_helper.from_array(weights().reshape(shape))
+            del node.attribute[:]
+            node.attribute.append(helper.make_attribute("value", value))
+        if any(isinstance(x, ISliceLayer) and not x._fits() for x in self._layers):
+            raise Violation("a slice reads beyond the edge, and is not told what is there")
         graph = self._model.graph
         maker = {value: node for node in graph.node for value in node.output}
         done: dict[int, Any] = {}
@@ -158,8 +206,9 @@ def _layer(network: Any, node: Any, kind: str = "ILayer", **values: Any) -> Any:
 class ILayer:
     @property
     def type(self) -> Any:
-        product = self._node.op_type == "MatMul"
-        return self._network._world.module.LayerType.MATRIX_MULTIPLY if product else None
+        known = self._network._world.module.LayerType
+        kinds = {"MatMul": known.MATRIX_MULTIPLY, "Conv": known.CONVOLUTION}
+        return kinds.get(self._node.op_type)
 
     @property
     def name(self) -> str:
@@ -187,6 +236,60 @@ class ILayer:
         self._node.input[index] = tensor.name
 
 
+class ICastLayer(ILayer):
+    pass
+
+
+class IConstantLayer(ILayer):
+    pass
+
+
+class IConvolutionLayer(ILayer):
+    """Constant weights are values of the layer, others its second input."""
+
+    @property
+    def num_inputs(self) -> int:
+        return 1 if self._array(1) is not None else len(self._node.input)
+
+    @property
+    def num_groups(self) -> int:
+        return int(self._attribute("group", 1))
+
+    @property
+    def num_output_maps(self) -> int:
+        return int(self._network._info(self._node.input[1])[1][0])
+
+    @property
+    def kernel(self) -> Any:
+        return self._array(1).ravel()
+
+    @property
+    def bias(self) -> Any:
+        return self._array(2)
+
+    @property
+    def kernel_size_nd(self) -> Any:
+        return tuple(self._attribute("kernel_shape", ()))
+
+    @property
+    def stride_nd(self) -> Any:
+        return tuple(self._attribute("strides", (1, 1)))
+
+    @property
+    def pre_padding(self) -> Any:
+        return tuple(self._attribute("pads", (0, 0, 0, 0))[:2])
+
+    def _attribute(self, name: str, default: Any) -> Any:
+        found = (helper.get_attribute_value(a) for a in self._node.attribute if a.name == name)
+        return next(found, default)
+
+    def _array(self, index: int) -> Any:
+        initialisers = self._network._model.graph.initializer
+        found = (t for t in initialisers if t.name == self._node.input[index])
+        tensor = next(found, None)
+        return None if tensor is None else numpy_helper.to_array(tensor)
+
+
 class IElementWiseLayer(ILayer):
     pass
 
@@ -205,27 +308,45 @@ class IMatrixMultiplyLayer(ILayer):
         return self._network._world.module.MatrixOperation.NONE
 
 
-class IShuffleLayer(ILayer):
-    """A Reshape and a Transpose."""
+class TwoNodes(ILayer):
+    """A layer of the library that is two nodes of ONNX."""
 
     @property
     def num_inputs(self) -> int:
         return 1
 
     def get_input(self, index: int) -> Any:
-        return _tensor(self._network, self._reshape.input[index])
+        return _tensor(self._network, self._first.input[index])
 
     def set_input(self, index: int, tensor: Any) -> None:
-        self._reshape.input[index] = tensor.name
+        self._first.input[index] = tensor.name
+
+
+class IShuffleLayer(TwoNodes):
+    """A Reshape and a Transpose."""
 
     def _set_sizes(self, value: Any) -> None:
-        self._reshape.input[1] = self._network._numbers(value.sizes)
+        self._first.input[1] = self._network._numbers(value.sizes)
 
     def _set_order(self, value: Any) -> None:
         self._node.attribute.append(helper.make_attribute("perm", value.order))
 
     reshape_dims = property(None, _set_sizes)
     second_transpose = property(None, _set_order)
+
+
+class ISliceLayer(TwoNodes):
+    """A Pad and a Slice; `mode` says what is beyond the edge."""
+
+    _mode: Any = None
+
+    def _set_mode(self, value: Any) -> None:
+        object.__setattr__(self, "_mode", value)
+
+    def _fits(self) -> bool:
+        return not self._beyond or self._mode == self._network._world.module.SampleMode.FILL
+
+    mode = property(None, _set_mode)
 
 
 class Dims:
@@ -281,12 +402,16 @@ class ITensor:
 
 NETWORK_CLASSES = (
     Dims,
+    ICastLayer,
+    IConstantLayer,
+    IConvolutionLayer,
     IElementWiseLayer,
     ILayer,
     IMatrixMultiplyLayer,
     INetworkDefinition,
     IReduceLayer,
     IShuffleLayer,
+    ISliceLayer,
     ITensor,
     Permutation,
 )

@@ -218,10 +218,10 @@ def test_a_decoder_that_cannot_be_built_leaves_nothing(
 ) -> None:
     build = tensorrt_backend.build_engine
 
-    def failing(found: Any, opened: Any, graph: str, *rest: Any) -> Any:
+    def failing(found: Any, opened: Any, graph: str, *rest: Any, **options: Any) -> Any:
         if graph == "decoder":
             raise DeviceError("no decoder today")
-        return build(found, opened, graph, *rest)
+        return build(found, opened, graph, *rest, **options)
 
     monkeypatch.setattr(tensorrt_backend, "build_engine", failing)
     with pytest.raises(DeviceError, match="no decoder today"):

@@ -10,7 +10,10 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
 
 import samedge
 from samedge.bundle import Bundle
@@ -25,9 +28,15 @@ from samedge.runtime.openvino.tensors import named_outputs
 from samedge.runtime.parity.drift import locate
 from samedge.runtime.parity.drift_cases import recorded_cases
 from samedge.runtime.tensorrt import builder as tensorrt_build
-from samedge.runtime.tensorrt.builder import BuildOptions, build_engine
+from samedge.runtime.tensorrt.builder import BuildOptions, _configure, build_engine
+from samedge.runtime.tensorrt.layer_report import LayerReport
 from samedge.runtime.tensorrt.library import NVIDIA_LIBRARIES, make_log
-from samedge.runtime.tensorrt.network import mark_outputs, parsed, without_products
+from samedge.runtime.tensorrt.network import (
+    mark_outputs,
+    parsed,
+    without_channel_convolutions,
+    without_products,
+)
 from tests.export.earlier import earlier_bundle
 from tests.runtime.quantised import with_graph
 from tests.runtime.stand_in.core import Violation
@@ -244,6 +253,95 @@ def test_a_build_that_fails_for_another_reason_is_not_tried_again(
     with pytest.raises(DeviceError, match="no tactic"):
         build_engine(*options)
     assert turing.world.builds == 3
+
+
+def convolutions(path: Path, dtype: type[np.floating[Any]]) -> onnx.ModelProto:
+    """Four in a row: all channels, each by itself, each by itself with a stride, two halves."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    rng, nodes, weights, value = np.random.default_rng(0), [], [], "x"
+    for name, groups, inputs, stride in (
+        ("all", 1, 3, 1),
+        ("each", 64, 64, 1),
+        ("less", 64, 64, 2),
+        ("halves", 2, 64, 1),
+    ):
+        shape = (64, inputs // groups, 3, 3)
+        numbers = {f"{name}.w": rng.standard_normal(shape) / 3, f"{name}.b": rng.random(64)}
+        weights += [numpy_helper.from_array(a.astype(dtype), key) for key, a in numbers.items()]
+        sizes = {"kernel_shape": [3, 3], "strides": [stride] * 2, "pads": [1] * 4, "group": groups}
+        nodes.append(helper.make_node("Conv", [value, *numbers], [name], name=name, **sizes))
+        value = name
+    ends = [
+        helper.make_tensor_value_info("x", kind, [1, 3, 12, 9]),
+        helper.make_tensor_value_info(value, kind, [1, 64, 6, 5]),
+    ]
+    graph = helper.make_graph(nodes, "convolutions", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, path)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_convolutions_of_each_channel_as_sums(
+    turing: ModuleType, dtype: type[np.floating[Any]], tmp_path: Path
+) -> None:
+    found = NVIDIA_LIBRARIES["tensorrt_rtx"]
+    before = convolutions(tmp_path / "a.onnx", dtype)
+    log = make_log(found)
+    network = parsed(found, turing.Builder(log), tmp_path / "a.onnx", log)
+    weights = without_channel_convolutions(found, network)
+    assert len(weights) == 2 * (9 + 1)
+    after = network._finished()
+    left = [node.name for node in after.graph.node if node.op_type == "Conv"]
+    assert left == ["all", "halves"]
+    x = np.random.default_rng(1).standard_normal((1, 3, 12, 9)).astype(dtype)
+    results = []
+    for model in (before, after):
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        results.append(session.run(None, {"x": x})[0].astype(np.float64))
+    scale = np.abs(results[0]).max()
+    np.testing.assert_allclose(*results, atol=scale * (1e-6 if dtype == np.float32 else 4e-3))
+    del weights
+    with pytest.raises(Violation, match="freed before the build"):
+        network._finished()
+
+
+def test_only_turing_has_them_as_sums(
+    library: ModuleType, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And there the engine is built with them; the bundle itself has none."""
+    asked = []
+
+    def taken(found: Any, _network: Any) -> list[Any]:
+        asked.append(found.name)
+        return [np.zeros(1, np.float32)]
+
+    monkeypatch.setattr(tensorrt_build, "without_channel_convolutions", taken)
+    found = NVIDIA_LIBRARIES[library.__name__]
+    assert not build_engine(found, bundle, "encoder", "fp32", capability=86).notes
+    assert not asked
+    notes = build_engine(found, bundle, "encoder", "fp32", capability=75).notes
+    rtx = library.__name__ == "tensorrt_rtx"
+    assert asked == ["tensorrt_rtx"] * rtx
+    assert ("convolutions of each channel" in " ".join(notes)) == rtx
+
+
+@pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")
+def test_real_convolutions_for_turing(tmp_path: Path) -> None:
+    """As they are, the engine has several times the weights."""
+    convolutions(tmp_path / "a.onnx", np.float16)
+    library, sizes = NVIDIA_LIBRARIES["tensorrt_rtx"], []
+    for change in (False, True):
+        log = make_log(library)
+        builder = library.module.Builder(log)
+        network = parsed(library, builder, tmp_path / "a.onnx", log)
+        weights = without_channel_convolutions(library, network) if change else []
+        assert bool(weights) == change
+        config = builder.create_builder_config()
+        _configure(library, config, BuildOptions(compute_capability=75))
+        assert builder.build_serialized_network(network, config) is not None
+        sizes.append(LayerReport.from_log(log.report).weights)
+    assert sizes[0] > 2.5 * sizes[1]
 
 
 @pytest.mark.skipif(not REAL, reason="needs TensorRT-RTX")

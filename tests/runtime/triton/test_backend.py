@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 
 import samedge
 from samedge.bundle import Bundle
+from samedge.bundle.sealing import seal
 from samedge.errors import BundleError, DeviceError, NotSupportedError
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.choice import choose_backend, named_backend
@@ -23,6 +25,7 @@ from samedge.runtime.engines.store import EngineStore, add_parity
 from samedge.runtime.triton import backend as triton_backend
 from samedge.runtime.triton import compiling
 from samedge.runtime.triton.backend import TRITON, key_for
+from samedge.runtime.triton.building import build_engines
 from samedge.runtime.triton.engine_file import write_engine
 from samedge.runtime.triton.plan import Argument, EnginePlan
 from tests.runtime.stand_in.core import CUresult, Violation
@@ -525,6 +528,31 @@ def test_auto_leaves_bundles_without_a_verified_engine(driver: Driver, bundle: B
         about = session.describe()
         assert (about["backend"], about["precision"]) == ("triton", "fp16")
         assert "tensorrt" in about["why"]
+
+
+def test_a_network_without_kernels(
+    driver: Driver, bundle: Bundle, engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Engine and compiler may be here: there are none of a TinyViT, and `auto` goes on."""
+    manifest = json.loads((bundle.path / "manifest.json").read_text())
+    manifest["family"]["name"] = "mobile_sam"
+    (bundle.path / "manifest.json").write_bytes(seal(manifest))
+    tiny = Bundle.open(bundle.path)
+    monkeypatch.setattr(compiling, "NEEDED", ("torch",))
+    said = "no Triton kernels for TinyViT encoders .* use tensorrt, tensorrt-rtx or openvino"
+    for refused in (
+        lambda: gpu(tiny),
+        lambda: gpu(tiny, engines=engine.parent),
+        lambda: build_engines(tiny, ("fp16",), (87,)),
+        lambda: build_engines(tiny),
+    ):
+        with pytest.raises(NotSupportedError, match=said) as caught:
+            refused()
+        assert "samedge build" not in str(caught.value)  # no advice that leads here again
+    with samedge.load(tiny, threads=1) as session:
+        about = session.describe()
+    assert about["backend"] == "openvino"
+    assert "triton: there are no Triton kernels for TinyViT encoders" in about["why"]
 
 
 def test_auto_knows_the_order(driver: Driver) -> None:

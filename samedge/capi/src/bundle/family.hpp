@@ -7,7 +7,7 @@
 
 namespace samedge {
 
-enum class Interpolation { pil, cubic, zoom, bilinear };
+enum class Interpolation { pil, cubic, zoom, bilinear, area };
 
 // See `samedge.families.Family` for what the fields mean.
 struct Family {
@@ -37,10 +37,12 @@ struct Family {
   int stride = 16;
   int slices = 1;
   bool whole_volume = false;
+  bool whole_boxes = false;
 
   // Whether a resized frame has whole grey levels.
   bool rounded() const noexcept {
-    return interpolation == Interpolation::pil || interpolation == Interpolation::cubic;
+    return interpolation == Interpolation::pil || interpolation == Interpolation::cubic ||
+           interpolation == Interpolation::area;
   }
   bool padded() const noexcept { return longest_side; }
   bool takes_prompts() const noexcept { return takes_points || takes_boxes || takes_masks; }

@@ -187,6 +187,7 @@ class Operation {
   }
   std::vector<GraphValue> concat() const;
   std::vector<GraphValue> gather() const;
+  std::vector<GraphValue> gather_elements() const;
   std::vector<GraphValue> expand() const;
   std::vector<GraphValue> reshape() const;
   std::vector<GraphValue> shape() const;
@@ -362,6 +363,17 @@ std::vector<GraphValue> Operation::gather() const {
   sides.insert(sides.end(), index.shape.begin(), index.shape.end());
   sides.insert(sides.end(), data.shape.begin() + static_cast<std::ptrdiff_t>(axis) + 1, data.shape.end());
   return {made(data.type, std::move(sides))};
+}
+
+std::vector<GraphValue> Operation::gather_elements() const {
+  const GraphValue &data = in(0), &index = in(1);
+  const std::size_t axis = axis_of(data, whole("axis", 0));
+  need(index.type == kInt32 || index.type == kInt64, "it takes elements by no whole numbers", index);
+  bool fits = index.shape.size() == data.shape.size();
+  for (std::size_t i = 0; fits && i < data.shape.size(); ++i)
+    fits = i == axis || index.shape[i] < 0 || data.shape[i] < 0 || index.shape[i] <= data.shape[i];
+  need(fits, "it takes elements of another shape", data);
+  return {made(data.type, index.shape)};
 }
 
 std::vector<GraphValue> Operation::expand() const {
@@ -551,6 +563,7 @@ const std::map<std::string, Rule> &rules() {
         {"DequantizeLinear", {&O::dequantize, 2, 3, axis}},
         {"Expand", {&O::expand, 2, 2, none}},
         {"Gather", {&O::gather, 2, 2, axis}},
+        {"GatherElements", {&O::gather_elements, 2, 2, axis}},
         {"Identity", {&O::identity, 1, 1, none}},
         {"LayerNormalization", {&O::layer_norm, 3, 3, {{"axis", Kind::whole}, {"epsilon", Kind::real}}}},
         {"MatMul", {&O::matmul, 2, 2, none}},
@@ -566,11 +579,11 @@ const std::map<std::string, Rule> &rules() {
         {"Transpose", {&O::transpose, 1, 1, {{"perm", Kind::list}}, {"perm"}}},
         {"Unsqueeze", {&O::unsqueeze, 2, 2, none}},
         {"Where", {&O::where, 3, 3, none}}};
-    for (const char *name : {"Cos", "Exp", "Floor", "Gelu", "Relu", "Sigmoid", "Sin", "Sqrt"})
+    for (const char *name : {"Cos", "Exp", "Floor", "Gelu", "Relu", "Round", "Sigmoid", "Sin", "Sqrt"})
       made->insert({name, {&O::floating, 1, 1, none}});
     for (const char *name : {"Add", "Div", "Max", "Min", "Mul", "Sub"})
       made->insert({name, {&O::binary, 2, 2, none}});
-    for (const char *name : {"Equal", "Greater"}) made->insert({name, {&O::compare, 2, 2, none}});
+    for (const char *name : {"Equal", "Greater", "Less"}) made->insert({name, {&O::compare, 2, 2, none}});
     for (const char *name : {"ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"})
       made->insert({name, {&O::reduce, 2, 2, {{"keepdims", Kind::whole}}}});
     return made;

@@ -108,7 +108,8 @@ void check_fields(const Node &node) {
       "name",        "title",        "input_size",    "channels",  "value_scale",  "mean",
       "std",         "resize",       "prompts",       "pad_point", "single_mask",  "interpolation",
       "multi_masks", "upscale_size", "normalisation", "via",       "classes",      "exclusive",
-      "mask_values", "threshold",    "stride",        "slices",    "whole_volume", "mask_interpolation"};
+      "mask_values", "threshold",    "stride",        "slices",    "whole_volume", "mask_interpolation",
+      "whole_boxes"};
   std::string odd;
   for (const auto &field : node.data().items())
     if (known.count(field.key()) == 0) odd += (odd.empty() ? "" : ", ") + field.key();
@@ -121,8 +122,16 @@ void check_fields(const Node &node) {
          shown(odd).c_str());
 }
 
+// A record with the fields that came later: older records lack them, and meant this.
+json completed(const json &record) {
+  json full = {{"whole_boxes", false}};
+  full.update(record);
+  return full;
+}
+
 Family family_from(const json &data) {
-  const Node node(data, "family");
+  const json full = completed(Node(data, "family").data());
+  const Node node(full, "family");
   Family family;
   family.name = node.text("name");
   family.title = node.text("title");
@@ -140,13 +149,14 @@ Family family_from(const json &data) {
   family.channels = channels.get<int>();
   family.longest_side = node.choice("resize", {"stretch", "longest_side"}) == 1;
   family.interpolation =
-      static_cast<Interpolation>(node.choice("interpolation", {"pil", "cubic", "zoom", "bilinear"}));
+      static_cast<Interpolation>(node.choice("interpolation", {"pil", "cubic", "zoom", "bilinear", "area"}));
   family.min_max = node.choice("normalisation", {"fixed", "min_max"}) == 1;
   family.probability = node.choice("mask_values", {"logit", "probability"}) == 1;
   family.nearest = node.choice("mask_interpolation", {"bilinear", "nearest"}) == 1;
   family.always_pad = node.choice("pad_point", {"always", "no_box"}) == 0;
   family.exclusive = node.flag("exclusive");
   family.whole_volume = node.flag("whole_volume");
+  family.whole_boxes = node.flag("whole_boxes");
   family.value_scale = node.number("value_scale");
   family.threshold = node.number("threshold");
   family.mean = numbers(node, "mean", family.channels);

@@ -1,8 +1,10 @@
 #include "geometry/frame_geometry.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/failure.hpp"
+#include "geometry/area.hpp"
 #include "geometry/filters.hpp"
 
 namespace samedge {
@@ -44,9 +46,13 @@ Matrix filter(Interpolation interpolation, int out, int size) {
   }
 }
 
-// [planes, S, side]: samples of an axis onto the first `valid` of S samples.
+std::vector<float> no_planes(const Family &family, int size, const Span &span) {
+  return std::vector<float>(area(family.rounded() ? 2 : 1, size) * static_cast<std::size_t>(span.side), 0.0F);
+}
+
+// [planes, S, side]: samples of an axis onto the first of S samples.
 std::vector<float> resize_planes(const Family &family, int valid, int via, int size, const Span &span) {
-  std::vector<float> result(area(family.rounded() ? 2 : 1, size) * static_cast<std::size_t>(span.side), 0.0F);
+  std::vector<float> result = no_planes(family, size, span);
   const Planes planes{result.data(), size, span.side, span.start};
   if (family.interpolation == Interpolation::pil)
     write_pil(valid, span.length(), planes);
@@ -85,6 +91,13 @@ float FrameGeometry::network_y(double y) const noexcept {
   return static_cast<float>((y - crop.y0) * (double(valid_height) / (crop.y1 - crop.y0)));
 }
 
+Corner FrameGeometry::network_corner(double x, double y) const noexcept {
+  if (!whole_boxes) return {network_x(x), network_y(y)};
+  const double scale = double(input_size) / std::max(crop.x1 - crop.x0, crop.y1 - crop.y0);
+  return {static_cast<float>(std::trunc((x - crop.x0) * scale)),
+          static_cast<float>(std::trunc((y - crop.y0) * scale))};
+}
+
 void check_side(int side, const char *name) {
   if (side < kMinSide || side > kMaxSide)
     fail(SAMEDGE_ERROR_FRAME, "frame %s is %d px; frames from %d x %d to %d x %d px are supported: %s it first",
@@ -107,10 +120,11 @@ Crop checked_crop(const int crop[4], int height, int width) {
 
 FrameGeometry frame_geometry(const Family &family, int height, int width, const Crop &crop, int input_size,
                              int low_res) {
-  if (family.interpolation != Interpolation::pil && (family.padded() || (family.via != 0 && family.rounded())))
+  const bool exact = family.interpolation == Interpolation::pil || family.interpolation == Interpolation::area;
+  if (!exact && (family.padded() || (family.via != 0 && family.rounded())))
     fail(SAMEDGE_ERROR_NOT_SUPPORTED, "family '%s' wants a resize rule that this version of samedge does not have; "
          "use a newer one", shown(family.name).c_str());
-  if (family.interpolation == Interpolation::pil && family.via != 0)
+  if (exact && family.via != 0)
     fail(SAMEDGE_ERROR_NOT_SUPPORTED, "family '%s' wants a detour in its resize that this version of samedge does "
          "not have; use a newer one", shown(family.name).c_str());
   const int size = input_size;
@@ -122,6 +136,7 @@ FrameGeometry frame_geometry(const Family &family, int height, int width, const 
   geometry.planes = family.rounded() ? 2 : 1;
   geometry.input_size = size;
   geometry.low_res = low_res;
+  geometry.whole_boxes = family.whole_boxes;
   valid_size(family, rows.length(), cols.length(), size, geometry);
   const int valid_height = geometry.valid_height, valid_width = geometry.valid_width;
   // Two squares that keep their ratio to the network input.
@@ -129,8 +144,16 @@ FrameGeometry frame_geometry(const Family &family, int height, int width, const 
   const int via = std::max(static_cast<int>(std::int64_t{family.via} * size / family.input_size), 1);
   geometry.rows_first = family.interpolation == Interpolation::pil &&
                         vertical_pass_first(rows.length(), cols.length(), valid_height, valid_width);
-  geometry.rows = resize_planes(family, valid_height, via, size, rows);
-  geometry.cols = resize_planes(family, valid_width, via, size, cols);
+  if (family.interpolation == Interpolation::area) {
+    geometry.rows = no_planes(family, size, rows);
+    geometry.cols = no_planes(family, size, cols);
+    write_area({rows.length(), cols.length()}, {valid_height, valid_width},
+               {geometry.rows.data(), size, rows.side, rows.start},
+               {geometry.cols.data(), size, cols.side, cols.start});
+  } else {
+    geometry.rows = resize_planes(family, valid_height, via, size, rows);
+    geometry.cols = resize_planes(family, valid_width, via, size, cols);
+  }
   geometry.valid_rows = ones(valid_height, size);
   geometry.valid_cols = ones(valid_width, size);
   const Matrix enlarged = bilinear_matrix(square, low_res);

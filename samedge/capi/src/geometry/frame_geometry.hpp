@@ -23,6 +23,11 @@ struct Crop {
   }
 };
 
+// A box corner in px of the network input.
+struct Corner {
+  float x, y;
+};
+
 // See `samedge.geometry.frame_geometry.FrameGeometry`. Matrices are row-major.
 struct FrameGeometry {
   int height = 0;
@@ -34,6 +39,7 @@ struct FrameGeometry {
   int planes = 1;      // P
   int input_size = 0;  // S
   int low_res = 0;     // L
+  bool whole_boxes = false;
   std::vector<float> rows;        // [P, S, height]
   std::vector<float> cols;        // [P, S, width]
   std::vector<float> valid_rows;  // [S]
@@ -44,6 +50,8 @@ struct FrameGeometry {
   // Frame coordinates to network coordinates, in float64.
   float network_x(double x) const noexcept;
   float network_y(double y) const noexcept;
+  // The same for a box corner, which may be cut off to whole px.
+  Corner network_corner(double x, double y) const noexcept;
 };
 
 // Throws Failure(FRAME): no frame has a side of so many px. name: "height" or "width".

@@ -170,25 +170,26 @@ PromptGroup &PromptAssembler::next_group() {
 
 void PromptAssembler::add(PromptGroup &group, const samedge_prompts &prompts, int object, bool pad,
                           const FrameGeometry &geometry) const {
-  const auto token = [&](double x, double y, std::int32_t label) {
-    group.coords.push_back(geometry.network_x(x));
-    group.coords.push_back(geometry.network_y(y));
+  const auto token = [&](float x, float y, std::int32_t label) {
+    group.coords.push_back(x);
+    group.coords.push_back(y);
     group.labels.push_back(label);
+  };
+  const auto corner = [&](const double *at, std::int32_t label) {
+    const Corner place = geometry.network_corner(at[0], at[1]);
+    token(place.x, place.y, label);
   };
   const auto at = static_cast<std::size_t>(object);
   for (int i = firsts_[at]; i < firsts_[at] + lengths_[at]; ++i) {
     const double *point = prompts.points + 2 * static_cast<std::ptrdiff_t>(i);
-    token(point[0], point[1], prompts.labels == nullptr ? kForeground : prompts.labels[i]);
+    token(geometry.network_x(point[0]), geometry.network_y(point[1]),
+          prompts.labels == nullptr ? kForeground : prompts.labels[i]);
   }
-  if (pad) {
-    group.coords.push_back(0.0F);
-    group.coords.push_back(0.0F);
-    group.labels.push_back(kNotAPoint);
-  }
+  if (pad) token(0.0F, 0.0F, kNotAPoint);
   if (prompts.boxes != nullptr) {
     const double *box = prompts.boxes + 4 * static_cast<std::ptrdiff_t>(object);
-    token(box[0], box[1], kBoxFirst);
-    token(box[2], box[3], kBoxSecond);
+    corner(box, kBoxFirst);
+    corner(box + 2, kBoxSecond);
   }
   group.objects.push_back(object);
 }

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from samedge._openvino import ops
 from samedge.runtime.openvino.rewrites.int8 import int8_steps
 from samedge.runtime.openvino.rewrites.nodes import ints, only_consumer, replace
+from samedge.runtime.openvino.rewrites.windows import attend_from_tokens
 
 CONVOLUTION_CHANNELS = 128
 WINOGRAD_CHANNELS = 256  # below, the transforms cost more than the products save
@@ -44,7 +45,7 @@ def steps(precision: str) -> list[Callable[[Any], int]]:
     if precision == "int8":
         return int8_steps()
     common: list[Callable[[Any], int]] = [split_linear, winograd]
-    return [*common, linear_as_convolution] if precision == "fp32" else common
+    return [*common, linear_as_convolution if precision == "fp32" else attend_from_tokens]
 
 
 class _Linear(NamedTuple):

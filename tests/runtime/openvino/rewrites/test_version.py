@@ -9,7 +9,7 @@ import samedge.runtime.openvino
 from samedge.runtime.openvino.rewrites import REWRITES_VERSION
 
 # (REWRITES_VERSION, digest of the source)
-RECORDED = (1, "12d421706e392872")
+RECORDED = (2, "9588c7767e10438d")
 
 
 def test_the_version_changes_with_the_rewrites() -> None:

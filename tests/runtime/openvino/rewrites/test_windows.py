@@ -18,6 +18,7 @@ from samedge.bundle.attention_sizes import (
 )
 from samedge.errors import BundleError
 from samedge.runtime.openvino.compile import read_model, split_encoder
+from samedge.runtime.openvino.rewrites import dense as openvino_dense
 from samedge.runtime.openvino.rewrites import int8 as openvino_int8
 from samedge.runtime.openvino.rewrites import windows as openvino_windows
 from samedge.runtime.openvino.rewrites.nodes import ints
@@ -206,3 +207,11 @@ def test_int8_takes_it_before_the_more_general_rewrites() -> None:
     assert at > steps.index(openvino_int8.untransposed_keys)
     assert at > steps.index(openvino_int8.split_quantised)
     assert at < steps.index(openvino_int8.relative_positions)
+
+
+@pytest.mark.parametrize(("precision", "takes"), [("fp32", False), ("bf16", True), ("int8", True)])
+def test_precisions_that_take_it(precision: str, takes: bool) -> None:
+    """It was no gain in float32."""
+    model = openvino_dense.optimise(attention(PADDED)(), precision)
+    assert kinds(model).count("Softmax") == (3 if takes else 1)
+    assert ("Pad" in kinds(model)) is not takes

@@ -13,7 +13,7 @@ namespace samedge {
 
 // Of the engine file, and of the rewrites that are in it (samedge/runtime/openvino/rewrites).
 constexpr std::int64_t kOpenVinoFormat = 1;
-constexpr std::int64_t kRewrites = 1;
+constexpr std::int64_t kRewrites = 2;
 
 // Where a part's graph and weights lie in an engine file.
 struct EnginePart {

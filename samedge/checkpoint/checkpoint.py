@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from samedge.checkpoint.messages import file_line
 from samedge.checkpoint.reader import SourceFile
-from samedge.checkpoint.records import Variant, record
+from samedge.checkpoint.records import Variant, layout_record, record
 from samedge.families import Family
 from samedge.models.presets import vit_title
 from samedge.models.shapes import some
@@ -93,8 +94,8 @@ class Checkpoint:
     def describe(self) -> str:
         """The same for people, one fact per line."""
         variant, family = self.variant, self.family
-        lines = [f"{record(self.kind).title}, {vit_title(variant.vit)}"]
-        lines.append(f"  {record(self.kind).about}")
+        found = layout_record(self.files[0].names_of if self.files else "", self.kind)
+        lines = [f"{found.title}, {vit_title(variant.vit)}", f"  {found.about}"]
         lines += [f"  QUESTION   {question}" for question in self.questions]
         lines += [f"  file       {file_line(file)}" for file in self.files]
         lines.append(f"  tensors    {len(self.tensors)}, {self.parameters / 1e6:.2f} M values")
@@ -104,18 +105,26 @@ class Checkpoint:
         return "\n".join(lines)
 
 
+def _encoder(config: Mapping[str, Any]) -> str:
+    """The encoder's sizes in words."""
+    if "widths" in config:
+        blocks, widths = (" + ".join(map(str, config[name])) for name in ("depths", "widths"))
+        windows = ", ".join(map(str, config["windows"][1:]))
+        return f"TinyViT, {blocks} blocks of width {widths}, windows of {windows}"
+    blocks = ", ".join(map(str, config["global_blocks"])) or "none"
+    return (
+        f"{config['depth']} blocks of width {config['embed_dim']}, {config['num_heads']} heads, "
+        f"global blocks {blocks}, windows of {config['window_size']}"
+    )
+
+
 def _facts(variant: Variant, family: Family) -> list[tuple[str, str]]:
     """What a user wants to know of a network, (name, words)."""
     config, size = variant.config, variant.input_size
-    blocks = ", ".join(map(str, config["global_blocks"])) or "none"
     colours = {1: "grey", 3: "RGB"}[family.channels]
     depth = f", {family.slices} slices of a volume together" if family.slices > 1 else ""
     facts = [
-        (
-            "encoder",
-            f"{config['depth']} blocks of width {config['embed_dim']}, {config['num_heads']} "
-            f"heads, global blocks {blocks}, windows of {config['window_size']}",
-        ),
+        ("encoder", _encoder(config)),
         (
             "input",
             f"{size} x {size} px, {colours}{depth}; grid {variant.grid} x {variant.grid}, low-res "

@@ -50,22 +50,29 @@ FOREIGN: tuple[Foreign, ...] = (
         "transformers",
         "SAM of Hugging Face transformers (SamModel)",
         (r"(^|\.)vision_encoder\.(layers\.\d+|patch_embed)\.", r"(^|\.)mask_decoder\."),
-        "its tensors have Hugging Face's names, and samedge reads those of segment_anything. Take "
-        "the file that it was converted from (sam_vit_b_01ec64.pth, medsam_vit_b.pth); of a model "
-        "trained there, rename the tensors as transformers' convert_sam_to_hf.py does, the other "
-        "way round (vision_encoder.layers.N.layer_norm1 -> image_encoder.blocks.N.norm1, say)",
+        "it is not the whole of one: samedge reads what SamModel.save_pretrained writes "
+        "(model.safetensors) and torch.save of its state_dict(). Save the whole model, or take the "
+        "file that it was converted from (sam_vit_b_01ec64.pth, medsam_vit_b.pth)",
+    ),
+    Foreign(
+        "openmmlab_sam",
+        "SAM of OpenMMLab (mmpretrain, mmdetection)",
+        (r"(^|\.)layers\.\d+\.attn\.rel_pos_h$", r"(^|\.)layers\.\d+\.ffn\.layers\.0\.0\."),
+        "it is the encoder alone, or has other prompts or another decoder than UltraSam, whose "
+        "network samedge reads under these names (backbone, prompt_encoder with label_encoder, "
+        "decoder, bbox_head). Take UltraSam's own file, or SAM's that the encoder was made from",
     ),
     Foreign(
         "msa_early",
-        "Medical SAM Adapter of an earlier version",
+        "a part of Medical SAM Adapter",
         (
             r"\.(Space|MLP|Depth)_Adapter\.D_fc1\.weight$",
             r"\.attn\.(rel_pos_h|qkv\.weight)$",
             *_SAM_NAMES,
         ),
-        "its adapters stand in a network with SAM's own names, which samedge does not read: only "
-        "files of the project's present code (attn.rel_h, decoder MLPs as mlp.layers.N). Train it "
-        "again there or with samedge train, or take a newer checkpoint",
+        "its adapters stand in SAM's network, but not those of every block as all versions of the "
+        "project have them (Space_Adapter, MLP_Adapter, Depth_Adapter beside attn.rel_pos_h or "
+        "attn.rel_h). Take the file that the project's training wrote, whole",
     ),
     Foreign(
         "sam_med2d",

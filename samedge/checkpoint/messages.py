@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from samedge._wording import spoken
+from samedge.checkpoint.layouts import what_was_done
 from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.reader import SourceFile
 from samedge.checkpoint.records import RECORDS, Record, loadable, record
@@ -44,6 +45,11 @@ def file_notes(file: SourceFile, dropped: list[str] | None = None) -> list[str]:
         notes.append(f"{file.name}: ignored entries: {some(list(file.ignored))}")
     if file.prefixes:
         notes.append(f"{file.name}: stripped from tensor names: {', '.join(file.prefixes)}")
+    if file.names_of:
+        notes.append(
+            f"{file.name}: its tensors had the names of {file.names_of}, "
+            f"{what_was_done(file.names_of)}"
+        )
     if dropped:
         notes.append(f"{file.name}: dropped constants: {', '.join(dropped)}")
     if file.passed_over:
@@ -63,14 +69,16 @@ def shapes_of(file: SourceFile) -> dict[str, tuple[int, ...]]:
 
 @cache
 def reference_shapes(name: str) -> Shapes:
-    """Names and shapes of the usual ViT-B file of the record called `name`."""
+    """Names and shapes of the usual file (ViT-B, TinyViT) of the record called `name`."""
     found = record(name)
-    shapes = found.network.preset_shapes("vit_b", **found.example)
+    shapes = found.network.preset_shapes(found.network.usual_size, **found.example)
     return lora_file_shapes(shapes) if found.base else shapes
 
 
 def what_it_is(file: SourceFile, found: Record) -> str:
     """ "x.pth (SAMUS, as its 'image_encoder.cnn_embed...' shows)"."""
+    if found.names_of:
+        return f"{file.name} ({found.title}, by its names)"
     return f"{file.name} ({found.title}, as its '{some([found.evidence(file.tensors)])}' shows)"
 
 

@@ -29,12 +29,24 @@ from samedge.checkpoint.records import (
     record,
     serves,
 )
+from samedge.checkpoint.ultrasam import ULTRASAM_DIFFERS
 from samedge.errors import CheckpointError, ModelError, NotSupportedError
 from samedge.models.presets import encoder_title, vit_title
 from samedge.models.shapes import differences
 
-# Constants that some training scripts register as buffers; families.py has them.
-_HARMLESS = frozenset(("pixel_mean", "pixel_std"))
+# Constants that some training scripts register as buffers (families.py has them), and the
+# classifier that TinyViT was first trained with, which MobileSAM keeps and never runs.
+_HARMLESS = frozenset(
+    (
+        "pixel_mean",
+        "pixel_std",
+        *(
+            f"image_encoder.{part}.{kind}"
+            for part in ("norm_head", "head")
+            for kind in ("weight", "bias")
+        ),
+    )
+)
 
 
 def open_checkpoint(
@@ -152,7 +164,7 @@ class _RecognisedFile:
 
 
 def _recognised_file(file: SourceFile, family: str | None = None) -> _RecognisedFile:
-    found = recognised(file.tensors, family)
+    found = recognised(file.tensors, family, file.names_of)
     if found is None:
         raise messages.unknown(file)
     if not found.loadable:
@@ -199,7 +211,7 @@ def _made(
 ) -> Checkpoint:
     return Checkpoint(
         family=found.network.config(variant.config).family,
-        kind=found.layout_of or found.name,
+        kind=found.kind,
         variant=variant,
         tensors=tensors,
         files=tuple(file.without_tensors() for file in files),
@@ -211,6 +223,8 @@ def _odd(part: _RecognisedFile, variant: Variant) -> list[str]:
     """What a user should know although, or because, the tensors do not show it."""
     file, kind = part.file, part.record.name
     official = official_sam(file)
+    if kind == "ultrasam":
+        return [f"{file.name}: {ULTRASAM_DIFFERS}"]
     if kind == "sam" and official:
         return [f"{file.name}: the official release of SAM {vit_title(official)}, by its hash"]
     if kind == "medsam" and official:
@@ -224,7 +238,7 @@ def _odd(part: _RecognisedFile, variant: Variant) -> list[str]:
             "it loads them. A model saved in eval mode has them in already: give the SAM "
             "checkpoint that it was trained on as a second file, and this is settled"
         ]
-    if kind == "msa" and variant.config.get("slices", 1) == 1:
+    if kind in ("msa", "msa_earlier") and variant.config.get("slices", 1) == 1:
         return [
             f"{file.name}: opened for images, its depth adapters are idle. For volumes say slices "
             "or chunk"
@@ -233,7 +247,7 @@ def _odd(part: _RecognisedFile, variant: Variant) -> list[str]:
 
 
 def _combine(parts: list[_RecognisedFile], said: CheckpointOptions) -> Checkpoint:
-    names = tuple(part.record.name for part in parts)
+    names = tuple(_side(part) for part in parts)
     for (first, second), (combine, any_order) in _COMBINATIONS.items():
         if names == (first, second):
             return combine(parts[0], parts[1], said)
@@ -247,6 +261,11 @@ def _combine(parts: list[_RecognisedFile], said: CheckpointOptions) -> Checkpoin
         f"these checkpoints do not combine: {found}; expected: {known}. Open a whole checkpoint "
         "alone, and SAMed's LoRA file behind its SAM base"
     )
+
+
+def _side(part: _RecognisedFile) -> str:
+    """What a file counts as in a combination: a SAM under other names is a SAM."""
+    return part.record.kind if part.record.names_of else part.record.name
 
 
 def _pour(samus: _RecognisedFile, sam: _RecognisedFile, said: CheckpointOptions) -> Checkpoint:
@@ -343,6 +362,14 @@ def _matching(checkpoint: Checkpoint, family: str | None) -> Checkpoint:
         raise NotSupportedError(
             f"{_names(checkpoint)}: is {found.title}, and samedge cannot load {wanted.title}; it "
             f"can load: {loadable()}"
+        )
+    if wanted.names_of:
+        if any(file.names_of == wanted.names_of for file in checkpoint.files):
+            return checkpoint
+        raise CheckpointError(
+            f"{_names(checkpoint)}: is {found.title}, by its names; {wanted.title} is known by the "
+            f"names of {wanted.names_of}. Give its file as its authors publish it: renamed, it may "
+            f"compute something else. Or open it as {option('family', checkpoint.family.name)}"
         )
     sizes = {k: v for k, v in checkpoint.variant.config.items() if k in _shared_sizes()}
     with _naming(_names(checkpoint), found):

@@ -10,6 +10,7 @@ from typing import Any
 from samedge._wording import spoken
 from samedge.checkpoint.sizes import LARGEST
 from samedge.errors import CheckpointError
+from samedge.families import PROMPTS
 
 # The classes of the multi-organ CT data set that SAMed was published for.
 SYNAPSE = (
@@ -38,6 +39,7 @@ _RECORDED = {
     "generator_head_dim": (1, LARGEST),
     "slices": _BOUNDS["slices"],
     "chunk": _BOUNDS["chunk"],
+    "img_size": _BOUNDS["input_size"],
 }
 
 
@@ -110,7 +112,8 @@ def recorded_fields(recorded: Mapping[str, Any], known: Collection[str]) -> dict
     Raises:
         CheckpointError: a value that is none, or a field that the family lacks.
     """
-    found = {name: recorded[name] for name in (*_RECORDED, "classes") if name in recorded}
+    names = (*_RECORDED, "classes", "prompts")
+    found = {name: recorded[name] for name in names if name in recorded}
     for name, value in found.items():
         if name not in known:
             raise CheckpointError(f"its own record has '{name}', which this family lacks")
@@ -121,7 +124,13 @@ def recorded_fields(recorded: Mapping[str, Any], known: Collection[str]) -> dict
         raise CheckpointError(
             f"in its own record classes={brief(classes)} came; expected different printable names"
         )
-    return found | ({"classes": tuple(classes)} if "classes" in found else {})
+    prompts = found.get("prompts", ())
+    if not isinstance(prompts, list | tuple) or not set(map(str, prompts)) <= set(PROMPTS):
+        raise CheckpointError(
+            f"in its own record prompts={brief(prompts)} came; expected some of "
+            f"{', '.join(PROMPTS)}"
+        )
+    return found | {n: tuple(found[n]) for n in ("classes", "prompts") if n in found}
 
 
 def _check_number(name: str, value: object, bounds: tuple[int, int]) -> None:

@@ -321,9 +321,13 @@ _UNPLAIN = {
 # What training scripts save beside their tensors, and what of the run nobody needs.
 _LEFT = (
     "argparse.Namespace",
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",
     "numpy.dtype",
+    "numpy.ndarray",
     "torch.device",
     "torch.serialization._get_layout",
 )
@@ -353,6 +357,8 @@ def _named(name: str, into: _Interpreter) -> Any:
         "__builtin__.bytearray": _encoded,
         "builtins.set": _scalars,
         "__builtin__.set": _scalars,
+        "builtins.getattr": _method,
+        "__builtin__.getattr": _method,
         "builtins.complex": lambda given: complex(*map(float, given)),
         "__builtin__.complex": lambda given: complex(*map(float, given)),
     }
@@ -435,6 +441,14 @@ def _encoded(given: tuple[Any, ...]) -> bytes:
     if type(given[0]) is not str or given[1:] not in (("latin1",), ("latin-1",)):
         raise PickleError("bytes that are no text in latin-1")
     return given[0].encode("latin-1")
+
+
+def _method(given: tuple[Any, ...]) -> Left:
+    """A method of what is left out, as mmengine's logs name theirs; nothing is looked up."""
+    owner, name = given
+    if not isinstance(owner, _Global) or owner.name not in _LEFT or type(name) is not str:
+        raise ForeignClass("builtins.getattr")
+    return Left(owner.name)
 
 
 def _scalars(given: tuple[Any, ...]) -> set[Any]:

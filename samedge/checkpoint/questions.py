@@ -5,8 +5,9 @@ from __future__ import annotations
 from samedge.checkpoint.messages import OFFICIAL_SAM
 from samedge.checkpoint.options import CheckpointOptions
 from samedge.checkpoint.reader import SourceFile
-from samedge.checkpoint.records import Record, Variant
+from samedge.checkpoint.records import Record, Variant, size_is_open
 
+_PROMPTED = ("sam", "medsam", "mobile_sam", "litemedsam")
 SAM_TOKENS = 4  # mask tokens of SAM: a single mask, and three answers to an ambiguous prompt
 
 
@@ -34,10 +35,18 @@ def questions(
             "opened as SAM, which prepares images in another way. If this is MedSAM or trained "
             "from it, say so (family='medsam', --family medsam); if not, --family sam"
         )
+    config = variant.config
+    if found.name == "msa_earlier" and said.input_size is None and size_is_open(config):
+        asked.append(
+            "for which input size was the checkpoint trained? Its version of Medical SAM Adapter "
+            "stored the same tables for all sizes, and it was opened for "
+            f"{variant.input_size} px, for which they are. If its image_size was another, as 256, "
+            "say input_size=256 (--input-size 256)"
+        )
     tokens = variant.masks
     if said.classes is not None:
         return tuple(asked)
-    plain = found.name in ("sam", "medsam") and not variant.config.get("classes")
+    plain = found.name in _PROMPTED and not config.get("classes")
     if plain and tokens not in (1, SAM_TOKENS):
         asked.append(
             f"what are the {tokens} masks of the checkpoint? SAM has {SAM_TOKENS} mask tokens, and "
@@ -46,7 +55,7 @@ def questions(
             f"their number or names (classes={tokens}, --classes {tokens}); if the first one is "
             "what you want, classes=1 (--classes 1)"
         )
-    if found.layout_of and tokens == SAM_TOKENS:
+    if found.layout_of in ("samed", "samed_s") and tokens == SAM_TOKENS:
         asked.append(
             f"what are the {tokens} masks of the checkpoint? It was opened as SAMed, with the "
             f"background and {tokens - 1} classes. SAM has {SAM_TOKENS} mask tokens, too: if its "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from samedge.checkpoint.layouts import official_names
 from samedge.checkpoint.pickles import Left, Unplain
 from samedge.checkpoint.torch_files import load_legacy, load_zip, one_line
 from samedge.errors import CheckpointError, MissingDependencyError
@@ -29,8 +31,12 @@ from samedge.files.paths import kind_at, shown
 WRAPPERS = ("model_state_dict", "state_dict", "model_state", "model", "net", "network", "weights")
 # What data-parallel training and torch.compile put before every name.
 PREFIXES = ("module.", "_orig_mod.")
-# What a class that holds a SAM, such as SAMed's, puts before all of them.
-_HOLDER = "sam."
+# What all names of a network begin with, behind what the class that holds it (a Lightning module,
+# SAMed's) puts before them.
+_PARTS = re.compile(
+    r"(?:[A-Za-z_]\w*\.){1,3}?"
+    r"(?=(?:image_encoder|vision_encoder|shared_image_embedding|prompt_encoder|mask_decoder)\.)"
+)
 # Types that torch converts to float32.
 FLOATS = frozenset(
     (
@@ -68,6 +74,8 @@ class SourceFile:
             of normalisation layers and of averaged weights, tables of indices.
         wrapper: entries that led to the tensors ("state_dict"), outermost first.
         prefixes: prefixes that were stripped from names.
+        names_of: whose names the tensors had, before they got the official ones; "" if they have
+            those in the file.
         ignored: other entries of the file (optimizer state, epoch, ...).
         converted: number of tensors by their dtype before conversion to float32.
         config: sizes recorded by samedge's trainer; usually empty.
@@ -80,6 +88,7 @@ class SourceFile:
     tensors: dict[str, Tensor]
     wrapper: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
+    names_of: str = ""
     ignored: tuple[str, ...] = ()
     converted: dict[str, int] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
@@ -98,6 +107,7 @@ class SourceFile:
             "format": self.format,
             "wrapper": list(self.wrapper),
             "prefixes": list(self.prefixes),
+            "names_of": self.names_of,
             "ignored": list(self.ignored),
             "converted": dict(self.converted),
             "passed_over": dict(self.passed_over),
@@ -126,7 +136,8 @@ def _read(file: Path) -> SourceFile:
     found = find_tensors(content, file.name)
     stripped, prefixes = strip_prefixes(found.tensors, file.name)
     numbers, passed_over = without_counters(stripped, file.name)
-    tensors, converted = to_float32(numbers, file.name)
+    floats, converted = to_float32(numbers, file.name)
+    tensors, names_of = official_names(floats, file.name)
     return SourceFile(
         name=file.name,
         sha256=sha256(file),
@@ -135,6 +146,7 @@ def _read(file: Path) -> SourceFile:
         tensors=tensors,
         wrapper=found.wrapper,
         prefixes=prefixes,
+        names_of=names_of,
         ignored=tuple(i for i in found.ignored if i != CONFIG_ENTRY),
         converted=converted,
         passed_over=passed_over,
@@ -154,14 +166,16 @@ def source_from_tensors(tensors: Mapping[str, Tensor], name: str) -> SourceFile:
     here = {k: v.detach() if v.is_meta else v.detach().cpu() for k, v in stripped.items()}
     numbers, passed_over = without_counters(here, name)
     floats, converted = to_float32(numbers, name)
+    named, names_of = official_names(floats, name)
     return SourceFile(
         name=name,
         sha256="",
         size=0,
         format="memory",
-        tensors=floats,
+        tensors=named,
         wrapper=found.wrapper,
         prefixes=prefixes,
+        names_of=names_of,
         ignored=found.ignored,
         converted=converted,
         passed_over=passed_over,
@@ -309,7 +323,8 @@ def strip_prefixes(
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Names without `module.` and the like, wherever a name has them, and what was stripped.
 
-    `sam.` goes only where all names have it.
+    What a class that holds the network puts before its names (`sam.`, `model.`, `net.`) goes only
+    where all names have it.
 
     Raises:
         CheckpointError: two names become one.
@@ -327,10 +342,18 @@ def strip_prefixes(
                 )
             tensors = shorter
             stripped.append(prefix)
-    if all(k.startswith(_HOLDER) for k in tensors):
-        tensors = {k.removeprefix(_HOLDER): v for k, v in tensors.items()}
-        stripped.append(_HOLDER)
+    holder = _holder(tensors)
+    if holder:
+        tensors = {k.removeprefix(holder): v for k, v in tensors.items()}
+        stripped.append(holder)
     return tensors, tuple(stripped)
+
+
+def _holder(tensors: Mapping[str, Tensor]) -> str:
+    """What stands before all names; "" if that is nothing, or not the same before each."""
+    found = _PARTS.match(next(iter(tensors), ""))
+    holder = found.group() if found else ""
+    return holder if holder and all(k.startswith(holder) for k in tensors) else ""
 
 
 def without_counters(

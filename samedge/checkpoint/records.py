@@ -15,13 +15,27 @@ from typing import Any
 from samedge._wording import option, spoken
 from samedge.checkpoint import sizes
 from samedge.checkpoint.foreign import FOREIGN
+from samedge.checkpoint.layouts import MSA_EARLIER, ULTRASAM
 from samedge.checkpoint.options import CheckpointOptions, recorded_fields
 from samedge.checkpoint.samed import configure_samed_whole
 from samedge.errors import CheckpointError
-from samedge.families import AUTOSAMUS, MEDSAM, MSA, MSA_3D, SAM, SAMED, SAMUS, Family
+from samedge.families import (
+    AUTOSAMUS,
+    LITEMEDSAM,
+    MEDSAM,
+    MOBILE_SAM,
+    MSA,
+    MSA_3D,
+    SAM,
+    SAMED,
+    SAMUS,
+    Family,
+)
 from samedge.models.build import (
     AUTOSAMUS_BUILDER,
+    LITEMEDSAM_BUILDER,
     MEDSAM_BUILDER,
+    MOBILE_SAM_BUILDER,
     MSA_BUILDER,
     SAM_BUILDER,
     SAMED_BUILDER,
@@ -65,10 +79,13 @@ class Record:
         name, title: for `family=` and for messages.
         markers: regular expressions; each must be found in at least one tensor name. The first one
             tells the family from the others.
+        tells: (tensors) -> whether it is this family, where names leave two.
         about: one sentence on what the family is.
         family: the family record, once samedge can run the family.
         also: further names for `family=` that this record serves.
-        same_as: its tensors are those of this other record, so only `family=` tells.
+        same_as: its tensors are those of this other record, so only `family=` tells, or `names_of`.
+        names_of: whose names the tensors have in the file (`samedge.checkpoint.layouts`), where
+            that tells it from `same_as`.
         sizes: (names and shapes) -> fields of the family's model config.
         builder: makes its config and network; None: not loadable.
         adapter: kind of its adapter.
@@ -84,10 +101,12 @@ class Record:
     name: str
     title: str
     markers: tuple[str, ...]
+    tells: Callable[[Mapping[str, Any]], bool] | None = None
     about: str = ""
     family: Family | None = None
     also: tuple[str, ...] = ()
     same_as: str = ""
+    names_of: str = ""
     sizes: Callable[[Shapes], dict[str, Any]] | None = None
     builder: FamilyBuilder[Any] | None = None
     adapter: str = "none"
@@ -104,9 +123,15 @@ class Record:
         """Whether samedge can open it, alone or with its base."""
         return self.builder is not None
 
+    @property
+    def kind(self) -> str:
+        """The record that what was opened has from then on."""
+        return self.layout_of or self.name
+
     def fits(self, names: Mapping[str, Any]) -> bool:
-        """Whether all markers are found."""
-        return all(any(re.search(m, name) for name in names) for m in self.markers)
+        """Whether all markers are found, and `tells` agrees."""
+        found = all(any(re.search(m, name) for name in names) for m in self.markers)
+        return found and (self.tells is None or self.tells(names))
 
     def evidence(self, names: Mapping[str, Any]) -> str:
         """The first tensor name that tells this family from the others."""
@@ -135,7 +160,9 @@ class Record:
         """
         assert self.sizes is not None, self.name
         known = self.network.fields - ({"classes"} if "classes" not in self.options else set())
-        config = self.sizes(shapes) | recorded_fields(recorded, known)
+        shown = self.sizes(shapes)
+        # Recorded for TinyViT, where no tensor shows it; never instead of what tensors show.
+        config = shown | recorded_fields(recorded, known - (shown.keys() & {"img_size"}))
         return self.settled(config, said, self.ranks(shapes) if self.ranks else {})
 
     def settled(
@@ -173,6 +200,12 @@ def configure_structures(config: dict[str, Any], said: CheckpointOptions) -> dic
         return config
     names = said.names or tuple(f"structure {i + 1}" for i in range(said.classes))
     return {**config, "classes": names if said.classes > 1 else ()}
+
+
+def configure_tiny(config: dict[str, Any], said: CheckpointOptions) -> dict[str, Any]:
+    """Structures and input size of a TinyViT, neither of which any tensor shows."""
+    config = configure_structures(config, said)
+    return config if said.input_size is None else {**config, "img_size": said.input_size}
 
 
 def configure_msa(config: dict[str, Any], said: CheckpointOptions) -> dict[str, Any]:
@@ -220,9 +253,37 @@ def _stack(said: CheckpointOptions) -> dict[str, int]:
     return {"slices": slices, "chunk": said.chunk or 0}
 
 
+def configure_earlier_msa(config: dict[str, Any], said: CheckpointOptions) -> dict[str, Any]:
+    """The same for earlier versions, where the input size may be open as well."""
+    if said.input_size is not None and size_is_open(config):
+        config |= {"img_size": said.input_size, "rel_pos_grid": config["stored_grid"]}
+    return configure_msa(config, said)
+
+
+def size_is_open(config: Mapping[str, Any]) -> bool:
+    """Whether a file of an earlier Medical SAM Adapter leaves its input size open.
+
+    The versions with the present decoder stored all tables for the grid of 1024 px, whatever the
+    size of the images, and resized them when they ran.
+    """
+    stored = config["stored_grid"] * config["patch_size"]
+    return not config["sam_decoder"] and bool(config["img_size"] == stored)
+
+
 _SAM_LIKE = (r"^image_encoder\.blocks\.\d+\.", r"^mask_decoder\.transformer\.")
-_MSA_LIKE = (r"\.attn\.rel_h$", r"^mask_decoder\.transformer\.layers\.\d+\.mlp\.layers\.")
+_TINY_LIKE = (r"^image_encoder\.layers\.\d+\.", _SAM_LIKE[1])
+_MSA_LIKE = (r"\.attn\.rel_h$", r"^mask_decoder\.transformer\.layers\.\d+\.mlp\.")
 _SAMUS_LIKE = r"^image_encoder\.(cnn_embed|post_pos_embed|input_Adapter)\."
+
+_MSA: dict[str, Any] = {
+    "markers": (r"\.Space_Adapter\.D_fc1\.weight$", *_MSA_LIKE),
+    "about": "SAM with adapters in every block: images, or volumes as stacks of slices",
+    "family": MSA,
+    "sizes": sizes.msa_adapter_sizes,
+    "builder": MSA_BUILDER,
+    "adapter": "msa",
+    "ranks": sizes.msa_ranks,
+}
 
 _SAMED_BRANCH = r"^image_encoder\.blocks\.\d+\.attn\.qkv\.linear_a_q\.weight$"
 _SAMED_WHOLE: dict[str, Any] = {
@@ -305,23 +366,44 @@ RECORDS: tuple[Record, ...] = (
     Record(
         "msa",
         "Medical SAM Adapter",
-        (r"\.Space_Adapter\.D_fc1\.weight$", *_MSA_LIKE),
-        about="SAM with adapters in every block: images, or volumes as stacks of slices",
-        family=MSA,
         also=(MSA_3D.name,),
-        sizes=sizes.msa_adapter_sizes,
-        builder=MSA_BUILDER,
-        adapter="msa",
-        ranks=sizes.msa_ranks,
         configure=configure_msa,
         options=("classes", "slices", "chunk"),
+        **_MSA,
+    ),
+    Record(
+        "msa_earlier",
+        "Medical SAM Adapter, an earlier version",
+        same_as="msa",
+        names_of=MSA_EARLIER,
+        layout_of="msa",
+        configure=configure_earlier_msa,
+        options=("classes", "slices", "chunk", "input_size"),
+        **_MSA,
     ),
     Record("hq_sam", "HQ-SAM", (r"^mask_decoder\.hf_token\.", *_SAM_LIKE)),
     Record(
+        "litemedsam",
+        "LiteMedSAM",
+        _TINY_LIKE,
+        about="MedSAM's distilled student with a TinyViT encoder, at 256 px; boxes",
+        family=LITEMEDSAM,
+        tells=sizes.has_no_patches,
+        sizes=sizes.tiny_vit_sizes,
+        builder=LITEMEDSAM_BUILDER,
+        configure=configure_tiny,
+        options=("classes", "input_size"),
+    ),
+    Record(
         "mobile_sam",
         "MobileSAM",
-        (r"^image_encoder\.layers\.\d+\.", _SAM_LIKE[1]),
-        about="LiteMedSAM has the same encoder, TinyViT, under the same names",
+        _TINY_LIKE,
+        about="SAM with a TinyViT encoder: points, boxes and masks as prompts",
+        family=MOBILE_SAM,
+        sizes=sizes.tiny_vit_sizes,
+        builder=MOBILE_SAM_BUILDER,
+        configure=configure_tiny,
+        options=("classes", "input_size"),
     ),
     Record("sam2", "SAM 2", (r"^image_encoder\.trunk\.", r"^sam_mask_decoder\.")),
     Record(
@@ -349,6 +431,18 @@ RECORDS: tuple[Record, ...] = (
         options=("classes",),
     ),
     Record(
+        "ultrasam",
+        "UltraSam",
+        _SAM_LIKE,
+        about="SAM trained on public ultrasound images of many organs: points, boxes, masks",
+        family=SAM,
+        same_as="sam",
+        names_of=ULTRASAM,
+        layout_of="sam",
+        sizes=sizes.sam_sizes,
+        builder=SAM_BUILDER,
+    ),
+    Record(
         "sam",
         "Segment Anything",
         _SAM_LIKE,
@@ -367,18 +461,26 @@ def record(name: str) -> Record:
     return next(r for r in RECORDS if r.name == name)
 
 
-def recognised(names: Mapping[str, Any], family: str | None = None) -> Record | None:
+def recognised(
+    names: Mapping[str, Any], family: str | None = None, names_of: str = ""
+) -> Record | None:
     """The record that tensor names fit, or None.
 
     Args:
         names: of the tensors.
         family: as the user said; decides between records of the same tensors.
+        names_of: whose names the tensors had in the file; decides where the user said nothing else.
     """
     found = next((r for r in RECORDS if not r.same_as and r.fits(names)), None)
-    asked = next((r for r in RECORDS if r.name == family), None)
-    if found is not None and asked is not None and asked.same_as == found.name:
-        return asked
-    return found
+    twins = [r for r in RECORDS if found is not None and r.same_as == found.name]
+    asked = next((r for r in twins if r.name == family and not r.names_of), None)
+    return asked or next((r for r in twins if r.names_of and r.names_of == names_of), found)
+
+
+def layout_record(names_of: str, kind: str) -> Record:
+    """The record that speaks for `kind` where the tensors had the names of `names_of`."""
+    own = (r for r in RECORDS if r.names_of and (r.names_of, r.kind) == (names_of, kind))
+    return next(own, record(kind))
 
 
 def serves(name: str) -> Record | None:

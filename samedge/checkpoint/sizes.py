@@ -6,6 +6,8 @@ Each returns fields of the family's model config; what shapes do not show keeps 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from math import isqrt
 from typing import Any
 
 from samedge.errors import CheckpointError
@@ -49,27 +51,18 @@ def mask_tokens(shapes: Shapes) -> int:
     return tokens
 
 
-def vit_sizes(shapes: Shapes, table: str = SAM_TABLE, mlp: str = "mlp.lin1") -> dict[str, Any]:
-    """Config fields of everything that all families share, but the input size and the blocks.
+def decoder_sizes(shapes: Shapes, mlp: str = "mlp.lin1") -> dict[str, Any]:
+    """Config fields that all families share but the input: prompt encoder and mask decoder.
 
     Args:
         shapes: names and shapes.
-        table: name of a block's table for rows.
         mlp: name of the first layer in a decoder block's MLP.
     """
-    dim = dimension(shapes, _ENCODER + "pos_embed", -1)
-    head_dim = dimension(shapes, f"{_ENCODER}blocks.0.attn.{table}", 1)
     prompt_dim = dimension(shapes, _ENCODER + "neck.0.weight", 0)
     layer = _DECODER + "transformer.layers.0."
     head = _DECODER + "iou_prediction_head.layers."
     inner = dimension(shapes, layer + "cross_attn_token_to_image.k_proj.weight", 0)
     return {
-        "patch_size": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 2),
-        "in_channels": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 1),
-        "embed_dim": dim,
-        "depth": count(shapes, r"image_encoder\.blocks\.(\d+)\."),
-        "num_heads": max(dim // head_dim, 1),
-        "mlp_ratio": dimension(shapes, _ENCODER + "blocks.0.mlp.lin1.weight", 0) / dim,
         "prompt_dim": prompt_dim,
         "mask_channels": dimension(shapes, "prompt_encoder.mask_downscaling.3.weight", 0),
         "num_mask_tokens": mask_tokens(shapes),
@@ -78,6 +71,64 @@ def vit_sizes(shapes: Shapes, table: str = SAM_TABLE, mlp: str = "mlp.lin1") -> 
         "decoder_downsample": max(prompt_dim // inner, 1),
         "iou_hidden_dim": dimension(shapes, head + "0.weight", 0),
         "iou_depth": count(shapes, r"mask_decoder\.iou_prediction_head\.layers\.(\d+)\."),
+    }
+
+
+def vit_sizes(shapes: Shapes, table: str = SAM_TABLE, mlp: str = "mlp.lin1") -> dict[str, Any]:
+    """The same and those of a vision transformer, but the input size and the blocks' kinds.
+
+    Args:
+        shapes: names and shapes.
+        table: name of a block's table for rows.
+        mlp: name of the first layer in a decoder block's MLP.
+    """
+    dim = dimension(shapes, _ENCODER + "pos_embed", -1)
+    head_dim = dimension(shapes, f"{_ENCODER}blocks.0.attn.{table}", 1)
+    return {
+        "patch_size": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 2),
+        "in_channels": dimension(shapes, _ENCODER + "patch_embed.proj.weight", 1),
+        "embed_dim": dim,
+        "depth": count(shapes, r"image_encoder\.blocks\.(\d+)\."),
+        "num_heads": max(dim // head_dim, 1),
+        "mlp_ratio": dimension(shapes, _ENCODER + "blocks.0.mlp.lin1.weight", 0) / dim,
+        **decoder_sizes(shapes, mlp),
+    }
+
+
+_PATCH = _ENCODER + "patch_embed.seq.0.c.weight"
+
+
+def has_no_patches(tensors: Mapping[str, Any]) -> bool:
+    """Whether the first convolutions of a TinyViT, by tensors or shapes, are 1 x 1, as LiteMedSAM
+    has them."""
+    first = tensors.get(_PATCH, ())
+    return tuple(getattr(first, "shape", first))[2:] == (1, 1)
+
+
+def tiny_vit_sizes(shapes: Shapes) -> dict[str, Any]:
+    """Config fields of a TinyViT checkpoint but the input size, which no tensor shows."""
+    stages = count(shapes, r"image_encoder\.layers\.(\d+)\.")
+    layers = [f"{_ENCODER}layers.{i}." for i in range(stages)]
+    if stages < 2:
+        raise CheckpointError(f"its encoder has {stages} stages; expected at least 2")
+    first = dimension(shapes, f"{layers[0]}blocks.0.conv3.c.weight", 0)
+    hidden = dimension(shapes, f"{layers[0]}blocks.0.conv1.c.weight", 0)
+    tables = [f"{layer}blocks.0.attn.attention_biases" for layer in layers[1:]]
+    widths = [dimension(shapes, f"{layer}blocks.0.attn.proj.weight", 0) for layer in layers[1:]]
+    mlp = dimension(shapes, f"{layers[1]}blocks.0.mlp.fc1.weight", 0)
+    return {
+        "in_channels": dimension(shapes, _PATCH, 1),
+        "widths": (first, *widths),
+        "depths": tuple(
+            count(shapes, re.escape(f"{layer}blocks.") + r"(\d+)\.") for layer in layers
+        ),
+        # The first stage has no attention; MobileSAM's numbers stand there without a meaning.
+        "heads": (2, *(dimension(shapes, table, 0) for table in tables)),
+        "windows": (7, *(isqrt(dimension(shapes, table, 1)) for table in tables)),
+        "mlp_ratio": mlp / widths[0],
+        "expand_ratio": hidden / first,
+        "patch_stride": 1 if dimension(shapes, _PATCH, 2) == 1 else 2,
+        **decoder_sizes(shapes),
     }
 
 
@@ -181,7 +232,8 @@ def msa_sizes(shapes: Shapes) -> dict[str, Any]:
 
     The absolute position table does not follow the input size; the longest relative ones do.
     """
-    sizes = vit_sizes(shapes, MSA_TABLE, "mlp.layers.0.0")
+    plain = _DECODER + "transformer.layers.0.mlp.lin1.weight" in shapes
+    sizes = vit_sizes(shapes, MSA_TABLE, "mlp.lin1" if plain else "mlp.layers.0.0")
     rows = table_rows(shapes, sizes["depth"], MSA_TABLE)
     grid = (rows[-1] + 1) // 2
     return {
@@ -189,6 +241,7 @@ def msa_sizes(shapes: Shapes) -> dict[str, Any]:
         **block_sizes(rows, longest_tables(rows), grid),
         "img_size": grid * sizes["patch_size"],
         "stored_grid": dimension(shapes, _ENCODER + "pos_embed", 1),
+        "sam_decoder": plain,
     }
 
 

@@ -138,7 +138,7 @@ def test_pickled_objects_are_named(samus_tensors: StateDict, saved: Save) -> Non
         (
             {"conv.weight": torch.zeros(2)},
             "none of which samedge knows; it can load: autosamus, samed_s, samed, msa_lora, msa, "
-            "samus, medsam, sam$",
+            "litemedsam, mobile_sam, samus, medsam, sam$",
         ),
         (torch.zeros(3), "holds a Tensor"),
     ],

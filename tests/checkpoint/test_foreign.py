@@ -33,7 +33,7 @@ def _hugging_face(sam: StateDict) -> StateDict:
     ("extra", "title", "way_on"),
     [
         ("Adapter.channel.0.weight", "SAM-Med2D", "ONNX"),
-        ("MLP_Adapter.D_fc1.weight", "Medical SAM Adapter of an earlier version", "newer"),
+        ("MLP_Adapter.D_fc1.weight", "a part of Medical SAM Adapter", "every block"),
         ("attn.qkv.lora_A", r"SAM with low-rank branches \(LoRA\)", "save the state_dict"),
         ("attn.qkv.linear_a_k.weight", r"SAM with low-rank branches \(LoRA\)", "Add them"),
         ("attn.qkv.q_FacTs.weight", "MA-SAM", "factorised"),

@@ -20,7 +20,8 @@ from samedge.checkpoint import checkpoint_from_tensors, examine
 from samedge.errors import SamEdgeError
 from samedge.families import FAMILIES
 from tests.checkpoint.damage import VALUES, damaged
-from tests.checkpoint.tiny_files import MINUTE, StateDict, every_family, samed_file
+from tests.checkpoint.tiny_files import MINUTE, StateDict, earlier_msa, every_family, samed_file
+from tests.checkpoint.ultrasam import UltraSam
 
 SUFFIXES = st.sampled_from((".pth", ".pt", ".safetensors", ".ckpt"))
 HEADS = st.sampled_from((b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x04\x95", b"\x80\x02}q\x00"))
@@ -32,6 +33,10 @@ LORA = samed_file(models.tiny(models.SamedConfig, **MINUTE))
 FILES = every_family(**MINUTE)
 FILES["samus and sam"] = [*FILES["samus"], *FILES["sam"]]
 FILES["msa_lora and sam"] = [*FILES["msa_lora"], *FILES["sam"]]
+# Other names and other layouts.
+FILES["ultrasam"] = [dict(UltraSam().state_dict())]
+FILES["msa, earlier"] = [earlier_msa(models.tiny(models.MsaConfig, sam_decoder=True, **MINUTE))]
+FILES["msa, open"] = [earlier_msa(models.tiny(models.MsaConfig, img_size=208, **MINUTE))]
 KINDS_OF_FILES = st.sampled_from(sorted(FILES))
 SEEDS = st.integers(0, 10**9)
 
@@ -177,7 +182,19 @@ def test_what_files_record_of_themselves(kind: str, seed: int, tmp_path: Path) -
 @given(kind=KINDS_OF_FILES, seed=SEEDS)
 def test_what_users_say(kind: str, seed: int, tmp_path: Path) -> None:
     chance = Random(seed)
-    families = (*FAMILIES, "msa_lora", "samed_s", "hq_sam", "sam2", "x", 5, None, ("sam",))
+    families = (
+        *FAMILIES,
+        "msa_lora",
+        "samed_s",
+        "ultrasam",
+        "msa_earlier",
+        "hq_sam",
+        "sam2",
+        "x",
+        5,
+        None,
+        ("sam",),
+    )
     options: dict[str, Any] = {
         name: chance.choice(VALUES)
         for name in chance.sample(("input_size", "classes", "rank", "slices", "chunk"), 2)

@@ -17,7 +17,7 @@ from samedge.models.synthetic import synthetic_state_dict
 StateDict = dict[str, Tensor]
 Files = dict[str, Path]  # record name -> file
 Refused = Callable[..., str]  # the fixture `refused`
-LOADABLE = "autosamus, samed_s, samed, msa_lora, msa, samus, medsam, sam"
+LOADABLE = "autosamus, samed_s, samed, msa_lora, msa, litemedsam, mobile_sam, samus, medsam, sam"
 
 # Smaller still than the tiny presets, for tests with many examples.
 MINUTE: dict[str, Any] = {
@@ -49,6 +49,11 @@ def whole(config: models.SamConfig, seed: int = 1) -> StateDict:
 def samed_file(config: models.SamedConfig, seed: int = 51) -> StateDict:
     """SAMed's own file: low-rank factors, prompt encoder and mask decoder."""
     return tensors_of(lora_file_shapes(model_shapes(config)), seed)
+
+
+def earlier_msa(config: models.MsaConfig, seed: int = 1) -> StateDict:
+    """The file of an earlier Medical SAM Adapter: its position tables have SAM's names."""
+    return {k.replace("attn.rel_", "attn.rel_pos_"): v for k, v in whole(config, seed).items()}
 
 
 def every_family(**changes: Any) -> dict[str, list[StateDict]]:

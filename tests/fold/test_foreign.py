@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 import samedge
+from samedge.bench.peers.predictor import official_sam
 from samedge.errors import CheckpointError, ModelError, NotSupportedError
 from samedge.models import MedsamConfig, SamConfig, build_model, tiny, tiny_sam_config
 from samedge.tolerances import LIMITS
@@ -132,46 +132,9 @@ def segment_anything(monkeypatch: pytest.MonkeyPatch) -> Any:
             del sys.modules[name]
 
 
-def original_sam(package: Any, config: SamConfig) -> nn.Module:
-    """`segment_anything.modeling.Sam` with the sizes of a config."""
-    parts = package.modeling
-    encoder = parts.ImageEncoderViT(
-        img_size=config.img_size,
-        patch_size=config.patch_size,
-        embed_dim=config.embed_dim,
-        depth=config.depth,
-        num_heads=config.num_heads,
-        mlp_ratio=config.mlp_ratio,
-        out_chans=config.prompt_dim,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=config.window_size,
-        global_attn_indexes=config.global_blocks,
-    )
-    prompt = parts.PromptEncoder(
-        embed_dim=config.prompt_dim,
-        image_embedding_size=(config.grid, config.grid),
-        input_image_size=(config.img_size, config.img_size),
-        mask_in_chans=config.mask_channels,
-    )
-    decoder = parts.MaskDecoder(
-        transformer_dim=config.prompt_dim,
-        transformer=parts.TwoWayTransformer(
-            depth=config.decoder_depth,
-            embedding_dim=config.prompt_dim,
-            num_heads=config.decoder_heads,
-            mlp_dim=config.decoder_mlp_dim,
-        ),
-        num_multimask_outputs=config.num_mask_tokens - 1,
-        iou_head_depth=config.iou_depth,
-        iou_head_hidden_dim=config.iou_hidden_dim,
-    )
-    return parts.Sam(encoder, prompt, decoder)
-
-
 def test_a_live_segment_anything_model(segment_anything: Any) -> None:
     """Not only its weights: the original's own results, computed by its own code."""
-    original = original_sam(segment_anything, CONFIG)
+    original = official_sam(segment_anything, CONFIG)
     original.load_state_dict(random_model(CONFIG).state_dict(), strict=False)
     folded = samedge.fold(original)
     limit = LIMITS["fp32"]
@@ -197,7 +160,7 @@ def test_a_live_segment_anything_model(segment_anything: Any) -> None:
 
 def test_a_live_segment_anything_model_as_medsam(segment_anything: Any) -> None:
     """Boxes, and pixels of 0 to 1 without mean or standard deviation: MedSAM's own script."""
-    original = original_sam(segment_anything, CONFIG)
+    original = official_sam(segment_anything, CONFIG)
     original.load_state_dict(random_model(CONFIG).state_dict(), strict=False)
     folded = samedge.fold(original, family="medsam")
     pixels = torch.rand(1, 3, CONFIG.img_size, CONFIG.img_size)

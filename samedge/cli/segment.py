@@ -110,6 +110,11 @@ def _window(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 @click.option("--overlays/--no-overlays", default=True, help="Write pictures and video.")
 @click.option("--masks/--no-masks", default=True, help="Write mask PNGs.")
 @click.option(
+    "--measure",
+    is_flag=True,
+    help="Perimeter, ellipse and diameters of every mask, in mm where the spacing is known.",
+)
+@click.option(
     "--overwrite", is_flag=True, help="Remove what an earlier run wrote into DIR (nothing else)."
 )
 @engine_options()
@@ -138,6 +143,7 @@ def command(
     frames: int | None,
     overlays: bool,
     masks: bool,
+    measure: bool,
     overwrite: bool,
     backend: str,
     precision: str,
@@ -189,6 +195,7 @@ def command(
             output=output,
             overlays=overlays,
             masks=masks,
+            measure=measure,
             overwrite=overwrite,
             backend=backend,
             precision=precision,

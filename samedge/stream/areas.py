@@ -24,10 +24,16 @@ def mask_area_mm2(frame: Frame, mask: NDArray[np.uint8], area_px: int) -> float 
         mm2; None where no pixel spacing is known, or the mask lies outside all calibrated regions,
         or across some of unequal spacing.
     """
-    spacing = frame.spacing_mm
-    if frame.regions:
-        spacing = frame.regions[0].spacing_mm if not area_px else _spacing_at(frame, mask, area_px)
+    spacing = mask_spacing_mm(frame, mask, area_px)
     return None if spacing is None else area_px * spacing[0] * spacing[1]
+
+
+def mask_spacing_mm(frame: Frame, mask: NDArray[np.uint8], area_px: int) -> Spacing | None:
+    """(row, column) distance of neighbouring pixels where a mask lies, in mm; arguments and what
+    leaves it unknown as for `mask_area_mm2`."""
+    if not frame.regions:
+        return frame.spacing_mm
+    return frame.regions[0].spacing_mm if not area_px else _spacing_at(frame, mask, area_px)
 
 
 def _spacing_at(frame: Frame, mask: NDArray[np.uint8], area_px: int) -> Spacing | None:

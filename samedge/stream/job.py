@@ -74,6 +74,7 @@ def segment(
     output: str | os.PathLike[str] | None = None,
     overlays: bool = True,
     masks: bool = True,
+    measure: bool = False,
     overwrite: bool = False,
     notice: str = "",
     sinks: Sequence[Sink] = (),
@@ -109,6 +110,8 @@ def segment(
         overwrite: remove first what an earlier run wrote there (nothing else); without it a folder
             with results is refused.
         overlays, masks: write pictures and videos, and mask PNGs, into it.
+        measure: tell perimeter, ellipse and diameters of every mask there, in mm where the spacing
+            is known, else in px; a sink asks `item.measures(k)`.
         notice: a warning for every picture and the report.
         sinks: take the frames and their masks as they come.
         backend, precision, threads, engines: of the engine, as for `samedge.load`; not with a
@@ -140,7 +143,7 @@ def segment(
             on_start(about)
         folder = None
         if output is not None:
-            written = OutputOptions(overlays, masks, notice.rstrip("."))
+            written = OutputOptions(overlays, masks, notice.rstrip("."), measure=measure)
             folder = stack.enter_context(
                 job.output_folder(Path(output), session, notice, written, old)
             )

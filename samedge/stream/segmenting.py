@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from samedge.errors import SourceError
 from samedge.families import Family
+from samedge.geometry.measures import Measures, measure_mask
 from samedge.prompts.plan import PromptPlan
 from samedge.prompts.prompt import Prompt
 from samedge.prompts.tracking import Tracker
 from samedge.sources.frame import Box, Frame, Source
-from samedge.stream.areas import mask_area_mm2
+from samedge.stream.areas import mask_area_mm2, mask_spacing_mm
 from samedge.stream.classes import default_classes, number_of
 from samedge.stream.options import SegmentOptions
 
@@ -139,6 +140,20 @@ class Segmented:
             mask_area_mm2(self.frame, mask, pixels)
             for mask, pixels in zip(self.masks, self._areas_px, strict=True)
         )
+
+    def measures(self, index: int) -> Measures | None:
+        """What can be measured on mask `index`, in mm where the pixel spacing is known there, else
+        in px; None where it is empty."""
+        if index not in self._measures:
+            mask = self.masks[index]
+            spacing = mask_spacing_mm(self.frame, mask, self.area_px(index))
+            self._measures[index] = measure_mask(mask, spacing)
+        return self._measures[index]
+
+    @cached_property
+    def _measures(self) -> dict[int, Measures | None]:
+        """Of those that were asked for."""
+        return {}
 
     @property
     def is_partly_unsized(self) -> bool:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from samedge.files.cells import plain
 from samedge.files.whole import json_bytes, whole_file
 from samedge.stream.segmenting import Segmented
 from samedge.stream.sinks.spool import Spool
@@ -15,10 +16,10 @@ AREAS = "areas.csv"
 COLUMNS = (
     "source", "name", "frame", "time_s", "object", "class", "area_px", "area_mm2", "score"
 )  # fmt: skip
+MEASURES = (
+    "unit", "perimeter", "major_axis", "minor_axis", "circumference", "longest", "across", "parts"
+)  # fmt: skip
 _BOM = b"\xef\xbb\xbf"
-# Spreadsheets take a cell that begins so for a formula; the last four are the same signs in full
-# width.
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 class AreaTable:
@@ -26,13 +27,14 @@ class AreaTable:
 
     Args:
         folder: where the table will be.
+        measure: with the columns `MEASURES`.
 
     Raises:
         OutputError: no space, or no permission.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._spool, self._is_ascii = Spool(folder), True
+    def __init__(self, folder: Path, measure: bool = False) -> None:
+        self._spool, self._is_ascii, self._measure = Spool(folder), True, measure
 
     def add(self, source: str, name: str, item: Segmented) -> None:
         """Append one frame: of several masks of an object the best one.
@@ -57,6 +59,7 @@ class AreaTable:
                 item.area_px(k),
                 "" if (mm2 := item.area_mm2(k)) is None else round(mm2, 3),
                 round(float(item.scores[k]), 5),
+                *(_measures(item, k) if self._measure else ()),
             )
             for k in item.best
         ]
@@ -73,7 +76,8 @@ class AreaTable:
         with whole_file(path) as file:
             if not self._is_ascii:  # without the mark spreadsheets take UTF-8 for something else
                 file.write(_BOM)
-            file.write(_text([COLUMNS]).encode())
+            columns = [*COLUMNS, *MEASURES] if self._measure else COLUMNS
+            file.write(_text([columns]).encode())
             self._spool.copy_to(file)
 
     def close(self) -> None:
@@ -81,9 +85,20 @@ class AreaTable:
         self._spool.close()
 
 
-def plain(text: str) -> str:
-    """A name as a cell that no spreadsheet computes: with an apostrophe before it if need be."""
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+def _measures(item: Segmented, k: int) -> tuple[object, ...]:
+    """Cells of `MEASURES`; empty ones for an empty mask."""
+    found = item.measures(k)
+    if found is None:
+        return ("",) * len(MEASURES)
+    lengths = (
+        found.perimeter,
+        found.ellipse.major,
+        found.ellipse.minor,
+        found.ellipse.circumference,
+        found.longest.length,
+        found.across.length,
+    )
+    return (found.unit, *(round(length, 3) for length in lengths), found.parts)
 
 
 def _text(rows: Iterable[Sequence[object]]) -> str:

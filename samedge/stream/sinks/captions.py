@@ -33,16 +33,18 @@ class Captions:
         notice: a warning in every caption, or "".
         even: the frames are those of a video: their captions say which, and have the same number
             of lines.
+        measure: tell diameters and circumference.
     """
 
     source: Source
     step: str = "frame"
     notice: str = ""
     even: bool = False
+    measure: bool = False
 
     def lines(self, item: Segmented) -> list[Line]:
         """The caption of one frame."""
-        lines = self._classes(item) if item.class_names else _objects(item)
+        lines = self._classes(item) if item.class_names else self._objects(item)
         total = item.timing_ms.get("total")
         lines[0] = replace(lines[0], right="" if total is None else f"{total:.0f} ms")
         where = self._where(item)
@@ -78,6 +80,20 @@ class Captions:
         of = f" of 0 to {self.source.total - 1}" if self.source.total else ""
         return f"{self.step} {item.frame.index}{of}{_clock(item)}"
 
+    def _objects(self, item: Segmented) -> list[Line]:
+        several = len(item.best) > 1
+        lines = []
+        for i, k in enumerate(item.best[:MAX_LINES]):
+            label = f"{title(item, k)}   " if several else ""
+            lost = "   lost: no mask to follow" if item.lost[i] else ""
+            score = f"score {float(item.scores[k]):.2f}"
+            lines.append(Line(f"{label}{score}   {area(item, k)}{lost}", "", mask_colour(item, k)))
+            if self.measure:
+                lines.append(Line(f"{measured(item, k)}", ink=FAINT))
+        if len(item.best) > MAX_LINES:
+            lines.append(Line(f"and {len(item.best) - MAX_LINES} more objects", ink=FAINT))
+        return lines
+
     def cell(self, item: Segmented, picture: NDArray[np.uint8]) -> Cell:
         """A small picture for the contact sheet."""
         shown = [k for k in visible(item) if not item.class_names or item.area_px(k)]
@@ -95,19 +111,6 @@ class Captions:
         small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
         text = "   ".join(word for word in (score, *words) if word)
         return Cell(small, f"{self.step} {item.frame.index}{_clock(item)}", text)
-
-
-def _objects(item: Segmented) -> list[Line]:
-    several = len(item.best) > 1
-    lines = []
-    for i, k in enumerate(item.best[:MAX_LINES]):
-        label = f"{title(item, k)}   " if several else ""
-        lost = "   lost: no mask to follow" if item.lost[i] else ""
-        score = f"score {float(item.scores[k]):.2f}"
-        lines.append(Line(f"{label}{score}   {area(item, k)}{lost}", "", mask_colour(item, k)))
-    if len(item.best) > MAX_LINES:
-        lines.append(Line(f"and {len(item.best) - MAX_LINES} more objects", ink=FAINT))
-    return lines
 
 
 def found(count: int) -> str:
@@ -148,6 +151,23 @@ def area(item: Segmented, k: int) -> str:
     if mm2 is None:
         return words
     return words + (f" = {grouped(mm2)} mm2" if mm2 >= 100 else f" = {mm2:.1f} mm2")
+
+
+def measured(item: Segmented, k: int) -> str:
+    """Diameters and circumference of mask k in words; "" where it is empty."""
+    found = item.measures(k)
+    if found is None:
+        return ""
+    long, across, around = (
+        _length(value)
+        for value in (found.longest.length, found.across.length, found.ellipse.circumference)
+    )
+    words = f"{long} x {across} {found.unit}   ellipse around {around} {found.unit}"
+    return words + (f"   in {found.parts} parts" if found.parts > 1 else "")
+
+
+def _length(value: float) -> str:
+    return grouped(value) if value >= 1000 else f"{value:.1f}"
 
 
 def _clock(item: Segmented) -> str:

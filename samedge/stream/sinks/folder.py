@@ -10,7 +10,7 @@
     DIR/NAME.seg.nrrd                loops: a number per pixel of all frames, for 3D Slicer
     DIR/NAME_contact.png             loops and volumes: some frames, and the area over all of them
     DIR/NAME_labels.nii.gz or .npz   volumes and time series: a number per voxel
-    DIR/areas.csv                    a row per frame, object and class, of all sources
+    DIR/areas.csv                    a row per frame, object and class, with its measures
     DIR/results.json                 written last: a folder without it is not complete
 
 Every file is written whole or not at all.
@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samedge.drawing.contact_sheet import MAX_CELLS, Cell, contact_sheet
+from samedge.drawing.measures import draw_measures
 from samedge.drawing.overlay import add_caption, draw_overlay
 from samedge.drawing.png import write_png
 from samedge.errors import NotSupportedError, OutputError
@@ -63,6 +64,7 @@ class OutputOptions:
         title: of the model, for the contact sheet.
         volumes: also folders and loops are volumes, because the family takes slices.
         tracked: prompts follow their objects, so the images of a folder are a loop.
+        measure: measures of every mask, in pictures, table and report.
     """
 
     overlays: bool = True
@@ -71,6 +73,7 @@ class OutputOptions:
     title: str = ""
     volumes: bool = False
     tracked: bool = False
+    measure: bool = False
 
 
 class OutputFolder:
@@ -103,7 +106,7 @@ class OutputFolder:
         remove(old)
 
     def __enter__(self) -> OutputFolder:
-        self.areas = AreaTable(self.path)
+        self.areas = AreaTable(self.path, self.options.measure)
         try:
             self._written = (self.path / UNFINISHED).open("ab", buffering=0)
         except OSError as error:
@@ -179,7 +182,8 @@ class SourceSink:
         self._is_loop = source.is_loop or (folder.options.tracked and source.kind == "folder")
         self._segmentation = LoopSegmentation(folder.path, source) if self._is_loop else None
         step = "slice" if self._is_volume else "frame"
-        self._captions = Captions(source, step, folder.options.notice, self._is_loop)
+        options = folder.options
+        self._captions = Captions(source, step, options.notice, self._is_loop, options.measure)
         # One name for all frames, numbered, where they have none of their own.
         self._numbered = source.is_loop or source.is_stack
         self._summarised = self._is_loop or self._labels is not None
@@ -232,7 +236,7 @@ class SourceSink:
         if self._segmentation is not None:
             self._segmentation.add(item)
         self._folder.areas.add(self._source.name, name, item)
-        self._rows.add(frame_record(item, files, class_map, overlay))
+        self._rows.add(frame_record(item, files, class_map, overlay, options.measure))
         self._tally.add(item)
         if self._summarised:
             self._curves.add(item)
@@ -320,6 +324,10 @@ class SourceSink:
             prompt_colours=prompt_colours(item),
             spacing_mm=item.frame.spacing_mm,
         )
+        if self._folder.options.measure:
+            found = [item.measures(k) for k in shown]
+            colours = [mask_colour(item, k) for k in shown]
+            draw_measures(plain, item.frame.picture.shape[:2], found, colours)
         picture = add_caption(plain, self._captions.lines(item))
         self._write_to_video(picture, item.frame.time_s)
         if not self._source.is_loop:

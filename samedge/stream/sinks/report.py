@@ -76,7 +76,11 @@ def header(
 
 
 def frame_record(
-    item: Segmented, files: Sequence[str], class_map: str = "", overlay: str = ""
+    item: Segmented,
+    files: Sequence[str],
+    class_map: str = "",
+    overlay: str = "",
+    measure: bool = False,
 ) -> dict[str, Any]:
     """One frame's results.
 
@@ -85,6 +89,7 @@ def frame_record(
         files: the PNG of each mask, relative, or "" if it was not written.
         class_map: that of the class map, or "".
         overlay: that of the picture with its masks, or "" (there is none, or it is in a video).
+        measure: tell the measures of every mask.
     """
     record = {
         "index": item.frame.index,
@@ -96,7 +101,7 @@ def frame_record(
         "crop": None if item.crop is None else list(item.crop),
         "prompts": [item.prompt.to_json(i) for i in range(item.prompt.objects)],
         "lost": [item.prompt.number(i) for i, gone in enumerate(item.lost) if gone],
-        "masks": [_mask_record(item, k, file) for k, file in enumerate(files)],
+        "masks": [_mask_record(item, k, file, measure) for k, file in enumerate(files)],
         "latency_ms": {k: round(v, 3) for k, v in item.timing_ms.items()},
     }
     if item.class_map is not None:
@@ -106,18 +111,22 @@ def frame_record(
     return record
 
 
-def _mask_record(item: Segmented, k: int, file: str) -> dict[str, Any]:
+def _mask_record(item: Segmented, k: int, file: str, measure: bool) -> dict[str, Any]:
     area = item.area_mm2(k)
     record: dict[str, Any] = {"object": item.object_number(k)}
     if item.class_names:
         record |= {"class": item.class_name(k), "label": item.class_number(k)}
-    return record | {
+    record |= {
         "best": k in item.best,
         "score": round(float(item.scores[k]), 5),
         "area_px": item.area_px(k),
         "area_mm2": None if area is None else round(area, 3),
         "file": file or None,
     }
+    if measure:
+        found = item.measures(k)
+        record["measures"] = None if found is None else found.to_json()
+    return record
 
 
 def source_record(

@@ -15,8 +15,9 @@ import pytest
 
 import samedge
 from samedge.families import SAM, SAMED
+from samedge.files.cells import plain
 from samedge.prompts.plan import PromptPlan
-from samedge.stream.sinks.area_table import plain
+from samedge.stream.sinks.area_table import COLUMNS, MEASURES
 from tests.sources.media import FakeSession, region
 from tests.sources.media import segment_into as run
 
@@ -100,3 +101,34 @@ def test_plain_tables_have_no_mark_and_odd_names_do_no_harm(tmp_path: Path) -> N
     assert (tmp_path / "o" / "areas.csv").read_bytes().startswith(b"source,")
     run(tmp_path / "p", odd, PromptPlan(["center"]))
     assert rows_of(tmp_path / "p")[0]["source"] == "f\\udcfcr.png"
+
+
+def test_measures_are_further_columns_and_keys(dicom: Write, tmp_path: Path) -> None:
+    cine = np.zeros((3, 64, 96), np.uint8)
+    cine[:2, 20:31, 10:41] = 200
+    loop = dicom(cine, SequenceOfUltrasoundRegions=[region(0, 0, 95, 63)], FrameTime="40")
+    plan = PromptPlan([(25, 25)])
+    report = run(tmp_path / "o", loop, plan, FakeSession(family=SAM), measure=True)
+    masks = [frame["masks"][0] for frame in report["sources"][0]["results"]]
+    rows = rows_of(tmp_path / "o")
+    assert tuple(rows[0]) == (*COLUMNS, *MEASURES)
+    for mask, row in zip(masks[:2], rows[:2], strict=True):
+        found = mask["measures"]
+        assert found["unit"] == row["unit"] == "mm"
+        assert found["area"] == mask["area_mm2"]
+        assert found["ellipse"]["circumference"] == float(row["circumference"])
+        assert found["longest"]["length"] == float(row["longest"])
+    assert masks[2]["measures"] is None
+    assert {rows[2][column] for column in MEASURES} == {""}
+
+
+def test_measures_are_in_px_where_no_spacing_is_known(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 50), 200, np.uint8))
+    report = run(tmp_path / "o", tmp_path / "a.png", PromptPlan([(9, 9)]), measure=True)
+    found = report["sources"][0]["results"][0]["masks"][0]["measures"]
+    assert found["unit"] == "px"
+    plain = run(tmp_path / "p", tmp_path / "a.png", PromptPlan([(9, 9)]))
+    assert "measures" not in plain["sources"][0]["results"][0]["masks"][0]
+    drawn, without = (cv2.imread(str(tmp_path / f / "overlays" / "a.png")) for f in "op")
+    assert drawn.shape[0] > without.shape[0]  # a line more below the picture
+    assert (drawn[: 40 * 15] != without[: 40 * 15]).any()

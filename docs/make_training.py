@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from samedge.models import AutosamusConfig, MedsamConfig, MsaConfig, SamedConfig, SamusConfig
+from samedge.models import (
+    AutosamusConfig,
+    LiteMedsamConfig,
+    MedsamConfig,
+    MobileSamConfig,
+    MsaConfig,
+    SamedConfig,
+    SamusConfig,
+)
 from samedge.models.build import MODELS
 from samedge.train.recipes import RECIPES, Recipe
 from samedge.train.trainable import parameter_table
@@ -23,6 +31,8 @@ CONFIGS = {
     "samed_s": SamedConfig(decoder_rank=4),
     "msa": MsaConfig(),
     "medsam": MedsamConfig(),
+    "mobile_sam": MobileSamConfig(),
+    "litemedsam": LiteMedsamConfig(),
     "full": SamusConfig(),
 }
 
@@ -88,7 +98,8 @@ def _schedule(r: Recipe) -> str:
 
 
 def _prompt(r: Recipe) -> str:
-    return {"random_click": "a click in the label", "box": "box", "none": "none"}[r.prompt]
+    words = {"random_click": "a click in the label", "mixed": "clicks and boxes, mixed"}
+    return words.get(r.prompt, r.prompt)
 
 
 def document(text: str) -> str:

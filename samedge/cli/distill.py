@@ -44,7 +44,8 @@ Examples:
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="JSON or TOML with sizes of the student and its family (samus, sam or medsam).",
+    help="JSON or TOML with sizes of the student and its family (samus, sam, medsam, mobile_sam or "
+    "litemedsam).",
 )
 @click.option(
     "--train-decoder", is_flag=True, help="Train the decoder that the teacher lends, as well."
@@ -74,9 +75,9 @@ def command(
 
     DATA is a labelled data set, or a folder of images without labels. The student's image encoder
     learns the teacher's image embedding; prompt encoder and mask decoder are the teacher's, if it
-    is SAM, MedSAM or SAMUS, and are otherwise trained on the labels. Where the two grids of tokens
-    differ, the teacher's embedding is resized (bilinear) to the student's. The student is a SAMUS,
-    SAM or MedSAM of its own size and exports like any other.
+    is SAM, MedSAM, MobileSAM, LiteMedSAM or SAMUS, and are otherwise trained on the labels. Where
+    the two grids of tokens differ, the teacher's embedding is resized (bilinear) to the student's.
+    The student is one of these families, of its own size, and exports like any other.
     """
     from samedge.train.distill.distilling import distill, resume_distillation
     from samedge.train.start import read_config

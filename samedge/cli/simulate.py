@@ -82,7 +82,7 @@ def _names(_ctx: click.Context, _param: click.Parameter, value: str | None) -> A
     "--sets",
     metavar="SET,SET",
     callback=_names,
-    help="Sim-Lesion, Sim-Chamber.  [default: both, in turns]",
+    help="Sim-Lesion, Sim-Chamber, Sim-Breast, Sim-Head.  [default: all, in turns]",
 )
 @click.option(
     "--physics",
@@ -119,10 +119,11 @@ def command(
 ) -> None:
     """Make synthetic ultrasound images with the true outline of one object each.
 
-    Lesions in layered tissue, and hearts, vessels and bladders, seen by linear, convex and phased
-    arrays through speckle, attenuation, shadows, clutter and a machine's settings. They are made to
-    train and test with, not to measure a model's worth on patients. An image depends on seed,
-    split, number, size and sets, not on how many are made. The folder appears when it is complete.
+    Lesions in layered tissue, hearts, vessels and bladders, masses in the breast, and fetal heads,
+    seen by linear, convex and phased arrays through speckle, attenuation, shadows, clutter and a
+    machine's settings. They are made to train and test with, not to measure a model's worth on
+    patients. An image depends on seed, split, number, size and sets, not on how many are made. The
+    folder appears when it is complete.
     """
     if train + val + test + cine == 0:
         raise click.UsageError("nothing to make: give --train, --val, --test or --cine a number")

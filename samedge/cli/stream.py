@@ -235,16 +235,15 @@ def _chosen(
     """Bundle, source, prompts, settings and notice: what was given, and for `--demo` the rest."""
     from dataclasses import replace
 
-    from samedge.cli.demo import SIMULATED, ready_bundle
+    from samedge.cli.demo import ready_bundle, ready_notice
     from samedge.prompts.plan import PromptPlan
 
     if not demo:
         if bundle is None or source is None:
             lacks = "BUNDLE" if bundle is None else "--source"
             raise click.UsageError(f"{lacks} is missing; --demo needs neither")
-        notice = SIMULATED if bundle.resolve() == ready_bundle().resolve() else ""
-        return bundle, source, plan, settings, notice
-    notice = SIMULATED if bundle is None else ""
+        return bundle, source, plan, settings, ready_notice(bundle)
+    notice = ready_notice(ready_bundle()) if bundle is None else ""
     opened: Any = source
     if source is None:
         from samedge.sources.live_opening import open_live_source

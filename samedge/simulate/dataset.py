@@ -48,6 +48,11 @@ SETS: Mapping[str, Mapping[str, float]] = {
         "cyst": 2, "hypoechoic": 3, "hyperechoic": 2, "irregular": 2, "complex": 1.5, "faint": 1,
     },
     "Sim-Chamber": {"apical": 5, "short-axis": 2, "vessel": 1.5, "bladder": 1.5},
+    "Sim-Breast": {
+        "mass-oval": 3, "mass-lobulated": 2, "mass-angular": 2, "mass-spiculated": 2,
+        "mass-shadowing": 2, "mass-isoechoic": 1, "mass-cyst": 2,
+    },
+    "Sim-Head": {"head": 1},
 }  # fmt: skip
 CINE_RATE = 30.0  # frames per second
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")

@@ -24,8 +24,10 @@ from samedge.simulate.beamform import (
     tissue_amplitude,
 )
 from samedge.simulate.bladder import BladderScene
+from samedge.simulate.breast import MASSES, BreastScene
 from samedge.simulate.display import Converter, Look, compress, draw_look, finish, through_jpeg
 from samedge.simulate.draws import Draws, Field, generator
+from samedge.simulate.head import HeadScene
 from samedge.simulate.lesions import LESIONS, LesionScene
 from samedge.simulate.medium import Medium
 from samedge.simulate.outline import Points
@@ -85,6 +87,8 @@ _SCENES: dict[str, Callable[[Draws], Scene]] = {
     "short-axis": ShortAxisScene,
     "vessel": VesselScene,
     "bladder": BladderScene,
+    **{kind: partial(BreastScene, kind=kind) for kind in MASSES},
+    "head": HeadScene,
 }
 KINDS = tuple(_SCENES)
 

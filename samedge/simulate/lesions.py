@@ -105,11 +105,11 @@ class LesionScene:
         placed = [(*self._place, 1.25 * self._size)]
         for _ in range(draws.pick((0, 1, 2, 4), (4, 3, 2, 1))):
             self._add_other(medium, texture, placed)
-        _paint(draws, medium, texture, LESIONS[self.kind], self._outline)
+        paint(draws, medium, texture, LESIONS[self.kind], self._outline)
         if self.kind == "complex":
             self._add_inside(medium)
         if draws.chance(0.1):
-            _add_rib(draws, medium)
+            add_rib(draws, medium)
         return medium
 
     def _add_other(
@@ -123,7 +123,7 @@ class LesionScene:
         if keep_out(x, z, 1.25 * size, placed):
             placed.append((x, z, 1.25 * size))
             kind = LESIONS[draws.pick(tuple(LESIONS))]
-            _paint(draws, medium, texture, kind, _draw_outline(draws, kind, (x, z), size))
+            paint(draws, medium, texture, kind, _draw_outline(draws, kind, (x, z), size))
 
     def _add_inside(self, medium: Medium) -> None:
         """Septa and solid parts of a complex cyst, all within its border."""
@@ -155,7 +155,7 @@ def _draw_outline(
     return star(*place, radii * (1 + wave))
 
 
-def _paint(
+def paint(
     draws: Draws, medium: Medium, texture: Texture, kind: LesionKind, outline: Points
 ) -> None:
     """A lesion with its capsule, its halo and the shadows of its edges."""
@@ -198,7 +198,7 @@ def _add_spots(draws: Draws, medium: Medium, outline: Points, inside: Field) -> 
         medium.loss += mark * np.float32(draws.pick((0.0, 3.0)))
 
 
-def _add_rib(draws: Draws, medium: Medium) -> None:
+def add_rib(draws: Draws, medium: Medium) -> None:
     """A rib near the surface: a bright arc, and nothing behind it."""
     probe = medium.probe
     z = draws.between(0.08, 0.22) * probe.depth

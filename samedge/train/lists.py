@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from samedge.errors import SourceError
 from samedge.progress import Progress, silent
-from samedge.train.data import check_dataset, open_dataset, splits
+from samedge.train.data import check_dataset
 from samedge.train.data.checking import DatasetReport
+from samedge.train.data.joined import Sources, open_sources, with_split
 from samedge.train.data.samples import Sample, Samples
 
 USUAL_HELD_OUT = "val"
 
 
-def held_out_samples(data: str | Path, held_out: str) -> Samples | None:
-    """The list to score on; None if it is the usual one, and the data set has none.
+def held_out_samples(data: Sources, held_out: str) -> Samples | None:
+    """The list to score on; None if it is the usual one, and no data set has one.
+
+    Of several data sets those count that have such a list.
 
     Raises:
         SourceError: a list that was asked for by another name is not there.
     """
-    if held_out == USUAL_HELD_OUT and held_out not in splits(data):
+    having = with_split(data, held_out)
+    if held_out == USUAL_HELD_OUT and not having:
         return None
-    return open_dataset(data, held_out)
+    return open_sources(having or data, held_out)
 
 
 def check_lists(

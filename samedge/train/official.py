@@ -1,7 +1,7 @@
 """Trained models -> files that `open_checkpoint` and the original projects' code read.
 
-SAMUS, AutoSAMUS, MedSAM, SAM and Medical SAM Adapter: the state dict, flat, float32. SAMed: the
-file of what it trains, `w_a_000` and so on, which goes beside its SAM base.
+SAMUS, AutoSAMUS, MedSAM, SAM, Medical SAM Adapter, MobileSAM and LiteMedSAM: the state dict, flat,
+float32. SAMed: the file of what it trains, `w_a_000` and so on, which goes beside its SAM base.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from samedge.checkpoint.reader import CONFIG_ENTRY
 from samedge.checkpoint.samed import file_name
 from samedge.errors import OutputError
 from samedge.files.whole import whole_file, write_bytes
-from samedge.models import PromptableModel, Samed
+from samedge.models import MobileSamConfig, PromptableModel, Samed
 
 SUFFIXES = (".pth", ".safetensors")
 # What no shape shows. Written only where it is not the official value: the original code loads a
@@ -34,6 +34,7 @@ _NOT_IN_SHAPES = (
     "slices",
     "chunk",
     "classes",
+    "prompts",
 )
 
 
@@ -55,7 +56,9 @@ def official_tensors(model: PromptableModel) -> dict[str, Tensor]:
 def recorded_config(model: PromptableModel) -> dict[str, Any]:
     """Sizes that the tensors do not show and that differ from the official ones."""
     defaults = {f.name: f.default for f in fields(model.config)}
-    values = {n: getattr(model.config, n) for n in _NOT_IN_SHAPES if n in defaults}
+    # TinyViT has no position table, which shows the input size of all others.
+    hidden = (*_NOT_IN_SHAPES, *(["img_size"] if isinstance(model.config, MobileSamConfig) else []))
+    values = {n: getattr(model.config, n) for n in hidden if n in defaults}
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in values.items()

@@ -29,8 +29,9 @@ from samedge.files.paths import kind_at, read_small
 from samedge.files.whole import write_json
 from samedge.models import PromptableModel, build_model
 from samedge.progress import Progress, silent
-from samedge.train.data import augmentation, open_dataset
+from samedge.train.data import augmentation
 from samedge.train.data.items import PreparedItems, digest
+from samedge.train.data.joined import Sources, open_sources, paths_of
 from samedge.train.data.preparation import Preparation, fixed_prompt
 from samedge.train.data.samples import Sample, Samples
 from samedge.train.fields import wrong_field
@@ -103,10 +104,11 @@ class RunOptions:
 
 
 def train(
-    data: str | Path,
+    data: Sources,
     out: Path,
     recipe_name: str,
     *,
+    times: Sequence[int] = (),
     init: Sequence[Path] = (),
     config: Mapping[str, Any] | None = None,
     says: Mapping[str, Any] | None = None,
@@ -118,9 +120,10 @@ def train(
     """Start a run in a new folder.
 
     Args:
-        data: as for `open_dataset`.
+        data: as for `open_dataset`, one data set or several.
         out: folder to make, or an empty one.
         recipe_name: one of `RECIPES`.
+        times: how often each data set's samples count in an epoch; 1 each by default.
         init, config, says: see `samedge.train.start.start`.
         split, held_out: which lists to train and to score on; both are read as a whole before the
             first step. Without a list "val" nothing is scored, and the last weights are the result.
@@ -135,7 +138,7 @@ def train(
     """
     options = options or RunOptions()
     chosen = recipe(recipe_name)
-    samples = open_dataset(data, split)
+    samples = open_sources(data, split, times)
     seed = said.get("seed") or 0
     begun = begin(chosen, samples, init=init, config=config, says=says, seed=seed)
     scored = held_out_samples(data, held_out)
@@ -146,6 +149,7 @@ def train(
     record["init"] = [{"name": name, "sha256": digest} for name, digest in begun.sources]
     record["notes"] = [*begun.notes, *notes]
     record["data"] = data_record(data, samples, scored, split, held_out)
+    record["data"]["times"] = list(times)
     start_folder(out, record, fabric)
     trainer = _trainer(begun.model, chosen, settings, (samples, scored), out, fabric, options)
     return trainer.run()
@@ -171,7 +175,7 @@ def begin(
     return start(chosen, init, config, usual=usual, seed=seed, says=says)
 
 
-def resume(data: str | Path, out: Path, options: RunOptions | None = None) -> Outcome:
+def resume(data: Sources, out: Path, options: RunOptions | None = None) -> Outcome:
     """Continue a run where its last saved state left it, with the settings that it began with.
 
     Raises:
@@ -183,15 +187,23 @@ def resume(data: str | Path, out: Path, options: RunOptions | None = None) -> Ou
     record = read_record(out, "training", ENTRIES)
     chosen = recipe(record["recipe"])
     settings = from_record(Settings, record["settings"])
-    samples = open_dataset(data, record["data"]["split"])
+    samples = open_sources(data, record["data"]["split"], _times(record))
     held_out = record["data"].get("held_out")
-    scored = open_dataset(data, held_out) if held_out else None
+    scored = held_out_samples(data, held_out) if held_out else None
     fabric = make_fabric(settings.precision, options.accelerator, options.devices)
     require_same(record, samples, fabric.world_size, out)
     model = build_model(make_config(record["family"], record["config"]))
     options.check(samples, scored, _preparation(model, chosen).check)
     trainer = _trainer(model, chosen, settings, (samples, scored), out, fabric, options)
     return trainer.run(resume=True)
+
+
+def _times(record: Mapping[str, Any]) -> list[int]:
+    """How often each data set's samples count; none are recorded before that could be said."""
+    found = record["data"].get("times", [])
+    if not isinstance(found, list) or not all(type(each) is int for each in found):
+        raise _damaged(f"'data.times' is {found!r:.40}, not a list of whole numbers")
+    return found
 
 
 def require_same(record: Mapping[str, Any], samples: Samples, world: int, out: Path) -> None:
@@ -320,11 +332,11 @@ def start_folder(out: Path, record: Mapping[str, Any], fabric: Fabric) -> None:
 
 
 def data_record(
-    data: str | Path, samples: Samples, scored: Samples | None, split: str, held_out: str
+    data: Sources, samples: Samples, scored: Samples | None, split: str, held_out: str
 ) -> dict[str, Any]:
     """What a run's record says of its data: a name, never a path."""
     return {
-        "name": Path(data).name,
+        "name": " + ".join(path.name for path in paths_of(data)),
         "split": split,
         "held_out": held_out if scored is not None else None,
         "samples": len(samples),

@@ -26,7 +26,10 @@ from samedge.errors import ModelError, NotSupportedError, TrainingError
 from samedge.files.paths import read_small, shown
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     PromptableModel,
     SamConfig,
@@ -37,16 +40,19 @@ from samedge.models import (
 )
 from samedge.models.common import LayerNorm2d
 from samedge.models.samus import Samus
+from samedge.models.tiny_vit import MbConv
 from samedge.train.fields import wrong_field
 from samedge.train.recipes import Recipe
 
-CONFIGS: dict[str, type[SamConfig]] = {
+CONFIGS: dict[str, type[ModelConfig]] = {
     "sam": SamConfig,
     "medsam": MedsamConfig,
     "samed": SamedConfig,
     "msa": MsaConfig,
     "samus": SamusConfig,
     "autosamus": AutosamusConfig,
+    "mobile_sam": MobileSamConfig,
+    "litemedsam": LiteMedsamConfig,
 }
 _FROM_SAM = ("samus", "samed", "msa")
 _OF_SAM = {f.name for f in fields(SamConfig)}
@@ -96,7 +102,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return found
 
 
-def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
+def make_config(family: str, said: Mapping[str, Any]) -> ModelConfig:
     """The config of a family with these fields; lists become tuples.
 
     Raises:
@@ -115,24 +121,25 @@ def make_config(family: str, said: Mapping[str, Any]) -> SamConfig:
         raise ModelError(f"{kind.__name__}: {wrong}")
     values = _tuples(said)
     try:
-        config: SamConfig = kind(**values)
+        config: ModelConfig = kind(**values)
     except TypeError as error:
         raise ModelError(f"{kind.__name__}: {error}") from error
     return config
 
 
-def fresh_model(config: SamConfig, seed: int) -> PromptableModel:
+def fresh_model(config: ModelConfig, seed: int) -> PromptableModel:
     """A model with weights for training from scratch; the same for the same seed.
 
     As `initialise`, and besides: convolutions after He et al. 2015; prompt and mask tokens as
     truncated normal; what is added to a residual stream starts small (`1 / sqrt(2 depth)`), the
-    adapters' second layer at zero, so that a deep network begins close to a shallow one.
+    adapters' second layer and TinyViT's convolution blocks at zero, so that a deep network begins
+    close to a shallow one.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build_model(config)
         for name, module in model.image_encoder.named_modules():
-            _start_layer(name, module, config.depth)
+            _start_layer(name, module, config.blocks)
         for part in (model.prompt_encoder, model.mask_decoder):
             for module in part.modules():
                 if isinstance(module, nn.Embedding):
@@ -152,11 +159,13 @@ def _start_layer(name: str, module: nn.Module, depth: int) -> None:
                 nn.init.zeros_(module.bias)
             if name.endswith("D_fc2"):
                 nn.init.zeros_(module.weight)
-            elif re.search(r"blocks\.\d+\.(attn\.proj|mlp\.lin2)$", name):
+            elif re.search(r"blocks\.\d+\.(attn\.proj|mlp\.(lin|fc)2)$", name):
                 module.weight.div_(math.sqrt(2 * depth))
         elif isinstance(module, nn.LayerNorm | LayerNorm2d):
             module.weight.fill_(1.0)
             module.bias.fill_(0.0)
+        elif isinstance(module, MbConv):
+            module.conv3.bn.weight.fill_(0.0)
 
 
 def start(
@@ -195,8 +204,8 @@ def start(
     usually: dict[str, Any] = {"family": "medsam"} if family == "medsam" else {}
     opened = open_checkpoint(init[0], *init[1:], **{**usually, **(says or {})})
     sources = tuple((file.name, file.sha256) for file in opened.files)
-    own = opened.kind.split("_")[0] == family or opened.family.name.split("_")[0] == family
-    if own:
+    kinds = (opened.kind, opened.family.name)
+    if family in (*kinds, *(kind.split("_")[0] for kind in kinds)):
         if fields_said:
             raise TrainingError(
                 f"{init[0].name} is a whole {opened.family.title}, whose sizes are given; leave "
@@ -253,7 +262,7 @@ def _adapted(
     return model, [*notes, *more]
 
 
-def fresh_parts(config: SamConfig, seed: int) -> PromptableModel:
+def fresh_parts(config: ModelConfig, seed: int) -> PromptableModel:
     """A model whose new parts start as the original projects start them: torch's defaults."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -268,6 +277,7 @@ def _around(opened: Checkpoint, family: str, said: Mapping[str, Any]) -> SamConf
     if family != "samed":
         base["num_mask_tokens"] = opened.variant.config.get("num_mask_tokens", 4)
     config = make_config(family, {**base, **said})
+    assert isinstance(config, SamConfig)
     if family == "msa" and "stored_grid" not in said:
         assert isinstance(config, MsaConfig)
         table = opened.tensors["image_encoder.pos_embed"]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from samedge.checkpoint.pour import global_tables
-from samedge.models import PromptableModel
+from samedge.models import PromptableModel, SamConfig
 from samedge.train.recipes import Recipe
 
 
@@ -22,7 +22,9 @@ class PartParameters:
 
 def trainable_names(model: PromptableModel, recipe: Recipe) -> list[str]:
     """Names of the parameters that a recipe trains, in the model's order."""
-    tables = frozenset(global_tables(model.config.global_blocks)) if recipe.global_tables else ()
+    tables: frozenset[str] = frozenset()
+    if recipe.global_tables and isinstance(model.config, SamConfig):
+        tables = frozenset(global_tables(model.config.global_blocks))
 
     def trained(name: str) -> bool:
         if any(re.search(pattern, name) for pattern in recipe.frozen):

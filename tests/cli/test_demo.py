@@ -15,6 +15,7 @@ from samedge.cli import demo, run
 from samedge.families import SAMUS
 from samedge.sources.opening import open_source
 from samedge.stream import job
+from tests.real_weights import lite_medsam
 from tests.sources.media import FakeSession
 
 
@@ -90,7 +91,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_ready_bundle_says_what_it_is(followed: Path) -> None:
     report = json.loads((followed / "results.json").read_text())
     assert "simulated images" in report["notice"]
-    assert demo.ready_bundle().stat().st_size < 10_000_000
+    assert demo.ready_bundle().stat().st_size < 10_500_000
     assert Bundle.open(demo.ready_bundle()).family.name == "samus"
     assert not list(followed.glob("*.samedge"))  # used from where it lies
 
@@ -113,7 +114,7 @@ def test_the_ready_bundle_follows_the_left_ventricle(followed: Path) -> None:
         assert 60 < y < 150
         assert 1000 < mask.sum() < 9000
         pieces = cv2.connectedComponentsWithStats(mask.astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
-        assert pieces.max() > 0.9 * mask.sum()
+        assert pieces.max() > 0.85 * mask.sum()  # the rest lies behind the open valve
         ring = cv2.dilate(mask.astype(np.uint8), np.ones((15, 15))) > 0
         assert image[mask].mean() < 0.7 * image[ring & ~mask].mean()
         overlaps.append(2 * (before & mask).sum() / (before.sum() + mask.sum()))
@@ -174,3 +175,63 @@ def test_a_damaged_bundle_is_made_again(tmp_path: Path) -> None:
     graph.write_bytes(data)
     assert run(arguments) == 0
     Bundle.open(bundle).graph("decoder", "fp32")
+
+
+def test_real_weights_go_the_whole_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From checkpoint to pictures, with a very small network in the place of the real one."""
+    torch = pytest.importorskip("torch")
+    from samedge.checkpoint import released
+    from samedge.models import LiteMedsamConfig, build_model, tiny
+
+    torch.manual_seed(0)
+    weights, heads, out = tmp_path / "small.pth", tmp_path / "heads", tmp_path / "d"
+    torch.save(build_model(tiny(LiteMedsamConfig)).state_dict(), weights)
+    monkeypatch.setenv(released.LITE_MEDSAM_VARIABLE, str(weights))
+    arguments = ["demo", "--real", "-o", str(out), "--frames", "2", "--labelled", str(heads)]
+    assert run(arguments) == 3
+    assert "official weights have 79d8c9dca6db" in capsys.readouterr().err
+    monkeypatch.setattr(released, "LITE_MEDSAM_SHA256", released.sha256_file(weights))
+    assert run(arguments) == 3
+    assert "expected folders img and label" in capsys.readouterr().err
+    assert not out.exists()
+    disc = cv2.circle(np.zeros((90, 120), np.uint8), (60, 40), 25, 255, -1)
+    for name in ("img", "label"):
+        (heads / name).mkdir(parents=True)
+        cv2.imwrite(str(heads / name / "a.png"), disc)
+    assert run(arguments) == 0
+    told = capsys.readouterr().out
+    assert "Parity with the float32 reference" in told
+    assert "LiteMedSAM" in told
+    assert "expected IoU" in told
+    report = json.loads((out / "results.json").read_text())
+    assert "research only" in report["notice"]
+    assert not report["options"]["track"]
+    frame = report["sources"][0]["results"][0]
+    assert frame["prompts"] == [{"box": [148.0, 72.0, 205.0, 134.0]}]
+    assert json.loads((out / "labelled.json").read_text())["images"][0]["name"] == "a"
+
+
+@pytest.mark.slow
+def test_litemedsams_real_weights_find_the_ventricle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The box holds more than the chamber; the mask is the dark part, larger when it fills."""
+    monkeypatch.setenv("SAMEDGE_LITE_MEDSAM", str(lite_medsam()))
+    out = tmp_path / "demo"
+    words = ["--frames", "14", "--precision", "fp32", "-q"]
+    assert run(["demo", "--real", "-o", str(out), *words]) == 0
+    (source,) = json.loads((out / "results.json").read_text())["sources"]
+    areas = []
+    for image, frame in zip(_grey_loop(), source["results"], strict=False):
+        (found,) = frame["masks"]
+        mask = cv2.imread(str(out / found["file"]), cv2.IMREAD_GRAYSCALE) > 0
+        rows, columns = np.nonzero(mask)
+        assert 140 <= columns.min() < columns.max() <= 212
+        assert 64 <= rows.min() < rows.max() <= 142
+        ring = cv2.dilate(mask.astype(np.uint8), np.ones((15, 15))) > 0
+        assert image[mask].mean() < 0.7 * image[ring & ~mask].mean()
+        assert found["score"] > 0.8
+        areas.append(found["area_px"])
+    assert 1500 < min(areas) < 0.75 * max(areas) < 0.75 * 3500

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import samedge
 from samedge.checkpoint import open_checkpoint
 from samedge.cli import run
 from samedge.cli.training import duration
@@ -108,6 +109,43 @@ def test_stopped_and_resumed(
     for name in ("best.pth", "last.pth"):
         one, two = (folder / "run" / name for folder in (place, tmp_path))
         assert one.read_bytes() == two.read_bytes()
+
+
+def test_two_data_sets_and_boxes(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Several data sets, mixed prompts; the bundle takes boxes, with the checkpoint's masks."""
+    us30k(tmp_path / "own", 4)
+    (tmp_path / "own" / "MainPatient" / "val.txt").unlink()
+    config = tmp_path / "boxes.json"
+    config.write_text(json.dumps(NARROW | {"prompts": ["point", "box"]}))
+    data = [str(place / "data"), str(tmp_path / "own")]
+    words = ["train", *data, "-o", str(tmp_path / "run"), "--quiet"]
+    started = [*words, "--recipe", "full", "--config", str(config), "--times", "1,3"]
+    started += ["--steps", "2", "--batch", "4", "--accelerator", "cpu"]
+    assert run(started) == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["data"]["samples"] == 12 + 3 * 8
+    assert (record["data"]["name"], record["data"]["times"]) == ("data + own", [1, 3])
+    assert run([*words, "--resume"]) == 0
+    assert run([*words, "--resume", "--times", "1,3"]) == 2
+    assert run([*started, "--times", "1,x"]) == 2
+    assert "expected whole numbers" in capsys.readouterr().err
+
+    opened = open_checkpoint(tmp_path / "run" / "best.pth")
+    assert opened.family.prompts == ("point", "box")
+    bundle = tmp_path / "boxes.samedge"
+    assert run(["export", str(tmp_path / "run" / "best.pth"), "-o", str(bundle), "--quiet"]) == 0
+    session = samedge.load(bundle, precision="fp32")
+    side = opened.config.img_size
+    frame = np.random.default_rng(0).integers(0, 255, (side, side), np.uint8)
+    box = [8.0, 10.0, side - 20.0, side - 14.0]
+    found = session.segment(frame, box=box).low_res_logits
+    model = opened.build()
+    with torch.inference_mode():
+        image = torch.from_numpy(frame)[None, None].float() / 255
+        logits, _ = model.decode(model.encode(image), boxes=torch.tensor([box]))
+    assert np.abs(found - logits[:, 0].numpy()).max() < 1e-4
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 
 import samedge
 from samedge.checkpoint import open_checkpoint
-from samedge.errors import OutputError
+from samedge.checkpoint.reader import CONFIG_ENTRY
+from samedge.errors import CheckpointError, OutputError
 from samedge.fold.probes import network_pixels
 from samedge.geometry.mask_values import decide, mask_values
 from samedge.geometry.prompt_tokens import prompt_tokens
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     PromptableModel,
     SamConfig,
@@ -39,15 +43,19 @@ from tests.export.engine import Engine, encoder_feed, geometry_of, open_graph
 from tests.fold.oracle import errors
 from tests.train.tiny_training import Discs, same, states, tiny_model, tiny_trainer
 
-WHOLE: dict[str, SamConfig] = {
+# The first stage has no attention: its numbers come back as MobileSAM's.
+STAGES = {"heads": (2, 2, 3, 2), "windows": (7, 5, 6, 5)}
+WHOLE: dict[str, ModelConfig] = {
     "samus": tiny(SamusConfig, decoder_heads=4),
     "autosamus": tiny(AutosamusConfig),
     "msa": tiny(MsaConfig),
     "medsam": tiny(MedsamConfig),
+    "mobile_sam": tiny(MobileSamConfig, **STAGES),
+    "litemedsam": tiny(LiteMedsamConfig, **STAGES, classes=("cup", "disc")),
 }
 
 
-def noisy(config: SamConfig) -> PromptableModel:
+def noisy(config: ModelConfig) -> PromptableModel:
     """A model none of whose tensors is zero."""
     model = build_model(config)
     with torch.no_grad():
@@ -66,9 +74,11 @@ def test_a_state_dict_comes_back_to_the_bit(family: str, suffix: str, tmp_path: 
     assert opened.config == model.config
 
 
-@pytest.mark.parametrize("config", [SamusConfig(), MsaConfig(), SamedConfig(decoder_rank=4)])
+@pytest.mark.parametrize(
+    "config", [SamusConfig(), MsaConfig(), SamedConfig(decoder_rank=4), LiteMedsamConfig()]
+)
 def test_official_sizes_have_no_entry_that_the_original_would_stumble_over(
-    config: SamConfig,
+    config: ModelConfig,
 ) -> None:
     with torch.device("meta"):
         model = build_model(config)
@@ -185,3 +195,27 @@ def _stages(
 def _dice(mask: NDArray[np.uint8], label: NDArray[np.uint8]) -> float:
     found, truth = (torch.from_numpy(a > 0)[None, None] for a in (mask, label))
     return float(dice_scores(found, truth))
+
+
+def test_batch_norm_goes_back_into_torchs_own(tmp_path: Path) -> None:
+    """The original code loads strictly, and its BatchNorm counts batches; ours does not."""
+    model = noisy(tiny(MobileSamConfig, **STAGES))
+    write_weights(model, tmp_path / "w.pth")
+    state = torch.load(tmp_path / "w.pth", weights_only=True)
+    path = "image_encoder.patch_embed.seq.0.bn."
+    own = torch.nn.BatchNorm2d(4)
+    own.load_state_dict({k[len(path) :]: v for k, v in state.items() if k.startswith(path)})
+    assert torch.equal(own.running_var, state[path + "running_var"])
+
+
+def test_an_input_size_that_no_tensor_shows_is_recorded(tmp_path: Path) -> None:
+    write_weights(noisy(tiny(LiteMedsamConfig, **STAGES, img_size=64)), tmp_path / "w.pth")
+    opened = open_checkpoint(tmp_path / "w.pth")
+    assert opened.variant.input_size == 64
+    assert open_checkpoint(tmp_path / "w.pth", input_size=128).variant.input_size == 128
+    # Where tensors show it no record counts.
+    write_weights(noisy(tiny(SamConfig)), tmp_path / "sam.pth")
+    state = torch.load(tmp_path / "sam.pth", weights_only=True)
+    torch.save({**state, CONFIG_ENTRY: {"img_size": 64}}, tmp_path / "sam.pth")
+    with pytest.raises(CheckpointError, match="img_size"):
+        open_checkpoint(tmp_path / "sam.pth", family="sam")

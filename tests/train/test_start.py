@@ -11,6 +11,8 @@ import torch
 from samedge.errors import CheckpointError, TrainingError
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
+    MobileSamConfig,
     MsaConfig,
     SamConfig,
     SamedConfig,
@@ -119,6 +121,20 @@ def test_samus_in_autosamus(files: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("family", "kind"), [("litemedsam", LiteMedsamConfig), ("mobile_sam", MobileSamConfig)]
+)
+def test_tiny_vits_go_on_from_their_own(family: str, kind: Any, tmp_path: Path) -> None:
+    model = fresh_model(tiny(kind, img_size=256 if family == "litemedsam" else 1024), 3)
+    write_weights(model, tmp_path / "w.pth")
+    begun = start(RECIPES[family], [tmp_path / "w.pth"])
+    assert begun.model.family == model.family
+    assert not same(states(begun.model), states(model))
+    other = "mobile_sam" if family == "litemedsam" else "litemedsam"
+    with pytest.raises(TrainingError, match=f"from which no {other} can start"):
+        start(RECIPES[other], [tmp_path / "w.pth"])
+
+
+@pytest.mark.parametrize(
     ("recipe", "init", "config", "error", "message"),
     [
         ("samus", "auto", {}, TrainingError, "from which no samus can start"),
@@ -137,12 +153,21 @@ def test_what_does_not_fit(
         start(RECIPES[recipe], paths, config)
 
 
-def test_fresh_weights_are_sane() -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        tiny(SamusConfig, depth=8, global_blocks=(3, 7)),
+        tiny(MobileSamConfig, depths=(4, 1, 4, 2)),
+    ],
+    ids=["samus", "mobile_sam"],
+)
+def test_fresh_weights_are_sane(config: Any) -> None:
     """Signals neither die nor explode on the way through a network from scratch."""
-    model = fresh_model(tiny(SamusConfig, depth=8, global_blocks=(3, 7)), 0)
+    model = fresh_model(config, 0)
     with torch.no_grad():
-        embedding = model.encode(torch.rand(2, 1, 64, 64))
-        logits, _ = model.decode(embedding, torch.rand(2, 1, 2) * 64, torch.ones(2, 1))
+        side = config.img_size
+        embedding = model.encode(torch.rand(2, model.family.channels, side, side))
+        logits, _ = model.decode(embedding, torch.rand(2, 1, 2) * side, torch.ones(2, 1))
     assert 0.3 < float(embedding.std()) < 3
     assert 0.003 < float(logits.std()) < 10
     assert not any(p.isnan().any() for p in model.parameters())

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from samedge.models import PromptableModel, SamConfig, SamusConfig, tiny
+from samedge.models import ModelConfig, PromptableModel, SamusConfig, tiny
 from samedge.train.data.items import PreparedItems
-from samedge.train.data.preparation import Preparation
+from samedge.train.data.preparation import Preparation, fixed_prompt
 from samedge.train.data.samples import Sample
 from samedge.train.loop.devices import make_fabric
 from samedge.train.loop.task import Segmentation
@@ -54,7 +54,7 @@ class Broken(Discs):
         return super().__getitem__(index)
 
 
-def tiny_model(config: SamConfig | None = None, seed: int = 0) -> PromptableModel:
+def tiny_model(config: ModelConfig | None = None, seed: int = 0) -> PromptableModel:
     """A very small network from scratch."""
     return fresh_model(config or tiny(SamusConfig), seed)
 
@@ -82,7 +82,7 @@ def tiny_trainer(
     items = tiny_items(model, chosen, samples)
     scored = None
     if held_out:
-        mode = "click" if chosen.prompt == "random_click" else chosen.prompt
+        mode = fixed_prompt(chosen.prompt)
         classes = len(items.samples.classes)
         scored = PreparedItems(Discs(4, 100, classes), Preparation(model.config, mode))
     said = {"batch": 4, "steps": 6, "warmup": 0, "seed": 5, **said}

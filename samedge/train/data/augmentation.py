@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from samedge._optional import require
 from samedge.errors import ModelError
+from samedge.train.data.machines import other_machine, windowed
 from samedge.train.data.samples import Sample
 
 Image = NDArray[np.uint8]
@@ -36,6 +37,7 @@ class Augmentation:
             second.
         p_contrast, contrast: factor by which grey levels move away from their mean.
         box_jitter: how far the sides of a box prompt move outwards, in sides of the network input.
+        p_window, p_machine: another window, another machine (`samedge.train.data.machines`).
     """
 
     name: str
@@ -53,6 +55,8 @@ class Augmentation:
     p_contrast: float = 0.0
     contrast: tuple[float, float] = (0.8, 2.0)
     box_jitter: float = 0.0
+    p_window: float = 0.0
+    p_machine: float = 0.0
 
 
 NONE = Augmentation("none")
@@ -61,14 +65,20 @@ SAMUS = Augmentation("samus", p_gamma=0.5, p_rotate=0.5, p_scale=0.5, p_contrast
 # Half of the images are turned and flipped, half of the rest rotated.
 SAMED = Augmentation("samed", p_turn=0.5, p_rotate=0.5, degrees=20.0)
 MEDSAM = Augmentation("medsam", p_flip_x=0.5, p_flip_y=0.5, box_jitter=20 / 1024)
+# samedge's own, for networks that start from scratch.
+STRONG = Augmentation(
+    "strong", p_gamma=0.3, p_flip_x=0.5, p_flip_y=0.08, p_contrast=0.3, p_window=0.35, p_machine=0.3
+)
 # Medical SAM Adapter trains on the images as they are.
-AUGMENTATIONS: dict[str, Augmentation] = {r.name: r for r in (NONE, SAMUS, SAMED, MEDSAM)}
+AUGMENTATIONS: dict[str, Augmentation] = {r.name: r for r in (NONE, SAMUS, SAMED, MEDSAM, STRONG)}
 _OF_FAMILY = {
     "samus": SAMUS,
     "autosamus": SAMUS,
     "samed": SAMED,
     "medsam": MEDSAM,
     "sam": MEDSAM,
+    "mobile_sam": MEDSAM,
+    "litemedsam": MEDSAM,
     "msa": NONE,
     "msa_3d": NONE,
 }
@@ -108,6 +118,11 @@ def augment(sample: Sample, augmentation: Augmentation, rng: np.random.Generator
         image = np.clip(noisy, 0, 255).astype(np.uint8)
     if rng.random() < augmentation.p_contrast:
         image = contrast(image, rng.uniform(*augmentation.contrast))
+    # Only where they are asked for: the others' random numbers stay what they were.
+    if augmentation.p_window and rng.random() < augmentation.p_window:
+        image, label = windowed(image, label, rng)
+    if augmentation.p_machine and rng.random() < augmentation.p_machine:
+        image = other_machine(image, rng)
     return replace(sample, image=image, label=label)
 
 

@@ -34,6 +34,48 @@ def random_click(label: Label, rng: np.random.Generator, class_id: int = 1) -> C
     return _click(label, int(places[rng.integers(len(places))]), inside)
 
 
+def several_clicks(label: Label, rng: np.random.Generator, count: int) -> Click:
+    """Clicks as a user sets them one after the other: inside first, then inside or outside.
+
+    Half of those outside lie close to the object, where a mask would have leaked.
+
+    Args:
+        label: `[H, W]`, 1 inside the object.
+        rng: where they come from.
+        count: how many.
+
+    Returns:
+        points int64 `[count, 2]`, labels int64 `[count]`: 1 inside, 0 outside.
+    """
+    inside, outside = np.flatnonzero(label == 1), np.flatnonzero(label != 1)
+    near = np.flatnonzero((_grown(label) == 1) & (label != 1))
+    places, labels = [], []
+    for number in range(count):
+        background = len(outside) and (not len(inside) or (number and rng.random() < 0.5))
+        pool = inside
+        if background:
+            pool = near if len(near) and rng.random() < 0.5 else outside
+        places.append(divmod(int(pool[rng.integers(len(pool))]), label.shape[1]))
+        labels.append(0 if background else 1)
+    return np.asarray(places, np.int64)[:, ::-1].copy(), np.asarray(labels, np.int64)
+
+
+def loose_box(
+    box: NDArray[np.int64], rng: np.random.Generator, size: tuple[int, int]
+) -> NDArray[np.int64]:
+    """A box as a hand draws it: each side up to 5 % of the box too far in, or 12 % too far out.
+
+    Args:
+        box: `[4]`, (x0, y0, x1, y1).
+        rng: where the shifts come from.
+        size: (width, height) that the box stays in.
+    """
+    wide, tall = box[2] - box[0] + 1, box[3] - box[1] + 1
+    shift = np.rint(rng.uniform(-0.05, 0.12, 4) * [wide, tall, wide, tall]).astype(np.int64)
+    moved = box + shift * [-1, -1, 1, 1]
+    return np.asarray(np.clip(moved, 0, [*size, *size]), np.int64)
+
+
 def box_of(label: Label, class_id: int = 1) -> NDArray[np.int64]:
     """The smallest box around a class's pixels, SAMUS's `fixed_bbox`.
 
@@ -66,6 +108,22 @@ def grown_box(
     low, high = box[:2] - shift[:2], box[2:] + shift[2:]
     limit = np.array(size, np.int64)
     return np.concatenate([np.clip(low, 0, limit), np.clip(high, 0, limit)])
+
+
+def _grown(label: Label) -> Label:
+    """The object and what is around it within about an eighth of its size."""
+    reach = max(2, round(0.25 * float(np.sqrt(np.count_nonzero(label == 1) / np.pi))))
+    rows, columns = label.shape
+    out = (label == 1).astype(np.uint8)
+    for axis, length in ((0, rows), (1, columns)):
+        total = np.cumsum(out, axis, dtype=np.int32)
+        high = np.minimum(np.arange(length) + reach, length - 1)
+        low = np.arange(length) - reach - 1
+        lower = np.where(
+            np.expand_dims(low, 1 - axis) >= 0, np.take(total, np.maximum(low, 0), axis), 0
+        )
+        out = (np.take(total, high, axis) > lower).astype(np.uint8)
+    return np.asarray(out, np.uint8)
 
 
 def _places(label: Label, class_id: int) -> tuple[NDArray[np.int64], bool]:

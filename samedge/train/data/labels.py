@@ -1,6 +1,7 @@
 """Label images at the network's sizes: nearest neighbours, by each family's own rule. numpy only.
 
-SAMUS and Medical SAM Adapter shrink labels with Pillow, SAMed with `scipy.ndimage.zoom(order=0)`.
+SAMUS and Medical SAM Adapter shrink labels with Pillow, SAMed with `scipy.ndimage.zoom(order=0)`,
+LiteMedSAM with OpenCV.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def resize_label(label: Label, height: int, width: int, family: Family) -> Label
     """
     if label.shape == (height, width):
         return label
-    rule = zoom_places if family.interpolation == "zoom" else pil_places
+    rule = _RULES.get(family.interpolation, pil_places)
     rows, columns = rule(height, label.shape[0]), rule(width, label.shape[1])
     small = label[rows[:, None], columns]
     small[rows == OUTSIDE] = 0
@@ -60,3 +61,14 @@ def zoom_places(out: int, size: int) -> NDArray[np.int64]:
     """The same as `scipy.ndimage.zoom(order=0)` does it; `OUTSIDE` for a sample that is lost."""
     matrix = nearest_matrix(out, size)
     return np.where(matrix.any(axis=1), matrix.argmax(axis=1), OUTSIDE)
+
+
+@lru_cache(maxsize=64)
+def opencv_places(out: int, size: int) -> NDArray[np.int64]:
+    """The same as OpenCV's `INTER_NEAREST` does it: the sample at each one's beginning."""
+    step = 1 / (out / size)  # as it is computed there
+    places = np.floor(np.arange(out) * step).astype(np.int64)
+    return np.asarray(np.minimum(places, size - 1), np.int64)
+
+
+_RULES = {"zoom": zoom_places, "area": opencv_places}

@@ -23,17 +23,26 @@ from samedge.families import Family
 from samedge.fold.probes import eager_input
 from samedge.geometry.frame_geometry import frame_geometry, valid_size
 from samedge.geometry.network_input import network_input, to_network_colours
-from samedge.train.data.clicks import box_of, fixed_click, grown_box, random_click
+from samedge.train.data.clicks import (
+    box_of,
+    fixed_click,
+    grown_box,
+    loose_box,
+    random_click,
+    several_clicks,
+)
 from samedge.train.data.labels import classes_in, resize_label
 from samedge.train.data.samples import Sample
 from samedge.train.data.shrink import pil_resize
 
 if TYPE_CHECKING:
-    from samedge.models import SamConfig
+    from samedge.models import ModelConfig
 
 Prepared = dict[str, Any]
 # Prompt mode -> what the family must take.
-MODES = {"click": "point", "random_click": "point", "box": "box", "none": ""}
+MODES = {"click": "point", "random_click": "point", "mixed": "point", "box": "box", "none": ""}
+# Of "mixed": most clicks of an object, and the shares of boxes and of several clicks.
+MOST_CLICKS, BOX_SHARE, SEVERAL_SHARE = 5, 0.2, 0.25
 
 
 def usual_prompt(family: Family) -> str:
@@ -54,7 +63,7 @@ def decoder_prompts(batch: Prepared, prompt: str) -> dict[str, Any]:
 
 def fixed_prompt(prompt: str) -> str:
     """The mode to score with what was trained in mode `prompt`: nothing random."""
-    return "click" if prompt == "random_click" else prompt
+    return "click" if prompt in ("random_click", "mixed") else prompt
 
 
 class Preparation:
@@ -62,8 +71,9 @@ class Preparation:
 
     Args:
         config: of the model; its type says which family.
-        prompt: "click" (the middle pixel), "random_click", "box", "none"; by default what suits the
-            family.
+        prompt: "click" (the middle pixel), "random_click", "box", "none", or "mixed" (one click,
+            in the middle or anywhere inside; several, inside and outside; boxes, if the family
+            takes them); by default what suits the family.
 
     Attributes:
         family, prompt: as given.
@@ -75,7 +85,7 @@ class Preparation:
         NotSupportedError: the family takes volumes.
     """
 
-    def __init__(self, config: SamConfig, prompt: str | None = None) -> None:
+    def __init__(self, config: ModelConfig, prompt: str | None = None) -> None:
         self.family = config.family
         self.prompt = usual_prompt(self.family) if prompt is None else prompt
         self._size, self._low = config.img_size, config.low_res
@@ -106,6 +116,8 @@ class Preparation:
                 numbers (mask token k stands for number k if classes are exclusive, else k + 1);
             "points": float32 `[1, 2]` (x, y) and "box": float32 `[4]` (x0, y0, x1, y1), network px;
             "point_labels": int64 `[1]`, 1 inside, 0 where there is no object;
+            "count" of "mixed": int64, how many of its five "points" are meant (the others are
+            labelled -1); 0: the box is;
             "name": str.
 
         Raises:
@@ -121,7 +133,12 @@ class Preparation:
             mask = prompted = (label == class_id).astype(np.uint8)
         points, point_labels = self._click(prompted, rng)
         box = box_of(prompted)
-        if rng is not None and box_jitter:
+        own: Prepared = {}
+        if self.prompt == "mixed" and rng is not None:
+            points, point_labels, count = self._mixed(prompted, rng)
+            box = loose_box(box, rng, (self._size, self._size))
+            own = {"count": torch.tensor(count)}
+        elif rng is not None and box_jitter:
             reach = round(box_jitter * self._size)
             box = grown_box(box, rng, reach, (self._size, self._size))
         return {
@@ -132,6 +149,7 @@ class Preparation:
             "point_labels": torch.from_numpy(point_labels),
             "box": torch.from_numpy(np.clip(box, 0, self._size).astype(np.float32)),
             "name": sample.name,
+            **own,
         }
 
     def check(self, sample: Sample) -> None:
@@ -177,6 +195,25 @@ class Preparation:
         first = 0 if self.family.exclusive else 1
         numbers = np.arange(first, self.classes)[:, None, None]
         return np.asarray(low == numbers, np.float32)
+
+    def _mixed(
+        self, label: NDArray[np.uint8], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """Points `[MOST_CLICKS, 2]`, their labels, and how many are meant; 0: the box is."""
+        points = np.zeros((MOST_CLICKS, 2), np.int64)
+        labels = np.full(MOST_CLICKS, -1, np.int64)
+        kind = rng.random()
+        if not label.any():
+            own = fixed_click(label)
+        elif kind < BOX_SHARE and "box" in self.family.prompts:
+            return points, labels, 0
+        elif kind < BOX_SHARE + SEVERAL_SHARE:
+            own = several_clicks(label, rng, int(rng.integers(2, MOST_CLICKS + 1)))
+        else:
+            own = fixed_click(label) if rng.random() < 0.5 else random_click(label, rng)
+        count = len(own[1])
+        points[:count], labels[:count] = own
+        return points, labels, count
 
     def _click(
         self, label: NDArray[np.uint8], rng: np.random.Generator | None

@@ -46,9 +46,9 @@ _ENTRIES = ENTRIES | {
     "prompt": str,
     "weights": dict,
 }
-STUDENTS = ("samus", "sam", "medsam")
+STUDENTS = ("samus", "sam", "medsam", "mobile_sam", "litemedsam")
 # Families whose prompt encoder and mask decoder are SAM's, operation by operation.
-_SAME_DECODER = ("sam", "medsam", "samus")
+_SAME_DECODER = ("sam", "medsam", "samus", "mobile_sam", "litemedsam")
 _DECODER_FIELDS = (
     "prompt_dim",
     "mask_channels",
@@ -106,9 +106,9 @@ def distill(
         teacher: checkpoints of any family of images, as for `open_checkpoint`.
         data: a labelled data set, or a folder of images.
         out: folder to make, or an empty one.
-        config: fields of the student's config, and its "family" ("samus", "sam" or "medsam"; by
-            default MedSAM's student is "medsam", all others' "samus"). What the teacher's decoder
-            needs is filled in.
+        config: fields of the student's config, and its "family" (one of `STUDENTS`; by default
+            MedSAM's and LiteMedSAM's students are of their own family, which takes boxes only, all
+            others' "samus"). What the teacher's decoder needs is filled in.
         says: further arguments for `open_checkpoint`.
         weights: of the parts of the loss.
         train_decoder: train prompt encoder and mask decoder as well, where they are the teacher's.
@@ -208,7 +208,8 @@ def make_pair(
             f"{opened.family.title} takes stacks of slices; distillation is for images"
         )
     fields = dict(config)
-    usual = "medsam" if opened.family.name == "medsam" else "samus"
+    only_boxes = opened.family.prompts == ("box",)
+    usual = opened.family.name if only_boxes and opened.family.name in STUDENTS else "samus"
     family = str(fields.pop("family", usual))
     if family not in STUDENTS:
         raise TrainingError(f"a student is one of {', '.join(STUDENTS)}, not '{family}'")

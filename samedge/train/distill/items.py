@@ -7,7 +7,7 @@ import torch
 
 from samedge.families import Family
 from samedge.geometry.frame_geometry import valid_size
-from samedge.models import SamConfig
+from samedge.models import ModelConfig
 from samedge.train.data.augmentation import NONE, Augmentation, augment
 from samedge.train.data.preparation import Preparation, Prepared
 from samedge.train.data.samples import Sample, Samples
@@ -30,8 +30,8 @@ class PairedItems:
     def __init__(
         self,
         samples: Samples,
-        student: SamConfig,
-        teacher: SamConfig,
+        student: ModelConfig,
+        teacher: ModelConfig,
         prompt: str,
         labelled: bool,
         augmentation: Augmentation = NONE,

@@ -45,7 +45,8 @@ def make_fabric(precision: str = "32-true", accelerator: str = "auto", devices: 
     strategy: Any = "auto"
     if devices * nodes > 1:
         # Parts of a network that a recipe trains may be idle: multimask heads, mask prompts.
-        strategy = DDPStrategy(find_unused_parameters=True)
+        # Buffers are either constants or what `RunningStatistics` keeps equal.
+        strategy = DDPStrategy(find_unused_parameters=True, broadcast_buffers=False)
     with _without_chatter():
         fabric = Fabric(
             accelerator="cuda" if cuda else "cpu",

@@ -1,4 +1,4 @@
-"""An exponential moving average of the trained weights, which is what gets scored and written."""
+"""An exponential moving average of what is trained, which is what gets scored and written."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class Ema:
     """`average = d * average + (1 - d) * weight` after every step.
 
     Args:
-        parameters: those that are trained.
+        parameters: those that are trained, and the running statistics that belong to them.
         decay: d; 0 switches the average off: it is the weights themselves. In the first steps d is
             at most `(1 + step) / (10 + step)`, so that the start is forgotten.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+    def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
         self.decay = decay
         self._parameters: list[Tensor] = list(parameters)
         self.average: list[Tensor] = [p.detach().clone() for p in parameters] if decay else []

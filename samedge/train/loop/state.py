@@ -64,7 +64,8 @@ class State:
         model: the model's state dict.
         optimiser: the optimiser's.
         precision: the loss scale of "16-mixed"; empty otherwise.
-        ema: averages of the trained parameters, in the model's order; empty without.
+        ema: averages of the trained parameters, in the model's order, and of running statistics;
+            empty without.
         random: states of the random number generators.
     """
 

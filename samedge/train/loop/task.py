@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from samedge.models import PromptableModel
 from samedge.train.data.preparation import decoder_prompts
 from samedge.train.loop.losses import SegmentationLoss, score_loss
+from samedge.train.loop.statistics import keep_frozen_norms
 from samedge.train.recipes import Loss
 
 
@@ -19,12 +20,18 @@ class Task(nn.Module):
 
     Args:
         model: what is trained and written.
-        prompt: what it is prompted with: "click", "random_click", "box" or "none".
+        prompt: what it is prompted with: "click", "random_click", "mixed", "box" or "none".
     """
 
     def __init__(self, model: PromptableModel, prompt: str) -> None:
         super().__init__()
         self.model, self.prompt = model, prompt
+
+    def train(self, mode: bool = True) -> Task:
+        """As torch's; BatchNorms that are not trained stay as at inference."""
+        super().train(mode)
+        keep_frozen_norms(self)
+        return self
 
     def logits(self, batch: dict[str, Any]) -> Tensor:
         """Low-res logits `[B, K, L, L]`, for validation."""
@@ -79,7 +86,22 @@ def decode_batch_scored(
     model: PromptableModel, embedding: Tensor, batch: dict[str, Any], prompt: str
 ) -> tuple[Tensor, Tensor]:
     """The same with the predicted IoU `[B, K]`."""
-    return model.decode(embedding, **decoder_prompts(batch, prompt))
+    if "count" not in batch:
+        return model.decode(embedding, **decoder_prompts(batch, prompt))
+    # Objects with equally many tokens together, as at inference: padding would change the masks.
+    counts: list[int] = batch["count"].tolist()
+    places: list[int] = []
+    answers = []
+    for count in sorted(set(counts)):
+        own = [i for i, each in enumerate(counts) if each == count]
+        part = {name: batch[name][own] for name in ("points", "point_labels", "box")}
+        part = {k: v if k == "box" else v[:, :count] for k, v in part.items()}
+        prompts = decoder_prompts(part, "click" if count else "box")
+        answers.append(model.decode(embedding[own], **prompts))
+        places += own
+    back = torch.argsort(torch.tensor(places)).to(embedding.device)
+    logits, scores = (torch.cat(parts)[back] for parts in zip(*answers, strict=True))
+    return logits, scores
 
 
 def masks_at(logits: Tensor, side: int, model: PromptableModel) -> Tensor:

@@ -33,6 +33,7 @@ from samedge.train.loop.state import (
     random_states,
     restore_random,
 )
+from samedge.train.loop.statistics import RunningStatistics
 from samedge.train.loop.stopping import StopFlag, stop_flag
 from samedge.train.loop.task import Task
 from samedge.train.loop.validation import Score, validate
@@ -147,7 +148,10 @@ class Trainer:
         if not self._trained:
             raise TrainingError("no parameter of this model is trained by this recipe")
         self._wrapped, self._optimiser = fabric.setup(self.task, self._make_optimiser())
-        self._ema = Ema(list(self._trained.values()), s.ema)
+        self._statistics = RunningStatistics(self.task, fabric)
+        # Averaged weights go with averaged statistics.
+        self._learned = [*self._trained.values(), *self._statistics.buffers]
+        self._ema = Ema(self._learned, s.ema)
         if state is not None:
             self.position = state.position
             with fitting():
@@ -202,14 +206,17 @@ class Trainer:
         for group in self._optimiser.param_groups:
             group["lr"] = lr
         total = 0.0
+        self._statistics.begin()
         for part in range(s.accumulate):
             batch = fabric.to_device(next(loader))
             with fabric.no_backward_sync(self._wrapped, enabled=part + 1 < s.accumulate):
                 loss: Tensor = self._wrapped(batch)
                 self._require_number(loss, batch["name"])
                 fabric.backward(loss / s.accumulate)
+            self._statistics.add()
             total += float(loss.detach()) / s.accumulate
         norm = self._clip(batch["name"])
+        self._statistics.end(s.accumulate)
         self._optimiser.step()
         self._optimiser.zero_grad()
         at.step, at.in_epoch = at.step + 1, at.in_epoch + 1
@@ -276,7 +283,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the state, unless the weights are no numbers any more."""
-        if not all(bool(torch.isfinite(p).all()) for p in self._trained.values()):
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in self._learned):
             raise self._diverged("a weight is no finite number any more", ["the last ones"])
         if self.fabric.is_global_zero:
             State(

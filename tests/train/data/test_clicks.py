@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from samedge.train.data.clicks import box_of, fixed_click, grown_box, random_click
+from samedge.train.data.clicks import (
+    box_of,
+    fixed_click,
+    grown_box,
+    loose_box,
+    random_click,
+    several_clicks,
+)
 
 LABELS = arrays.arrays(
     np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 2)
@@ -68,3 +75,35 @@ def test_grown_box_holds_the_box(label: np.ndarray, reach: int, seed: int) -> No
     assert (np.abs(grown - box) <= reach).all()
     assert (grown >= 0).all()
     assert (grown[2:] <= size).all()
+
+
+@given(LABELS, st.integers(0, 99), st.integers(1, 6))
+def test_several_clicks(label: np.ndarray, seed: int, count: int) -> None:
+    points, labels = several_clicks(label, np.random.default_rng(seed), count)
+    assert points.shape == (count, 2)
+    for (x, y), inside in zip(points.tolist(), labels.tolist(), strict=True):
+        assert (label[y, x] == 1) == bool(inside)
+    if (label == 1).any():
+        assert labels[0] == 1
+
+
+def test_several_clicks_are_inside_and_outside_and_often_near() -> None:
+    label = np.zeros((64, 64), np.uint8)
+    label[28:36, 28:36] = 1
+    rng = np.random.default_rng(3)
+    far = []
+    for _ in range(200):
+        points, labels = several_clicks(label, rng, 3)
+        far += np.abs(points[labels == 0] - 31.5).max(1).tolist()
+    share = np.mean(np.asarray(far) < 8)  # a twentieth of the picture
+    assert 150 < len(far) < 250
+    assert 0.4 < share < 0.65
+
+
+@given(st.integers(0, 999))
+def test_loose_boxes_are_nearly_the_box(seed: int) -> None:
+    box = loose_box(np.array([20, 30, 59, 49]), np.random.default_rng(seed), (64, 64))
+    assert np.abs(box - [20, 30, 59, 49]).max() <= 5
+    assert (box[2:] > box[:2]).all()
+    assert box.min() >= 0
+    assert box.max() <= 64

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from samedge import models as m
-from samedge.bench.eager import network_input
+from samedge.bench.contenders.eager import network_input
 from samedge.errors import ModelError, NotSupportedError, PromptError, SourceError
 from samedge.geometry.frame_geometry import frame_geometry
 from samedge.train.data import open_dataset

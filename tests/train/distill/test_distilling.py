@@ -18,7 +18,10 @@ from samedge.checkpoint import open_checkpoint
 from samedge.errors import Cancelled, NotSupportedError, TrainingError
 from samedge.models import (
     AutosamusConfig,
+    LiteMedsamConfig,
     MedsamConfig,
+    MobileSamConfig,
+    ModelConfig,
     MsaConfig,
     SamConfig,
     SamusConfig,
@@ -42,12 +45,21 @@ STUDENT: dict[str, Any] = {
     "window_size": 4,
     "cnn_channels": [4, 6, 8],
 }
-TEACHERS: dict[str, SamConfig] = {
+TEACHERS: dict[str, ModelConfig] = {
     "sam": tiny(SamConfig, img_size=64, patch_size=8),
     "medsam": tiny(MedsamConfig, img_size=64, patch_size=8),
     "samus": tiny(SamusConfig),
     "msa": tiny(MsaConfig, img_size=64, patch_size=8),
     "autosamus": tiny(AutosamusConfig),
+    "mobile_sam": tiny(MobileSamConfig, img_size=1024),
+    "litemedsam": tiny(LiteMedsamConfig, img_size=256),
+}
+TINY_STUDENT: dict[str, Any] = {
+    "img_size": 32,
+    "widths": [4, 8, 8, 12],
+    "depths": [1, 1, 1, 1],
+    "heads": [1, 1, 2, 2],
+    "windows": [5, 5, 5, 5],
 }
 SAID = {"epochs": 8, "batch": 4, "warmup": 0, "lr": 0.005, "seed": 3}
 QUIET = RunOptions(accelerator="cpu")
@@ -96,7 +108,7 @@ def distilled(teacher: Path, data: Path, run: Path, family: str) -> tuple[Outcom
     return outcome, losses
 
 
-@pytest.mark.parametrize("family", TEACHERS)
+@pytest.mark.parametrize("family", ["sam", "medsam", "samus", "msa", "autosamus"])
 def test_any_teacher_on_labels(family: str, tmp_path: Path) -> None:
     teacher, data = teacher_file(tmp_path, family), folders(tmp_path / "data")
     outcome, losses = distilled(teacher, data, tmp_path / "run", family)
@@ -117,6 +129,42 @@ def test_images_without_labels(family: str, tmp_path: Path) -> None:
     outcome, losses = distilled(teacher, data, tmp_path / "run", family)
     assert outcome.dice is not None
     assert np.mean(losses[-2:]) < np.mean(losses[:2]), losses
+
+
+@pytest.mark.parametrize(
+    ("family", "student"),
+    [("medsam", "litemedsam"), pytest.param("sam", "mobile_sam", marks=pytest.mark.slow)],
+)
+def test_a_tiny_vit_learns_from_another_family(family: str, student: str, tmp_path: Path) -> None:
+    """As LiteMedSAM came from MedSAM; with an average, statistics and all, through the export."""
+    teacher, data = teacher_file(tmp_path, family), pictures(tmp_path / "data")
+    losses: list[float] = []
+    size = 128 if student == "mobile_sam" else 32
+    outcome = distill(
+        [teacher],
+        data,
+        tmp_path / "run",
+        config={**TINY_STUDENT, "family": student, "img_size": size},
+        says=says_of(family),
+        options=RunOptions(accelerator="cpu", progress=lambda p: losses.append(p.loss)),
+        **SAID,
+        ema=0.5,
+    )
+    assert np.mean(losses[-2:]) < 0.95 * np.mean(losses[:2]), losses
+    opened = open_checkpoint(outcome.best)
+    assert opened.family.name == student
+    assert opened.variant.input_size == size
+    bundle = samedge.export(samedge.fold(opened.build()), tmp_path / "student.samedge").bundle
+    assert bundle.family.name == student
+
+
+def test_the_usual_student(tmp_path: Path) -> None:
+    """Of what it takes: a teacher that takes boxes only has one of its own family."""
+    pair = make_pair(opened(tmp_path, "litemedsam"), TINY_STUDENT)
+    assert (pair.student.family.name, pair.prompt) == ("litemedsam", "box")
+    pair = make_pair(opened(tmp_path, "mobile_sam"), STUDENT)
+    assert (pair.student.family.name, pair.prompt) == ("samus", "random_click")
+    assert pair.taken_over
 
 
 def test_the_student_exports_like_any_other(tmp_path: Path) -> None:

@@ -1,176 +1,133 @@
-"""libsamedge beside Python's session, in turn, frame by frame, on one thread of control.
+"""libsamedge beside Python's session, in turn in one run, on one thread of control.
 
-    python -m samedge.bench.capi BUNDLE [--precision fp32] [--threads 2] [--frames 60] [--json]
+    python -m samedge.bench.capi BUNDLE [--precision fp32] [--threads 2] [--rounds 10] [--json F]
     python -m samedge.bench.capi --vit vit_b
 
 The C library runs once with an engine of `samedge build --target openvino`, which is made into a
 folder of its own, and once with the bundle's plain graphs. Its time is taken outside, through
-ctypes, and inside (`samedge_get_timing`); what is left of the total without the stages that are
-OpenVINO's own is what the library costs. A library with other answers than Python's is not timed.
+ctypes; "outside the engines" is from inside (`samedge_get_timing`): the total without the stages
+that are OpenVINO's own. A library with other answers than Python's is not timed.
 
 `--vit` measures a SAMUS of that size with random weights, at 480 x 640 px.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samedge.bench.entry import run
-from samedge.bench.frames import footage
-from samedge.bench.latency import alternate, speed_ratio, summarise
+from samedge.bench.contenders.entry import Entries, Entry
+from samedge.bench.contenders.native import native_entries
+from samedge.bench.contenders.sessions import Variant, labels, session_entries
+from samedge.bench.entry import add_files, add_plan, finish, parsed, parser, plan_of, run, tell
+from samedge.bench.frames import Footage, footage
+from samedge.bench.measurement import measured_report
+from samedge.bench.report.values import Mode, Report, Row
+from samedge.bench.schedule import Plan
+from samedge.bench.statistics import summarise
 from samedge.bundle import Bundle
-from samedge.capi.library import Library
-from samedge.capi.session import NativeModel, NativeSession
-from samedge.errors import ParityError
-from samedge.machine.cpu import physical_cores
-from samedge.runtime import load
+from samedge.progress import Progress, silent
 from samedge.runtime.openvino.building import build_engines
 
-PYTHON, ENGINE, PLAIN = "Python", "C, engine", "C, plain graphs"
 LOGITS = 1e-4
-PAUSE_S = 0.01  # until the threads of the one before have stopped to spin
-# What `samedge_get_timing` tells of work that is not the engines'.
-_OWN = ("copy_in", "prompt", "copy_out")
+# What `samedge_get_timing` tells of work that is the engines'.
+_ENGINES = ("preprocess", "encode", "decode")
 
 
 def measure(
-    bundle_path: Path, precision: str, threads: int, frames: int, warmup: int = 5
-) -> dict[str, Any]:
-    """Load times, latencies and their ratios, as plain JSON values.
+    path: Path, precision: str, threads: int, plan: Plan, progress: Progress = silent
+) -> Report:
+    """Rows for Python's session, the library with an engine, and the library without.
 
     Args:
-        bundle_path: folder or zip.
+        path: of a bundle, folder or zip.
         precision: "fp32", "bf16", "fp16" or "int8".
         threads: of inference, for all.
-        frames: measured frames of each.
-        warmup: frames before those.
+        plan: how much of each.
+        progress: told each step.
 
     Raises:
-        ParityError: the library answers otherwise than Python.
+        ParityError: nothing is as it should be.
         SamEdgeError: whatever the sessions raise.
     """
-    bundle = Bundle.open(bundle_path)
-    clip = footage(None)
-    prompt = clip.prompts(bundle.family)
-    library = Library()
-    with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
+    bundle, clip = Bundle.open(path), footage(None)
+    with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder, Entries() as made:
         engines = Path(folder, "engines")
         build_engines(bundle, (precision,), engines)
-        load_s: dict[str, float] = {}
-        with _timed(load_s, PYTHON):
-            python = load(bundle, "openvino", precision, threads, cache=False)
-        native: dict[str, NativeSession] = {}
-        for name, where in ((ENGINE, engines), (PLAIN, None)):
-            with _timed(load_s, name):
-                model = NativeModel(
-                    library, bundle_path, "openvino", precision, threads, engines=where
-                )
-            native[name] = model.session()
-        answers = {name: s.segment(clip.frame(0), crop=clip.crop, **prompt)
-                   for name, s in native.items()}  # fmt: skip
-        expected = python.segment(clip.frame(0), crop=clip.crop, **prompt)
-        errors = {name: _compared(name, answer, expected) for name, answer in answers.items()}
-        inside: dict[str, list[Any]] = {name: [] for name in native}
-        turn = iter(range(10**9))
-
-        def of_python() -> None:
-            python.segment(clip.frame(next(turn)), crop=clip.crop, **prompt)
-
-        def of_library(name: str) -> Callable[[], None]:
-            def work() -> None:
-                native[name].segment(clip.frame(next(turn)), crop=clip.crop, **prompt)
-                inside[name].append(native[name].timing())
-
-            return work
-
-        contenders = {PYTHON: of_python, **{name: of_library(name) for name in native}}
-        samples = alternate(contenders, frames, warmup, PAUSE_S)
-        python.close()
-        for session in native.values():
-            session.close()
-            session.model.close()
-    return {
-        "kind": "capi",
-        "bundle": bundle_path.name,
-        "precision": precision,
-        "threads": threads,
-        "frames": frames,
-        "load_s": load_s,
-        "max_logit_error": errors,
-        "latency_ms": {name: summarise(values).to_json() for name, values in samples.items()},
-        "times_as_fast_as_python": {
-            name: speed_ratio(samples[PYTHON], samples[name]).to_json() for name in native
-        },
-        "inside_ms": {name: _inside(timings[-frames:]) for name, timings in inside.items()},
-    }
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[name] = time.perf_counter() - start
-
-
-def _compared(name: str, found: Any, expected: Any) -> float:
-    error = float(np.abs(found.low_res_logits - expected.low_res_logits).max())
-    if not error <= LOGITS or (name == ENGINE and not np.array_equal(found.masks, expected.masks)):
-        raise ParityError(
-            f"{name}: libsamedge answers otherwise than Python (largest difference of a logit "
-            f"{error:.3g}), so nothing was timed"
+        python = Variant(bundle, labels([bundle])[0], "openvino", precision, threads)
+        for entry in session_entries([python], clip, progress):
+            made.add(replace(entry, row=replace(entry.row, baseline=True)))
+        ours = [
+            replace(python, label=f"{python.label} with an engine", engines=engines),
+            replace(python, label=f"{python.label} with plain graphs"),
+        ]
+        (reference,) = made
+        for entry, variant in zip(native_entries(ours, clip, progress), ours, strict=True):
+            made.add(compared(entry, reference, clip, variant.engines is not None))
+        report = measured_report(
+            f"libsamedge beside Python: {path.name}",
+            made,
+            plan,
+            source=clip.about,
+            progress=progress,
         )
-    return error
+    return replace(report, rows=tuple(_with_outside(row) for row in report.rows))
 
 
-def _inside(timings: list[Any]) -> dict[str, float]:
-    """Medians of what the library says of itself, and what all but the engines takes."""
-    total = [timing.total for timing in timings]
-    engines = [timing.preprocess + timing.encode + timing.decode for timing in timings]
-    own = [timing.total - engine for timing, engine in zip(timings, engines, strict=True)]
-    stages = {name: float(np.median([getattr(t, name) for t in timings])) for name in _OWN}
-    return {
-        "total_p50": float(np.median(total)),
-        "total_p99": float(np.percentile(total, 99)),
-        "engines_p50": float(np.median(engines)),
-        "own_p50": float(np.median(own)),
-        "own_p99": float(np.percentile(own, 99)),
-        **{f"{name}_p50": value for name, value in stages.items()},
+def compared(entry: Entry, reference: Entry, clip: Footage, exact: bool) -> Entry:
+    """An entry of the library, refused if it answers otherwise than Python.
+
+    Args:
+        entry: of the library.
+        reference: of Python's session.
+        clip: whose first frame is asked about.
+        exact: its masks must be the same, pixel by pixel.
+    """
+    ours: Any = entry.contender
+    theirs: Any = reference.contender
+    if ours is None or theirs is None:
+        return entry
+    asked = {**clip.prompts(theirs.session.family), "crop": clip.crop}
+    found, expected = (one.session.segment(clip.frame(0), **asked) for one in (ours, theirs))
+    error = float(np.abs(found.low_res_logits - expected.low_res_logits).max())
+    row = replace(entry.row, extra={**entry.row.extra, "logits off by": error})
+    if error <= LOGITS and (not exact or np.array_equal(found.masks, expected.masks)):
+        return replace(entry, row=row)
+    entry.close()
+    refused = f"it answers otherwise than Python (largest difference of a logit {error:.3g})"
+    return Entry(replace(row, refused=refused))
+
+
+def _with_outside(row: Row) -> Row:
+    """What the library itself costs, where a row is one of the library."""
+    if row.baseline or not row.modes:
+        return row
+    (mode,) = row.modes.values()
+    own = summarise(outside(mode))
+    found = {
+        "outside the engines p50, ms": round(own.p50.value, 3),
+        "outside the engines p99, ms": round(own.p99.value, 3),
     }
+    return replace(row, extra={**row.extra, **found})
 
 
-def _text(report: dict[str, Any]) -> str:
-    lines = [
-        f"{report['bundle']}, {report['precision']}, {report['threads']} threads, "
-        f"{report['frames']} frames in turn"
-    ]
-    for name, latency in report["latency_ms"].items():
-        line = f"{name:16} load {report['load_s'][name]:6.2f} s   p50 {latency['p50']:8.2f} ms   "
-        line += f"p99 {latency['p99']:8.2f} ms"
-        if name in report["times_as_fast_as_python"]:
-            ratio, inside = report["times_as_fast_as_python"][name], report["inside_ms"][name]
-            line += (
-                f"   {ratio['median']:.3f} x Python ({ratio['low']:.3f} to {ratio['high']:.3f})   "
-                f"outside the engines {inside['own_p50']:.3f} ms (p99 {inside['own_p99']:.3f})   "
-                f"logits {report['max_logit_error'][name]:.2g}"
-            )
-        lines.append(line)
-    return "\n".join(lines)
+def outside(mode: Mode) -> list[float]:
+    """Milliseconds of each frame that none of the engines had."""
+    stages = [blocks for name, blocks in mode.stages_ms.items() if name not in _ENGINES]
+    return [sum(frame) for some in zip(*stages, strict=True) for frame in zip(*some, strict=True)]
 
 
 @contextmanager
 def _bundle_of_size(vit: str) -> Iterator[Path]:
     """A SAMUS bundle with random weights."""
     import samedge
-    from samedge.bench.eager import synthetic_samus
+    from samedge.bench.contenders.eager import synthetic_samus
 
     with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
         target = Path(folder, f"samus_{vit}.samedge")
@@ -178,26 +135,22 @@ def _bundle_of_size(vit: str) -> Iterator[Path]:
         yield target
 
 
-def _main() -> int:
-    parser = argparse.ArgumentParser(prog="samedge.bench.capi", description=__doc__)
-    parser.add_argument("bundle", type=Path, nargs="?")
-    parser.add_argument("--vit", help="vit_b, vit_l, vit_h or tiny, instead of a bundle")
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--threads", type=int, default=physical_cores())
-    parser.add_argument("--frames", type=int, default=60)
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    if (given.bundle is None) == (given.vit is None):
-        parser.error("give a bundle, or --vit")
-    sizes = given.precision, given.threads, given.frames
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of this module."""
+    made = parser("capi", __doc__)
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument("bundle", type=Path, nargs="?")
+    what.add_argument("--vit", help="vit_b, vit_l, vit_h or tiny, instead of a bundle")
+    made.add_argument("--precision", default="fp32")
+    add_plan(made)
+    add_files(made)
+    given = parsed(made, arguments)
+    how = given.precision, given.threads, plan_of(given), tell
     if given.vit is None:
-        report = measure(given.bundle, *sizes)
-    else:
-        with _bundle_of_size(given.vit) as bundle:
-            report = measure(bundle, *sizes)
-    print(json.dumps(report, indent=1) if given.json else _text(report))
-    return 0
+        return finish(measure(given.bundle, *how), given, arguments)
+    with _bundle_of_size(given.vit) as bundle:
+        return finish(measure(bundle, *how), given, arguments)
 
 
 if __name__ == "__main__":
-    run(_main)
+    run(main)

@@ -7,16 +7,16 @@ Kernels, fused attentions and memory, from the builder's own report. No times: t
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from samedge._optional import require
-from samedge.bench.eager import require_torch, synthetic_samus
-from samedge.bench.entry import run
-from samedge.bench.plain import export_plain
+from samedge.bench.contenders.eager import require_torch, synthetic_samus
+from samedge.bench.contenders.plain import export_plain
+from samedge.bench.entry import add_files, finish, parsed, parser, run, tell
+from samedge.bench.report.sheet import Column, Sheet, Table
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import DeviceError
 from samedge.progress import Progress, Step
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from samedge.export.graphs.model import OnnxGraph
     from samedge.runtime.tensorrt.layer_report import LayerReport
 
-_HEAD = ("graph", "kernels", "fused attentions", "working memory, MB", "weights, MB")
+COLUMNS = (
+    Column("graph"),
+    Column("kernels", "d"),
+    Column("fused attentions", "d"),
+    Column("attentions", "d"),
+    Column("working_bytes", ".1f", "working memory, MB", 1e-6),
+    Column("weight_bytes", ".1f", "weights, MB", 1e-6),
+)
 
 
 def measure(vit: str, capability: int, work: Path, progress: Progress) -> list[Any]:
@@ -124,27 +131,24 @@ def _last(lines: list[str]) -> str:
     return lines[-1] if lines else "it says nothing"
 
 
-def render(rows: list[Any]) -> str:
-    """The rows as a table."""
-    table = [_HEAD]
-    for name, report in rows:
-        fused, attentions = report.attentions
-        memory = [f"{(size or 0) / 1e6:.1f}" for size in (report.activations, report.weights)]
-        table.append((name, str(len(report.layers)), f"{fused} of {attentions}", *memory))
-    widths = [max(len(row[i]) for row in table) for i in range(len(_HEAD))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
-    return "\n".join(line.rstrip() for line in lines)
+def row(name: str, report: LayerReport) -> list[Any]:
+    """Cells under `COLUMNS`."""
+    return [name, len(report.layers), *report.attentions, report.activations, report.weights]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m samedge.bench.engines", description=__doc__)
-    parser.add_argument("--vit", default="vit_b")
-    parser.add_argument("--sm", type=int, default=86, help="compute capability, 86 for 8.6")
-    options = parser.parse_args(arguments)
+    made = parser("engines", __doc__)
+    made.add_argument("--vit", default="vit_b")
+    made.add_argument("--sm", type=int, default=86, help="compute capability, 86 for 8.6")
+    add_files(made, page=False)
+    options = parsed(made, arguments)
     with tempfile.TemporaryDirectory(prefix="samedge-bench-") as folder:
-        print(render(measure(options.vit, options.sm, Path(folder), print)))
-    return 0
+        rows = measure(options.vit, options.sm, Path(folder), tell)
+    title = f"SAMUS {options.vit} encoder, fp16, TensorRT-RTX, sm_{options.sm}"
+    table = Table(title, COLUMNS, [row(*found) for found in rows])
+    about = {"vit": options.vit, "compute_capability": options.sm}
+    return finish(Sheet("engines", (table,), about), options, arguments)
 
 
 if __name__ == "__main__":

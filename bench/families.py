@@ -1,27 +1,27 @@
-"""What folding does to each of the six systems: FLOPs, parameters, what is left, errors.
+"""What folding does to each of the eight systems: FLOPs, parameters, what is left, errors.
 
     python -m samedge.bench.families            # all, a few minutes
     python -m samedge.bench.families samus msa  # some
 
-Sizes are those of the official ViT-B checkpoints. Weights come from the formula of the reference
-vectors; only the errors depend on them. Every model is folded as `samedge export` folds it.
+Sizes are those of the official checkpoints, ViT-B where there are several. Weights come from the
+formula of the reference vectors; only the errors depend on them. Every model is folded as `samedge
+export` folds it.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from samedge.bench.eager import require_torch
+from samedge.bench.contenders.eager import require_torch
+from samedge.bench.entry import add_files, finish, parsed, parser, run
+from samedge.bench.report.sheet import Cell, Column, Sheet, Table
 from samedge.errors import ModelError
-from samedge.tables import render_table
 
 if TYPE_CHECKING:
     from samedge.fold import FoldReport
-    from samedge.models import SamConfig
+    from samedge.models import ModelConfig
 
 SEED = 1
 
@@ -42,7 +42,7 @@ class Folded:
     report: FoldReport
 
 
-def configs() -> dict[str, tuple[str, Callable[[], SamConfig]]]:
+def configs() -> dict[str, tuple[str, Callable[[], ModelConfig]]]:
     """Name -> (title, config of the official checkpoint)."""
     require_torch()
     from samedge import models as m
@@ -50,6 +50,8 @@ def configs() -> dict[str, tuple[str, Callable[[], SamConfig]]]:
     return {
         "sam": ("SAM", lambda: m.preset(m.SamConfig, "vit_b")),
         "medsam": ("MedSAM", lambda: m.preset(m.MedsamConfig, "vit_b")),
+        "litemedsam": ("LiteMedSAM", lambda: m.preset(m.LiteMedsamConfig, "vit_t")),
+        "mobile_sam": ("MobileSAM", lambda: m.preset(m.MobileSamConfig, "vit_t")),
         "samed": ("SAMed, 512 px", lambda: m.preset(m.SamedConfig, "vit_b")),
         "samed_224": ("SAMed, 224 px", lambda: m.preset(m.SamedConfig, "vit_b", img_size=224)),
         "samed_s": ("SAMed_s, 512 px", lambda: m.preset(m.SamedConfig, "vit_b", decoder_rank=4)),
@@ -86,48 +88,47 @@ def measured(names: list[str] | None = None) -> Iterator[Folded]:
 
 
 COLUMNS = (
-    "system",
-    "encoder GFLOP",
-    "folded",
-    "decoder GFLOP",
-    "folded",
-    "M parameters",
-    "folded",
-    "embedding error",
-    "logit error",
+    Column("system"),
+    Column("encoder_flops", ".1f", "encoder GFLOP", 1e-9),
+    Column("encoder_flops_folded", ".1f", "folded", 1e-9),
+    Column("decoder_flops", ".3f", "decoder GFLOP", 1e-9),
+    Column("decoder_flops_folded", ".3f", "folded", 1e-9),
+    Column("parameters", ".1f", "M parameters", 1e-6),
+    Column("parameters_folded", ".1f", "folded", 1e-6),
+    Column("embedding_error", ".1e", "embedding error"),
+    Column("logit_error", ".1e", "logit error"),
 )
 
 
-def row(folded: Folded) -> list[str]:
+def row(folded: Folded) -> list[Cell]:
     """Cells under `COLUMNS`."""
     r = folded.report
     return [
         folded.title,
-        f"{r.flops_before / 1e9:.1f}",
-        f"{r.flops_after / 1e9:.1f}",
-        f"{r.decoder_flops_before / 1e9:.3f}",
-        f"{r.decoder_flops_after / 1e9:.3f}",
-        f"{r.parameters_before / 1e6:.1f}",
-        f"{r.parameters_after / 1e6:.1f}",
-        f"{r.embedding_error:.1e}",
-        f"{r.logit_error:.1e}",
+        r.flops_before,
+        r.flops_after,
+        r.decoder_flops_before,
+        r.decoder_flops_after,
+        r.parameters_before,
+        r.parameters_after,
+        r.embedding_error,
+        r.logit_error,
     ]
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(configs())}; default: all")
-    args = parser.parse_args(arguments)
-    rows: list[Any] = []
-    for folded in measured(args.names or None):
-        print(f"\n{folded.title}\n{folded.report}", flush=True)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line of this module."""
+    made = parser("families", __doc__)
+    made.add_argument("names", nargs="*", help=f"of {', '.join(configs())}; default: all")
+    add_files(made, page=False)
+    options = parsed(made, arguments)
+    rows = []
+    for folded in measured(options.names or None):
+        print(f"\n{folded.title}\n{folded.report}\n", flush=True)
         rows.append(row(folded))
-    sys.stdout.write("\n" + render_table("Before and after folding", COLUMNS, rows) + "\n")
-    return 0
+    table = Table("Before and after folding", COLUMNS, rows)
+    return finish(Sheet("families", (table,)), options, arguments)
 
 
 if __name__ == "__main__":
-    from samedge.bench.entry import run
-
     run(main)

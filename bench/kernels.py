@@ -1,46 +1,39 @@
 """samedge's kernels on this machine's GPU, next to what PyTorch offers for the same problem.
 
     python -m samedge.bench.kernels [--cases window_attention,linear.norm] [--dtype fp16]
-                                    [--rounds 15] [-o bench/results]
+                                    [--rounds 15] [--frames 20] [--json F] [--html F]
 
-Every contender's answer is compared with float64 before anything is timed; one that is wrong ends
-the run. Then all are timed in turn, round by round, each as a CUDA graph by Triton's `do_bench`
-(cold L2 cache). The record holds the card, its clocks before and after, versions, and every sample.
+Every contender's answer is compared with float64 before anything is timed; one that is wrong is
+not. Then all are timed in turn, each run of a CUDA graph by the GPU's own clock and with a cold L2
+cache. Every other one is compared with samedge's kernel.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import re
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from samedge._optional import require
-from samedge.bench.eager import require_torch
-from samedge.bench.entry import run
-from samedge.bench.latency import alternate, speed_ratio, summarise
-from samedge.errors import DeviceError, NotSupportedError, ParityError
-from samedge.files.whole import make_folder, write_bytes
+from samedge.bench.contenders.eager import require_torch
+from samedge.bench.contenders.entry import Entry
+from samedge.bench.entry import add_files, add_plan, finish, parsed, parser, plan_of, run, tell
+from samedge.bench.measurement import measured_report
+from samedge.bench.report.values import Report, Row
+from samedge.bench.schedule import Call, Clock, Plan
+from samedge.errors import DeviceError, NotSupportedError
 from samedge.progress import Progress, Step, silent
-from samedge.tables import render_table
 
 if TYPE_CHECKING:
     import torch
 
-    from samedge.bench.kernel_contenders import Call
+    from samedge.bench.contenders.torch_kernels import Call as Launch
     from samedge.kernels.problems import Case
 
-SCHEMA = 1
 OURS = "samedge"
+GPU = "gpu"  # the stage that counts
 LENIENT = 5  # times our limit are allowed to others: half-precision scores, sums rounded in between
 CLOCKS = ("clocks.sm", "clocks.mem", "clocks.max.sm", "temperature.gpu", "power.draw")
-COLUMNS = ("case", "contender", "p50 ms", "p90 ms", "samedge is", "error")
 
 
 class Timer(Protocol):
@@ -54,7 +47,7 @@ class Timer(Protocol):
     device: str
     card: str
 
-    def prepared(self, call: Call) -> Callable[[], float]:
+    def prepared(self, call: Launch) -> Callable[[], float]:
         """The call made ready; every call of the result gives milliseconds of one run."""
 
     def state(self) -> dict[str, str]:
@@ -78,22 +71,21 @@ class CudaTimer:
                 "`python -m samedge.bench.ops --account` counts launches and bytes without one"
             )
         require("triton", extra="triton", what="samedge's kernels")
-        self.card = str(torch.cuda.get_device_name())
+        from samedge.kernels.graph_clock import GraphClock
 
-    def prepared(self, call: Call) -> Callable[[], float]:
+        self.card = str(torch.cuda.get_device_name())
+        self._clock = GraphClock(self.device)
+
+    def prepared(self, call: Launch) -> Callable[[], float]:
         """See `Timer`."""
         import torch
-        from triton.testing import do_bench
 
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         with torch.cuda.stream(side):
             for _ in range(3):
                 call()
         side.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            call()
-        return lambda: float(do_bench(graph.replay, warmup=5, rep=20, return_mode="median"))
+        return self._clock.of(call)
 
     def state(self) -> dict[str, str]:
         """See `Timer`."""
@@ -106,127 +98,95 @@ class CudaTimer:
 
 
 def measure(
-    cases: Sequence[Case],
+    cases: Iterable[Case],
     timer: Timer,
     dtype: str = "fp16",
-    rounds: int = 15,
-    others: Callable[[str, Any, Any], dict[str, Call]] | None = None,
+    plan: Plan | None = None,
+    others: Callable[[str, Any, Any], dict[str, Launch]] | None = None,
     progress: Progress = silent,
-) -> dict[str, Any]:
+    clock: Clock | None = None,
+) -> Report:
     """Check, then time.
 
     Args:
         cases: of samedge.kernels.problems, at their true sizes.
         timer: of the device.
         dtype: "fp16", "bf16" or "fp32".
-        rounds: measured rounds, after one to warm up.
-        others: gives PyTorch's contenders; default: `kernel_contenders.contenders`.
+        plan: how often; a frame is one run.
+        others: gives PyTorch's contenders; default: `torch_kernels.contenders`.
         progress: told each step.
+        clock: a test passes its own.
 
     Returns:
-        A record of plain JSON values.
+        A row per case and contender, whose latency is the GPU's.
 
     Raises:
-        ParityError: a contender computes something else; nothing of its case was timed.
+        ParityError: every contender computes something else.
     """
-    from samedge.bench.kernel_contenders import contenders
+    from samedge.bench.contenders.torch_kernels import contenders
 
     torch = require_torch()
     torch.backends.cuda.matmul.allow_tf32 = False
-    record: dict[str, Any] = {
-        "schema": SCHEMA,
-        "kind": "kernels",
-        "card": timer.card,
-        "dtype": dtype,
-        "rounds": rounds,
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": versions(),
-        "before": timer.state(),
-        "cases": [],
-    }
+    before = timer.state()
+    made: list[Entry] = []
     for case in cases:
         progress(Step(f"checking {case.name}"))
-        calls, errors = checked(case, timer.device, dtype, others or contenders)
-        progress(Step(f"measuring {case.name}, {len(calls)} contenders in turn"))
-        ready = {name: timer.prepared(call) for name, call in calls.items()}
-        samples = alternate(ready, rounds)
-        record["cases"].append(_case(case, samples, errors))
-    return {**record, "after": timer.state()}
+        made += entries(case, timer, dtype, others or contenders)
+    report = measured_report(
+        f"Kernels, {timer.card}, {dtype}",
+        made,
+        plan or Plan(rounds=15, frames=20, pause_s=0.0),
+        source="the sizes of real networks, cold L2 cache",
+        notes=(f"before: {_words(before)}",),
+        part="kernel of each row",
+        clock=clock,
+        progress=progress,
+    )
+    return report.with_notes(f"after: {_words(timer.state())}")
 
 
-def checked(
-    case: Case, device: str, dtype: str, others: Callable[[str, Any, Any], dict[str, Call]]
-) -> tuple[dict[str, Call], dict[str, float]]:
-    """Every contender of a case, and the error of its answer.
-
-    Raises:
-        ParityError: one is farther off than its element type allows.
-    """
+def entries(
+    case: Case,
+    timer: Timer,
+    dtype: str,
+    others: Callable[[str, Any, Any], dict[str, Launch]],
+) -> Iterator[Entry]:
+    """samedge's kernel and the others of one case; those that answer wrongly are refused."""
     from samedge.kernels.problems.problem import LIMITS, Draw, error
+
+    problem = case.make(Draw(dtype, timer.device), **case.true)
+    ours = _ours(problem, timer.device)
+    calls: dict[str, Launch] = {OURS: ours, **others(case.name, problem.given, case.true)}
+    right, first = problem.answer(), f"{case.name}: {OURS}"
+    for name, call in calls.items():
+        limit = LIMITS[dtype] * (1 if name == OURS else LENIENT)
+        found = error(call(), right)
+        row = Row(
+            f"{case.name}: {name}",
+            about={"case": case.name, "contender": name, "precision": dtype,
+                   "sizes": dict(case.true), "device": timer.card},
+            against="" if name == OURS else first,
+            parity={"passed": found <= limit, "error": found, "limit": limit},
+            refused="" if found <= limit else f"it answers with an error of {found:.1e} (limit "
+            f"{limit:.0e})",
+        )  # fmt: skip
+        yield Entry(row) if row.refused else Entry(row, _timed(row.name, timer.prepared(call)))
+
+
+def _ours(problem: Any, device: str) -> Launch:
     from samedge.kernels.torch_runner import TorchRunner
 
-    problem = case.make(Draw(dtype, device), **case.true)
     runner = TorchRunner(device)
     arrays = {name: runner.array(x, name) for name, x in problem.given.items()}
 
-    def ours() -> tuple[torch.Tensor, ...]:
+    def call() -> tuple[torch.Tensor, ...]:
         return tuple(map(runner.tensor, problem.solve(runner, arrays)))
 
-    calls: dict[str, Call] = {OURS: ours, **others(case.name, problem.given, case.true)}
-    right, errors = problem.answer(), {}
-    for name, call in calls.items():
-        errors[name] = error(call(), right)
-        limit = LIMITS[dtype] * (1 if name == OURS else LENIENT)
-        if not errors[name] <= limit:
-            raise ParityError(
-                f"'{name}' answers {case.name} in {dtype} with an error of {errors[name]:.1e} "
-                f"(limit {limit:.0e}), so nothing of it was timed"
-            )
-    return calls, errors
+    return call
 
 
-def _case(
-    case: Case, samples: Mapping[str, list[float]], errors: Mapping[str, float]
-) -> dict[str, Any]:
-    rows = [
-        {
-            "name": name,
-            "ms": summarise(values).to_json(),
-            "samedge_is": speed_ratio(values, samples[OURS]).to_json(),
-            "error": errors[name],
-        }
-        for name, values in samples.items()
-    ]
-    return {"name": case.name, "sizes": dict(case.true), "rows": rows, "samples_ms": dict(samples)}
-
-
-def versions() -> dict[str, str]:
-    """Of what was measured with."""
-    torch = require_torch()
-    import triton
-
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "triton": triton.__version__,
-        "cuda": str(torch.version.cuda),
-    }
-
-
-def render(record: Mapping[str, Any], width: int | None = None) -> str:
-    """A record as text."""
-    rows = []
-    for case in record["cases"]:
-        for row in case["rows"]:
-            ratio = row["samedge_is"]
-            times = f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-            cells = [f"{row['ms'][key]:.4f}" for key in ("p50", "p90")]
-            times = "" if row["name"] == OURS else times
-            rows.append([case["name"], row["name"], *cells, times, f"{row['error']:.1e}"])
-    title = f"{record['card']}, {record['dtype']}, {record['rounds']} rounds in turn"
-    clocks = (f"{when}: {_words(record[when])}" for when in ("before", "after"))
-    note = '"samedge is": times as fast as the contender, median of the rounds (10 % to 90 %).'
-    return "\n".join([render_table(title, COLUMNS, rows, width), note, *clocks])
+def _timed(name: str, once: Callable[[], float]) -> Call:
+    return Call(name, lambda _: {GPU: once()}, counted=GPU)
 
 
 def _words(state: Mapping[str, str]) -> str:
@@ -239,7 +199,7 @@ def chosen(names: Sequence[str]) -> list[Case]:
     Raises:
         NotSupportedError: there is none of that name.
     """
-    from samedge.bench.kernel_contenders import known
+    from samedge.bench.contenders.torch_kernels import known
     from samedge.kernels.problems import attention, linear
 
     cases = {case.name: case for case in (*attention.CASES, *linear.CASES)}
@@ -251,31 +211,16 @@ def chosen(names: Sequence[str]) -> list[Case]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m samedge.bench.kernels", description=__doc__)
-    parser.add_argument("--cases", default="", help="names, by commas; default: all")
-    parser.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("-o", "--output", type=Path, default=Path("bench/results"))
-    options = parser.parse_args(arguments)
-
-    def tell(step: Step, /) -> None:
-        print(step, file=sys.stderr, flush=True)
-
+    made = parser("kernels", __doc__)
+    made.add_argument("--cases", default="", help="names, by commas; default: all")
+    made.add_argument("--dtype", choices=("fp16", "bf16", "fp32"), default="fp16")
+    add_plan(made, rounds=15, frames=20)
+    add_files(made)
+    options = parsed(made, arguments)
     timer = CudaTimer()
     cases = chosen([name for name in options.cases.split(",") if name])
-    record = measure(cases, timer, options.dtype, options.rounds, progress=tell)
-    print(render(record))
-    print(f"written: {save(record, options.output)}")
-    return 0
-
-
-def save(record: Mapping[str, Any], folder: Path) -> Path:
-    """Write a record, named for card, type and day."""
-    card = re.sub(r"[^a-z0-9]+", "-", str(record["card"]).lower()).strip("-")
-    make_folder(folder)
-    target = folder / f"kernels-{card}-{record['dtype']}-{record['date']}.json"
-    write_bytes(target, json.dumps(record, indent=1).encode())
-    return target
+    report = measure(cases, timer, options.dtype, plan_of(options), progress=tell)
+    return finish(report, options, arguments)
 
 
 if __name__ == "__main__":

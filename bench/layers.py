@@ -1,91 +1,109 @@
-"""Where the encoder's time goes, from OpenVINO's per-layer counters.
+"""Where a frame's time goes, from the engine's own counters of each layer of both graphs.
 
-    python -m samedge.bench.layers BUNDLE [--precision bf16] [--threads 1] [--top 30]
+    python -m samedge.bench.layers BUNDLE [--backend auto] [--precision auto] [--threads 1]
 
 Counting slows a network down a little: use these numbers to compare layers with each other, and
-`samedge.bench.encoder` for speeds.
+`samedge bench` for speeds.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from samedge.bench.entry import run
-from samedge.bench.frames import footage
+from samedge.bench.contenders.sessions import Variant, variants
+from samedge.bench.entry import add_files, finish, parsed, parser, run
+from samedge.bench.frames import Footage, footage, send
+from samedge.bench.report.values import Layer, Report, Row
 from samedge.bundle import Bundle
-from samedge.runtime.backend import LoadOptions
-from samedge.runtime.buffers import FrameBuffers
-from samedge.runtime.openvino.backend import OPENVINO
-from samedge.tables import render_table
+from samedge.errors import NotSupportedError
+from samedge.machine.fingerprint import fingerprint
+from samedge.runtime.backend import Backend, Engines, LoadOptions
+from samedge.runtime.choice import named_backend
+from samedge.runtime.openvino.engine import OpenVinoEngine
+from samedge.runtime.session import Session
 
-Row = tuple[str, str, str, str, float]
+_RUNS = 5
 
 
-def profile_encoder(bundle: Bundle, precision: str, threads: int, runs: int = 5) -> list[Row]:
-    """Median milliseconds of each layer: (part, name, type, kernel, ms), slowest first."""
-    options = LoadOptions(precision, threads, cache=False, profile=True)
-    engine = OPENVINO.open_graph(bundle, "encoder", options)
-    family, variant = bundle.family, bundle.manifest.variant
-    pixels = footage().pixels(0, family)[..., None]
-    buffers = FrameBuffers.for_frame(
-        family,
-        pixels,
-        (0, 0, *pixels.shape[1::-1]),
-        variant.input_size,
-        variant.low_res,
-        engine.io,
-    )
-    np.copyto(buffers.frame, pixels)
-    shape = tuple(int(n) for n in engine.io.output("image_embedding").shape)
-    outputs = {"image_embedding": np.zeros(shape, np.float32)}
+class _Opened(Backend):
+    """A backend whose engines are open already."""
+
+    def __init__(self, backend: Backend, engines: Engines) -> None:
+        self.name, self._backend, self._engines = backend.name, backend, engines
+
+    def unavailable(self) -> str | None:
+        return self._backend.unavailable()
+
+    def precisions(self) -> tuple[str, ...]:
+        return self._backend.precisions()
+
+    def open(self, bundle: Bundle, options: LoadOptions) -> Engines:
+        return self._engines
+
+
+def profile(variant: Variant, clip: Footage, runs: int = _RUNS) -> list[Layer]:
+    """Median milliseconds of each layer that took any, slowest first.
+
+    Args:
+        variant: what to load.
+        clip: frames to send through it.
+        runs: frames that count; one goes before.
+
+    Raises:
+        NotSupportedError: its engines do not tell their layers' times, or were compiled before.
+        SamEdgeError: whatever loading raises.
+    """
+    backend = named_backend(variant.backend)
+    if not variant.backend.startswith("openvino"):
+        raise NotSupportedError(
+            f"engines of {variant.backend} do not tell what each layer takes; samedge inspect "
+            "ENGINE lists their layers and kernels"
+        )
+    if variant.engines is not None:
+        raise NotSupportedError(
+            "an engine of samedge build was compiled without counters: leave the folder of "
+            "engines out to profile the same network"
+        )
+    options = LoadOptions(variant.precision, variant.threads, cache=False, profile=True)
+    engines = backend.open(variant.bundle, options)
     samples: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
-    for number in range(runs + 1):
-        engine.run(buffers.inputs, outputs)
-        for *key, milliseconds in engine.profile() if number else ():
-            part, name, kind, kernel = key
-            samples[(part, name, kind, kernel)].append(milliseconds)
-    engine.close()
-    rows = [(*key, float(np.median(values))) for key, values in samples.items()]
-    return sorted(rows, key=lambda row: -row[4])
-
-
-def by_type(rows: Sequence[Row]) -> list[tuple[str, str, int, float]]:
-    """Sums per (part, type): (part, type, layers, ms), slowest first."""
-    totals: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for part, _, kind, _, milliseconds in rows:
-        if milliseconds > 0:
-            totals[(part, kind)].append(milliseconds)
-    summed = [(*key, len(values), sum(values)) for key, values in totals.items()]
-    return sorted(summed, key=lambda row: -row[3])
-
-
-def _render(rows: Sequence[Row], top: int) -> str:
-    sums: list[list[Any]] = [[f"{p} {k}", str(n), f"{ms:.1f}"] for p, k, n, ms in by_type(rows)]
-    slowest = [[name[-60:], kind, kernel, f"{ms:.2f}"] for _, name, kind, kernel, ms in rows[:top]]
-    return (
-        render_table("Milliseconds per kind of layer", ["kind", "layers", "ms"], sums)
-        + "\n"
-        + render_table("Slowest layers", ["layer", "kind", "kernel", "ms"], slowest)
-    )
+    with Session(variant.bundle, _Opened(backend, engines), options, "profile") as session:
+        for number in range(runs + 1):
+            send(session, clip, number)
+            if number:
+                for engine in (engines.encoder, engines.decoder):
+                    assert isinstance(engine, OpenVinoEngine)
+                    for *key, milliseconds in engine.profile():
+                        part, name, kind, kernel = key
+                        samples[(part, name, kind, kernel)].append(milliseconds)
+    rows = [Layer(variant.name, *key, float(np.median(ms))) for key, ms in samples.items()]
+    return sorted((row for row in rows if row.ms > 0), key=lambda row: -row.ms)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m samedge.bench.layers", description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--top", type=int, default=30)
-    options = parser.parse_args(arguments)
-    rows = profile_encoder(Bundle.open(options.bundle), options.precision, options.threads)
-    print(_render(rows, options.top))
-    return 0
+    made = parser("layers", __doc__)
+    made.add_argument("bundle", type=Path)
+    made.add_argument("--backend", default="auto")
+    made.add_argument("--precision", default="auto")
+    made.add_argument("--threads", type=int, default=1)
+    made.add_argument("--source", type=Path, help="as for samedge bench")
+    add_files(made)
+    options = parsed(made, arguments)
+    bundle, clip = Bundle.open(options.bundle), footage(options.source)
+    found = variants([bundle], [options.backend], [options.precision], [options.threads])
+    report = Report(
+        f"{bundle.manifest.title}, layer by layer",
+        tuple(Row(one.name, about=one.about) for one in found.found),
+        machine=fingerprint(),
+        source=clip.about,
+        layers=tuple(layer for one in found.found for layer in profile(one, clip)),
+    )
+    return finish(report, options, arguments)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Memory and time of every step of an export, beside what was predicted from the sizes.
 
-    python -m samedge.bench.memory CHECKPOINT [--family medsam] [--chunk 4] [--json]
+    python -m samedge.bench.memory CHECKPOINT [--family medsam] [--chunk 4] [--json F]
 
 Memory is what the process takes beyond what it has when the checkpoint is open: its anonymous
 pages, read fifty times a second from outside. Pages of mapped files (checkpoint, weights of the
@@ -17,17 +17,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from samedge.bench.entry import run
+from samedge.bench.entry import add_files, finish, parsed, parser, run
+from samedge.bench.report.sheet import Column, Sheet, Table
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.progress import Step
 
 CHILD = "--write-to"
 _BEGIN, _END = "begin", "end"  # of the export, among the names of its steps
 _EVERY_S = 0.02
+COLUMNS = (
+    Column("step"),
+    Column("seconds", ".1f", "s"),
+    Column("measured_mb", ".0f", "MB"),
+    Column("predicted_mb", ".0f", "predicted MB"),
+)
 
 
 def measure(checkpoint: Path, options: Sequence[str] = ()) -> dict[str, Any]:
@@ -167,38 +174,37 @@ def _tell(value: str | dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m samedge.bench.memory", description=__doc__)
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--family")
-    parser.add_argument("--input-size", type=int)
-    parser.add_argument("--slices", type=int)
-    parser.add_argument("--chunk", type=int)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument(CHILD, type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args(arguments)
+    made = parser("memory", __doc__)
+    made.add_argument("checkpoint", type=Path)
+    made.add_argument("--family")
+    made.add_argument("--input-size", type=int)
+    made.add_argument("--slices", type=int)
+    made.add_argument("--chunk", type=int)
+    made.add_argument(CHILD, type=Path, help=argparse.SUPPRESS)
+    add_files(made, page=False)
+    args = parsed(made, arguments)
     if args.write_to is not None:
         _export(args, args.write_to)
         return 0
     names = ("family", "input_size", "slices", "chunk")
     given = {name: getattr(args, name) for name in names}
     options = [f"--{k.replace('_', '-')}={v}" for k, v in given.items() if v is not None]
-    report = measure(args.checkpoint, options)
-    print(json.dumps(report, indent=1) if args.json else text(report))
-    return 0
+    return finish(sheet(measure(args.checkpoint, options)), args, arguments)
 
 
-def text(report: dict[str, Any]) -> str:
-    """The report as a table."""
-    lines = [f"{report['title']} {report['vit']}"]
-    lines.append(f"{'step':<58}{'s':>8}{'MB':>8}{'predicted':>11}")
-    for name, row in report["steps"].items():
-        predicted = f"{row['predicted_mb']:.0f}" if "predicted_mb" in row else ""
-        lines.append(f"{name:<58}{row['seconds']:8.1f}{row['measured_mb']:8.0f}{predicted:>11}")
-    lines.append(
+def sheet(report: Mapping[str, Any]) -> Sheet:
+    """What `measure` found."""
+    rows = [
+        [name, row["seconds"], row["measured_mb"], row.get("predicted_mb")]
+        for name, row in report["steps"].items()
+    ]
+    about = {k: report[k] for k in ("title", "vit", "seconds", "peak_rss_mb", "bundle_mb")}
+    note = (
         f"{report['seconds']:.0f} s, peak of resident memory {report['peak_rss_mb']:.0f} MB "
         f"(mapped files included), bundle {report['bundle_mb']:.0f} MB"
     )
-    return "\n".join(lines)
+    table = Table(f"{report['title']} {report['vit']}", COLUMNS, rows)
+    return Sheet("memory", (table,), about, (note,))
 
 
 if __name__ == "__main__":

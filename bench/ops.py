@@ -1,7 +1,7 @@
 """What an engine of our own starts and moves for one frame, counted without a GPU.
 
     python -m samedge.bench.ops --account BUNDLE [--precision int8]
-    python -m samedge.bench.ops --account --family sam [--precision fp16] [--sm 87] [--json]
+    python -m samedge.bench.ops --account --family sam [--precision fp16] [--sm 87] [--json F]
 
 An account, and no speed: nothing is compiled, run or timed. It comes from the plan of the engine,
 next to the least bytes that the network's products can move and to eager PyTorch's launches.
@@ -11,13 +11,12 @@ next to the least bytes that the network's products can move and to eager PyTorc
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from samedge._optional import importing
-from samedge.bench.account.report import Account, render
+from samedge.bench.account.report import Account, sheet
+from samedge.bench.entry import add_files, finish, parsed, parser, run
 from samedge.bench.families import configs
 from samedge.bundle import Bundle
 from samedge.errors import ModelError, NotSupportedError
@@ -50,7 +49,7 @@ def account_of_family(
 
     Raises:
         ModelError: there is no system of that name.
-        NotSupportedError: INT8, which is a bundle's.
+        NotSupportedError: INT8, which is a bundle's; a network without kernels of samedge's own.
     """
     known = configs()
     if name not in known:
@@ -61,7 +60,13 @@ def account_of_family(
             "with an INT8 encoder instead of --family"
         )
     title, make = known[name]
-    return account_of_config(make(), title, precision, arch, frame)
+    config = make()
+    if not isinstance(config, SamConfig):
+        raise NotSupportedError(
+            f"{title} has a TinyViT encoder, for which samedge has no kernels of its own to count; "
+            "its engines are OpenVINO's and TensorRT's"
+        )
+    return account_of_config(config, title, precision, arch, frame)
 
 
 def account_of_config(
@@ -94,7 +99,7 @@ def official_config(bundle: Bundle) -> SamConfig | None:
         config = make()
         same = config.family.name == family.name and config.family.slices == family.slices
         if same and (config.vit, config.img_size) == (variant.vit, variant.input_size):
-            return config
+            return config if isinstance(config, SamConfig) else None
     return None
 
 
@@ -126,22 +131,18 @@ def _account(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m samedge.bench.ops",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
+    made = parser("ops", __doc__)
+    made.add_argument(
         "--account", action="store_true", required=True, help="what there is to be printed"
     )
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("bundle", nargs="?", type=Path)
     what.add_argument("--family", help=f"of {', '.join(configs())}")
-    parser.add_argument("--precision", choices=tuple(PRECISIONS), default="fp16")
-    parser.add_argument("--sm", type=int, choices=ARCHITECTURES, default=87)
-    parser.add_argument("--frame", type=_frame, default=FRAME, help="WIDTHxHEIGHT, px")
-    parser.add_argument("--json", action="store_true", help="every part by itself")
-    return parser
+    made.add_argument("--precision", choices=tuple(PRECISIONS), default="fp16")
+    made.add_argument("--sm", type=int, choices=ARCHITECTURES, default=87)
+    made.add_argument("--frame", type=_frame, default=FRAME, help="WIDTHxHEIGHT, px")
+    add_files(made, page=False)
+    return made
 
 
 def _frame(text: str) -> tuple[int, int]:
@@ -151,18 +152,14 @@ def _frame(text: str) -> tuple[int, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
-    options = _parser().parse_args(arguments)
+    options = parsed(_parser(), arguments)
     chosen = options.precision, options.sm, options.frame
     if options.family is not None:
         account = account_of_family(options.family, *chosen)
     else:
         account = account_of_bundle(Bundle.open(options.bundle), *chosen)
-    text = json.dumps(account.to_json(), indent=1) if options.json else render(account)
-    sys.stdout.write(text + "\n")
-    return 0
+    return finish(sheet(account), options, arguments)
 
 
 if __name__ == "__main__":
-    from samedge.bench.entry import run
-
     run(main)

@@ -10,7 +10,6 @@ with. The other quantisers are no dependencies of samedge: install those that ar
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from importlib import import_module
@@ -20,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from samedge.bench.entry import run
+from samedge.bench.entry import add_files, finish, parsed, parser, run, tell
+from samedge.bench.report.sheet import Column, Sheet, Table
 from samedge.bundle import Bundle
 from samedge.errors import MissingDependencyError, NotSupportedError
 from samedge.export.graphs.model import OnnxGraph
@@ -34,10 +34,17 @@ from samedge.geometry.network_input import encoder_inputs
 from samedge.progress import Progress, Step
 from samedge.runtime.openvino.compile import core, split_encoder
 from samedge.sources.opening import open_source
-from samedge.tables import render_table
 
 FRAMES, QUESTIONS = 32, 40
 OTHERS = ("nncf", "onnxruntime")
+COLUMNS = (
+    Column("quantiser"),
+    Column("dice", ".4f", "mean Dice"),
+    Column("worst_dice", ".4f", "worst"),
+    Column("flipped", ".3%", "pixels that differ"),
+    Column("logit_rms", ".4f", "logits, RMS"),
+    Column("masks", "d", optional=True),
+)
 
 
 def compare(
@@ -159,29 +166,26 @@ def _feeds(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m samedge.bench.quantisers", description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--calibration", type=Path, required=True, help="frames: folder or video")
-    parser.add_argument("--with", dest="others", default=",".join(OTHERS))
-    parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args(arguments)
+    options = _options(arguments)
     with open_source(options.calibration) as source:
         every = [frame.picture for frame in source]
     step = max(1, len(every) // (2 * max(FRAMES, QUESTIONS)))
-
-    def tell(step: Step, /) -> None:
-        print(step, file=sys.stderr, flush=True)
-
     others = [name for name in options.others.split(",") if name]
     rows = compare(Bundle.open(options.bundle), every[::step], others, options.threads, tell)
-    columns = ["quantiser", "mean Dice", "worst", "pixels that differ", "logits, RMS"]
-    print(render_table("Masks against float32", columns, [_cells(row) for row in rows]))
-    return 0
+    cells = [[row["name"], *(row[column.name] for column in COLUMNS[1:])] for row in rows]
+    about = {"bundle": options.bundle.name, "threads": options.threads}
+    table = Table("Masks against float32", COLUMNS, cells)
+    return finish(Sheet("quantisers", (table,), about), options, arguments)
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [row["name"], f"{row['dice']:.4f}", f"{row['worst_dice']:.4f}", f"{row['flipped']:.3%}",
-            f"{row['logit_rms']:.4f}"]  # fmt: skip
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    made = parser("quantisers", __doc__)
+    made.add_argument("bundle", type=Path)
+    made.add_argument("--calibration", type=Path, required=True, help="frames: folder or video")
+    made.add_argument("--with", dest="others", default=",".join(OTHERS))
+    made.add_argument("--threads", type=int, default=2)
+    add_files(made, page=False)
+    return parsed(made, arguments)
 
 
 if __name__ == "__main__":

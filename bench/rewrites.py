@@ -2,61 +2,115 @@
 
     python -m samedge.bench.rewrites BUNDLE [--precision fp32] [--threads 2] [--rounds 10]
 
-The first row is the encoder as it stands in the ONNX file, the next ones add one rewrite each.
+The first row is the encoder as it stands in the ONNX file, the next ones add one rewrite each, and
+are compared with the row before and with the first. One whose embedding is another than the first
+row's is not timed.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from samedge.bench.entry import run
-from samedge.bench.latency import Contender, alternate, speed_ratio, summarise
+from samedge.bench.contenders.entry import Entry
+from samedge.bench.entry import add_files, add_plan, finish, parsed, parser, plan_of, run, tell
+from samedge.bench.measurement import measured_report
+from samedge.bench.report.values import Report, Row
+from samedge.bench.schedule import Call, Plan
 from samedge.bundle import Bundle
+from samedge.progress import Progress, Step, silent
 from samedge.runtime.backend import LoadOptions
 from samedge.runtime.precision import PRECISIONS
+from samedge.tolerances import DRIFT
+
+FIRST = "as exported"
 
 
-def measure(path: Path, precision: str, threads: int, rounds: int) -> list[dict[str, Any]]:
-    """Rows of name, count, median and p90 in ms, speed over the first row and over the row before.
+def measure(
+    path: Path,
+    precision: str,
+    threads: int,
+    plan: Plan,
+    progress: Progress = silent,
+) -> Report:
+    """A row per rewrite, on top of those before it.
 
     Args:
         path: a bundle.
         precision: "fp32", "bf16", "fp16" or "int8".
         threads: for every step.
-        rounds: measured rounds, after one to warm up.
+        plan: how much of each.
+        progress: told each step.
     """
+    made = list(entries(Bundle.open(path), precision, threads, progress))
+    return measured_report(
+        f"Rewrites of the encoder of {path.name}, {precision}, {threads} threads",
+        made,
+        plan,
+        source="noise of the network's own size",
+        part="image encoder",
+        progress=progress,
+    )
+
+
+def entries(
+    bundle: Bundle, precision: str, threads: int, progress: Progress = silent
+) -> Iterator[Entry]:
+    """The encoder as exported, and after each rewrite."""
     from samedge.runtime.openvino.rewrites.dense import steps
 
-    bundle = Bundle.open(path)
-    counts = {"as exported": 0}
-    calls = {"as exported": _contender(bundle, precision, threads, 0, counts)}
-    for number, rewrite in enumerate(steps(precision), start=1):
-        calls[f"+ {rewrite.__name__}"] = _contender(bundle, precision, threads, number, counts)
-    samples = alternate(calls, rounds, warmup=1)
-    names = list(samples)
-    rows = []
-    for name, before in zip(names, [names[0], *names], strict=False):
-        rows.append(
-            {
-                "name": name,
-                "count": counts[name],
-                "ms": summarise(samples[name]).to_json(),
-                "times_first": speed_ratio(samples[names[0]], samples[name]).to_json(),
-                "times_before": speed_ratio(samples[before], samples[name]).to_json(),
-            }
-        )
-    return rows
+    names = [FIRST, *(f"+ {rewrite.__name__}" for rewrite in steps(precision))]
+    right = None
+    for number, name in enumerate(names):
+        progress(Step("compiling", number, len(names), name))
+        request, applied = _compiled(bundle, precision, threads, number)
+        request.infer()
+        embedding = np.array(request.get_output_tensor(0).data)
+        right = embedding if right is None else right
+        yield _entry(name, names[max(number - 1, 0)], precision, threads, request, applied,
+                     _error(embedding, right))  # fmt: skip
 
 
-def _contender(
-    bundle: Bundle, precision: str, threads: int, number: int, counts: dict[str, int]
-) -> Contender:
-    """The encoder after the first `number` rewrites, compiled as a session would."""
+def _entry(
+    name: str,
+    before: str,
+    precision: str,
+    threads: int,
+    request: Any,
+    applied: int,
+    error: float,
+) -> Entry:
+    limit = DRIFT[precision]
+    wrong = f"its embedding is off by {error:.1e} (relative RMS, limit {limit:.0e})"
+    row = Row(
+        name,
+        about={"backend": "openvino", "precision": precision, "threads": threads},
+        baseline=name == FIRST,
+        against="" if name == FIRST else before,
+        parity={"passed": error <= limit, "error": error, "limit": limit},
+        refused="" if error <= limit else wrong,
+        extra={} if name == FIRST else {"applied": applied},
+    )
+
+    def call(_: int) -> None:
+        request.infer()
+
+    return Entry(row, None if row.refused else Call(name, call))
+
+
+def _error(found: NDArray[Any], right: NDArray[Any]) -> float:
+    """Relative RMS."""
+    difference = found.astype(np.float64) - right
+    return float(np.sqrt(np.mean(difference**2) / np.mean(right.astype(np.float64) ** 2)))
+
+
+def _compiled(bundle: Bundle, precision: str, threads: int, number: int) -> tuple[Any, int]:
+    """The encoder after the first `number` rewrites, compiled as a session would: a request with
+    its input, and how often the last rewrite applied."""
     from samedge.runtime.openvino import compile as compiling
     from samedge.runtime.openvino.backend import GRAPHS
     from samedge.runtime.openvino.rewrites.dense import steps
@@ -66,8 +120,9 @@ def _contender(
     with bundle.opened_graph("encoder", file) as path:
         model = compiling.read_model(path)
     _, encoder = compiling.split_encoder(model)
+    applied = 0
     for rewrite in steps(precision)[:number]:
-        counts[f"+ {rewrite.__name__}"] = rewrite(encoder)
+        applied = rewrite(encoder)
         encoder.validate_nodes_and_infer_types()
     rest = compiling.rest_of(bundle, precision)
     config = compiling.engine_config(rest, LoadOptions(threads=threads))
@@ -75,32 +130,19 @@ def _contender(
     request = compiled.create_infer_request()
     tensor = request.get_input_tensor()
     tensor.data[:] = np.random.default_rng(0).integers(0, 256, tuple(tensor.shape))
-
-    def call() -> None:
-        request.infer()
-
-    return call
+    return request, applied
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m samedge.bench.rewrites", description=__doc__)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=10)
-    options = parser.parse_args(arguments)
-    rows = measure(options.bundle, options.precision, options.threads, options.rounds)
-    print(f"{options.precision}, {options.threads} threads, {options.rounds} rounds")
-    print(
-        f"{'encoder':<28}{'times':>7}{'median ms':>11}{'p90 ms':>9}{'x first':>9}{'x before':>10}"
-    )
-    for row in rows:
-        print(
-            f"{row['name']:<28}{row['count']:>7}{row['ms']['p50']:>11.1f}{row['ms']['p90']:>9.1f}"
-            f"{row['times_first']['median']:>9.3f}{row['times_before']['median']:>10.3f}"
-        )
-    return 0
+    made = parser("rewrites", __doc__)
+    made.add_argument("bundle", type=Path)
+    made.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    add_plan(made)
+    add_files(made)
+    given = parsed(made, arguments)
+    report = measure(given.bundle, given.precision, given.threads, plan_of(given), tell)
+    return finish(report, given, arguments)
 
 
 if __name__ == "__main__":

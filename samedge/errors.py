@@ -10,6 +10,7 @@ The command line turns them into exit codes; nothing else in samedge calls `sys.
 | 4 | not supported here, with the remedy |
 | 5 | parity failed |
 | 6 | the device, the disk or the engine failed |
+| 7 | slower than before (`samedge bench compare`, which raises nothing) |
 | 130 | cancelled by the user (Ctrl-C) |
 """
 

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _PADDING = 2  # columns of text between two cells
+_SHORT = 16
 _ONE = r"[-+]?(\d[\d,]*(\.\d+)?(e[-+]?\d+)?|inf|nan)%?"
-# "12", "> 1e6 x", "0.91 \u00b1 0.02", "1.50 (1.2 to 1.8)", "512 x 512", "about 3.5 GB"
+# "12", "> 1e6 x", "0.91 \u00b1 0.02", "1.50 (1.2 to 1.8)", "1.50 (1.2 to ?)", "1.50 (?)",
+# "512 x 512", "about 3.5 GB"
 _NUMBER = re.compile(
-    rf"((>|<|about) )?{_ONE}( (\u00b1|to|of|x) {_ONE})*( \({_ONE} to {_ONE}\))?"
+    rf"((>|<|about) )?{_ONE}( (\u00b1|to|of|x) {_ONE})*( \((({_ONE}|\?) to ({_ONE}|\?)|\?)\))?"
     r"( [a-zA-Z]\w{0,5})?"
 )
 
@@ -28,6 +30,7 @@ def render_table(
     width: int | None = None,
     terminal: bool = False,
     optional: Sequence[str] = (),
+    lines: int | None = None,
 ) -> str:
     """A table as text.
 
@@ -40,6 +43,8 @@ def render_table(
         terminal: with the escape sequences that a terminal understands.
         optional: headings of columns that are left out, the first one first, until the others
             fit; those that are gone are named below.
+        lines: optional columns are left out as well until texts take that many lines at most, as
+            far as that helps.
 
     Returns:
         Lines without spaces at their ends; the last one has no line break.
@@ -47,17 +52,17 @@ def render_table(
     found = [_Column.of(head, [row[i] for row in rows]) for i, head in enumerate(columns)]
     shown, gone = found, []
     for head in optional:
-        if width is not None and _least(shown) > width:
+        if width is not None and _least(shown, lines) > width:
             shown = [column for column in shown if column.head != head]
             gone.append(head)
     if width is not None and _least(shown) > width:
         shown, gone = found, []
         if len(found) > 2:
             shown = _stacked(found)
-    lines = [_drawn(_wrapped(title, width), shown, _widths(shown, width), terminal)]
+    parts = [_drawn(_wrapped(title, width), shown, _widths(shown, width, lines), terminal)]
     if gone:
-        lines.append(_wrapped(f"(not shown, for want of room: {'; '.join(gone)})", width))
-    return "\n".join(lines)
+        parts.append(_wrapped(f"(not shown, for want of room: {'; '.join(gone)})", width))
+    return "\n".join(parts)
 
 
 @dataclass(frozen=True)
@@ -81,16 +86,25 @@ class _Column:
     def of(cls, head: str, cells: Sequence[str]) -> _Column:
         from rich.cells import cell_len
 
-        numbers = all(_is_number(cell) for cell in cells)
+        numbers = all(is_number(cell) for cell in cells)
         lines = [line for cell in cells for line in cell.split("\n")]
         parts = lines if numbers else [word for cell in cells for word in cell.split()]
         least = max(map(cell_len, [*head.split(), *parts]), default=0)
         return cls(head, cells, numbers, least, max(map(cell_len, [head, *lines])))
 
 
-def _least(columns: Sequence[_Column]) -> int:
+def _leasts(columns: Sequence[_Column], lines: int | None = None) -> list[int]:
+    """How wide each column must be, with so many lines per text if given."""
+    if lines is None:
+        return [column.least for column in columns]
+    # A third more than their letters, for words do not fill a line; short ones stay whole.
+    texts = [min(c.full, max(_SHORT, -(-4 * c.full // (3 * lines)))) for c in columns]
+    return [c.least if c.numbers else max(c.least, n) for c, n in zip(columns, texts, strict=True)]
+
+
+def _least(columns: Sequence[_Column], lines: int | None = None) -> int:
     """The narrowest table that these columns can be."""
-    return sum(column.least + _PADDING for column in columns) - 1
+    return sum(width + _PADDING for width in _leasts(columns, lines)) - 1
 
 
 def _stacked(columns: Sequence[_Column]) -> list[_Column]:
@@ -142,13 +156,15 @@ def _wrapped(text: str, width: int | None) -> str:
     return text if width is None else "\n".join(textwrap.wrap(text, width))
 
 
-def _widths(columns: Sequence[_Column], width: int | None) -> list[int]:
+def _widths(columns: Sequence[_Column], width: int | None, lines: int | None = None) -> list[int]:
     """Of what there is every column gets what it needs at least, and then what it wants; what not
     even two columns have room for is broken in the wider one."""
-    widths = [column.least for column in columns]
     if width is None:
         return [column.full for column in columns]
-    left = width - _least(columns)
+    if _least(columns, lines) > width:
+        lines = None
+    widths = _leasts(columns, lines)
+    left = width - _least(columns, lines)
     if left < 0:
         widest = widths.index(max(widths))
         widths[widest] = max(widths[widest] + left, 1)
@@ -159,6 +175,6 @@ def _widths(columns: Sequence[_Column], width: int | None) -> list[int]:
     return widths
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     """Whether a cell is a number, a range or a spread, with a unit perhaps; "-" stands for none."""
     return text.strip() in ("", "-") or _NUMBER.fullmatch(text.strip()) is not None

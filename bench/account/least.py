@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from samedge._optional import importing
+from samedge.errors import NotSupportedError
 
 with importing("torch", extra="export", what="the least bytes of a network"):
     import torch
@@ -19,6 +20,7 @@ with importing("torch", extra="export", what="the least bytes of a network"):
     from samedge.fold import generator as fg
     from samedge.fold import layers as fl
     from samedge.fold.model import FoldedModel
+    from samedge.fold.tiny_layers import FoldedTinyEncoder
 
 HALF = 2  # bytes
 POINTS = 2  # of the one object: a click and the padding point beside it, or a box's corners
@@ -62,6 +64,10 @@ def least_bytes(folded: FoldedModel) -> dict[str, int]:
 
 def _encoder(least: _Sum, folded: FoldedModel, batch: int) -> None:
     encoder, side = folded.encoder, folded.variant.input_size
+    if isinstance(encoder, FoldedTinyEncoder):
+        raise NotSupportedError(
+            f"{folded.family.title} has no Triton kernels, so there are no launches to account for"
+        )
     patch = encoder.patch_embed
     dim, tokens = patch.pos_embed.shape[-1], batch * patch.pos_embed.shape[1]
     least.part = "patch_embed"

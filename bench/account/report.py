@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from samedge.bench.account.launches import Cost, Ledger, largest_first
-from samedge.tables import render_table
+from samedge.bench.report.sheet import Cell, Column, Sheet, Table
 
 LABEL = "An account, not a speed: launches and bytes are counted, nothing was run or timed."
 DEFINITION = (
@@ -23,16 +23,23 @@ DEFINITION = (
 )
 OUTSIDE = ("preprocess", "postprocess")  # eager and least have nothing there
 COLUMNS = (
-    "part",
-    "launches",
-    "MB",
-    "least MB",
-    "times least",
-    "GFLOP",
-    "eager launches",
-    "eager MB, fp32",
-    "eager MB, half",
-    "eager GFLOP",
+    Column("part"),
+    Column("launches", "d"),
+    Column("bytes", ".1f", "MB", 1e-6),
+    Column("least_bytes", ".1f", "least MB", 1e-6),
+    Column("times_least", ".2f", "times least"),
+    Column("flops", ".2f", "GFLOP", 1e-9),
+    Column("eager_launches", "d", "eager launches"),
+    Column("eager_bytes_fp32", ".1f", "eager MB, fp32", 1e-6),
+    Column("eager_bytes_half", ".1f", "eager MB, half", 1e-6),
+    Column("eager_flops", ".2f", "eager GFLOP", 1e-9),
+)
+_KINDS = (
+    Column("kernel"),
+    Column("launches", "d"),
+    Column("bytes_read", ".1f", "MB read", 1e-6),
+    Column("bytes_written", ".1f", "MB written", 1e-6),
+    Column("flops", ".2f", "GFLOP", 1e-9),
 )
 
 
@@ -70,22 +77,14 @@ class Account:
         return self.ours.parts()[part].moved / self.least[part]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Plain values: what it is of, and every part by itself."""
         return {
-            "kind": "account",
-            "note": LABEL,
-            "definitions": list(DEFINITION),
             "title": self.title,
             "precision": self.precision,
             "compute_capability": self.arch,
             "frame": list(self.frame),
             "windowed": list(self.windowed),
             "parts": {part: self._part(part) for part in self.ours.parts()},
-            "kernels": {name: cost.to_json() for name, cost in self.ours.kinds().items()},
-            "eager_operations": {
-                precision: {name: cost.to_json() for name, cost in ledger.kinds().items()}
-                for precision, ledger in self.eager.items()
-            },
         }
 
     def _part(self, part: str) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class Account:
         return {**own, "least_bytes": self.least.get(part), "eager": eager}
 
 
-def rows(account: Account) -> list[list[str]]:
+def rows(account: Account) -> list[list[Cell]]:
     """Cells under `COLUMNS`: parts in order (one of the blocks of a kind: the one that moves most),
     then sums."""
     parts = account.ours.parts()
@@ -120,7 +119,7 @@ def rows(account: Account) -> list[list[str]]:
     return [[name, *_cells(account, some)] for name, some in shown]
 
 
-def _cells(account: Account, parts: list[str]) -> list[str]:
+def _cells(account: Account, parts: list[str]) -> list[Cell]:
     def of(ledger: Ledger) -> Cost:
         sums = ledger.parts()
         return sum((sums.get(part, Cost()) for part in parts), Cost())
@@ -128,64 +127,46 @@ def _cells(account: Account, parts: list[str]) -> list[str]:
     ours = of(account.ours)
     known = all(part in account.least for part in parts)
     least = sum(account.least.get(part, 0) for part in parts)
-    cells = [
-        str(ours.launches),
-        _mb(ours.moved),
-        _mb(least) if known else "",
-        f"{ours.moved / least:.2f}" if known else "",
-        f"{ours.flops / 1e9:.2f}",
+    cells: list[Cell] = [
+        ours.launches,
+        ours.moved,
+        least if known else None,
+        ours.moved / least if known else None,
+        ours.flops,
     ]
     if not account.eager or not known:
-        return [*cells, "", "", "", ""]
+        return [*cells, None, None, None, None]
     full, half = of(account.eager["fp32"]), of(account.eager["half"])
-    return [
-        *cells,
-        str(full.launches),
-        _mb(full.moved),
-        _mb(half.moved),
-        f"{full.flops / 1e9:.2f}",
-    ]
+    return [*cells, full.launches, full.moved, half.moved, full.flops]
 
 
-def _mb(size: int) -> str:
-    return f"{size / 1e6:.1f}"
-
-
-def render(account: Account, width: int | None = None) -> str:
-    """An account as text."""
+def sheet(account: Account) -> Sheet:
+    """An account on its way to a terminal or a file."""
     height, across = account.frame
-    head = (
+    title = (
         f"{account.title}, {account.precision}, tiles of sm_{account.arch}, frame of "
         f"{across} x {height} px, one object"
     )
-    sections: list[str] = [LABEL, *DEFINITION, ""]
-    sections.append(render_table(head, COLUMNS, rows(account), width))
-    sections += ["", _kinds("Kernels", account.ours, width)]
+    tables = [Table(title, COLUMNS, rows(account)), _kinds("Kernels", account.ours)]
+    notes: tuple[str, ...] = ()
     if account.eager:
-        sections += ["", _kinds("Eager operations, float32", account.eager["fp32"], width)]
+        tables.append(_kinds("Eager operations, float32", account.eager["fp32"]))
     else:
-        sections.append("(no eager column: the official network of these sizes is not known)")
-    return "\n".join(sections)
+        notes = ("(no eager column: the official network of these sizes is not known)",)
+    return Sheet("account", tables, account.to_json(), notes, (LABEL, *DEFINITION))
 
 
-def _kinds(title: str, ledger: Ledger, width: int | None) -> str:
-    cells = [
-        [name, str(c.launches), _mb(c.reads), _mb(c.writes), f"{c.flops / 1e9:.2f}"]
-        for name, c in largest_first(ledger.kinds())
-    ]
-    return render_table(
-        title, ("kernel", "launches", "MB read", "MB written", "GFLOP"), cells, width
-    )
+def _kinds(title: str, ledger: Ledger) -> Table:
+    sums = largest_first(ledger.kinds())
+    return Table(title, _KINDS, [[k, c.launches, c.reads, c.writes, c.flops] for k, c in sums])
 
 
 def markdown(accounts: Mapping[str, Account]) -> str:
     """Accounts as one table of a page, named in its first column; the frame's ends only in sums."""
-    lines = [
-        "| network | " + " | ".join(COLUMNS) + " |",
-        "|---|---" + "|---:" * (len(COLUMNS) - 1) + "|",
+    shown = [
+        [name, *row]
+        for name, account in accounts.items()
+        for row in rows(account)
+        if row[0] not in OUTSIDE
     ]
-    for name, account in accounts.items():
-        for row in rows(account):
-            if row[0] not in OUTSIDE:
-                lines.append("| " + " | ".join((name, *row)) + " |")
-    return "\n".join(lines)
+    return Table("", (Column("network"), *COLUMNS), shown).markdown()

@@ -1,120 +1,146 @@
 """How long a frame takes from a device to what is seen of it.
 
-python -m samedge.bench.live --seconds 30
-python -m samedge.bench.live --limit-p95 50 --limit-own 3     # exit code 1 beyond
+    python -m samedge.bench.live --seconds 30
+    python -m samedge.bench.live --limit-p95 50 --limit-own 3     # exit code 1 beyond
+
+A row per sink, from a frame's capture to the end of its writing, and one for a browser in another
+process. The same stream feeds all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import numpy as np
-
-from samedge.bench.entry import run
+from samedge.bench.contenders.stream import blocks_of
+from samedge.bench.entry import add_files, finish, parsed, parser, run
 from samedge.bench.live.rig import DEMO, Rig
-from samedge.tables import render_table
+from samedge.bench.report.values import Mode, Report, Row
+from samedge.bench.schedule import STREAM, Block
+from samedge.bench.statistics import percentile
+from samedge.machine.condition import Watch
+from samedge.machine.fingerprint import fingerprint
 
+BROWSER = "capture to another process"
+ROUNDS = 10  # blocks that the frames are divided into
 _WARM_S = 3.0  # first frames, whose code is loaded and whose memory is allocated
-_PERCENTILES = (50, 90, 95, 99, 100)
-_THIRDS = ("first third p50", "last third p50")
 
 
-def measure(rig: Rig, seconds: float, fps: float, warm_s: float = _WARM_S) -> dict[str, Any]:
-    """Run a rig and tell what its frames took.
+@dataclass(frozen=True)
+class Streamed:
+    """What a rig has found.
 
-    Returns:
-        a report of plain JSON values: per sink and for the browser the percentiles of the latency
-        in ms, p50 of its first and last third, and the stream's own record.
+    Attributes:
+        report: a row per way, mode "stream".
+        record: of the stream, as JSON values.
     """
+
+    report: Report
+    record: Mapping[str, Any]
+
+    def beyond(self, p95: float | None, own: float | None) -> list[str]:
+        """What is beyond limits in ms: on each sink's p95, and on all but the network, p50."""
+        found = []
+        for row in self.report.rows:
+            reached = percentile(row.modes[STREAM].frames, 95).value
+            if p95 and row.name != BROWSER and reached > p95:
+                found.append(f"{row.name}: p95 {reached:.2f} ms")
+        stage = self.record["stages_ms"]["own"]["p50"]
+        if own and stage > own:
+            found.append(f"all but the network: p50 {stage} ms")
+        return found
+
+
+def measure(rig: Rig, seconds: float, fps: float, warm_s: float = _WARM_S) -> Streamed:
+    """Run a rig and tell what its frames took."""
+    watch = Watch()
     with rig:
         rig.run(warm_s)
-        skip = [len(sink.latency_ms) for sink in rig.sinks]
-        rig.run(seconds)
+        skip = [len(sink.items) for sink in rig.sinks]
+        watch.look()
+        rig.run(seconds, look=watch.look)
     assert rig.record is not None
+    record = rig.record.to_json()
     ways = {
-        f"capture to {sink.name}": list(sink.latency_ms)[count:]
+        f"capture to {sink.name}": blocks_of(list(sink.items)[count:], ROUNDS)
         for sink, count in zip(rig.sinks, skip, strict=True)
     }
-    browser = rig.told["browser"]["latency_ms"]
-    ways["capture to another process"] = browser[-len(ways["capture to viewer"]) :]
-    return {
-        "fps": fps,
-        "seconds": seconds,
-        "ways": {name: _way(values) for name, values in ways.items() if values},
-        "clients": {
-            "browser": {k: v for k, v in rig.told["browser"].items() if k != "latency_ms"},
-            "slicer": rig.told["slicer"],
-        },
-        "record": rig.record.to_json(),
+    first = min(blocks[0].arrived[0] for blocks in ways.values() if blocks)
+    seen = [(at, here) for at, here in rig.told["browser"]["seen_ms"] if at >= first * 1e3]
+    ways[BROWSER] = [_seen(seen)] if seen else []
+    about = {**record["session"], "fps": fps}
+    report = Report(
+        title=f"{fps:g} frames per second from a device to what is seen of them",
+        rows=tuple(_row(name, blocks, first, about) for name, blocks in ways.items() if blocks),
+        machine=fingerprint(),
+        condition=watch.condition(),
+        plan={"rounds": ROUNDS, "seconds": seconds, "fps": fps, "modes": [STREAM]},
+        source="simulated device",
+        made=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        notes=tuple(_notes(record, rig.told)),
+    )
+    return Streamed(report, record)
+
+
+def _seen(seen: Sequence[tuple[float, float]]) -> Block:
+    captured = tuple(at / 1e3 for at, _ in seen)
+    return Block(captured, captured, tuple(here / 1e3 for _, here in seen), ({},) * len(seen))
+
+
+def _row(name: str, blocks: list[Block], first: float, about: Mapping[str, Any]) -> Row:
+    mode = Mode.of(blocks, first)
+    third = max(len(mode.frames) // 3, 1)
+    extra = {
+        "p50 of the first third, ms": round(median(mode.frames[:third]), 2),
+        "of the last, ms": round(median(mode.frames[-third:]), 2),
     }
+    return Row(name, about=about, modes={STREAM: mode}, extra=extra)
 
 
-def _way(values: list[float]) -> dict[str, Any]:
-    third = max(len(values) // 3, 1)
-    found = {f"p{p}": round(float(np.percentile(values, p)), 2) for p in _PERCENTILES}
-    halves = {
-        "first third p50": round(float(np.median(values[:third])), 2),
-        "last third p50": round(float(np.median(values[-third:])), 2),
-    }
-    return {"count": len(values), **found, **halves}
+def _notes(record: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
+    def words(values: Mapping[str, Any]) -> str:
+        return ", ".join(f"{name} {value}" for name, value in values.items() if value)
+
+    own = record["stages_ms"]["own"]
+    browser = {k: v for k, v in told["browser"].items() if k != "seen_ms"}
+    return [
+        f"frames of the whole stream: {words(record['counts'])}",
+        f"all but the network: p50 {own['p50']} ms, p99 {own['p99']} ms",
+        f"clients: browser {words(browser)}; slicer {words(told['slicer'])}",
+        f"alarms: {words(record['alarms']['counts']) or 'none'}",
+    ]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and judge by the limits that were given; the exit code."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("bundle", nargs="?", default=DEMO, type=Path)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--fps", type=float, default=30.0)
-    parser.add_argument("--size", default="480x640", metavar="HxW")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--limit-p95", type=float, metavar="MS", help="of source to sink")
-    parser.add_argument("--limit-own", type=float, metavar="MS", help="of all but the network, p50")
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    options = _options(arguments)
     height, width = map(int, options.size.split("x"))
     rig = Rig(options.bundle, (height, width), options.fps, options.precision, options.threads)
-    report = measure(rig, options.seconds, options.fps)
-    if options.output is not None:
-        options.output.write_text(json.dumps(report, indent=1) + "\n")
-    print(render(report))
-    return 0 if within(report, options.limit_p95, options.limit_own) else 1
-
-
-def within(report: dict[str, Any], p95: float | None, own: float | None) -> bool:
-    """Whether a report keeps the limits, in ms; says which it does not."""
-    sinks = {n: w for n, w in report["ways"].items() if n != "capture to another process"}
-    broken = [f"{n}: p95 {w['p95']} ms" for n, w in sinks.items() if p95 and w["p95"] > p95]
-    stage = report["record"]["stages_ms"]["own"]["p50"]
-    if own and stage > own:
-        broken.append(f"all but the network: p50 {stage} ms")
+    found = measure(rig, options.seconds, options.fps)
+    code = finish(found.report, options, arguments)
+    broken = found.beyond(options.limit_p95, options.limit_own)
     for line in broken:
         print(f"beyond the limit: {line}")
-    return not broken
+    return code or int(bool(broken))
 
 
-def render(report: dict[str, Any]) -> str:
-    """The report as text."""
-    record = report["record"]
-    columns = ("", *(f"p{p}" if p < 100 else "max" for p in _PERCENTILES), "first third", "last")
-    rows = [
-        [name, *(str(way[f"p{p}"]) for p in _PERCENTILES), *(str(way[k]) for k in _THIRDS)]
-        for name, way in report["ways"].items()
-    ]
-    stages = record["stages_ms"]
-    words = {"wait": "in the mailbox", "encode": "encode", "decode": "decode", "own": "all else"}
-    for key, name in words.items():
-        found = stages[key]
-        values = [found["p50"], found["p90"], found["p95"], found["p99"], found["max"]]
-        rows.append([f"  {name}", *(f"{v:.2f}" for v in values), "", ""])
-    counts = {k: v for k, v in record["counts"].items() if v}
-    session = record["session"]
-    title = f"{report['fps']:g} fps, {session['backend']} {session['precision']}, ms"
-    text = render_table(title, columns, rows)
-    return f"{text}\n\n{counts}\nclients: {report['clients']}\nalarms: {record['alarms']['counts']}"
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    made = parser("live", __doc__)
+    made.add_argument("bundle", nargs="?", default=DEMO, type=Path)
+    made.add_argument("--seconds", type=float, default=20.0)
+    made.add_argument("--fps", type=float, default=30.0)
+    made.add_argument("--size", default="480x640", metavar="HxW")
+    made.add_argument("--precision", default="auto")
+    made.add_argument("--threads", type=int)
+    made.add_argument("--limit-p95", type=float, metavar="MS", help="of source to sink")
+    made.add_argument("--limit-own", type=float, metavar="MS", help="of all but the network, p50")
+    add_files(made)
+    return parsed(made, arguments)
 
 
 if __name__ == "__main__":

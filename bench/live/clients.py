@@ -38,7 +38,7 @@ class Browser(threading.Thread):
         super().__init__(name="browser", daemon=True)
         self._url, self._ended = url, stop
         self.frames = 0
-        self.latency_ms: list[float] = []
+        self.seen_ms: list[tuple[float, float]] = []  # (captured, here)
         self.error = ""
 
     def run(self) -> None:
@@ -59,7 +59,7 @@ class Browser(threading.Thread):
         self.frames += 1
         if header["new"]:
             # Both processes are of one machine, whose monotonic clock is one.
-            self.latency_ms.append(time.monotonic() * 1e3 - header["captured_ms"])
+            self.seen_ms.append((header["captured_ms"], time.monotonic() * 1e3))
 
 
 class Slicer(threading.Thread):
@@ -112,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     if browser is not None:
         told["browser"] = {
             "frames": browser.frames,
-            "latency_ms": [round(v, 2) for v in browser.latency_ms[-20_000:]],
+            "seen_ms": browser.seen_ms[-20_000:],
             "error": browser.error,
         }
     if slicer is not None:

@@ -17,7 +17,7 @@ from samedge import files
 from samedge.errors import DeviceError
 from samedge.openigtlink.address import Address
 from samedge.sources.simulator import SimulatorSource
-from samedge.stream.live.item import LiveFrame
+from samedge.stream.live.item import LiveFrame, Times
 from samedge.stream.live.record import StreamRecord
 from samedge.stream.live.sink import About, LiveSink
 from samedge.stream.live.states import State
@@ -26,21 +26,26 @@ from samedge.stream.sinks.openigtlink import OpenIgtLinkSink
 from samedge.stream.viewer import ViewerSink
 
 DEMO = Path(files.__file__).parents[1] / "data" / "samus-demo.samedge"
-_KEPT = 200_000  # latencies, two hours at 30 per second
+_KEPT = 200_000  # frames, two hours at 30 per second
 
 
 class Timed(LiveSink):
     """A sink, and the latency of each frame that it took: from capture to the end of `write`.
 
+    Args:
+        sink: the one that is timed.
+        kept: frames that are remembered at most.
+
     Attributes:
-        latency_ms: of new frames, in their order.
+        items: the times of each new frame, and when `write` had ended (seconds of
+            `time.monotonic`), in their order.
     """
 
-    def __init__(self, sink: LiveSink) -> None:
+    def __init__(self, sink: LiveSink, kept: int = _KEPT) -> None:
         self.sink, self.name = sink, sink.name
         self.every_frame, self.backlog = sink.every_frame, sink.backlog
         self.wants_repeats = sink.wants_repeats
-        self.latency_ms: deque[float] = deque(maxlen=_KEPT)
+        self.items: deque[tuple[Times, float]] = deque(maxlen=kept)
 
     def open(self, about: About) -> None:
         self.sink.open(about)
@@ -48,7 +53,7 @@ class Timed(LiveSink):
     def write(self, item: LiveFrame) -> None:
         self.sink.write(item)
         if item.is_new:
-            self.latency_ms.append((time.monotonic() - item.times.captured) * 1e3)
+            self.items.append((item.times, time.monotonic()))
 
     def idle(self, state: State) -> None:
         self.sink.idle(state)
@@ -72,6 +77,7 @@ class Rig:
         fps: of the simulated device.
         precision, threads: of the engine.
         more: further sinks.
+        kept: frames whose times are remembered at most.
 
     Attributes:
         stream: the stream.
@@ -86,10 +92,11 @@ class Rig:
         precision: str = "auto",
         threads: int | None = None,
         more: Sequence[LiveSink] = (),
+        kept: int = _KEPT,
     ) -> None:
         source = SimulatorSource(seed=11, size=size, fps=fps, counter=True)
         self._viewer, self._igtl = ViewerSink(port=0), OpenIgtLinkSink(Address("127.0.0.1", 0))
-        self.sinks = [Timed(self._viewer), Timed(self._igtl)]
+        self.sinks = [Timed(self._viewer, kept), Timed(self._igtl, kept)]
         self.stream = LiveStream(
             bundle,
             source,

@@ -8,24 +8,35 @@ Half of the time at 30 frames per second, half of it from a source ten times as 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from samedge.bench.entry import run
+from samedge.bench.entry import add_files, finish, parsed, parser, run
 from samedge.bench.live.rig import DEMO, Rig
+from samedge.bench.report.sheet import Cell, Column, Sheet, Table
 from samedge.machine.memory import resident_mb
-from samedge.tables import render_table
 
 MOST_MB = 12.0  # that the resident memory may grow after the first quarter
 _SETTLED = 0.25  # of the time, in which caches fill
+COLUMNS = (
+    Column("fps", "g"),
+    Column("captured", "d"),
+    Column("segmented", "d"),
+    Column("dropped", "d"),
+    Column("memory_least_mb", ".0f", "least MB"),
+    Column("memory_most_mb", ".0f", "most MB"),
+    Column("growth_mb", "+.1f", "growth, MB"),
+    Column("growth_files", "+.0f", "files"),
+    Column("growth_threads", "+.0f", "threads"),
+    Column("p95_ms", ".0f", "p95, ms"),
+)
 
 
 @dataclass
@@ -63,7 +74,7 @@ class Watch:
 def soak(bundle: Path, seconds: float, fps: float, threads: int | None = None) -> dict[str, Any]:
     """Run one stream; what it held and what it did, as JSON values."""
     watch = Watch()
-    with Rig(bundle, fps=fps, threads=threads) as rig:
+    with Rig(bundle, fps=fps, threads=threads, kept=0) as rig:
         rig.run(seconds, min(1.0, seconds / 40), watch.look)
     assert rig.record is not None
     record = rig.record.to_json()
@@ -77,7 +88,7 @@ def soak(bundle: Path, seconds: float, fps: float, threads: int | None = None) -
         "alarms": record["alarms"]["counts"],
         "latency_ms": [s["latency_ms"] for s in record["sinks"]],
         "clients": {
-            "browser": {k: v for k, v in rig.told["browser"].items() if k != "latency_ms"},
+            "browser": {k: v for k, v in rig.told["browser"].items() if k != "seen_ms"},
             "slicer": rig.told["slicer"],
         },
     }
@@ -108,36 +119,40 @@ def problems(report: dict[str, Any]) -> list[str]:
     return found
 
 
-def main() -> int:
+def sheet(reports: Sequence[dict[str, Any]]) -> tuple[Sheet, bool]:
+    """What `soak` found, once or more; and whether all is as it should be."""
+    wrong = [f"{r['fps']:g} fps: {text}" for r in reports for text in problems(r)]
+    seconds = sum(r["seconds"] for r in reports)
+    table = Table(f"Soak of {seconds:g} s", COLUMNS, [_row(r) for r in reports])
+    notes = wrong or ["flat, and every frame accounted for"]
+    return Sheet("soak", (table,), {"runs": list(reports)}, notes), not wrong
+
+
+def _row(report: dict[str, Any]) -> list[Cell]:
+    counts, growth = report["counts"], report["growth"]
+    return [
+        report["fps"],
+        counts["captured"],
+        counts["segmented"],
+        counts["replaced"],
+        *report["memory_mb"],
+        *(growth[name] for name in ("memory_mb", "files", "threads")),
+        max(sink["p95"] for sink in report["latency_ms"]),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run both halves, print what they held, and say what is wrong; the exit code."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("bundle", nargs="?", default=DEMO, type=Path)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("-o", "--output", type=Path)
-    options = parser.parse_args()
+    made = parser("live.soak", __doc__)
+    made.add_argument("bundle", nargs="?", default=DEMO, type=Path)
+    made.add_argument("--seconds", type=float, default=60.0)
+    made.add_argument("--threads", type=int)
+    add_files(made, page=False)
+    options = parsed(made, arguments)
     half = options.seconds / 2
     reports = [soak(options.bundle, half, fps, options.threads) for fps in (30.0, 300.0)]
-    if options.output is not None:
-        options.output.write_text(json.dumps(reports, indent=1) + "\n")
-    rows = [
-        [
-            f"{r['fps']:g}",
-            str(r["counts"]["captured"]),
-            str(r["counts"]["segmented"]),
-            str(r["counts"]["replaced"]),
-            f"{r['memory_mb'][0]:.0f} to {r['memory_mb'][1]:.0f}",
-            f"{r['growth']['memory_mb']:+.1f}",
-            f"{r['growth']['files']:+.0f}",
-            f"{max(one['p95'] for one in r['latency_ms']):.0f}",
-        ]
-        for r in reports
-    ]
-    columns = ("fps", "captured", "segmented", "dropped", "MB", "growth, MB", "files", "p95, ms")
-    print(render_table(f"Soak of {options.seconds:g} s", columns, rows))
-    wrong = [f"{r['fps']:g} fps: {text}" for r in reports for text in problems(r)]
-    print("\n".join(wrong) if wrong else "flat, and every frame accounted for")
-    return bool(wrong)
+    found, right = sheet(reports)
+    return finish(found, options, arguments) or int(not right)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ import torch
 
 from samedge.errors import DeviceError, NotSupportedError
 from samedge.kernels.compile import check_arch, compile_each, signature_of
+from samedge.kernels.graph_clock import GraphClock
 from samedge.kernels.launch import Array, Launch, Tile
 from samedge.kernels.problems import Draw, Problem, error
 from samedge.kernels.tiles import trying
 from samedge.kernels.torch_runner import TorchRunner
 from samedge.kernels.tune.workloads import Workload, recorded
 from samedge.runtime.triton.sizes import Size
-
-CACHE = 256 << 20  # bytes that are written between two runs, more than any second-level cache has
 
 
 def capability_here() -> int:
@@ -63,7 +62,7 @@ class GpuBench:
 
     def __init__(self, arch: int, processes: int, device: str = "cuda") -> None:
         self._arch, self._processes, self._device = arch, processes, device
-        self._cache = torch.empty(CACHE, dtype=torch.uint8, device=device)
+        self._clock = GraphClock(device)
         self._problems: dict[tuple[str, str], tuple[Problem, tuple[torch.Tensor, ...]]] = {}
 
     def fitting(
@@ -97,7 +96,13 @@ class GpuBench:
         except RuntimeError as refused:  # torch's and Triton's, of the driver
             raise DeviceError(f"{workload.name}: {refused}") from refused
         found = tuple(run.tensor(array) for array in outputs)
-        return error(found, right), self._clock(run, _of_tile(run.launches, workload))
+        launches = _of_tile(run.launches, workload)
+
+        def again() -> None:
+            for launch in launches:
+                TorchRunner.launch(run, launch)
+
+        return error(found, right), self._clock.of(again)
 
     def _problem(self, workload: Workload, dtype: str) -> tuple[Problem, tuple[torch.Tensor, ...]]:
         key = workload.name, dtype
@@ -105,23 +110,6 @@ class GpuBench:
             problem = workload.problem(Draw(dtype, self._device))
             self._problems[key] = problem, problem.answer()
         return self._problems[key]
-
-    def _clock(self, run: _Keeping, launches: Sequence[Launch]) -> Callable[[], float]:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for launch in launches:
-                TorchRunner.launch(run, launch)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-
-        def milliseconds() -> float:
-            self._cache.zero_()
-            start.record()
-            graph.replay()
-            end.record()
-            torch.cuda.synchronize()
-            return float(start.elapsed_time(end))
-
-        return milliseconds
 
 
 def _of_tile(launches: Sequence[Launch], workload: Workload) -> list[Launch]:

@@ -17,6 +17,7 @@ from samedge.machine.cpu import governor, physical_cores, usable_cpus
 from samedge.machine.jetson import jetson
 from samedge.machine.memory import group_limit, meminfo, room
 from samedge.machine.nvidia import nvidia
+from samedge.machine.reading import text
 
 # Extra -> (what for, packages by their names on the package index). A test compares the packages
 # with pyproject.toml; "" is what samedge always brings.
@@ -35,6 +36,7 @@ EXTRAS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("cuda-bindings", "triton"),
     ),
     "rtx": ("engines for RTX GPUs, built on any machine", ("cuda-bindings", "tensorrt-rtx")),
+    "nvml": ("clocks, heat and energy of NVIDIA GPUs in benchmarks", ("nvidia-ml-py",)),
     "stream": (
         "video files, DICOM and NIfTI, live streams and their viewer",
         ("av", "nibabel", "pillow", "pydicom", "starlette", "uvicorn", "websockets"),
@@ -99,14 +101,14 @@ def system() -> dict[str, str | None]:
         "os": name or platform.system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
-        "board": (_read(_BOARD) or "").strip("\0\n ") or None,
+        "board": (text(_BOARD) or "").strip("\0\n ") or None,
     }
 
 
 def cpu() -> dict[str, Any]:
     """Model, instruction sets of use to inference, cores this process may run on, and what sets
     their clock."""
-    fields = _cpuinfo()
+    fields = cpuinfo()
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     return {
         "model": fields.get("model name") or platform.processor() or platform.machine(),
@@ -176,20 +178,13 @@ def _openvino_device(core: Any, device: str) -> dict[str, Any]:
     return {"device": device, "name": full_name, "native": [name.lower() for name in native]}
 
 
-def _cpuinfo() -> dict[str, str]:
+def cpuinfo(path: Path | None = None) -> dict[str, str]:
     """The fields of the first processor in /proc/cpuinfo; empty where there is none."""
     fields: dict[str, str] = {}
-    for line in (_read(_CPUINFO) or "").splitlines():
+    for line in (text(path or _CPUINFO) or "").splitlines():
         key, separator, value = line.partition(":")
         if separator:
             fields.setdefault(key.strip(), value.strip())
     if not fields and sys.platform == "darwin" and os.uname().machine == "arm64":
         fields["model name"] = "Apple silicon"
     return fields
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return None

@@ -40,7 +40,7 @@ def jetson() -> dict[str, Any] | None:
         "jetpack": _package("nvidia-jetpack") or _JETPACK.get(major or 0),
         "power_mode": mode.group(1) if mode else None,
         "power_mode_id": int(mode.group(2)) if mode and mode.group(2) else None,
-        "gpu_mhz": _gpu_clock(),
+        "gpu_mhz": gpu_clock(),
         "tensorrt": _package("python3-libnvinfer"),
     }
 
@@ -108,7 +108,7 @@ def advice(found: dict[str, Any] | None) -> list[str]:
     return lines
 
 
-def _gpu_clock() -> dict[str, int] | None:
+def gpu_clock() -> dict[str, int] | None:
     """MHz of the GPU: now, and the bounds that it may move within."""
     try:
         folders = sorted(_DEVFREQ.iterdir())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,27 @@ PER_MASK = ("masks", "scores", "low_res_logits")
 class Timing(Mapping[str, float]):
     """Milliseconds per stage of one answer; also a mapping from the stages' names to them.
 
+    They add up to the total but for what is between them. What an engine cannot tell apart is in
+    its `encode` and `decode`: on a GPU the way there and back, and `preprocess`.
+
     Attributes:
-        preprocess: frame -> network input; 0 where nothing was encoded.
+        copy_in: checking the frame, and frame -> the engine's memory; 0 where nothing was encoded.
+        preprocess: frame -> network input; likewise.
         encode: network input -> image embedding; likewise.
         prompt: checking prompts, and prompts -> tokens.
         decode: embedding and tokens -> masks.
+        post: looking for NaN and infinity in what came out.
+        copy_out: the engine's memory -> arrays of the answer's own.
         total: from the call to the answer.
     """
 
+    copy_in: float = 0.0
     preprocess: float = 0.0
     encode: float = 0.0
     prompt: float = 0.0
     decode: float = 0.0
+    post: float = 0.0
+    copy_out: float = 0.0
     total: float = 0.0
 
     @classmethod
@@ -69,8 +78,8 @@ class Result:
         scores: float32 `[K]`, predicted IoU.
         low_res_logits: float32 `[K, L, L]`; feed one back as `mask=` where the family takes masks.
         object_index: int64 `[K]`, which of the prompted objects (0-based) a mask belongs to.
-        timing_ms: milliseconds per stage: "preprocess", "encode", "prompt", "decode", "total"; a
-            `Timing` where a session answered. `predict` does not encode, so its first two are 0.
+        timing_ms: milliseconds per stage, from "copy_in" to "copy_out", and their "total"; a
+            `Timing` where a session answered. `predict` does not encode, so its first three are 0.
         class_index: int64 `[K]`, place in `class_names` of what a mask shows; 0 for families
             without classes.
         class_names: names of the family's classes or structures; empty without.
@@ -234,7 +243,7 @@ def short_text(
 
 def joined(
     parts: list[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]],
-    timing: Timing,
+    timing: Callable[[], Timing],
     classes: tuple[str, ...],
     notes: tuple[str, ...] = (),
 ) -> Result:
@@ -243,7 +252,7 @@ def joined(
     Args:
         parts: per group the object numbers `[n]` and its outputs, each `[n, K, ...]`; `class_map`
             is `[n, H, W]`.
-        timing: of the answer.
+        timing: of the answer; called when its arrays are there.
         classes: of the family.
         notes: for the user.
     """
@@ -263,7 +272,7 @@ def joined(
         scores=together["scores"],
         low_res_logits=together["low_res_logits"],
         object_index=object_index,
-        timing_ms=timing,
+        timing_ms=timing(),
         class_index=class_index if classes else class_index * 0,
         class_names=classes,
         class_map=together["class_map"][0] if "class_map" in together else None,

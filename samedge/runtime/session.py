@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -34,7 +33,7 @@ from samedge.runtime.frames import (
     on_gpu_error,
 )
 from samedge.runtime.prompt_groups import Nested, PromptGroup, assemble
-from samedge.runtime.result import Result, Timing, joined
+from samedge.runtime.result import STAGES, Result, Timing, joined
 from samedge.runtime.volumes import (
     VolumeResult,
     check_depth,
@@ -44,8 +43,35 @@ from samedge.runtime.volumes import (
     without_doubles,
 )
 
+# Parts of an engine's run that are stages of their own, if it tells them.
+_APART = ("copy_in", "preprocess", "copy_out")
 # What a session keeps for frames and for prompts of earlier sizes, beyond those of the last.
 KEPT_BYTES = 256 << 20
+
+
+class _Spent:
+    """Milliseconds per stage of an answer that is being made, from now on."""
+
+    def __init__(self) -> None:
+        self._ms = dict.fromkeys(STAGES, 0.0)
+        self._start = self._last = time.perf_counter()
+
+    def add(self, stage: str, parts: Mapping[str, float] | None = None) -> None:
+        """The time since the last call went into a stage, but for the parts of it that an engine
+        tells apart."""
+        now = time.perf_counter()
+        took = (now - self._last) * 1e3
+        for name in _APART if parts else ():
+            part = (parts or {}).get(name, 0.0)
+            self._ms[name] += part
+            took -= part
+        self._ms[stage] += took
+        self._last = now
+
+    def timing(self) -> Timing:
+        """All of it, now that the answer is there."""
+        self.add("copy_out")
+        return Timing(**{**self._ms, "total": (self._last - self._start) * 1e3})
 
 
 class Session:
@@ -127,14 +153,14 @@ class Session:
             NonFiniteError: a DeviceError as well: the network gave NaN or infinity for this frame.
         """
         with self._exclusive():
-            start = time.perf_counter()
-            encoding = self._encode(self._one_frame(frame), crop)
-            return self._decode(encoding, start, points, labels, box, mask, multimask)
+            spent = _Spent()
+            self._encode(self._one_frame(frame), crop, spent)
+            return self._decode(spent, points, labels, box, mask, multimask)
 
     def set_frame(self, frame: FrameLike, crop: tuple[int, int, int, int] | None = None) -> None:
         """Encode a frame once, to prompt it often with `predict`. Arguments as for `segment`."""
         with self._exclusive():
-            self._encode(self._one_frame(frame), crop)
+            self._encode(self._one_frame(frame), crop, _Spent())
 
     def predict(
         self,
@@ -155,8 +181,7 @@ class Session:
                     f"{self.family.title} has no single frame to prompt; call segment_slices or "
                     "segment_volume with the prompts of every slice"
                 )
-            start = time.perf_counter()
-            return self._decode(Timing(), start, points, labels, box, mask, multimask)
+            return self._decode(_Spent(), points, labels, box, mask, multimask)
 
     def segment_slices(
         self,
@@ -182,14 +207,14 @@ class Session:
         count = self.family.slices
         given = checked_prompts(prompts, count)
         with self._exclusive():
-            start = time.perf_counter()
+            spent = _Spent()
             self._frame = None
             pixels = as_slices(slices, count, deep=not self.family.rounded)
-            encoding = self._encode(pixels if count > 1 else pixels[0], crop)
+            self._encode(pixels if count > 1 else pixels[0], crop, spent)
             results = []
             for index, arguments in enumerate(given):
-                results.append(self._decode(encoding, start, **arguments, index=index))
-                encoding, start = Timing(), time.perf_counter()
+                results.append(self._decode(spent, **arguments, index=index))
+                spent = _Spent()
             return results
 
     def segment_volume(
@@ -332,9 +357,10 @@ class Session:
             raise on_gpu_error(frame)
         return self._engines.gpu.frame(frame, deep)
 
-    def _encode(self, pixels: Pixels | GpuArray, crop: tuple[int, int, int, int] | None) -> Timing:
-        """Fill the embedding; how long that took."""
-        start = time.perf_counter()
+    def _encode(
+        self, pixels: Pixels | GpuArray, crop: tuple[int, int, int, int] | None, spent: _Spent
+    ) -> None:
+        """Fill the embedding."""
         self._frame = None
         whole = checked_crop(crop, *pixels.shape[-3:-1])
         self._frame_notes = ()
@@ -349,14 +375,13 @@ class Session:
             ),
         )
         inputs = self._encoder_inputs(buffers, pixels)
-        copied = time.perf_counter()
+        spent.add("copy_in")
         encoder.run(inputs, {"image_embedding": self._embedding})
+        spent.add("encode", encoder.stage_ms)
         if isinstance(self._embedding, np.ndarray):  # on a GPU the logits have to tell
             check_finite({"image_embedding": self._embedding}, self._options.precision)
-        run_ms = (time.perf_counter() - copied) * 1e3
-        first = encoder.stage_ms.get("preprocess", 0.0)
+        spent.add("post")
         self._frame = buffers
-        return Timing(preprocess=(copied - start) * 1e3 + first, encode=run_ms - first)
 
     def _encoder_inputs(
         self, buffers: FrameBuffers, pixels: Pixels | GpuArray
@@ -372,8 +397,7 @@ class Session:
 
     def _decode(
         self,
-        encoding: Timing,
-        start: float,
+        spent: _Spent,
         points: Nested | None,
         labels: Nested | None,
         box: Nested | None,
@@ -382,25 +406,23 @@ class Session:
         index: int = 0,
     ) -> Result:
         """Decode the prompts of slice `index` (a frame has one)."""
-        begin = time.perf_counter()
         frame = self._current_frame()
         tokens = self._mask_tokens(multimask)
         self._groups = 0  # an answer that was refused is no answer
         groups = assemble(self.family, frame.geometry, points, labels, box, mask)
-        assembled = time.perf_counter()
-        parts = [(g.objects, self._run_decoder(frame, g, tokens, index)) for g in groups]
+        spent.add("prompt")
+        parts = [(g.objects, self._run_decoder(frame, g, tokens, index, spent)) for g in groups]
         self._groups = len(groups)
-        end = time.perf_counter()
-        timing = replace(
-            encoding,
-            prompt=(assembled - begin) * 1e3,
-            decode=(end - assembled) * 1e3,
-            total=(end - start) * 1e3,
-        )
-        return joined(parts, timing, self.family.classes, self._open_questions + self._frame_notes)
+        notes = self._open_questions + self._frame_notes
+        return joined(parts, spent.timing, self.family.classes, notes)
 
     def _run_decoder(
-        self, frame: FrameBuffers, group: PromptGroup, tokens: tuple[int, ...], index: int
+        self,
+        frame: FrameBuffers,
+        group: PromptGroup,
+        tokens: tuple[int, ...],
+        index: int,
+        spent: _Spent,
     ) -> dict[str, NDArray[Any]]:
         """Outputs `[n, K, ...]` of one group of objects, in arrays of their own."""
         count, length = group.labels.shape
@@ -419,10 +441,16 @@ class Session:
             "mask_rows": frame.mask_rows,
             "mask_cols": frame.mask_cols,
         }
-        self._engines.decoder.run(inputs, buffers.outputs)
+        decoder = self._engines.decoder
+        spent.add("prompt")
+        decoder.run(inputs, buffers.outputs)
+        spent.add("decode", decoder.stage_ms)
         numbers = {name: buffers.outputs[name] for name in LOOKED_AT}
         check_finite(numbers, self._options.precision)
-        return {name: array.copy() for name, array in buffers.outputs.items()}
+        spent.add("post")
+        outputs = {name: array.copy() for name, array in buffers.outputs.items()}
+        spent.add("copy_out")
+        return outputs
 
     def _mask_tokens(self, multimask: bool) -> tuple[int, ...]:
         if multimask and not self.family.multi_masks:

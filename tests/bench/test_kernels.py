@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from samedge.bench import kernels
-from samedge.errors import DeviceError, NotSupportedError, ParityError
+from samedge.bench.report.values import Report
+from samedge.bench.schedule import FLAT, Plan
+from samedge.bench.statistics import Verdict
+from samedge.errors import DeviceError, NotSupportedError
+from tests.bench.clocks import FakeClock
 from tests.kernels.interpreted import interpreted
 
 STATES = [{"clocks.sm": "1980 MHz"}, {"clocks.sm": "1755 MHz"}]
 
 
 class FakeTimer:
-    """Runs on the CPU; every call of a contender takes a millisecond longer than the one before,
-    and samedge's no time at all but half a millisecond."""
+    """Runs on the CPU; the first contender takes half a millisecond, every other one 3.5 ms."""
 
     device, card = "cpu", "A card (of paper)"
 
@@ -29,21 +31,15 @@ class FakeTimer:
 
     def prepared(self, call: Callable[[], Any]) -> Callable[[], float]:
         self.prepared_calls += 1
-        count, ours = 0, self.prepared_calls == 1
-
-        def once() -> float:
-            nonlocal count
-            count += 1
-            return 0.5 if ours else float(count)
-
-        return once
+        took = 0.5 if self.prepared_calls == 1 else 3.5
+        return lambda: took
 
     def state(self) -> dict[str, str]:
         return self.states.pop(0)
 
 
-def record(wrong: bool = False) -> Any:
-    """Of one small case, in the interpreter; or the error, and how often something was timed."""
+def record(wrong: bool = False) -> Report:
+    """Of one small case, in the interpreter."""
     from dataclasses import replace
 
     from samedge.kernels.problems import linear
@@ -58,49 +54,45 @@ def record(wrong: bool = False) -> Any:
         right = torch.nn.functional.gelu(y) * (1.1 if wrong else 1)
         return {"other": lambda: (right,)}
 
-    timer = FakeTimer()
-    try:
-        return kernels.measure([case], timer, "fp32", 4, others)
-    except ParityError as error:
-        return str(error), timer.prepared_calls
+    plan = Plan(rounds=6, frames=2, warmup=10, pause_s=0)
+    return kernels.measure([case], FakeTimer(), "fp32", plan, others, clock=FakeClock())
 
 
 @pytest.fixture(scope="module")
-def made() -> Any:
-    return interpreted(record)
+def made() -> Report:
+    report: Report = interpreted(record)
+    return report
 
 
-def test_record(made: Any) -> None:
-    assert json.loads(json.dumps(made)) == made
-    assert (made["card"], made["dtype"], made["rounds"]) == ("A card (of paper)", "fp32", 4)
-    assert [made["before"], made["after"]] == STATES
-    assert {"torch", "triton", "cuda"} <= set(made["versions"])
-    (case,) = made["cases"]
-    ours, other = case["rows"]
-    assert (ours["name"], other["name"]) == ("samedge", "other")
-    assert case["samples_ms"] == {"samedge": [0.5] * 4, "other": [2.0, 3.0, 4.0, 5.0]}
-    assert other["ms"]["p50"] == 3.5
-    assert other["samedge_is"]["median"] == 7
-    assert 0 < ours["error"] < 1e-5
+def test_the_time_that_counts_is_the_gpus(made: Report) -> None:
+    ours, other = made.rows
+    assert (ours.name, other.name) == ("linear.gelu: samedge", "linear.gelu: other")
+    assert other.modes[FLAT].frames == pytest.approx([3.5] * 12)
+    assert made.yardstick(ours) is None
+    assert made.yardstick(other) is ours
+    found = made.ratio(other, ours)
+    assert found is not None
+    assert found[0].value == pytest.approx(1 / 7)
+    assert found[1] is Verdict.SLOWER
+    assert 0 < ours.parity["error"] < 1e-5
 
 
-def test_table(made: Any) -> None:
-    text = kernels.render(made)
-    assert "A card (of paper), fp32, 4 rounds in turn" in text
-    assert "7.00 (4.60 to 9.40)" in text
-    assert "before: clocks.sm 1980 MHz" in text
-
-
-def test_saved(made: Any, tmp_path: Path) -> None:
-    path = kernels.save(made, tmp_path / "results")
-    assert path.name == f"kernels-a-card-of-paper-fp32-{made['date']}.json"
-    assert json.loads(path.read_text()) == made
+def test_what_it_was_measured_with(made: Report) -> None:
+    assert Report.from_json(json.loads(json.dumps(made.to_json()))).rows == made.rows
+    assert made.title == "Kernels, A card (of paper), fp32"
+    assert made.rows[0].about["sizes"]
+    assert [note for note in made.notes if "clocks.sm" in note] == [
+        "before: clocks.sm 1980 MHz", "after: clocks.sm 1755 MHz",
+    ]  # fmt: skip
+    assert {"torch", "triton"} <= set(made.machine["libraries"])
 
 
 def test_what_is_wrong_is_not_timed() -> None:
-    message, prepared = interpreted(record, wrong=True)
-    assert "'other' answers linear.gelu in fp32 with an error of" in message
-    assert prepared == 0
+    report = interpreted(record, wrong=True)
+    ours, other = report.rows
+    assert ours.modes
+    assert not other.modes
+    assert "it answers with an error of" in other.refused
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -127,7 +119,7 @@ def test_others_compute_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     """PyTorch's contenders, not compiled."""
     from torch.nn.attention import flex_attention
 
-    from samedge.bench.kernel_contenders import contenders
+    from samedge.bench.contenders.torch_kernels import contenders
     from samedge.kernels.problems import Draw, error
 
     monkeypatch.setattr(torch, "compile", lambda function: function)

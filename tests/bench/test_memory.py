@@ -17,7 +17,7 @@ from tests.fold.oracle import random_model
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 
 
-def test_every_step_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_step_is_measured(tmp_path: Path) -> None:
     path = tmp_path / "sam.pth"
     torch.save(random_model(tiny_sam_config()).state_dict(), path)
     report = memory.measure(path, ["--family=sam"])
@@ -29,9 +29,9 @@ def test_every_step_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for row in predicted.values():
         assert row["measured_mb"] <= row["predicted_mb"]
     assert report["peak_rss_mb"] > max(row["measured_mb"] for row in steps.values()) > 0
-    text = memory.text(report)
-    for name in steps:
-        assert name in text
+    sheet = memory.sheet(report)
+    assert [row[0] for row in sheet.tables[0].rows] == list(steps)
+    assert "peak of resident memory" in sheet.render()
 
 
 def test_a_process_that_fails_is_told(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 import torch
 
-from samedge.bench.eager import synthetic_samus
-from samedge.bench.plain import OUTPUT, export_plain
+from samedge.bench.contenders.eager import synthetic_samus
+from samedge.bench.contenders.plain import OUTPUT, export_plain
 from samedge.bundle.graph_names import NETWORK_INPUT
 from samedge.errors import NotSupportedError
 

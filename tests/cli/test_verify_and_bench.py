@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 import pytest
 
 from samedge import bench
+from samedge.bench.contenders import baselines
+from samedge.bench.report.values import Mode, Report, Row
+from samedge.bench.schedule import FLAT
 from samedge.bundle import ParityRow
 from samedge.cli import run
+from samedge.cli.bench import BASELINES
 
 
 def test_verify(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,41 +147,166 @@ def test_no_bundle(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "there is no bundle" in capsys.readouterr().err
 
 
+LITTLE = ["--frames", "3", "--warmup", "1", "--precision", "fp32", "--no-startup"]
+
+
 def test_bench(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "report.json"
-    options = ["--frames", "3", "--warmup", "1", "--precision", "fp32", "-o", str(target)]
+    options = [*LITTLE, "--threads", "1", "-o", str(target)]
     assert run(["bench", str(exported), *options]) == 0
-    text = capsys.readouterr().out
-    assert "p50" in text
+    out, err = capsys.readouterr()
+    assert "samus openvino fp32 1 thread" in out
+    assert "measuring in turn" in err
     report = json.loads(target.read_text())
+    assert report["command"].startswith("samedge bench samus.samedge --frames 3")
+    assert str(tmp_path) not in target.read_text()
     assert run(["bench", str(exported), *options, "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)) == set(report)
 
 
-def test_bench_hands_over_its_options(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def invented(*medians: float, **changes: Any) -> Report:
+    """A report of one row per number, whose frames all take about that many milliseconds."""
+    rows = []
+    for number, ms in enumerate(medians):
+        blocks = tuple(tuple(ms + 0.01 * (i + j) for i in range(4)) for j in range(6))
+        times = tuple(tuple(float(i) for i in range(4)) for _ in range(6))
+        mode = Mode(blocks, blocks, times, {}, (0.1,) * 6)
+        rows.append(Row(f"row {number}", modes={FLAT: mode} if ms else {}))
+    return replace(Report("an invented run", tuple(rows)), **changes)
+
+
+def told(
+    report: Report, monkeypatch: pytest.MonkeyPatch, options: Sequence[str] = ()
+) -> tuple[int, dict[str, Any]]:
+    """Exit code of `samedge bench` whose run finds this, and what it was asked."""
     seen: dict[str, Any] = {}
 
-    def fake(bundle: Path, **options: Any) -> dict[str, Any]:
-        seen.update(options, bundle=bundle)
-        return {"frames": options["frames"]}
+    def fake(bundles: Any, **asked: Any) -> Report:
+        seen.update(asked, bundles=bundles)
+        return report
 
-    monkeypatch.setattr(bench, "run", fake, raising=False)
-    monkeypatch.setattr(bench, "render", lambda report, _width: f"rendered {report}", raising=False)
-    arguments = ["b.samedge", "--backend", "openvino", "--precision", "bf16", "--threads", "1"]
-    assert run(["bench", *arguments, "--frames", "7", "--eager", "x.pth"]) == 0
-    assert seen["bundle"] == Path("b.samedge")
-    assert (seen["backend"], seen["precision"], seen["threads"]) == ("openvino", "bf16", 1)
-    assert (seen["frames"], seen["warmup"], seen["eager_checkpoint"]) == (7, 5, Path("x.pth"))
-    assert capsys.readouterr().out == "rendered {'frames': 7}\n"
+    monkeypatch.setattr(bench, "run", fake)
+    return run(["bench", "b.samedge", *options]), seen
 
 
-def test_a_report_that_cannot_be_written_is_6(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_bench_hands_over_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--backend", "openvino,Triton", "--precision", "bf16,all", "--threads", "1,2"]
+    options += ["--frames", "7", "--eager", "x.pth", "--baseline", "eager", "--fps", "25"]
+    code, seen = told(invented(5.0), monkeypatch, [*options, "--keep-warm", "--no-startup"])
+    assert code == 0
+    assert seen["bundles"] == (Path("b.samedge"),)
+    assert seen["backends"] == ("openvino", "triton")
+    assert seen["precisions"] == ("bf16", "all")
+    assert seen["threads"] == (1, 2)
+    assert (seen["frames"], seen["rounds"], seen["warmup"]) == (7, 10, 50)
+    assert seen["checkpoint"] == (Path("x.pth"),)
+    assert seen["baselines"] == ("eager",)
+    assert (seen["fps"], seen["keep_warm"], seen["stream"]) == (25.0, True, False)
+    assert seen["startup"] is False
+
+
+def test_baselines_are_those_that_there_are() -> None:
+    assert set(baselines.BASELINES) <= set(BASELINES)
+
+
+def test_a_refused_row_is_5_and_the_others_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(bench, "run", lambda *_args, **_options: {}, raising=False)
-    assert run(["bench", "b.samedge", "-o", str(tmp_path / "no" / "report.json")]) == 6
+    report = invented(5.0, 0.0)
+    rows = report.rows[0], replace(report.rows[1], refused="it is wrong")
+    target = tmp_path / "report.json"
+    code, _ = told(replace(report, rows=rows), monkeypatch, ["-o", str(target)])
+    assert code == 5
+    out, err = capsys.readouterr()
+    assert "row 0" in out
+    assert "not timed: row 1" in err
+    assert len(Report.read(target).rows) == 2
+
+
+def test_a_baseline_that_does_not_run_here_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = invented(5.0, 0.0)
+    missing = replace(report.rows[1], refused="there is no compiler", baseline=True)
+    code, _ = told(replace(report, rows=(report.rows[0], missing)), monkeypatch)
+    assert code == 0
+    assert "there is no compiler" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_is_130_and_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    target = tmp_path / "report.json"
+    code, _ = told(invented(5.0, interrupted=True), monkeypatch, ["-o", str(target)])
+    assert code == 130
+    assert Report.read(target).interrupted
+    assert "6 rounds" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_without_a_round_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    target = tmp_path / "report.json"
+    code, _ = told(invented(0.0, interrupted=True), monkeypatch, ["-o", str(target)])
+    assert code == 130
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("option", ["-o", "--csv", "--html"])
+def test_what_cannot_be_written_is_6_before_anything_is_measured(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, seen = told(invented(5.0), monkeypatch, [option, str(tmp_path / "no" / "report")])
+    assert code == 6
+    assert not seen
+
+
+@pytest.mark.parametrize("threads", ["0", "1,x", "", "-1"])
+def test_threads_that_are_none(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "b.samedge", "--threads", threads]) == 2
+    assert "from 1 up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("after", "threshold", "code"),
+    [(5.0, "5%", 0), (6.0, "5%", 7), (6.0, "0.3", 0), (4.0, "5%", 0), (6.0, "5", 2)],
+)
+def test_compare(
+    after: float,
+    threshold: str,
+    code: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("samedge.bench.compare")
+    files = tmp_path / "before.json", tmp_path / "after.json"
+    for path, ms in zip(files, (5.0, after), strict=True):
+        invented(ms).save(path)
+    arguments = ["bench", "compare", *map(str, files), "--threshold", threshold]
+    assert run(arguments) == code
+    if code != 2:
+        assert "row 0" in capsys.readouterr().out
+        assert run([*arguments, "--json"]) == code
+        assert json.loads(capsys.readouterr().out)["regressed"] == (code == 7)
+
+
+def test_compare_needs_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("samedge.bench.compare")
+    assert run(["bench", "compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 3
+    assert "a.json" in capsys.readouterr().err
+    assert run(["bench", "compare", str(tmp_path / "a.json"), "--debug"]) == 2
+
+
+def test_compare_has_a_help_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "compare", "--help"]) == 0
+    assert "BEFORE AFTER" in capsys.readouterr().out
+
+
+def test_a_bundle_may_be_called_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(bench, "run", lambda bundles, **_: seen.update(b=bundles) or invented(1.0))
+    assert run(["bench", "./compare"]) == 0
+    assert seen["b"] == (Path("compare"),)
 
 
 def test_the_verdict_of_a_bundle_that_passes(

@@ -10,7 +10,9 @@ from samedge.cli.terminal.printing import Printer
 if TYPE_CHECKING:
     from samedge.stream.summary import SourceSummary, Structure, ValueRange
 
-STAGES = ("read", "preprocess", "encode", "prompt", "decode", "total")
+# As `samedge.runtime.result.STAGES` has them, which would be imported for nothing.
+_SESSION = ("copy_in", "preprocess", "encode", "prompt", "decode", "post", "copy_out", "total")
+STAGES = ("read", *_SESSION)
 
 
 def print_warnings(sources: Sequence[SourceSummary], printer: Printer, most: int = 8) -> None:

@@ -82,6 +82,12 @@ class GpuEngine(Engine):
         return self._io
 
     @property
+    def stage_ms(self) -> Mapping[str, float]:
+        """Copies within the host's memory in the last run; those to and from the device are queued
+        with the work, and cannot be told from it."""
+        return {} if self._last is None else self._last.stage_ms
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about the loading and about CUDA graphs."""
         return (*self._notes, *(found.note for found in self._replays.values() if found.note))

@@ -9,6 +9,7 @@ ones start that graph. What the network's part of it is, a `Work` knows.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
@@ -104,6 +105,8 @@ class Replay:
     Attributes:
         runs: since an address was last changed.
         note: what a user should know; empty if all is well.
+        stage_ms: of the last run, copies within the host's memory: "copy_in", to where the device
+            reads, and "copy_out".
 
     Args:
         work: closed with this object.
@@ -126,6 +129,7 @@ class Replay:
         self._graph: CudaGraph | None = None
         self._capturable, self.runs = True, 0
         self.note = ""
+        self.stage_ms = {"copy_in": 0.0, "copy_out": 0.0}
         self._memory: dict[str, DeviceMemory] = {}
         self._pinned: dict[str, PinnedArray] = {}
         self._bound: dict[str, int] = {}
@@ -150,7 +154,9 @@ class Replay:
             for name, array in (*inputs.items(), *outputs.items()):
                 if isinstance(array, DeviceArray) and name in self._bound:
                     self._take(name, array)
+            begin = time.perf_counter()
             self._stage(inputs)
+            self.stage_ms["copy_in"] = (time.perf_counter() - begin) * 1e3
             self._start()
         except BaseException:
             # Nothing may be under way when the caller frees what it reads or writes.
@@ -158,8 +164,10 @@ class Replay:
                 self._stream.synchronise()
             raise
         self._stream.synchronise()
+        done = time.perf_counter()
         for name in self._downloads:
             np.copyto(outputs[name], self._pinned[name].array)
+        self.stage_ms["copy_out"] = (time.perf_counter() - done) * 1e3
 
     def device_output(self, spec: TensorSpec) -> DeviceArray:
         """An output of the last run, where it lies on the device; valid until the next run."""

@@ -237,22 +237,21 @@ class Clients:
                 if sock is not None:
                     self._accepted(sock)
             except (OSError, ProtocolError):  # no descriptors: those who are here are still served
-                if sock is not None:
-                    sock.close()
-                self._refuse()
+                self._refuse(sock)
                 self._wake.wait(TURN_S)
 
     def _accepted(self, sock: socket.socket) -> None:
         if len(self.now) >= MAX_CLIENTS:
-            sock.close()
-            self._refuse()
+            self._refuse(sock)
             return
         client = self._added(Connection(sock, self._name, self._wake))
         self._start(lambda: self._run(client))
 
-    def _refuse(self) -> None:
-        with self._lock:
+    def _refuse(self, sock: socket.socket | None) -> None:
+        with self._lock:  # before it is closed: whoever sees that finds it counted
             self.counts["refused"] += 1
+        if sock is not None:
+            sock.close()
 
     def _connect_again(self, address: Address) -> None:
         pause_s = RETRY_S

@@ -12,7 +12,7 @@ import pytest
 
 from samedge.bench import ops
 from samedge.bench.account.engine import fits, part_of
-from samedge.bench.account.report import LABEL, Account, markdown, render, rows
+from samedge.bench.account.report import LABEL, Account, markdown, rows, sheet
 from samedge.bench.families import configs
 from samedge.bundle import Bundle
 from samedge.errors import ModelError, NotSupportedError
@@ -81,12 +81,12 @@ def test_the_page_is_current(account: Callable[[str], Account]) -> None:
 
 def test_text_and_json(account: Callable[[str], Account]) -> None:
     made = account("samus")
-    text = render(made)
+    text = sheet(made).render()
     assert text.startswith(LABEL)
     assert "window_attention" in text
     assert "_softmax" in text
-    report = json.loads(json.dumps(made.to_json()))
-    assert report["note"] == LABEL
+    report = json.loads(json.dumps(sheet(made).to_json()))
+    assert report["head"][0] == LABEL
     assert sum(part["launches"] for part in report["parts"].values()) == made.ours.total().launches
     block = report["parts"]["blocks.0"]
     assert set(block["eager"]) == {"fp32", "half"}
@@ -141,3 +141,8 @@ def test_a_program_fits() -> None:
     program = Program("decoder", {"points": 11, "objects": 16}, (), (), 0, ())
     assert fits(program, {"points": 11, "objects": 1, "height": 9000})
     assert not fits(program, {"points": 12, "objects": 1})
+
+
+def test_tiny_vit_has_no_kernels_to_count() -> None:
+    with pytest.raises(NotSupportedError, match="LiteMedSAM has a TinyViT encoder"):
+        ops.account_of_family("litemedsam")

@@ -3,41 +3,69 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from samedge.bench.live.__main__ import measure, render, within
+from samedge.bench.live.__main__ import BROWSER, ROUNDS, Streamed, measure
 from samedge.bench.live.rig import Rig
-from samedge.bench.live.soak import Watch, problems
+from samedge.bench.live.soak import Watch, problems, sheet
+from samedge.bench.report.values import Report
+from samedge.bench.schedule import STREAM
 
 TINY = Path(__file__).parents[2] / "data" / "tiny.samedge"
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
+def found() -> Streamed:
     rig = Rig(TINY, size=(120, 160), fps=60, precision="fp32", threads=1)
     return measure(rig, 1.0, 60, warm_s=2.0)
 
 
-def test_every_way_is_measured_and_every_frame_accounted_for(report: dict[str, Any]) -> None:
-    assert {"capture to viewer", "capture to igtl-any"} <= set(report["ways"])
-    counts = report["record"]["counts"]
+def test_every_way_is_measured_and_every_frame_accounted_for(found: Streamed) -> None:
+    rows = {row.name: row for row in found.report.rows}
+    assert {"capture to viewer", "capture to igtl-any", BROWSER} <= set(rows)
+    counts = found.record["counts"]
     assert counts["captured"] == counts["accounted"] > 20
-    assert report["clients"]["browser"]["frames"] > 0
-    assert report["clients"]["slicer"]["images"] > 0
-    text = render(report)
-    assert "capture to viewer" in text
-    assert "all else" in text
+    mode = rows["capture to viewer"].modes[STREAM]
+    assert len(mode.latency_ms) == ROUNDS
+    parts = [sum(some) for some in zip(*mode.stages_ms["encode"], strict=True)]
+    assert 0 < sum(parts) < sum(mode.frames)
+    assert min(rows[BROWSER].modes[STREAM].frames) > 0
+    notes = "\n".join(found.report.notes)
+    assert "browser frames" in notes
+    assert "slicer images" in notes
+    assert Report.from_json(json.loads(json.dumps(found.report.to_json()))).rows
 
 
-def test_limits(report: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    assert within(report, None, None)
-    assert within(report, 1e6, 1e6)
-    assert not within(report, 1e-3, None)
-    assert not within(report, None, 1e-3)
-    assert "capture to viewer: p95" in capsys.readouterr().out
+def test_limits(found: Streamed) -> None:
+    assert found.beyond(None, None) == []
+    assert found.beyond(1e6, 1e6) == []
+    assert found.beyond(1e-3, None)[0].startswith("capture to viewer: p95")
+    assert found.beyond(None, 1e-3)[0].startswith("all but the network: p50")
+
+
+def test_a_soaks_table() -> None:
+    run: dict[str, Any] = {
+        "fps": 30.0,
+        "seconds": 30.0,
+        "memory_mb": [200.0, 210.5],
+        "growth": {"memory_mb": 0.5, "files": 0.0, "threads": 1.0},
+        "counts": {"captured": 10, "segmented": 9, "replaced": 1, "accounted": 10},
+        "sinks": [],
+        "alarms": {},
+        "latency_ms": [{"p95": 14.0}, {"p95": 17.0}],
+        "clients": {},
+    }
+    made, right = sheet([run])
+    assert not right
+    assert made.notes == ["30 fps: 1 more threads at the end than in the beginning"]
+    (row,) = made.tables[0].records()
+    assert (row["dropped"], row["memory_most_mb"], row["p95_ms"]) == (1, 210.5, 17.0)
+    run["growth"]["threads"] = 0.0
+    assert sheet([run])[1]
 
 
 def test_what_a_soak_complains_about() -> None:

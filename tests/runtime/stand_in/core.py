@@ -78,11 +78,12 @@ class Queued:
 
 @dataclass
 class StreamState:
-    """A stream's queue, and what is being captured from it."""
+    """A stream's queue, what is being captured from it, and in which thread (None: any)."""
 
     jobs: list[Queued] = field(default_factory=list)
     captured: list[Job] | None = None
     broken: bool = False
+    thread: int | None = None
 
 
 class Handle(int):
@@ -136,10 +137,6 @@ class Core:
         if int(number) not in self.streams:
             raise Violation("a stream is used that was destroyed, or never made")
         return self.streams[int(number)]
-
-    def capturing(self) -> bool:
-        """Whether any stream is being captured."""
-        return any(stream.captured is not None for stream in self.streams.values())
 
     def device(self, address: int, size: int) -> np.ndarray[Any, Any]:
         """The bytes behind a device address; they must all be allocated, in one block."""
@@ -241,11 +238,12 @@ class Core:
                     raise Violation(f"memory is touched while a {job.name} is under way in it")
 
     def break_captures(self) -> bool:
-        """An illegal call during a capture: the capture is lost."""
-        for stream in self.streams.values():
-            if stream.captured is not None:
-                stream.broken = True
-        return self.capturing()
+        """An illegal call during a capture that this thread is bound by: the capture is lost."""
+        here = (None, threading.get_ident())
+        bound = [s for s in self.streams.values() if s.captured is not None and s.thread in here]
+        for stream in bound:
+            stream.broken = True
+        return bool(bound)
 
     def used(self) -> int:
         return sum(block.size for block in self.blocks.values())

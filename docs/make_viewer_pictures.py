@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from samedge.cli.demo import SIMULATED, ready_bundle
+from samedge.cli.demo import OURS, ready_bundle
 from samedge.sources.simulator import SimulatorSource
 from samedge.stream.live.stream import LiveStream
 from samedge.stream.viewer import ViewerSink
@@ -41,7 +41,7 @@ def main() -> None:
         names=["left ventricle"],
         sinks=[viewer],
         track=True,
-        notice=SIMULATED,
+        notice=OURS,
     )
     stream.start()
     with tempfile.TemporaryDirectory() as folder, Browser.start(Path(folder)) as browser:

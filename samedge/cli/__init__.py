@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stream": ("samedge.cli.stream", "Segment a live stream: camera, PLUS, file, simulator."),
     "eval": ("samedge.cli.eval", "Score checkpoints and bundles on labelled images."),
     "bench": ("samedge.cli.bench", "Measure frame latency on this device."),
+    "estimate": ("samedge.cli.estimate", "Say how fast a device cannot be, from its data sheet."),
     "simulate": ("samedge.cli.simulate", "Make labelled synthetic ultrasound images."),
     "doctor": ("samedge.cli.doctor", "Tell what runs on this machine, and what to install."),
     "train": ("samedge.cli.train", "Fine-tune on a data set of images and labels."),
@@ -57,6 +58,7 @@ Exit codes:
   4    not supported here; the message names the remedy
   5    parity failed: results differ too much from the float32 reference
   6    the device, the disk or the engine failed
+  7    slower than before (samedge bench compare)
   130  cancelled (Ctrl-C)
 """
 
@@ -79,8 +81,9 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = import_module(COMMANDS[cmd_name][0]).command
         command.name = cmd_name
-        if not any(parameter.name == "debug" for parameter in command.params):
-            command.params.append(_debug_option())
+        for one in (command, *further_words(command).values()):
+            if not any(parameter.name == "debug" for parameter in one.params):
+                one.params.append(_debug_option())
         return command
 
     def resolve_command(
@@ -108,6 +111,12 @@ class LazyGroup(click.Group):
         """The list of commands, from the table above."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def further_words(command: click.Command) -> Mapping[str, click.Command]:
+    """What a command becomes with another word behind it (`samedge bench compare`)."""
+    words: Mapping[str, click.Command] = getattr(command, "words", {})
+    return words
 
 
 def _debug_option() -> click.Option:

@@ -104,11 +104,8 @@ class NameList(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # as a
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """What may stand behind the last comma."""
-        before, comma, last = incomplete.rpartition(",")
-        used = {_plain(name.strip()) for name in before.split(",")}
-        names = [name for name in self.known if _plain(name) not in used]
-        names += [self.alone] * bool(self.alone and not comma)
-        return _completions([f"{before}{comma}{name}" for name in names if _begins(name, last)])
+        names = [self.alone] * bool(self.alone and "," not in incomplete)
+        return _listed((*self.known, *names), incomplete)
 
 
 class _Suggested(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # as above
@@ -132,7 +129,8 @@ def _backends() -> Sequence[str]:
 
 # What runs is known to the runtime alone: an unknown name is its error, with what does run here.
 BACKEND = _Suggested("name", _backends)
-PRECISION = _Suggested("name", lambda: ("auto", "fp32", "bf16", "fp16", "int8"))
+_PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
+PRECISION = _Suggested("name", lambda: _PRECISIONS)
 
 
 def engine_options(
@@ -160,6 +158,20 @@ def engines_option(function: Function) -> Function:
     return add(function)
 
 
+def complete_backends(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Backends with commas between them, "auto" or "all"."""
+    return _listed(("auto", "all", *_backends()[1:]), incomplete)
+
+
+def complete_precisions(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Precisions likewise."""
+    return _listed(("auto", "all", *_PRECISIONS[1:]), incomplete)
+
+
 def complete_files(
     _ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
@@ -167,6 +179,14 @@ def complete_files(
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+def _listed(names: Sequence[str], incomplete: str) -> list[CompletionItem]:
+    """What may stand behind the last comma: names that do not stand before it."""
+    before, comma, last = incomplete.rpartition(",")
+    used = {_plain(name.strip()) for name in before.split(",")}
+    left = [name for name in names if _plain(name) not in used]
+    return _completions([f"{before}{comma}{name}" for name in left if _begins(name, last)])
 
 
 def _completions(names: Sequence[str]) -> list[CompletionItem]:

@@ -144,7 +144,8 @@ def test_arm_features_and_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nothing_personal_is_read(found: dict[str, Any]) -> None:
-    assert platform.node() == "" or platform.node() not in json.dumps(found)
+    words = re.findall(r"[\w.-]+", json.dumps(found))
+    assert platform.node() not in words
 
 
 def test_memory_without_proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

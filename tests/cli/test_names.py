@@ -105,6 +105,8 @@ def completed(line: str) -> list[str]:
         ("samedge verify --prec", ["--precision"]),
         ("samedge verify --backend tensorrt-", ["tensorrt_rtx"]),
         ("samedge train --recipe samed", ["samed", "samed_s"]),
+        ("samedge bench --backend openvino,tri", ["openvino,triton"]),
+        ("samedge bench --precision fp32,b", ["fp32,bf16"]),
         ("samedge build --precision fp32,", ["fp32,fp16", "fp32,bf16", "fp32,int8"]),
     ],
 )

@@ -43,7 +43,7 @@ def test_train_and_resume(odd: Path) -> None:
 
 
 def test_checkpoints(odd: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole, _, legacy, safetensors = seeds.checkpoints()
+    whole, _, legacy, safetensors, *_ = seeds.checkpoints()
     for name, data, code in (("pth", whole, 0), ("pt", legacy, 0), ("safetensors", safetensors, 3)):
         (odd / f"{ODD}{name}").write_bytes(data)
         assert run(["inspect", str(odd / f"{ODD}{name}")]) == code

@@ -18,7 +18,7 @@ from samedge.families import MSA, SAM, SAMED
 from samedge.prompts.plan import PromptPlan
 from samedge.runtime.result import STAGES
 from samedge.stream import job
-from samedge.stream.sinks.area_table import COLUMNS
+from samedge.stream.sinks.area_table import COLUMNS, MEASURES
 from tests.packaging.tree import ROOT
 from tests.sources.fixtures import dicom, nifti
 from tests.sources.media import FakeSession, region, segment_into
@@ -88,8 +88,18 @@ def reports(
     monkeypatch.setattr(job, "load", lambda *_, **__: FakeSession())
     box = PromptPlan(boxes=[(2, 3, 30, 31)])
     runs: list[tuple[Path, PromptPlan, Any, dict[str, Any]]] = [
-        (loop, PromptPlan([(15, 25)]), FakeSession(), {"track": True, "crop": "auto"}),
-        (tmp_path / "a.png", box, OnAGpu(SAM, 3), {"multimask": True, "crop": (0, 0, 40, 40)}),
+        (
+            loop,
+            PromptPlan([(15, 25)]),
+            FakeSession(),
+            {"track": True, "crop": "auto", "measure": True},
+        ),
+        (
+            tmp_path / "a.png",
+            box,
+            OnAGpu(SAM, 3),
+            {"multimask": True, "crop": (0, 0, 40, 40), "measure": True},
+        ),
         (volume, PromptPlan(), FakeSession(organs), {"classes": "liver"}),
         (volume, PromptPlan(), FakeSession(organs), {"masks": False, "overlays": False}),
         (tmp_path / "v.npy", PromptPlan([(9, 9)]), FakeSession(pair), {}),
@@ -125,4 +135,4 @@ def test_the_example_and_the_words(documented: dict[str, set[str]]) -> None:
     (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     assert {path for path, _ in walk(json.loads(example))} <= set(documented)
     assert not [stage for stage in ("read", *STAGES) if f"`{stage}`" not in text]
-    assert not [column for column in COLUMNS if f"`{column}`" not in text]
+    assert not [column for column in (*COLUMNS, *MEASURES) if f"`{column}`" not in text]

@@ -68,10 +68,11 @@ THIRD_PARTY: dict[str, set[str]] = {
     "lightning_fabric": {"train"},
     "matplotlib": {"drawing"},
     "monai": {"train"},
-    "PIL": {"train"},  # labels as they are stored: palettes, alpha
+    # train: labels as they are stored, palettes and alpha; bench: the originals resize with it
+    "PIL": {"bench", "train"},
     "pymust": {"simulate"},
     "scipy": {"train"},
-    "segment_anything": set(),
+    "segment_anything": {"bench"},  # a peer
     "skimage": set(),
     "torchvision": set(),
     "openvino": {"_openvino"},  # by itself it reports the import to its maker
@@ -81,6 +82,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "triton": {"kernels", "export", "bench"},  # what compiles kernels; a device has none
     "tensorrt_rtx": {"runtime", "bench"},
     "cuda": {"runtime"},
+    "pynvml": {"machine"},
     "pydicom": {"sources", "stream", "cli"},
     "nibabel": {"sources", "stream"},
     "av": {"sources", "stream"},

@@ -14,6 +14,7 @@ except ModuleNotFoundError:  # Python 3.10; pytest brings tomli there
 ROOT = Path(__file__).resolve().parents[2]
 LINKED = ("bench", "export", "kernels")
 NATIVE = ROOT / "samedge" / "capi"
+RECORDED = ROOT / "samedge" / "bench" / "results"
 
 
 def pyproject() -> dict[str, Any]:
@@ -24,13 +25,15 @@ def pyproject() -> dict[str, Any]:
 def package_files() -> dict[str, Path]:
     """Every file of the package: name inside the package (`samedge/...`) -> path in the tree.
 
-    The sources of libsamedge, which CMake builds, are none of it.
+    The sources of libsamedge, which CMake builds, are none of it, and neither are recorded tables.
     """
     files = {}
     for folder, names, members in os.walk(ROOT / "samedge", followlinks=True):
         names[:] = [name for name in names if name != "__pycache__"]
         for member in members:
             path = Path(folder) / member
+            if RECORDED in path.parents:
+                continue
             if path.suffix != ".pyc" and (path.suffix == ".py" or NATIVE not in path.parents):
                 files[path.relative_to(ROOT).as_posix()] = path
     return files

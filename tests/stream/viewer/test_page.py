@@ -14,7 +14,7 @@ from samedge.stream.live.controls import Click
 from samedge.stream.live.states import State
 from tests.browser import Browser
 from tests.stream.viewer.made import Mask, Stream, disc, found, frame_of, picture, viewer
-from tests.stream.viewer.screen import FRAME, SEEN, Screen, beating, blob, screen
+from tests.stream.viewer.screen import BEAT_S, FRAME, SEEN, Screen, beating, blob, screen
 
 LOUD = {
     State.NO_SIGNAL: ("NO SIGNAL", "danger", True),
@@ -146,7 +146,13 @@ class TestEnd:
             seen.says("STREAM ENDED")
             port = int(stream.sink.url.rpartition(":")[2].strip("/"))
             with viewer(port=port) as second, beating(second):
-                seen.says("STARTING")
+                seen.says(
+                    "STARTING"
+                )  # not live, whatever the stream says: nothing of it is seen yet
+                seen.page.wait("stage.frame === null")
+                assert seen.colour(seen.page.screenshot(), 160, 200).max() < 50  # it was 90
+                time.sleep(3 * BEAT_S)
+                assert seen.word == "STARTING"
                 number = second.show(FRAME, [blob(60, 60)])
                 seen.drawn(FRAME, number)
                 assert seen.tint(60, 60) > SEEN

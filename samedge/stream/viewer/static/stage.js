@@ -57,13 +57,17 @@ export class Stage extends EventTarget {
     else this.schedule();
   }
 
-  // Another stream: what came before is over.
+  // Another stream: what came before is over, and is not to be taken for its first picture.
   forget() {
     this.session++;
     this.last = -1;
-    if (this.next) this.next.bitmap.close();
-    this.next = null;
     this.hideMasks();
+    if (this.next) this.next.bitmap.close();
+    if (this.frame) {
+      this.frame.bitmap.close();
+      for (const one of [this.picture, this.marks]) one.getContext("2d").clearRect(0, 0, one.width, one.height);
+    }
+    this.next = this.frame = null;
   }
 
   schedule() {

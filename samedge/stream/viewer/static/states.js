@@ -77,7 +77,8 @@ export class States {
     if (now - this.link.heard > SILENCE_MS) return ["not answering"];
     const names = this.said.filter((name) => name !== "live");
     if (this.isBehind(now)) names.push("behind");
-    return names;
+    // The stream lives, and nothing of it has been drawn here: that is not live yet.
+    return names.length === 0 && this.captured === null ? ["starting"] : names;
   }
 
   // The stream lives, and says nothing against this picture, and yet it is an old one here.

@@ -84,8 +84,8 @@ def check_that_it_leaves_and_returns(told: Told) -> None:
     assert lost < gone + WITHIN
     assert Verdict.GOOD not in told.verdicts[gone + WITHIN : back]
     assert told.verdicts[-1] is Verdict.GOOD
-    first = float(np.mean(told.dice[:20]))
-    assert float(np.mean(told.dice[-5:])) > first - 0.03
+    found = told.verdicts.index(Verdict.GOOD, back)
+    assert float(np.mean(told.dice[found:])) > float(np.mean(told.dice[:20])) - 0.03
 
 
 @pytest.mark.parametrize(("view", "seed"), [("apical", 20)])
@@ -119,8 +119,9 @@ def test_300_frames_from_one_click(session: Session, view: str, seed: int) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize(("view", "seed"), [("apical", 7), ("vessel", 7)])
 def test_it_leaves_by_a_slide_at_full_size(session: Session, view: str, seed: int) -> None:
+    """Back from frame 83 on. A chamber has to keep still for 0.4 s, which may take a beat."""
     source = SimulatorSource(view, seed, fps=0, leave=Leave(1.0, 2.5))
-    check_that_it_leaves_and_returns(followed(session, source, 105))
+    check_that_it_leaves_and_returns(followed(session, source, 83 + 12 + 33))
 
 
 @pytest.mark.slow

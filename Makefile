@@ -67,8 +67,9 @@ format: $(VENV)/.dev ## rewrite the code as ruff wants it
 pytest: $(VENV)/.dev ## the tests but the slow ones, against the checkout
 	$(PYTEST) $(BY_FILE) -m "not slow" $(PYTEST_ARGS)
 
+# Single tests, in runs of neighbours, which share what they make; who is done takes from the other.
 pytest-slow: $(VENV)/.dev ## the slow tests
-	$(PYTEST) --dist loadgroup -m slow $(PYTEST_ARGS)
+	$(PYTEST) --dist worksteal -m slow $(PYTEST_ARGS)
 
 wheel: $(VENV)/.dev ## dist/samedge-*.whl
 	@rm -rf build/lib build/bdist.* dist

@@ -35,7 +35,7 @@ from tests.export.rtx import (
 from tests.fold.oracle import random_model
 from tests.real_weights import lite_medsam
 
-pytestmark = [needs_rtx, pytest.mark.xdist_group("engines")]
+pytestmark = needs_rtx
 
 BY_RULE = ("preprocess", "postprocess")
 TWO_GPUS = (86, 120)  # of ViT-B; the demo model has engines for 89 as well, and in float32

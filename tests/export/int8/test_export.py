@@ -171,7 +171,6 @@ def test_the_demos_own_loop_calibrates_it(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @needs_rtx
-@pytest.mark.xdist_group("int8 engines")
 @pytest.mark.parametrize("capability", [86, 120])
 def test_int8_engines(int8: Bundle, tmp_path: Path, capability: int) -> None:
     """INT8 products where Q/DQ say so, half everywhere else, every attention one kernel."""

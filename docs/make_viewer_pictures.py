@@ -3,7 +3,7 @@
     python docs/make_viewer_pictures.py
 
 Needs Chromium and the `test` extra, and a machine that is not busy: what is late is late in the
-picture.
+picture. Photographs take time as well: the source has 20 frames per second.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from samedge.stream.viewer import ViewerSink
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
 SIZE = (1120, 700)
-SHOTS, EVERY_S = 40, 0.1
+SHOTS, EVERY_S = 20, 0.2
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     from tests.browser import Browser
 
-    source, viewer = SimulatorSource(), ViewerSink(port=0)
+    source, viewer = SimulatorSource(fps=20), ViewerSink(port=0)
     stream = LiveStream(
         ready_bundle(),
         source,
@@ -47,8 +48,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Browser.start(Path(folder)) as browser:
         page = browser.open(viewer.url, *SIZE)
         time.sleep(12)  # so that the plot has something to show
-        pictures = list(_shots(page))
+        shots = list(_shots(page))
     stream.finish()
+    pictures = [Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots]
     first = pictures[0]
     first.save(
         IMAGES / "viewer.webp",
@@ -62,12 +64,12 @@ def main() -> None:
     print(f"wrote {len(pictures)} pictures, {(IMAGES / 'viewer.webp').stat().st_size // 1000} kB")
 
 
-def _shots(page: Any) -> Any:
+def _shots(page: Any) -> Iterator[bytes]:
     due = time.monotonic()
     for _ in range(SHOTS):
         time.sleep(max(due - time.monotonic(), 0))
         due += EVERY_S
-        yield Image.open(io.BytesIO(page.png())).convert("RGB")
+        yield page.png()
 
 
 if __name__ == "__main__":

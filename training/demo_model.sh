@@ -33,6 +33,7 @@ $samedge train "$out/sim" -o "$out/first" --recipe full --config training/samus-
 $samedge train "$out/sim" "$out/breast" "$out/head" "$out/hc18" --times 1,1,1,12 -o "$out/run" \
     --recipe full --init "$out/first/best.pth" --steps 3100 --batch 8 --lr 4e-4 --warmup 150 \
     --ema 0.998 --channels-last --save-every 100 --seed 1 --workers 1
+# On a processor with bf16, or the bundle is never run in it.
 $samedge export "$out/run/best.pth" -o "$out/samus-demo.samedge" --half-weights --zip
 
 $samedge simulate -o "$out/physics" --physics --sets Sim-Lesion,Sim-Chamber --test 60 --seed 2 \

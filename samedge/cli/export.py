@@ -223,6 +223,13 @@ def _finish(printer: Printer, result: ExportResult, output: Path) -> None:
             + (f"; in higher precision: {', '.join(kept)}" if kept else "")
             + f". All of them with plots: {REPORT} in the bundle"
         )
+    checked = {row.precision for row in manifest.parity if row.backend == "openvino"}
+    if "fp32" in checked and "bf16" not in checked:
+        printer.line(
+            "bf16 is not native here and was not checked: a device that has it runs this bundle in "
+            f"fp32 all the same, until it is exported once more there: samedge export {output} "
+            "-o NEW"
+        )
     printer.line(f"Wrote {output} ({size_text(size)}). Next: samedge verify {output}")
     if result.refused:
         raise ParityError("; ".join(result.refused.values()))

@@ -19,6 +19,10 @@ from samedge.runtime.backend import STRONGLY_TYPED, Backend, GraphKeys
 SELF_TEST = "self-test"
 # All that samedge knows, fastest first: the order in which `auto` tries them.
 PRECISIONS = ("int8", "bf16", "fp16", "fp32")
+# Who exports on a processor without bf16 has no row for it, and is not to be slow everywhere.
+_NEW_ROW = (
+    ", for it was exported where bf16 is not native (samedge export BUNDLE -o NEW here adds it)"
+)
 
 
 def graph_key(
@@ -157,6 +161,7 @@ def _fastest(
             f"{name} did not pass the bundle's parity gate"
             if passed is False
             else f"the bundle's parity table has no {name} row for this backend"
+            + (_NEW_ROW if name == "bf16" else "")
         )
     if "fp32" in usable:
         return "fp32", "; ".join(refused) or "no faster precision is native here"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from samedge.bundle import Bundle, BundleWriter
 from samedge.cli import run
 from samedge.export import ExportResult, exporting
+from tests.bundle.manifests import parity_row
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "samedge" / "data" / "samus-demo.samedge"
@@ -44,6 +46,21 @@ def test_report_and_parity_are_printed(
         assert text in captured.out
     assert "reading the checkpoint" in captured.err
     assert [p.name for p in tmp_path.iterdir()] == ["a.samedge"]
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_bundle_that_was_not_checked_in_bf16_says_how_to(
+    native: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = parity_row("openvino", "fp32", True)
+    rows = [row, replace(row, precision="bf16")] if native else [row]
+    monkeypatch.setattr(exporting, "gate", lambda _bundle: rows)
+    target = tmp_path / "a.samedge"
+    assert export(DEMO, "-o", target) == 0
+    assert (f"samedge export {target} -o NEW" in capsys.readouterr().out) is not native
 
 
 def test_json_is_the_manifest(

@@ -147,6 +147,7 @@ def test_auto_says_what_it_passed_over() -> None:
     _, why = choose_precision(bundle("fp32", fp16=False), ALL, "auto")
     assert "no int8 graph" in why
     assert "no bf16 row" in why
+    assert "samedge export BUNDLE -o NEW here adds it" in why
     assert "fp16 did not pass" in why
 
 

@@ -25,6 +25,8 @@ constexpr std::array<Precision, 4> kFastestFirst = {Precision::int8, Precision::
                                                     Precision::fp32};
 // What a calibration record calls the bundle's own frames.
 constexpr char kSelfTest[] = "self-test";
+constexpr char kNewRow[] =
+    ", for it was exported where bf16 is not native (samedge export BUNDLE -o NEW here adds it)";
 constexpr char kEngineEnding[] = ".engine";
 constexpr char kBuild[] = "samedge build BUNDLE --target tensorrt -o FOLDER (or --target triton, openvino)";
 
@@ -255,7 +257,8 @@ Found fastest(const Bundle &bundle, const Backend &backend, const LoadOptions &o
     if (precision == Precision::fp32) break;
     refused.push_back(passed.has_value()
                           ? name + " did not pass the bundle's parity gate"
-                          : "the bundle's parity table has no " + name + " row for this backend");
+                          : "the bundle's parity table has no " + name + " row for this backend" +
+                                (precision == Precision::bf16 ? kNewRow : ""));
   }
   if (contains(usable, Precision::fp32))
     return {Precision::fp32, refused.empty() ? "no faster precision is native here" : joined(refused, "; ")};

@@ -8,7 +8,7 @@ from samedge.simulate.draws import Draws, Field, generator
 from samedge.simulate.medium import Medium
 from samedge.simulate.outline import Points
 from samedge.simulate.probe import Probe
-from samedge.simulate.scene import Texture, breathe, layers
+from samedge.simulate.scene import Texture, breathed, layers
 
 
 class PlainScene:
@@ -39,8 +39,7 @@ class PlainScene:
 
     def rest(self, x: Field, z: Field, time: float) -> tuple[Field, Field]:
         """See `Scene.rest`: everything moves alike."""
-        dx, dz = breathe(self._sway, time)
-        return x - np.float32(dx), z - np.float32(dz)
+        return breathed(x, z, self._sway, time)
 
     def medium(self, time: float) -> Medium:
         """See `Scene.medium`."""

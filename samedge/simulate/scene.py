@@ -129,3 +129,9 @@ def breathe(amount: float, time: float) -> tuple[float, float]:
     """Shift (x, z) in mm by a breath that takes four heart cycles."""
     wave = np.sin(2 * np.pi * time / 4)
     return float(0.3 * amount * wave), float(amount * wave)
+
+
+def breathed(x: Field, z: Field, amount: float, time: float) -> tuple[Field, Field]:
+    """Where points of a scene that breathing alone moves were at rest, in mm; see `Scene.rest`."""
+    dx, dz = breathe(amount, time)
+    return x - np.float32(dx), z - np.float32(dz)
